@@ -1,0 +1,133 @@
+"""Recipes: how names and options become task distributions, algorithms and curricula.
+
+A recipe is a plain function whose keyword-only signature holds the defaults. ``recipe(function)`` wraps it so that
+a call checks the options against their annotations first and remembers them, which is all that a configuration
+file, the command line and ``metarl_jax.load`` need.
+"""
+
+import difflib
+import functools
+import inspect
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+
+class ConfigError(ValueError):
+    """A user's mistake: names the field, the value and the fix. Raised before anything is compiled."""
+
+
+def check(condition: bool, field: str, value: Any, fix: str) -> None:
+    """Raises ConfigError ``field=value: fix`` unless ``condition`` holds."""
+    if not condition:
+        raise ConfigError(f"{field}={value!r}: {fix}")
+
+
+def lookup(registry: Mapping[str, Any], name: str, kind: str) -> Any:
+    """``registry[name]``, or a ConfigError that suggests the nearest known name."""
+    if name in registry:
+        return registry[name]
+    near = difflib.get_close_matches(str(name), registry, n=1, cutoff=0.4)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise ConfigError(f"unknown {kind} {name!r}: {hint}known: {', '.join(sorted(registry))}")
+
+
+class Recipe(typing.NamedTuple):
+    """A function with its options bound: ``build(tasks)`` finishes it (algorithms and curricula need the tasks)."""
+
+    name: str
+    options: dict[str, Any]
+    function: Callable
+
+    def build(self, tasks: Any) -> Any:
+        return self.function(tasks, **self.options)
+
+    def describe(self) -> dict[str, Any]:
+        return {"name": self.name, "options": self.options}
+
+
+def recipe(name: str) -> Callable[[Callable], Callable[..., Recipe]]:
+    """Decorator for ``function(tasks, *, option=default, ...)``: the call takes the options alone, returns a Recipe."""
+
+    def wrap(function: Callable) -> Callable[..., Recipe]:
+        @functools.wraps(function)
+        def bound(**options: Any) -> Recipe:
+            return Recipe(name, resolve(function, options, name), function)
+
+        bound.signature = options_of(function)  # type: ignore[attr-defined]
+        return bound
+
+    return wrap
+
+
+def family(name: str) -> Callable[[Callable], Callable]:
+    """Decorator for ``function(*, option=default, ...) -> TaskDistribution``: checks options, remembers the recipe."""
+
+    def wrap(function: Callable) -> Callable:
+        @functools.wraps(function)
+        def bound(**options: Any) -> Any:
+            resolved = resolve(function, options, name)
+            return function(**resolved)._replace(name=name, recipe={"name": name, "options": resolved})
+
+        bound.signature = options_of(function)  # type: ignore[attr-defined]
+        return bound
+
+    return wrap
+
+
+def options_of(function: Callable) -> dict[str, inspect.Parameter]:
+    """The keyword-only parameters of ``function`` by name, annotations evaluated."""
+    parameters = inspect.signature(function, eval_str=True).parameters.values()
+    return {p.name: p for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
+
+
+def resolve(function: Callable, options: Mapping[str, Any], owner: str) -> dict[str, Any]:
+    """All options of ``function``, defaults filled in, each checked against its annotation.
+
+    Raises:
+      ConfigError: for an unknown option (with the nearest known one) or a value of the wrong type.
+    """
+    known = options_of(function)
+    for name in options:
+        lookup(known, name, f"option of {owner}")
+    resolved = {}
+    for name, parameter in known.items():
+        value = options.get(name, parameter.default)
+        if value is inspect.Parameter.empty:
+            raise ConfigError(f"{owner}: {name} is missing: it has no default, give {name}=...")
+        resolved[name] = coerce(value, parameter.annotation, f"{owner}: {name}")
+    return resolved
+
+
+def coerce(value: Any, annotation: Any, field: str) -> Any:
+    """``value`` as the annotated type (ints pass for floats, lists for tuples), or a ConfigError."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if annotation in (Any, inspect.Parameter.empty):
+        return value
+    if origin is typing.Literal:
+        near = difflib.get_close_matches(str(value), map(str, arguments), n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        check(value in arguments, field, value, f"{hint}choose one of {', '.join(map(repr, arguments))}")
+        return value
+    if origin in (typing.Union, types.UnionType):
+        errors = []
+        for option in arguments:
+            try:
+                return coerce(value, option, field)
+            except ConfigError as error:
+                errors.append(error)
+        raise errors[0]
+    if origin is tuple:
+        check(isinstance(value, Iterable) and not isinstance(value, str), field, value, "give a list or tuple")
+        each = arguments[:1] * len(list(value)) if arguments[-1:] == (Ellipsis,) else arguments
+        check(len(each) == len(list(value)), field, value, f"give exactly {len(each)} values")
+        return tuple(coerce(v, a, field) for v, a in zip(value, each, strict=True))
+    if annotation is None or annotation is type(None):
+        check(value is None, field, value, "must be None")
+        return None
+    if annotation is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    wrong = not isinstance(value, annotation) or (annotation is int and isinstance(value, bool))
+    check(not wrong, field, value, f"must be {annotation.__name__}, not {type(value).__name__}")
+    return value

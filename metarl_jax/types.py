@@ -1,0 +1,178 @@
+"""The records that everything in metarl_jax is made of. No logic lives here.
+
+Axis letters, always in this order: ``[S]`` seeds, ``[N]`` tasks, ``[K]`` inner updates, ``[E]`` episodes,
+``[T]`` steps, then features. A *task* is an MDP: a pytree whose every leaf is traced. A *trial* is all the
+episodes that an agent spends in one task.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol
+
+import jax
+
+Key = jax.Array  # a typed PRNG key; each is consumed once
+PyTree = Any
+Task = Any  # a pytree, every leaf traced
+State = Any
+
+
+class Spec(NamedTuple):
+    """The static shapes that all tasks of a distribution share.
+
+    ``num_actions`` is set for discrete actions; otherwise actions are vectors ``[action_size]`` within
+    ``[action_low, action_high]`` (each a float or an array that broadcasts to ``[action_size]``).
+    """
+
+    observation_shape: tuple[int, ...]
+    num_actions: int | None = None
+    action_size: int = 0
+    action_low: Any = -1.0
+    action_high: Any = 1.0
+
+
+class Environment(Protocol):
+    """What the trial loop asks of an environment (``tasks.environment`` gives it gymnax's face).
+
+    All the randomness of a step is drawn in bulk: ``draw(key, shape)`` returns noise with leading axes ``shape``,
+    and one element of it serves one ``begin`` or one ``advance`` together with the ``begin`` that may follow it.
+    """
+
+    spec: Spec
+
+    def draw(self, key: Key, shape: tuple[int, ...]) -> PyTree: ...
+    def begin(self, noise: PyTree, task: Task) -> tuple[jax.Array, State]: ...
+    def advance(
+        self, noise: PyTree, state: State, action: jax.Array, task: Task
+    ) -> tuple[jax.Array, State, jax.Array, jax.Array, dict]: ...
+    def is_truncated(self, state: State, task: Task) -> jax.Array: ...
+
+
+class Reference(NamedTuple):
+    """A known value to hold a score against, in units of return a trial.
+
+    ``role``: ``optimal`` (task known), ``bayes`` (the best that any agent that must find the task out can do),
+    ``non_adaptive`` (the best behaviour that forgets at each episode), ``random`` or any other name.
+    ``kind``: ``exact``, ``lower`` or ``upper`` (a bound on the role's true value).
+    ``trial_return``: ``[N]``, or a scalar for the mean over tasks. ``by_episode``: ``[E]``, its mean over tasks for
+    each episode of the trial, where that makes sense. ``note`` says how it was computed.
+    """
+
+    role: str
+    kind: str
+    trial_return: Any
+    by_episode: Any = None
+    note: str = ""
+
+
+class TaskDistribution(NamedTuple):
+    """WHAT is learned: a set of MDPs with shared state and action spaces.
+
+    ``trial_steps`` is the default length of a trial, ``horizon`` the longest episode, both static. ``tasks`` is the
+    whole set, leaves ``[N, ...]``, when it is finite. ``references(tasks [N], trial_steps)`` returns the known
+    answers; ``mutate(key, task)`` a small random change of a task. ``recipe`` (name and options) rebuilds it.
+    """
+
+    name: str
+    env: Environment
+    sample: Callable[[Key], Task]
+    horizon: int
+    trial_steps: int
+    tasks: Task | None = None
+    references: Callable[[Task, int], list[Reference]] | None = None
+    mutate: Callable[[Key, Task], Task] | None = None
+    recipe: Mapping[str, Any] | None = None
+
+
+class TimeStep(NamedTuple):
+    """What an agent is given before it acts; leaves ``[..., ...]`` share their leading axes.
+
+    At the start of a trial ``last_action`` and ``last_reward`` are zero and both flags are set.
+    """
+
+    observation: jax.Array
+    last_action: jax.Array
+    last_reward: jax.Array
+    episode_start: jax.Array  # bool: the last step ended an episode
+    trial_start: jax.Array  # bool: a new task; memory must be reset
+
+
+class Trajectory(NamedTuple):
+    """A record of ``T`` steps, leaves ``[T, ...]`` (``[T, N, ...]`` for ``N`` tasks).
+
+    ``mean_reward`` is the expectation of the reward given state and action where the environment knows it, else the
+    reward. ``next_observation`` is what followed the step before any new episode began. ``env_state`` is the state
+    before the action. ``outputs`` is what the policy said: ``(action parameters, value)``.
+    """
+
+    timestep: TimeStep
+    action: jax.Array
+    reward: jax.Array
+    mean_reward: jax.Array
+    terminated: jax.Array
+    truncated: jax.Array
+    next_observation: jax.Array
+    env_state: State
+    outputs: PyTree
+
+
+class ActionDistribution(NamedTuple):
+    """A family of distributions over actions, parameters last: ``[..., size]``.
+
+    ``noise(key, shape)`` draws in bulk what ``sample(parameters, noise)`` consumes.
+    """
+
+    size: int
+    noise: Callable[[Key, tuple[int, ...]], jax.Array]
+    sample: Callable[[jax.Array, jax.Array], jax.Array]
+    mode: Callable[[jax.Array], jax.Array]
+    log_prob: Callable[[jax.Array, jax.Array], jax.Array]
+    entropy: Callable[[jax.Array], jax.Array]
+
+
+class Policy(NamedTuple):
+    """All that an algorithm knows of a network.
+
+    ``init(key) -> params``; ``carry(batch_shape) -> memory``;
+    ``step(params, memory, timestep [...]) -> (memory, (action parameters [..., P], value [...]))``;
+    ``unroll(params, memory, timesteps [T, ...]) -> (action parameters [T, ..., P], values [T, ...])``.
+    ``unroll`` equals ``step`` scanned, up to rounding.
+    """
+
+    init: Callable[[Key], PyTree]
+    carry: Callable[[tuple[int, ...]], PyTree]
+    step: Callable[[PyTree, PyTree, TimeStep], tuple[PyTree, PyTree]]
+    unroll: Callable[[PyTree, PyTree, TimeStep], PyTree]
+    actions: ActionDistribution
+
+
+class Outcome(NamedTuple):
+    """What one outer step did: the tasks really lived ``[N]``, their returns ``[N]``, which lives ended ``[N]`` and
+    scalar ``metrics`` by name."""
+
+    tasks: Task
+    trial_return: jax.Array
+    ended: jax.Array
+    metrics: dict[str, jax.Array]
+
+
+class Algorithm(NamedTuple):
+    """HOW it is learned: a meta-learner.
+
+    ``init(key) -> state``; ``update(key, state, tasks [N]) -> (state, Outcome)`` is one outer step;
+    ``adapt(key, state, task, trial_steps, forget) -> Trajectory [T]`` lives ONE task's whole trial at meta-test
+    (``trial_steps`` and ``forget`` static). With ``forget`` the agent loses at the start of each episode all that it
+    learned in the trial: the control that shows what adapting is worth.
+    """
+
+    init: Callable[[Key], State]
+    update: Callable[[Key, State, Task], tuple[State, Outcome]]
+    adapt: Callable[..., Trajectory]
+
+
+class Curriculum(NamedTuple):
+    """WHICH tasks come next: ``init(key) -> state``, ``sample(key, state, n) -> (state, tasks [n])``,
+    ``update(state, outcome) -> state``."""
+
+    init: Callable[[Key], State]
+    sample: Callable[[Key, State, int], tuple[State, Task]]
+    update: Callable[[State, Outcome], State]
