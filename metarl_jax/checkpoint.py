@@ -194,8 +194,8 @@ def _check_same(path: Path, saved: list[dict[str, Any]], wanted: list[dict[str, 
     for leaf in list(want) + [leaf for leaf in have if leaf not in want]:
         if have.get(leaf) != want.get(leaf):
             raise CheckpointError(
-                f"{path} does not fit: leaf {leaf or 'at the root'} is {have.get(leaf, 'absent')} in the checkpoint and "
-                f"{want.get(leaf, 'absent')} in this program; it was saved by another configuration"
+                f"{path} does not fit: leaf {leaf or 'at the root'} is {have.get(leaf, 'absent')} in the file and "
+                f"{want.get(leaf, 'absent')} in this program; saved by another configuration?"
             )
     if list(have) != list(want):
         raise CheckpointError(f"{path} does not fit: the same leaves in another order")

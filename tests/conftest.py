@@ -1,0 +1,32 @@
+"""Harsh settings for every test: two devices, no silent broadcasting, no screen, nothing written to the user's home."""
+
+import os
+import tempfile
+from pathlib import Path
+
+# Before jax is imported, and for the processes that tests start too.
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ["MPLBACKEND"] = "Agg"
+os.environ["JUPYTER_PLATFORM_DIRS"] = "1"
+
+_user = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "")
+SCRATCH = Path(tempfile.gettempdir()) / f"metarl_jax-tests-{_user}"
+SCRATCH.mkdir(mode=0o700, exist_ok=True)
+os.environ["XDG_CACHE_HOME"] = str(SCRATCH)
+os.environ["MPLCONFIGDIR"] = str(SCRATCH / "matplotlib")
+
+import jax  # noqa: E402
+import pytest  # noqa: E402
+
+from metarl_jax import compile_cache  # noqa: E402
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+compile_cache.enable()  # kept between runs, outside the repository
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _clear_executables():
+    """Executables pile up over a long run."""
+    yield
+    jax.clear_caches()
