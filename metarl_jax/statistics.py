@@ -33,7 +33,8 @@ def iqm(x: ArrayLike, axis: int | None = None) -> np.ndarray:
     """
     from scipy.stats import trim_mean
 
-    return trim_mean(np.asarray(x, float), 0.25, axis=axis)
+    x = np.asarray(x, float)
+    return trim_mean(x.ravel(), 0.25) if axis is None else trim_mean(x, 0.25, axis=axis)
 
 
 def cvar(x: ArrayLike, share: float = 0.1, axis: int | None = None) -> np.ndarray:

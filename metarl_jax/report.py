@@ -1,0 +1,248 @@
+"""The report: what one evaluation says, beside the answers that are known. Plain numpy in, plain data out.
+
+``summarize`` turns the record of all trials, and of the control that forgets at each episode, into a ``Report``:
+numbers, lists and words only, so that it can be printed, saved as JSON and drawn. Returns are undiscounted and in
+units of return a trial. Sources: Agarwal et al. 2021 (interquartile mean and interval over seeds and tasks);
+Rutherford et al. 2024, "No Regrets" (the tail of the tasks, CVaR); Duan et al. 2016 (trial).
+"""
+
+import dataclasses
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from metarl_jax import statistics, tables
+from metarl_jax.config import ConfigError
+from metarl_jax.tables import number
+from metarl_jax.types import Reference
+from metarl_jax.verdict import gap, judge
+
+FORMAT = 1
+MOST_TASKS = 1000  # beyond, the report keeps quantiles over tasks instead of every task's mean
+
+
+class Trials(NamedTuple):
+    """All trials of one evaluation; ``R`` trials a task, ``E`` the most episodes that a trial can hold.
+
+    ``returns`` and ``lengths`` (steps): ``[S, N, R, E]``, NaN where the trial never began that episode;
+    ``finished``: ``[S, N, R, E]`` bool, the episode ended before the trial did; ``trial_return``: ``[S, N, R]``.
+    """
+
+    returns: Any
+    lengths: Any
+    finished: Any
+    trial_return: Any
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Report:
+    """What one evaluation found. Lists are over episodes unless said otherwise; None stands for "not known".
+
+    ``mean``, ``iqm``, ``interval``, ``iqm_interval``: trial return over tasks, seeds and trials, intervals of 95 %
+    over tasks and seeds; ``cvar``: its mean over the worst 10 % of tasks; ``seed_means``: ``[S]``.
+    ``by_episode``: ``return`` with ``low`` and ``high`` (95 %) over the trials that began the episode, ``length``
+    in steps of the episodes that ended, and the shares of trials that ``began`` and ``finished`` it;
+    ``control_by_episode`` the same for the control, whose memory is wiped at each episode.
+    ``gain``: ``mean - control_mean``, paired by task and seed; ``adapted``: its interval lies above zero (None where
+    nothing can be compared). ``gap_closed``: ``(mean - base) / (target - base)``, see ``gap_note``.
+    ``task_means``: ``[N]`` for up to 1000 tasks; ``quantiles``: 0, 1, ... 100 % of the task means.
+    """
+
+    name: dict[str, Any]
+    mean: float
+    interval: list[float | None]
+    iqm: float
+    iqm_interval: list[float | None]
+    cvar: float
+    seed_means: list[float]
+    control_mean: float
+    gain: float
+    gain_interval: list[float | None]
+    adapted: bool | None
+    gap_closed: float | None
+    gap_note: str
+    references: list[dict[str, Any]]
+    verdict: str
+    by_episode: dict[str, list]
+    control_by_episode: dict[str, list]
+    task_means: list[float] | None
+    control_task_means: list[float] | None
+    quantiles: list[float]
+    control_quantiles: list[float]
+
+    @property
+    def title(self) -> str:
+        return f"{self.name.get('algorithm', 'agent')} on {self.name.get('tasks', 'tasks')}"
+
+    def table(self) -> Any:
+        """The whole report as a rich renderable."""
+        return tables.render(self)
+
+    def print(self) -> None:
+        """Prints the report in colour, as wide as the terminal."""
+        from rich.console import Console
+
+        Console().print(self.table())
+
+    def __rich__(self) -> Any:
+        return self.table()
+
+    def __str__(self) -> str:
+        lines = self._rendered().export_text(styles=False).replace("─", "-").splitlines()
+        return "\n".join(line.rstrip() for line in lines)
+
+    def __repr__(self) -> str:
+        return f"Report({self.title}: {number(self.mean)}, {self.verdict})"
+
+    def _repr_html_(self) -> str:
+        style = "font-family:monospace;line-height:1.25;white-space:pre"
+        return self._rendered().export_html(inline_styles=True, code_format=f'<pre style="{style}">{{code}}</pre>')
+
+    def _rendered(self) -> Any:
+        import io
+
+        from rich.console import Console
+
+        console = Console(record=True, file=io.StringIO(), width=100, force_jupyter=False)
+        console.print(self.table())
+        return console
+
+    def save(self, path: str | os.PathLike) -> Path:
+        """Writes JSON (RFC 8259: null, never NaN) at once or not at all; returns the path."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.partial")
+        text = json.dumps({"format": FORMAT, **dataclasses.asdict(self)}, indent=1, allow_nan=False)
+        partial.write_text(text + "\n", encoding="utf-8")
+        os.replace(partial, path)
+        return path
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> "Report":
+        """The report that ``save`` wrote.
+
+        Raises:
+          ConfigError: where the file is not such a report; FileNotFoundError: where there is none.
+        """
+        try:
+            data = json.loads(Path(path).read_text(encoding="utf-8"))
+            if data.pop("format") != FORMAT:
+                raise ValueError("another format")
+            return cls(**data)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ConfigError(
+                f"report={str(path)!r}: not a report of this version ({error}): evaluate again"
+            ) from error
+
+
+def summarize(
+    trials: Trials, control: Trials, references: Sequence[Reference] = (), *, name: Mapping[str, Any] | None = None
+) -> Report:
+    """The report on ``trials``; ``control`` is the same agent with its memory wiped at each episode.
+
+    ``name`` identifies what was measured: algorithm, tasks, trial_steps, horizon, seeds, num_tasks, trials_per_task.
+
+    Raises:
+      ValueError: for shapes that do not belong together, or trial returns that are not finite.
+    """
+    trials, control = checked(trials, "trials"), checked(control, "control")
+    scores, control_scores = trials.trial_return.mean(axis=2), control.trial_return.mean(axis=2)  # [S, N]
+    gain = statistics.paired_gain(scores, control_scores)
+    mean, control_mean = float(scores.mean()), float(control_scores.mean())
+    known = [describe(reference, mean) for reference in references]
+    gap_closed, gap_note = gap(mean, control_mean, known)
+    several = max(np.isfinite(t.returns).sum(axis=-1).max() for t in (trials, control)) > 1
+    scale = float(np.nansum(np.abs(trials.returns), axis=-1).mean())
+    adapted, verdict = judge(gain, several, scale, gap_closed, gap_note)
+    task_means, control_task_means = scores.mean(axis=0), control_scores.mean(axis=0)  # [N]
+    few = task_means.size <= MOST_TASKS
+    numbers = dict(
+        mean=mean,
+        interval=statistics.stratified_bootstrap(scores, np.mean),
+        iqm=statistics.iqm(scores),
+        iqm_interval=statistics.stratified_bootstrap(scores, statistics.iqm),
+        cvar=statistics.cvar(task_means),
+        seed_means=scores.mean(axis=1),
+        control_mean=control_mean,
+        gain=gain.mean,
+        gain_interval=[gain.low, gain.high],
+        gap_closed=gap_closed,
+        references=known,
+        by_episode=by_episode(trials),
+        control_by_episode=by_episode(control),
+        task_means=task_means if few else None,
+        control_task_means=control_task_means if few else None,
+        quantiles=np.percentile(task_means, np.arange(101)),
+        control_quantiles=np.percentile(control_task_means, np.arange(101)),
+    )
+    return Report(name=plain(dict(name or {})), adapted=adapted, gap_note=gap_note, verdict=verdict, **plain(numbers))
+
+
+def checked(trials: Trials, which: str) -> Trials:
+    """``trials`` as numpy arrays whose shapes agree and whose trial returns are finite."""
+    returns, lengths, trial_return = (
+        np.asarray(x, float) for x in (trials.returns, trials.lengths, trials.trial_return)
+    )
+    finished = np.asarray(trials.finished, bool)
+    if returns.ndim != 4 or not returns.shape == lengths.shape == finished.shape == (
+        *trial_return.shape,
+        returns.shape[-1],
+    ):
+        shapes = [x.shape for x in (returns, lengths, finished, trial_return)]
+        raise ValueError(f"{which}: want [S, N, R, E] three times and [S, N, R], not {shapes}")
+    wrong = np.count_nonzero(~np.isfinite(trial_return))
+    if wrong or not trial_return.size:
+        raise ValueError(
+            f"{which}: {wrong} of {trial_return.size} trial returns are not finite: the agent or a task is broken"
+        )
+    return Trials(returns, lengths, finished, trial_return)
+
+
+def by_episode(trials: Trials) -> dict[str, np.ndarray]:
+    """Means of each episode that any trial began, ``[E]`` each: see ``Report``."""
+    began = np.isfinite(trials.returns)
+    most = int(began.sum(axis=-1).max())
+    began, returns, lengths, finished = (x[..., :most] for x in (began, *trials[:3]))
+    low, high = statistics.normal_interval(statistics.masked_mean(returns, began, 2))
+    return {
+        "return": statistics.masked_mean(returns, began, (0, 1, 2)),
+        "low": low,
+        "high": high,
+        "length": statistics.masked_mean(lengths, finished & began, (0, 1, 2)),
+        "began": began.mean(axis=(0, 1, 2)),
+        "finished": (finished & began).mean(axis=(0, 1, 2)),
+    }
+
+
+def describe(reference: Reference, score: float) -> dict[str, Any]:
+    """A reference as plain data: mean value, the score's share of it (where both are positive), its regret."""
+    by_task = np.asarray(reference.trial_return, float)
+    value = float(by_task.mean())
+    return {
+        "role": reference.role,
+        "kind": reference.kind,
+        "value": value,
+        "share": score / value if value > 0 and score > 0 else None,
+        "regret": value - score,
+        "by_episode": None if reference.by_episode is None else np.asarray(reference.by_episode, float),
+        "quantiles": np.percentile(by_task, np.arange(101)) if by_task.ndim else None,
+        "note": reference.note,
+    }
+
+
+def plain(x: Any) -> Any:
+    """``x`` as JSON has it: lists, dicts with string keys, numbers, strings; None for NaN and infinities."""
+    if isinstance(x, Mapping):
+        return {str(key): plain(value) for key, value in x.items()}
+    if isinstance(x, np.ndarray | np.generic):
+        return plain(x.tolist())
+    if isinstance(x, list | tuple):
+        return [plain(value) for value in x]
+    if isinstance(x, float):
+        return x if math.isfinite(x) else None
+    return x if x is None or isinstance(x, bool | int | str) else str(x)

@@ -1,0 +1,152 @@
+"""How a report reads: its numbers and references in words, and the tables that are printed (rich)."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from metarl_jax.report import Report
+
+ROLES = {
+    "optimal": "optimal, task known",
+    "bayes": "Bayes-optimal",
+    "non_adaptive": "best non-adaptive",
+}
+KINDS = {"exact": "exact", "lower": "lower bound", "upper": "upper bound"}
+MOST_ROWS = 12
+
+
+def number(x: float | None) -> str:
+    """Four significant digits, at most four decimals; ``-`` for what is not known."""
+    if x is None or not math.isfinite(x):
+        return "-"
+    decimals = 3 - math.floor(math.log10(abs(x))) if x else 0
+    text = f"{x:,.{min(4, max(0, decimals))}f}"
+    return text if text.strip("-0.") else "0"
+
+
+def percent(x: float | None) -> str:
+    """A share as a percentage; ``-`` for what is not known."""
+    return "-" if x is None else f"{100 * x:.1f} %"
+
+
+def interval(ends: Sequence[float | None]) -> str:
+    """``low to high``; nothing where they are not known."""
+    return "" if None in ends else " to ".join(map(number, ends))
+
+
+def words(reference: Mapping[str, Any]) -> tuple[str, str]:
+    """Role and kind as a reader has them."""
+    role, kind = str(reference["role"]), str(reference["kind"])
+    return ROLES.get(role, role), KINDS.get(kind, kind)
+
+
+def label(reference: Mapping[str, Any]) -> str:
+    """``role, kind`` in words."""
+    return ", ".join(words(reference))
+
+
+def spread(length: int, most: int = MOST_ROWS) -> list[int]:
+    """Indices of at most ``most`` of ``length`` rows: the first ones, some between, the last."""
+    if length <= most:
+        return list(range(length))
+    first = most // 2 - 1
+    steps = most - first
+    return [*range(first), *(first + i * (length - 1 - first) // (steps - 1) for i in range(steps))]
+
+
+def render(report: "Report") -> Any:
+    """The whole report as one rich renderable: scores, references, episodes, verdict."""
+    from rich.console import Group
+    from rich.text import Text
+
+    details = [
+        f"{key.replace('_', ' ')} {value}" for key, value in report.name.items() if key not in ("algorithm", "tasks")
+    ]
+    colour = {True: "bold green", False: "bold red", None: "bold yellow"}[report.adapted]
+    parts: list[Any] = [Text(report.title, "bold"), Text("  ".join(details), "dim"), Text(), scores(report)]
+    if report.references:
+        parts.append(references(report))
+    return Group(*parts, episodes(report), Text(report.verdict, colour))
+
+
+def grid(title: str, columns: list[str]) -> Any:
+    """An empty table: words in the first column, numbers on the right of the others."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(title, "bold"), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="right" if index else "left")
+    return table
+
+
+def add(table: Any, *cells: str) -> None:
+    """A row of plain text: brackets in a name are not markup."""
+    from rich.text import Text
+
+    table.add_row(*map(Text, cells))
+
+
+def captioned(table: Any, caption: str) -> Any:
+    """``table`` with a line below it."""
+    from rich.text import Text
+
+    table.caption, table.caption_justify = Text(caption, "dim"), "left"
+    return table
+
+
+def scores(report: "Report") -> Any:
+    table = grid("Return of a trial", ["", "return", "95 % interval"])
+    add(table, "mean", number(report.mean), interval(report.interval))
+    add(table, "interquartile mean", number(report.iqm), interval(report.iqm_interval))
+    add(table, "worst 10 % of tasks", number(report.cvar), "")
+    add(table, "memory wiped at each episode (control)", number(report.control_mean), "")
+    add(table, "adaptation gain", number(report.gain), interval(report.gain_interval))
+    if report.gap_closed is not None:
+        add(table, "share of the gap closed", percent(report.gap_closed), "")
+    if len(report.seed_means) > 1:
+        add(table, "lowest of the seeds' means", number(min(report.seed_means)), "")
+        add(table, "highest of the seeds' means", number(max(report.seed_means)), "")
+    return captioned(table, f"The gap: {report.gap_note}.")
+
+
+def references(report: "Report") -> Any:
+    table = grid("References", ["", "return", "kind", "score / reference", "regret"])
+    for reference in report.references:
+        role, kind = words(reference)
+        add(table, role, number(reference["value"]), kind, percent(reference["share"]), number(reference["regret"]))
+    return table
+
+
+def episodes(report: "Report") -> Any:
+    """The table by episode; lengths only where they vary, shares only where some trials never got there."""
+    agent, control = report.by_episode, report.control_by_episode
+    columns: list[tuple[str, dict, Any]] = [
+        ("return", agent, number),
+        ("return", control, number),
+        ("length", agent, number),
+    ]
+    columns += [("length", control, number), ("began", agent, percent)]
+    columns += [("finished", agent, percent), ("finished", control, percent)]
+    shown = [column for column in columns if column[0] == "return" or varies(report, column[0])]
+    table = grid("By episode of the trial", ["episode", *(key if side is agent else "wiped" for key, side, _ in shown)])
+    for episode in spread(max(len(agent["return"]), len(control["return"]))):
+        add(table, str(episode + 1), *(write(entry(side, key, episode)) for key, side, write in shown))
+    if len(shown) > 2:
+        captioned(table, "Means over the trials that began the episode; lengths over those that finished it.")
+    return table
+
+
+def varies(report: "Report", key: str) -> bool:
+    """Whether a column by episode says anything: more than one value among agent and control."""
+    values = [x for side in (report.by_episode, report.control_by_episode) for x in side[key] if x is not None]
+    return len({round(x, 6) for x in values}) > 1
+
+
+def entry(side: dict[str, list], key: str, episode: int) -> float | None:
+    """One cell; past the last episode that any trial began, nobody began it and nothing else is known."""
+    if episode < len(side[key]):
+        return side[key][episode]
+    return 0.0 if key in ("began", "finished") else None

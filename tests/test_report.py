@@ -1,0 +1,203 @@
+import json
+
+import numpy as np
+import pytest
+
+from metarl_jax import report as reports
+from metarl_jax import tables
+from metarl_jax.config import ConfigError
+from metarl_jax.report import Report, Trials, summarize
+from metarl_jax.types import Reference
+
+NAME = {"algorithm": "rl2", "tasks": "maze-100", "trial_steps": 40, "seeds": 2}
+
+
+def fixed(returns: np.ndarray) -> Trials:
+    """Trials whose episodes all have seven steps and all end: returns [S, N, R, E]."""
+    return Trials(returns, np.full(returns.shape, 7.0), np.ones(returns.shape, bool), returns.sum(axis=-1))
+
+
+def learning(seeds=2, tasks=40, trials=2, episodes=4, slope=1.0, seed=0) -> Trials:
+    difficulty = np.random.default_rng(99).normal(size=(1, tasks, 1, 1))
+    noise = np.random.default_rng(seed).normal(size=(seeds, tasks, trials, episodes))
+    return fixed(5 + difficulty + 0.1 * noise + slope * np.arange(episodes))
+
+
+def varying() -> Trials:
+    """One seed, two tasks, one trial each, in trials of 10 steps: episodes end after 4 and 3, or not at all."""
+    nan = np.nan
+    returns = [[[[1.0, 1.0, 0.0, nan]], [[0.0, nan, nan, nan]]]]
+    lengths = [[[[4.0, 3.0, 3.0, nan]], [[10.0, nan, nan, nan]]]]
+    finished = [[[[True, True, False, False]], [[False, False, False, False]]]]
+    return Trials(np.array(returns), np.array(lengths), np.array(finished), np.array([[[2.0], [0.0]]]))
+
+
+def test_an_agent_that_learns_within_the_trial_adapted():
+    report = summarize(learning(slope=1.0), learning(slope=0.0, seed=1), name=NAME)
+    assert report.adapted is True
+    assert report.gain == pytest.approx(6.0, abs=0.1)
+    assert report.gain_interval[0] < report.gain < report.gain_interval[1]
+    assert report.verdict.startswith("adapted: ")
+    np.testing.assert_allclose(np.diff(report.by_episode["return"]), 1.0, atol=0.1)
+    assert report.mean == pytest.approx(learning().trial_return.mean())
+    assert report.interval[0] < report.mean < report.interval[1]
+    assert report.cvar == pytest.approx(np.sort(learning().trial_return.mean(axis=(0, 2)))[:4].mean())
+    assert len(report.seed_means) == 2
+    assert len(report.task_means) == 40
+    assert report.quantiles[0] == min(report.task_means)
+
+
+@pytest.mark.parametrize("jitter", [0.0, 1e-7])
+def test_a_memoryless_agent_did_not_adapt(jitter):
+    trials = learning(slope=0.0)
+    control = fixed(trials.returns * (1 - jitter))
+    report = summarize(trials, control)
+    assert report.adapted is False
+    assert report.verdict.startswith("did not adapt: ")
+    assert "not distinguishable from zero" in str(report).replace("\n", " ")
+
+
+def test_noise_alone_is_not_adaptation_and_harm_is_said():
+    assert summarize(learning(slope=0.0, seed=1), learning(slope=0.0, seed=3)).adapted is False
+    harmed = summarize(learning(slope=-1.0), learning(slope=0.0))
+    assert harmed.adapted is False
+    assert "memory costs" in harmed.verdict
+
+
+def test_one_episode_a_trial_leaves_nothing_to_compare():
+    report = summarize(learning(episodes=1), learning(episodes=1, seed=3))
+    assert report.adapted is None
+    assert report.verdict == "one episode a trial: nothing to compare"
+
+
+def test_a_single_score_gives_no_verdict():
+    report = summarize(learning(1, 1), learning(1, 1, slope=0.0))
+    assert report.adapted is None
+    assert report.gain_interval == [None, None]
+    assert "no interval" in report.verdict
+
+
+def test_episodes_that_vary_in_length_and_number():
+    report = summarize(varying(), varying())
+    assert report.by_episode["return"] == [0.5, 1.0, 0.0]
+    assert report.by_episode["length"] == [4.0, 3.0, None]
+    assert report.by_episode["began"] == [1.0, 0.5, 0.5]
+    assert report.by_episode["finished"] == [0.5, 0.5, 0.0]
+    assert "finished" in str(report)
+    assert "finished" not in str(summarize(learning(), learning()))
+
+
+@pytest.mark.parametrize(
+    ("references", "gap_closed", "words"),
+    [
+        ([("optimal", "exact", 20.0)], 1 - 9 / 15, "optimal, task known, exact"),
+        ([("optimal", "exact", 20.0), ("bayes", "lower", 13.0), ("bayes", "lower", 14.0)], 6 / 9, "14.00 (Bayes"),
+        ([("bayes", "exact", 12.0), ("bayes", "lower", 15.0)], 6 / 7, "12.00 (Bayes-optimal, exact)"),
+        ([("bayes", "upper", 12.0), ("optimal", "exact", 15.0)], 6 / 7, "upper bound"),
+        ([("bayes", "exact", 12.0), ("non_adaptive", "lower", 10.0)], 0.5, "10.00 (best non-adaptive, lower bound)"),
+        ([("bayes", "exact", 12.0), ("non_adaptive", "upper", 11.5)], 6 / 7, "from 5.000 (the control"),
+        ([("bayes", "exact", 12.0), ("non_adaptive", "exact", 12.0)], None, "no gap"),
+        ([("random", "exact", 1.0)], None, "no reference"),
+    ],
+)
+def test_gap_is_between_non_adaptive_and_target(references, gap_closed, words):
+    score, control = np.full((1, 3, 1, 1), 11.0), np.full((1, 3, 1, 1), 5.0)
+    report = summarize(fixed(score), fixed(control), [Reference(*reference) for reference in references])
+    assert report.gap_closed == pytest.approx(gap_closed)
+    assert words in report.gap_note
+
+
+def test_references_have_share_and_regret():
+    by_task = np.linspace(10, 30, 40)
+    references = [Reference("bayes", "exact", by_task, np.ones(4), "by hand"), Reference("random", "exact", -3.0)]
+    report = summarize(learning(), learning(slope=0.0), references)
+    first, second = report.references
+    assert first["value"] == 20
+    assert first["share"] == report.mean / 20
+    assert first["regret"] == 20 - report.mean
+    assert (first["by_episode"], first["note"]) == ([1.0] * 4, "by hand")
+    assert (first["quantiles"][0], first["quantiles"][100]) == (10, 30)
+    assert (second["share"], second["quantiles"]) == (None, None)
+
+
+def test_saved_report_is_strict_json_and_comes_back_equal(tmp_path):
+    trials = varying()
+    report = summarize(
+        trials, trials, [Reference("bayes", "lower", np.array([2.0, 1.0]))], name=NAME | {"n": np.int32(3)}
+    )
+    path = report.save(tmp_path / "run" / "report.json")
+    assert "NaN" not in path.read_text()
+    json.loads(path.read_text(), parse_constant=lambda token: pytest.fail(token))
+    assert Report.load(path) == report
+    assert [p.name for p in path.parent.iterdir()] == ["report.json"]
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"format": 1}', '{"format": 99}'])
+def test_what_is_no_report_is_refused(tmp_path, text):
+    (tmp_path / "report.json").write_text(text)
+    with pytest.raises(ConfigError, match="evaluate again"):
+        Report.load(tmp_path / "report.json")
+
+
+def test_shapes_and_numbers_are_checked():
+    good = learning()
+    with pytest.raises(ValueError, match=r"control: want \[S, N, R, E\]"):
+        summarize(good, good._replace(trial_return=good.trial_return[0]))
+    with pytest.raises(ValueError, match="1 of 160 trial returns"):
+        broken = good.trial_return.copy()
+        broken[0, 0, 0] = np.nan
+        summarize(good._replace(trial_return=broken), good)
+    with pytest.raises(ValueError, match="paired"):
+        summarize(good, learning(tasks=39))
+
+
+def test_many_tasks_and_episodes_stay_readable_and_quick():
+    report = summarize(learning(1, 3000, 1, 100), learning(1, 3000, 1, 100, slope=0.0))
+    assert report.task_means is None
+    assert len(report.quantiles) == 101
+    rows = [int(line.split()[0]) for line in tables_after(str(report), "episode ") if line.split()[0].isdigit()]
+    assert rows[:5] == [1, 2, 3, 4, 5]
+    assert rows[-1] == 100
+    assert len(rows) == tables.MOST_ROWS
+
+
+def tables_after(text: str, start: str) -> list[str]:
+    lines = text.splitlines()
+    first = next(i for i, line in enumerate(lines) if line.strip().startswith(start))
+    return [line for line in lines[first + 1 :] if line.strip()]
+
+
+def test_printed_faces(capsys):
+    report = summarize(learning(), learning(slope=0.0), [Reference("mine[b]", "exact", 30.0)], name=NAME)
+    text = str(report)
+    assert text.isascii()
+    assert max(map(len, text.splitlines())) <= 100
+    for words in ("rl2 on maze-100", "trial steps 40", "mine[b]", "interquartile mean", "worst 10 % of tasks"):
+        assert words in text
+    report.print()
+    assert "adaptation gain" in capsys.readouterr().out
+    assert report._repr_html_().startswith("<pre") and "adaptation gain" in report._repr_html_()
+    assert repr(report).startswith("Report(rl2 on maze-100: ")
+
+
+@pytest.mark.parametrize(
+    ("x", "text"),
+    [(37.21429, "37.21"), (6.659988, "6.660"), (-0.506, "-0.5060"), (1928.4, "1,928"), (0.0, "0"), (-1e-9, "0"),
+     (None, "-"), (-0.0005, "-0.0005"), (np.nan, "-"), (99.996, "100.00"), (123456.7, "123,457")],
+)  # fmt: skip
+def test_numbers_have_four_digits(x, text):
+    assert tables.number(x) == text
+
+
+@pytest.mark.parametrize("length", [1, 11, 12, 13, 14, 50, 1000])
+def test_rows_are_spread_from_first_to_last(length):
+    rows = tables.spread(length)
+    assert rows == sorted(set(rows))
+    assert (rows[0], rows[-1], len(rows)) == (0, length - 1, min(length, tables.MOST_ROWS))
+
+
+def test_plain_data():
+    assert reports.plain({1: np.array([1.0, np.nan]), "b": (np.float32(2), True, None, {3}.__class__)}) == {
+        "1": [1.0, None],
+        "b": [2.0, True, None, "<class 'set'>"],
+    }
