@@ -1,0 +1,36 @@
+"""Returns and advantages, time first ``[T, ...]``. They take discounts, never ``done``: what ends a discount is the
+algorithm's choice (an episode's end does not cut it inside an RL^2 trial)."""
+
+import chex
+import jax
+import jax.numpy as jnp
+
+
+def generalised_advantages(
+    rewards: jax.Array, values: jax.Array, next_values: jax.Array, discounts: jax.Array, trace: float | jax.Array
+) -> jax.Array:
+    """``A_t = d_t + discount_t * trace * A_{t+1}``, ``d_t = r_t + discount_t * V'_t - V_t`` (Schulman et al. 2016).
+
+    Args:
+      rewards, values, next_values, discounts: ``[T, ...]``; ``next_values[t]`` is the value of what followed step t,
+        ``discounts[t]`` what it counts for (0 after termination).
+      trace: lambda; a float, or ``[T, ...]`` with 0 where the trace must not run on (after truncation).
+
+    Returns:
+      Advantages ``[T, ...]``; ``advantages + values`` are the lambda returns.
+    """
+    chex.assert_equal_shape([rewards, values, next_values, discounts])
+    deltas = rewards + discounts * next_values - values
+    return discounted_sums(deltas, discounts * trace)
+
+
+def discounted_sums(rewards: jax.Array, discounts: jax.Array) -> jax.Array:
+    """``G_t = r_t + discount_t * G_{t+1}``, with ``G_T = 0``; all ``[T, ...]``."""
+    chex.assert_equal_shape([rewards, discounts])
+
+    def step(total, inputs):
+        reward, discount = inputs
+        total = reward + discount * total
+        return total, total
+
+    return jax.lax.scan(step, jnp.zeros_like(rewards[0]), (rewards, discounts), reverse=True)[1]

@@ -1,0 +1,118 @@
+"""The one adapter that turns a flax.linen module into a Policy."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from metarl_jax.networks import actions
+from metarl_jax.networks.gru import GRU
+from metarl_jax.types import Policy, PyTree, Spec, TimeStep
+
+
+class Memoryless(nn.Module):
+    """The face of a memory with nothing in it."""
+
+    def step(self, h, x, reset):
+        return h, x
+
+    def unroll(self, h, x, reset):
+        return x
+
+
+class Memory(NamedTuple):
+    """A kind of memory: its linen module (``step``, ``unroll``) and its initial state, both given the size."""
+
+    module: Callable[[int], nn.Module]
+    carry: Callable[[int, tuple[int, ...]], PyTree]
+
+
+MEMORIES = {
+    "gru": Memory(lambda size: GRU(size, name="memory"), lambda size, batch: jnp.zeros((*batch, size))),
+    "none": Memory(lambda size: Memoryless(name="memory"), lambda size, batch: ()),
+}
+
+
+class ActorCritic(nn.Module):
+    """Encoder (MLP) -> memory -> linear heads for the action parameters and the value.
+
+    With ``meta_inputs`` the encoder sees ``(o_t, a_{t-1}, r_{t-1}, episode start)`` as in RL^2 (Duan et al. 2016,
+    Wang et al. 2016), else the observation alone.
+    """
+
+    spec: Spec
+    memory: str
+    memory_size: int
+    encoder_sizes: Sequence[int]
+    meta_inputs: bool
+
+    def setup(self):
+        wide = nn.initializers.orthogonal(2**0.5)
+        self.encoder = [nn.Dense(n, kernel_init=wide, name=f"encoder_{i}") for i, n in enumerate(self.encoder_sizes)]
+        self.core = MEMORIES[self.memory].module(self.memory_size)
+        size = actions.for_spec(self.spec).size
+        self.policy_head = nn.Dense(size, kernel_init=nn.initializers.orthogonal(0.01), name="policy_head")
+        self.value_head = nn.Dense(1, kernel_init=nn.initializers.orthogonal(1.0), name="value_head")
+
+    def step(self, h, timestep: TimeStep):
+        h, x = self.core.step(h, self.encode(timestep), timestep.trial_start)
+        return h, self.heads(x)
+
+    def unroll(self, h, timesteps: TimeStep):
+        return self.heads(self.core.unroll(h, self.encode(timesteps), timesteps.trial_start))
+
+    def encode(self, timestep: TimeStep) -> jax.Array:
+        batch = timestep.last_reward.shape
+        x = timestep.observation.astype(jnp.float32).reshape(*batch, -1)
+        if self.meta_inputs:
+            if self.spec.num_actions is not None:
+                # No action came before the first step of a trial: all zeros.
+                taken = jnp.where(timestep.trial_start, -1, timestep.last_action)
+                last_action = jax.nn.one_hot(taken, self.spec.num_actions)
+            else:
+                last_action = timestep.last_action
+            flags = jnp.stack([timestep.last_reward, timestep.episode_start.astype(jnp.float32)], axis=-1)
+            x = jnp.concatenate([x, last_action, flags], axis=-1)
+        for layer in self.encoder:
+            x = jnp.tanh(layer(x))
+        return x
+
+    def heads(self, x: jax.Array):
+        return self.policy_head(x), self.value_head(x)[..., 0]
+
+
+def actor_critic(spec: Spec, memory: str, memory_size: int, encoder_sizes: Sequence[int], meta_inputs: bool) -> Policy:
+    """A Policy of ``ActorCritic``: with or without memory, one set of heads."""
+    module = ActorCritic(spec, memory, memory_size, tuple(encoder_sizes), meta_inputs)
+    return from_module(module, spec, functools.partial(MEMORIES[memory].carry, memory_size))
+
+
+def from_module(module: nn.Module, spec: Spec, carry: Callable[[tuple[int, ...]], PyTree]) -> Policy:
+    """A Policy from any linen module with methods ``step(h, timestep)`` and ``unroll(h, timesteps)``;
+    ``carry(batch_shape)`` is its initial memory."""
+
+    def init(key):
+        return module.init(key, carry(()), first_timestep(spec, ()), method="step")["params"]
+
+    def step(params, h, timestep):
+        return module.apply({"params": params}, h, timestep, method="step")
+
+    def unroll(params, h, timesteps):
+        return module.apply({"params": params}, h, timesteps, method="unroll")
+
+    return Policy(init, carry, step, unroll, actions.for_spec(spec))
+
+
+def first_timestep(spec: Spec, batch: tuple[int, ...], observation: jax.Array | None = None) -> TimeStep:
+    """The start of a trial: no last action or reward, both flags set."""
+    discrete = spec.num_actions is not None
+    return TimeStep(
+        observation=jnp.zeros((*batch, *spec.observation_shape)) if observation is None else observation,
+        last_action=jnp.zeros(batch, jnp.int32) if discrete else jnp.zeros((*batch, spec.action_size)),
+        last_reward=jnp.zeros(batch),
+        episode_start=jnp.ones(batch, bool),
+        trial_start=jnp.ones(batch, bool),
+    )

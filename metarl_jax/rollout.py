@@ -1,0 +1,92 @@
+"""Living in tasks: every trajectory in the library comes from here."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from metarl_jax.networks import first_timestep, to_bounds
+from metarl_jax.types import Environment, Key, Policy, PyTree, State, Task, TimeStep, Trajectory
+
+
+class Place(NamedTuple):
+    """Where ``[N]`` agents are in their trials: environment states, what they see, what they remember."""
+
+    env_state: State
+    timestep: TimeStep
+    memory: PyTree
+
+
+def enter(key: Key, env: Environment, policy: Policy, tasks: Task) -> Place:
+    """The start of a trial in each of ``tasks [N]``."""
+    num_tasks = jax.tree.leaves(tasks)[0].shape[0]
+    observation, env_state = jax.vmap(env.begin)(env.draw(key, (num_tasks,)), tasks)
+    return Place(env_state, first_timestep(env.spec, (num_tasks,), observation), policy.carry((num_tasks,)))
+
+
+def rollout(
+    key: Key,
+    env: Environment,
+    policy: Policy,
+    params: PyTree,
+    tasks: Task,
+    num_steps: int,
+    place: Place | None = None,
+    forget: bool = False,
+    greedy: bool = False,
+) -> tuple[Place, Trajectory]:
+    """Lives ``num_steps`` steps in each of ``tasks [N]``; an episode that ends is followed by one in the same task.
+
+    Nothing about a task is drawn here: tasks never change inside a trial. All randomness is drawn in bulk before the
+    scan. Goes on from ``place``, or starts new trials.
+
+    Args:
+      forget: wipe memory and last action and reward at the start of each episode (the non-adaptive control).
+      greedy: take the distribution's mode instead of a sample.
+
+    Returns:
+      The place reached and a Trajectory with leaves ``[T, N, ...]``.
+    """
+    enter_key, env_key, action_key = jax.random.split(key, 3)
+    if place is None:
+        place = enter(enter_key, env, policy, tasks)
+    shape = (num_steps, *place.timestep.last_reward.shape)
+
+    def step(place: Place, noise):
+        env_noise, action_noise = noise
+        memory, outputs = policy.step(params, place.memory, place.timestep)
+        action = policy.actions.mode(outputs[0]) if greedy else policy.actions.sample(outputs[0], action_noise)
+        env_state, timestep, record = advance(env, env_noise, place, action, tasks, forget)
+        return Place(env_state, timestep, memory), Trajectory(place.timestep, action, *record, place.env_state, outputs)
+
+    noise = (env.draw(env_key, shape), policy.actions.noise(action_key, shape))
+    return jax.lax.scan(step, place, noise, length=num_steps)
+
+
+def advance(env: Environment, noise: PyTree, place: Place, action: jax.Array, tasks: Task, forget: bool = False):
+    """One step of the trial loop in ``[N]`` tasks: the environment's step and, where it ended, the next episode."""
+    given = to_bounds(env.spec, action)
+    observation, env_state, reward, terminated, info = jax.vmap(env.advance)(noise, place.env_state, given, tasks)
+    truncated = jax.vmap(env.is_truncated)(env_state, tasks) & ~terminated
+    done = terminated | truncated
+    first = jax.vmap(env.begin)(noise, tasks)
+    next_observation = observation
+    observation, env_state = jax.tree.map(
+        lambda a, b: jnp.where(done.reshape(done.shape + (1,) * (b.ndim - 1)), a, b), first, (observation, env_state)
+    )
+    reward = reward.astype(jnp.float32)
+    last_action, last_reward, trial_start = action, reward, jnp.zeros_like(done)
+    if forget:
+        last_action = jnp.where(done.reshape(done.shape + (1,) * (action.ndim - 1)), jnp.zeros_like(action), action)
+        last_reward, trial_start = jnp.where(done, 0.0, reward), done
+    timestep = TimeStep(observation, last_action, last_reward, done, trial_start)
+    mean_reward = info.get("mean_reward", reward)
+    return env_state, timestep, (reward, mean_reward, terminated, truncated, next_observation)
+
+
+def replay(policy: Policy, params: PyTree, timesteps: TimeStep, memory: PyTree | None = None):
+    """What the policy says on a record ``[T, N, ...]``: (action parameters, values). From the trial's start unless
+    ``memory`` is given."""
+    if memory is None:
+        memory = policy.carry(timesteps.last_reward.shape[1:])
+    return policy.unroll(params, memory, timesteps)
