@@ -1,0 +1,259 @@
+"""Bayes-optimal return in hidden-goal grids (the task of VariBAD, Zintgraf et al. 2020), by search over beliefs.
+
+Axis letters: ``[S]`` cells, ``[A]`` actions, ``[G]`` candidate goals, ``[E]`` episodes, ``[T]`` steps, ``[B]`` beliefs
+of a frontier. Moves are deterministic and the goal is one of ``G`` cells with equal chance. Entering or staying on it
+pays ``hit``, every other step ``miss``; it ends nothing. An episode has ``horizon`` steps; the next one begins at
+``start`` with the goal in its place.
+
+Until the goal is found an agent learns "not here" and nothing else, so its behaviour up to then is one fixed walk, and
+after it the best return is known. The optimum is hence a best path over (step, position, cells visited): a goal that is
+found after ``t`` steps earns ``miss`` for ``t - 1`` of them, ``hit`` for one and the known-goal value for the rest.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from metarl_jax.config import check
+from metarl_jax.planning.dynamic_programming import UNREACHABLE, shortest_paths
+
+SLACK = 1e-9  # values that differ by less are equal
+
+
+class HiddenGoal(NamedTuple):
+    """``by_episode [E]``: expected return of each episode. ``walk [E*T + 1]``: the cell at each step while the goal is
+    not found. ``find_step [G]``: the step (from 1) at which each candidate is entered first, 0 for never. ``upper``: no
+    policy earns more in the whole trial; equal to the sum of ``by_episode`` where that is exact."""
+
+    by_episode: np.ndarray
+    walk: np.ndarray
+    find_step: np.ndarray
+    upper: float
+
+
+class _Problem(NamedTuple):
+    next_state: np.ndarray  # [S, A]
+    start: int
+    goal: np.ndarray  # [S]: the candidate's number, 0 for other cells
+    bit: np.ndarray  # [S] uint64: the candidate's bit, 0 for other cells
+    distance: np.ndarray  # [S, G]
+    known: np.ndarray  # [G, T + 1, S]: value of a known goal, by steps left in the episode
+    found: np.ndarray  # [T + 1, T + 2]: most that an episode with L steps left earns if its goal is found at step t
+    hit: float
+    miss: float
+    horizon: int
+    num_episodes: int
+
+
+class _Frontier(NamedTuple):
+    """Beliefs at one step: ``position [B]``, ``visited [B]`` (uint64 mask), ``earned [B]`` (summed over goals) and the
+    index of the belief that each came from ``parent [B]``."""
+
+    position: np.ndarray
+    visited: np.ndarray
+    earned: np.ndarray
+    parent: np.ndarray
+
+
+def known_goal_values(
+    next_state: np.ndarray, goals: Sequence[int], horizon: int, hit: float = 1.0, miss: float = -0.1
+) -> np.ndarray:
+    """The best return of the last ``m`` steps with the goal known, ``V_m(s) = max_a r(s') + V_{m-1}(s')``.
+
+    Args:
+      next_state: ``[S, A]`` int. goals: ``[G]`` cells. horizon: ``T``.
+
+    Returns:
+      ``[G, T + 1, S]`` float64, indexed by goal, steps left, cell.
+    """
+    next_state, goals = np.asarray(next_state), np.asarray(goals)
+    reward = np.where(np.arange(len(next_state)) == goals[:, None], hit, miss)  # [G, S], for entering a cell
+    value = np.zeros((len(goals), horizon + 1, len(next_state)))
+    for left in range(1, horizon + 1):
+        value[:, left] = (reward + value[:, left - 1])[:, next_state].max(axis=-1)
+    return value
+
+
+def random_return(
+    next_state: np.ndarray, start: int, candidates: Sequence[int], horizon: int, hit: float = 1.0, miss: float = -0.1
+) -> float:
+    """The exact expected return of an episode of uniformly random actions (the same in every episode)."""
+    chance = np.zeros(len(next_state))
+    chance[start] = 1.0
+    total = 0.0
+    for _ in range(horizon):
+        after = np.zeros_like(chance)
+        np.add.at(after, next_state, np.broadcast_to(chance[:, None] / next_state.shape[1], next_state.shape))
+        chance = after
+        total += miss + (hit - miss) * chance[np.asarray(candidates)].mean()
+    return float(total)
+
+
+def hidden_goal_return(
+    next_state: np.ndarray,
+    start: int,
+    candidates: Sequence[int],
+    horizon: int,
+    num_episodes: int,
+    *,
+    hit: float = 1.0,
+    miss: float = -0.1,
+    beam_width: int = 1000,
+    max_beliefs: int = 1_000_000,
+) -> HiddenGoal:
+    """The return by episode of the policy that maximises the expected return of the whole trial.
+
+    A beam search finds a good walk; then all beliefs are expanded step by step, equal ones merged, and those dropped
+    whose upper bound is no better than the best walk known. The bound lets an agent find the ``i``-th of the cells not
+    yet visited as soon as distances and one cell a step allow, and know every goal from the next episode on.
+
+    Args:
+      next_state: ``[S, A]`` int. start: cell. candidates: ``[G]`` distinct cells other than ``start``, at most 63.
+      horizon: steps ``T`` of an episode. num_episodes: ``E``. hit, miss: rewards on the goal and off it.
+      beam_width: beliefs kept a step by the first search.
+      max_beliefs: where more than these remain at a step, the best walk found is returned with a bound above its value.
+
+    Returns:
+      HiddenGoal, exact unless ``max_beliefs`` was passed.
+
+    Raises:
+      ConfigError: if there are no candidates or too many, or ``hit`` is not above ``miss``.
+    """
+    problem = _problem(next_state, start, candidates, horizon, num_episodes, hit, miss)
+    (value, walk, visited), _ = _search(problem, -np.inf, beam_width, False)
+    better, upper = _search(problem, value + SLACK, max_beliefs, True)
+    if better is not None:
+        value, walk, visited = better
+    find_step = _find_steps(visited, len(candidates))
+    return HiddenGoal(_by_episode(problem, find_step), walk, find_step, max(upper, value) / len(candidates))
+
+
+def _problem(next_state, start, candidates, horizon, num_episodes, hit, miss) -> _Problem:
+    next_state, candidates = np.asarray(next_state, np.int32), np.asarray(candidates, np.int32)
+    check(0 < len(candidates) <= 63, "candidates", len(candidates), "give 1 to 63 cells")
+    check(len(set(candidates.tolist()) - {int(start)}) == len(candidates), "candidates", candidates, "repeated or start")
+    check(hit > miss, "hit", hit, f"must be above miss={miss}")
+    check(horizon >= 1 and num_episodes >= 1, "horizon", horizon, "give at least one step and one episode")
+    bit, goal = np.zeros(len(next_state), np.uint64), np.zeros(len(next_state), np.int32)
+    goal[candidates] = np.arange(len(candidates))
+    bit[candidates] = np.uint64(1) << np.arange(len(candidates), dtype=np.uint64)
+    distance = jax.vmap(shortest_paths, (None, 0))(next_state, np.arange(len(next_state)))
+    distance = np.asarray(distance, np.int64)[:, candidates]
+    known = known_goal_values(next_state, candidates, horizon, hit, miss)
+    found = _found_values(known[np.arange(len(candidates)), :, candidates].max(axis=0), horizon, hit, miss)
+    return _Problem(
+        next_state, int(start), goal, bit, distance, known, found, float(hit), float(miss), horizon, num_episodes
+    )
+
+
+def _found_values(after: np.ndarray, horizon: int, hit: float, miss: float) -> np.ndarray:
+    """``found(L, t) = max_{u >= t} (u - 1) miss + hit + after(L - u)``, or ``L miss`` for ``u > L``.
+
+    ``after [T + 1]`` is what the steps after finding are worth, at the best of the goals.
+    """
+    found = np.zeros((horizon + 1, horizon + 2))
+    for left in range(horizon + 1):
+        step = np.arange(1, left + 1)
+        found[left] = miss * left
+        found[left, step] = miss * (step - 1) + hit + after[left - step]
+        found[left] = np.maximum.accumulate(found[left, ::-1])[::-1]
+    return found
+
+
+def _search(problem: _Problem, incumbent: float, width: int, exact: bool) -> tuple[tuple | None, float]:
+    """The best ``(value, walk, visited)`` above ``incumbent`` (None if there is none) and a bound on all others.
+
+    Keeps ``width`` beliefs a step; with ``exact``, gives up where more are left. Values are sums over goals.
+    """
+    origin = np.full(1, problem.start), np.zeros(1, np.uint64), np.zeros(1), np.zeros(1, np.int64)
+    history = [_Frontier(*origin)]
+    for step in range(problem.horizon * problem.num_episodes):
+        frontier = _merge(_expand(problem, history[-1], step))
+        bound = frontier.earned + _bound(problem, frontier, step + 1)
+        keep = np.flatnonzero(bound > incumbent)
+        if not len(keep):
+            return None, incumbent
+        if len(keep) > width:
+            if exact:
+                return None, float(bound[keep].max())
+            keep = keep[np.argpartition(-bound[keep], width)[:width]]
+        history.append(_Frontier(*(leaf[keep] for leaf in frontier)))
+    best = int(np.argmax(history[-1].earned))
+    value = float(history[-1].earned[best])
+    return (value, *_trace(history, best)), value
+
+
+def _trace(history: list[_Frontier], best: int) -> tuple[np.ndarray, np.ndarray]:
+    """Positions and visited masks along the way to belief ``best`` of the last frontier."""
+    walk = []
+    for frontier in reversed(history):
+        walk.append((frontier.position[best], frontier.visited[best]))
+        best = frontier.parent[best]
+    position, visited = zip(*reversed(walk), strict=True)
+    return np.asarray(position, np.int32), np.asarray(visited, np.uint64)
+
+
+def _expand(problem: _Problem, frontier: _Frontier, step: int) -> _Frontier:
+    """All beliefs one move after ``frontier``, at time ``step``; equal ones are not merged yet."""
+    left = problem.horizon - step % problem.horizon - 1  # steps of the episode after this one
+    later = problem.num_episodes - step // problem.horizon - 1
+    position = problem.next_state[frontier.position]  # [B, A]
+    goal, bit = problem.goal[position], problem.bit[position]
+    visited = frontier.visited[:, None] | bit
+    new = visited != frontier.visited[:, None]
+    unvisited = problem.distance.shape[1] - np.bitwise_count(visited).astype(np.int64)
+    gain = problem.hit + problem.known[goal, left, position] + later * problem.known[goal, -1, problem.start]
+    earned = frontier.earned[:, None] + problem.miss * unvisited + np.where(new, gain, 0.0)
+    if left == 0:
+        position = np.full_like(position, problem.start)
+    parent = np.broadcast_to(np.arange(len(frontier.position))[:, None], position.shape)
+    return _Frontier(position.ravel(), visited.ravel(), earned.ravel(), parent.ravel())
+
+
+def _merge(frontier: _Frontier) -> _Frontier:
+    """Keeps the best-paid of the beliefs with equal position and visited cells."""
+    order = np.lexsort((-frontier.earned, frontier.visited, frontier.position))
+    position, visited = frontier.position[order], frontier.visited[order]
+    first = np.r_[True, (position[1:] != position[:-1]) | (visited[1:] != visited[:-1])]
+    return _Frontier(*(leaf[order[first]] for leaf in frontier))
+
+
+def _bound(problem: _Problem, frontier: _Frontier, step: int) -> np.ndarray:
+    """No less than what the cells not yet visited can still earn, summed over them; ``[B]``.
+
+    The ``i``-th of them to be visited is visited at step ``t_i >= max(t_{i-1} + 1, d_i)``, ``d`` their sorted distances;
+    ``found`` falls in ``t``; and an episode is worth no more than with its goal known.
+    """
+    if step == problem.horizon * problem.num_episodes:
+        return np.zeros(len(frontier.position))
+    left = problem.horizon - step % problem.horizon
+    later = problem.num_episodes - step // problem.horizon - 1
+    rank = np.arange(1, problem.distance.shape[1] + 1)
+    unvisited = (frontier.visited[:, None] >> (rank - 1).astype(np.uint64)) & np.uint64(1) == 0
+    distance = np.sort(np.where(unvisited, problem.distance[frontier.position], UNREACHABLE), axis=1)
+    time = np.maximum.accumulate(distance - rank, axis=1) + rank
+    earned = problem.found[left, np.clip(time, 1, problem.horizon + 1)]
+    among = rank <= unvisited.sum(axis=1)[:, None]
+    return unvisited @ (later * problem.known[:, -1, problem.start]) + np.where(among, earned, 0.0).sum(axis=1)
+
+
+def _find_steps(visited: np.ndarray, num_goals: int) -> np.ndarray:
+    """The step at which each candidate's bit is first set in the masks ``visited [E*T + 1]``, 0 for never; ``[G]``."""
+    seen = (visited[:, None] >> np.arange(num_goals, dtype=np.uint64)) & np.uint64(1) == 1
+    return np.argmax(seen, axis=0)  # nothing is seen at step 0
+
+
+def _by_episode(problem: _Problem, find_step: np.ndarray) -> np.ndarray:
+    """Expected return of each episode when each candidate is found at ``find_step [G]``; ``[E]``."""
+    total = np.zeros(problem.num_episodes)
+    cell = np.argsort(problem.bit)[-len(find_step) :]
+    for goal, step in enumerate(find_step):
+        episode, within = divmod(step - 1, problem.horizon) if step else (problem.num_episodes, 0)
+        total[:episode] += problem.miss * problem.horizon
+        total[episode + 1 :] += problem.known[goal, -1, problem.start]
+        if step:
+            rest = problem.known[goal, problem.horizon - 1 - within, cell[goal]]
+            total[episode] += problem.miss * within + problem.hit + rest
+    return total / len(find_step)
