@@ -8,6 +8,7 @@ import re
 import sys
 import time
 import zlib
+from importlib import metadata
 from pathlib import Path
 
 SWITCH = "METARL_JAX_CACHE"
@@ -35,7 +36,8 @@ def enable(on: bool = True, folder: str | Path | None = None) -> Path | None:
 
     if not on or os.environ.get(SWITCH, "1").lower() in ("0", "false", "off", "no"):
         return None
-    if jax.config.jax_compilation_cache_dir or not jax.config.jax_enable_compilation_cache:
+    used = jax.config.values
+    if used["jax_compilation_cache_dir"] or not used["jax_enable_compilation_cache"]:
         return None
     path = Path(folder) if folder is not None else default_folder()
     try:
@@ -55,10 +57,8 @@ def default_folder() -> Path:
 
     One folder a host, since homes are shared between machines with other instructions, and one a jaxlib.
     """
-    import jaxlib
-
     host = re.sub(r"[^A-Za-z0-9.-]", "_", platform.node()) or "host"
-    return _user_cache() / "metarl_jax" / "xla" / f"{host}-{jaxlib.__version__}"
+    return _user_cache() / "metarl_jax" / "xla" / f"{host}-{metadata.version('jaxlib')}"
 
 
 def remove_torn(folder: Path) -> list[str]:

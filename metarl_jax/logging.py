@@ -85,8 +85,7 @@ def read_metrics(path: str | Path) -> dict[str, np.ndarray]:
 class Progress:
     """Progress of long work: a bar on a terminal, one line that renews itself in a notebook, else plain lines.
 
-    Shows updates, environment steps a second, the running return and the time left. The rates leave out the first
-    call of ``advance``, which compiles. Use as a context manager.
+    Shows updates, environment steps a second, the running return and the time left. The rates leave out the first chunk, which compiles. Use as a context manager.
     """
 
     def __init__(
@@ -105,6 +104,7 @@ class Progress:
         """
         self.total, self.done, self.unit, self.quiet = total, done, unit, quiet
         self.env_steps = 0
+        self._chunks = 0
         self._file, self._every = file, every
         self._points: collections.deque = collections.deque(maxlen=32)  # (seconds, done, environment steps)
         self._last_line = -math.inf
@@ -131,10 +131,16 @@ class Progress:
             self._bar = None
 
     def advance(self, updates: int, env_steps: int, running_return: float) -> None:
-        """Tells what was done since the last call: ``updates``, ``env_steps``, and the return of late."""
+        """Tells what was done since the last call: ``updates``, ``env_steps``, and the return of late.
+
+        Without environment steps they count as done by an earlier process.
+        """
         self.done += updates
         self.env_steps += env_steps
-        if len(self._points) == 2 and self._points[0][1] != self._points[1][1]:
+        self._chunks += env_steps > 0
+        if self._chunks == 0:
+            self._points.clear()  # done by an earlier process
+        if self._chunks == 2:
             self._points.popleft()  # the first chunk compiled
         self._points.append((time.monotonic(), self.done, self.env_steps))
         if self.quiet:
