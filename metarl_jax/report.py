@@ -208,7 +208,7 @@ def by_episode(trials: Trials) -> dict[str, np.ndarray]:
     began = np.isfinite(trials.returns)
     most = int(began.sum(axis=-1).max())
     began, returns, lengths, finished = (x[..., :most] for x in (began, *trials[:3]))
-    low, high = statistics.normal_interval(statistics.masked_mean(returns, began, 2))
+    low, high = statistics.clustered_interval(returns, began)
     return {
         "return": statistics.masked_mean(returns, began, (0, 1, 2)),
         "low": low,

@@ -116,20 +116,21 @@ def masked_mean(x: np.ndarray, mask: np.ndarray, axis: int | tuple[int, ...]) ->
     return np.divide(total, count, out=np.full(np.shape(total), np.nan), where=count > 0)
 
 
-def normal_interval(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Normal 95 % interval of the mean of ``scores [S, N, ...]`` for each trailing index; NaN entries are left out.
+def clustered_interval(x: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Normal 95 % interval of the mean of ``x [S, N, R, ...]`` where ``mask``, for each trailing index.
 
-    Variance of the mean: ``var(seed means) / S + var(task means) / N``, the first term only with several seeds.
-    Noise that is neither of the seed nor of the task counts in both terms: the interval errs on the wide side.
+    With ``d = x - mean`` and ``n`` entries in all, each of the C clusters (the tasks; the seeds, where there are
+    several) adds to the variance of the mean ``C / (C - 1) * (sum of its d / n) ** 2``: the ratio estimator for
+    clusters of unequal size (Cochran 1977, 6.3 and 9A). Noise that is neither of the seed nor of the task counts in
+    both sums: the interval errs on the wide side. It has no width where there is a single cluster.
     """
-    known = np.isfinite(scores)
-    mean = masked_mean(scores, known, (0, 1))
+    mean, count = masked_mean(x, mask, (0, 1, 2)), mask.sum(axis=(0, 1, 2))
+    deviation = np.where(mask, x - mean, 0.0)
     variance = np.zeros_like(mean)
-    for axis in (0, 1):  # axis 0 is averaged away: task means; then seed means
-        means = masked_mean(scores, known, axis)
-        present = np.isfinite(means)
-        count = present.sum(axis=0)
-        squares = masked_mean((means - mean) ** 2, present, 0)
-        variance = variance + np.where(count > 1, squares / np.maximum(count - 1, 1), 0.0)
+    for others in ((0, 2), (1, 2)):
+        clusters = mask.any(axis=others).sum(axis=0)
+        squares = (deviation.sum(axis=others) ** 2).sum(axis=0)
+        factor = np.where(clusters > 1, clusters / np.maximum(clusters - 1, 1), 0.0)
+        variance += factor * squares / np.maximum(count, 1) ** 2
     half = NORMAL_95 * np.sqrt(variance)
     return mean - half, mean + half

@@ -5,14 +5,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from metarl_jax.statistics import (
-    cvar,
-    iqm,
-    masked_mean,
-    normal_interval,
-    paired_gain,
-    stratified_bootstrap,
-)
+from metarl_jax.statistics import clustered_interval, cvar, iqm, masked_mean, paired_gain, stratified_bootstrap
 
 
 def test_iqm_is_scipys_trimmed_mean():
@@ -92,12 +85,26 @@ def test_gain_is_paired():
         paired_gain(difficulty, difficulty[:, 1:])
 
 
-def test_masked_mean_and_normal_interval_leave_out_what_is_missing():
+def test_masked_mean_leaves_out_what_is_missing():
     x = np.array([[1.0, np.nan, np.nan], [3.0, 5.0, np.nan]])
     np.testing.assert_array_equal(masked_mean(x, np.isfinite(x), 0), [2.0, 5.0, np.nan])
-    scores = np.random.default_rng(6).normal(size=(1, 500, 3))
-    scores[:, 400:, 1], scores[:, :, 2] = np.nan, np.nan
-    low, high = normal_interval(scores)
-    expected = scipy.stats.norm.interval(0.95, scores[0, :400, 1].mean(), scipy.stats.sem(scores[0, :400, 1]))
-    assert (low[1], high[1]) == pytest.approx(expected)
+
+
+def test_clustered_interval_of_equal_clusters_is_that_of_the_task_means():
+    x = np.random.default_rng(6).normal(size=(1, 500, 3, 3))
+    x[:, 400:, :, 1], x[..., 2] = np.nan, np.nan
+    low, high = clustered_interval(x, np.isfinite(x))
+    means = x[0, :400, :, 1].mean(axis=-1)
+    assert (low[1], high[1]) == pytest.approx(scipy.stats.norm.interval(0.95, means.mean(), scipy.stats.sem(means)))
     assert np.isnan([low[2], high[2]]).all()
+    assert np.array(clustered_interval(x[:, :1, :1], np.isfinite(x[:, :1, :1])))[:, 0].tolist() == [x[0, 0, 0, 0]] * 2
+
+
+def test_clustered_interval_covers_the_mean_of_unequal_clusters():
+    generator, hits, repeats = np.random.default_rng(7), 0, 300
+    for _ in range(repeats):  # easy tasks are reached more often: P(reached) = p, and the return is p plus noise
+        p = generator.random((1, 80, 1, 1))
+        mask = generator.random((1, 80, 5, 1)) < p
+        low, high = clustered_interval(p + 0.3 * generator.normal(size=mask.shape), mask)
+        hits += low[0] <= (1 / 3) / (1 / 2) <= high[0]
+    assert 0.90 <= hits / repeats <= 0.99

@@ -1,0 +1,6 @@
+"""Figures and animations. matplotlib and Pillow are loaded here, when something is drawn, and nowhere else."""
+
+from metarl_jax.viz.curves import plot_metrics, plot_report
+from metarl_jax.viz.trials import animate, draw_tasks
+
+__all__ = ["animate", "draw_tasks", "plot_metrics", "plot_report"]

@@ -1,0 +1,195 @@
+"""Curves: what a report found beside its references, and how training went."""
+
+import os
+import textwrap
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from metarl_jax.tables import label
+from metarl_jax.viz import style
+
+if TYPE_CHECKING:
+    from metarl_jax.report import Report
+
+FEW = 0.5  # an episode that fewer of the trials began is drawn faint: only the easy tasks are left
+LEAST = 0.1  # ... and not at all below this
+CONTROL = "control: memory wiped at each episode"
+WIDTHS = {style.AGENT: 2.6, style.CONTROL: 1.4}  # both are seen where they coincide
+COUNTERS = ("env_steps", "environment_steps", "steps", "step", "update", "updates")
+CLOCKS = ("time", "seconds", "wall_seconds", "steps_per_second", "seed")
+MOST_POINTS = 200
+
+
+def plot_report(report: "Report", path: str | os.PathLike | None = None) -> Any:
+    """Return by episode with references, length by episode where it varies, and the tail over tasks.
+
+    The shaded interval is the report's (95 % over tasks and seeds). References appear by episode where they are known
+    so, and as returns of a trial in the panel over tasks.
+
+    Returns:
+      the matplotlib figure, also written to ``path`` if given.
+    """
+    with style.style():
+        panels = [draw_returns, *([draw_lengths] if lengths_vary(report) else []), draw_tail]
+        figure = style.new_figure(4.7 * len(panels), 4.5)
+        for axes, draw in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+            draw(axes, report)
+        words = "\n".join([report.title, *textwrap.wrap(report.verdict, 52 * len(panels))])
+        figure.suptitle(words, x=0.01, ha="left", fontsize=11.5, linespacing=1.35)
+        draw_legend(figure, columns=2 + len(panels) // 2)
+        return style.save(figure, path)
+
+
+def draw_legend(figure: Any, columns: int) -> None:
+    """One legend below all panels: every name once, agent and control first."""
+    handles: dict[str, Any] = {"agent": None, CONTROL: None}
+    for axes in figure.axes:
+        handles.update(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+    figure.legend(list(handles.values()), list(handles), loc="outside lower left", ncols=columns)
+
+
+def sides(report: "Report") -> list[tuple[str, str, dict, list[float]]]:
+    """Agent and control: name, colour, what is known by episode, quantiles over tasks."""
+    agent = ("agent", style.AGENT, report.by_episode, report.quantiles)
+    return [agent, (CONTROL, style.CONTROL, report.control_by_episode, report.control_quantiles)]
+
+
+def lengths_vary(report: "Report") -> bool:
+    lengths = [x for _, _, side, _ in sides(report) for x in side["length"] if x is not None]
+    return bool(lengths) and max(lengths) - min(lengths) > 1e-6
+
+
+def draw_returns(axes: Any, report: "Report") -> None:
+    for reference in report.references:
+        if reference["by_episode"]:
+            values = np.array(reference["by_episode"], float)
+            axes.plot(np.arange(1, values.size + 1), values, **reference_style(reference))
+    last = draw_by_episode(axes, report, "return")
+    for _, colour, side, _ in sides(report):
+        low, high, began = (np.array(side[key][:last], float) for key in ("low", "high", "began"))
+        low[began < FEW] = np.nan
+        axes.fill_between(np.arange(1, low.size + 1), low, high, color=colour, alpha=0.15, linewidth=0)
+    axes.set_title("Return by episode of the trial")
+
+
+def draw_lengths(axes: Any, report: "Report") -> None:
+    draw_by_episode(axes, report, "length")
+    axes.set_ylim(bottom=0)
+    axes.set_title("Steps of the episodes that finished")
+
+
+def draw_by_episode(axes: Any, report: "Report", key: str) -> int:
+    """Draws one quantity of agent and control over episodes; returns how many episodes are worth showing."""
+    from matplotlib.ticker import MaxNLocator
+
+    last, faint = 1, False
+    for name, colour, side, _ in sides(report):
+        began, values = np.array(side["began"], float), np.array(side[key], float)
+        shown = int(np.max(np.flatnonzero(began >= LEAST), initial=0)) + 1
+        episode, last = np.arange(1, shown + 1), max(last, shown)
+        values, many = values[:shown], began[:shown] >= FEW
+        marker = "o" if many.sum() <= 20 else None  # a long line needs no points
+        looks = {"color": colour, "label": name, "linewidth": WIDTHS[colour], "markersize": 2.2 * WIDTHS[colour]}
+        axes.plot(episode, np.where(many, values, np.nan), marker=marker, **looks)
+        tail = ~many | np.append(~many[1:], False)  # one point of overlap joins the two lines
+        if not many.all():
+            faint = True
+            axes.plot(episode, np.where(tail, values, np.nan), color=colour, alpha=0.3, linewidth=1.2)
+    axes.set_xlim(max(0.5, 1 - 0.03 * last), last + max(0.5, 0.03 * last))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
+    axes.set_xlabel("episode" + (" (faint: fewer than half of the trials began it)" if faint else ""))
+    return last
+
+
+def draw_tail(axes: Any, report: "Report") -> None:
+    """Quantiles over tasks of the trial return, worst tasks left, with the references' returns of a trial."""
+    share = np.arange(101)
+    for reference in report.references:
+        values = np.full(101, reference["value"]) if reference["quantiles"] is None else reference["quantiles"]
+        axes.plot(share, np.array(values, float), **reference_style(reference))
+    for name, colour, _, quantiles in sides(report):
+        axes.plot(share, quantiles, color=colour, label=name, linewidth=WIDTHS[colour])
+    axes.axvspan(0, 10, color="#F0E442", alpha=0.25, linewidth=0, label="worst 10 % of tasks")
+    ends = [*report.quantiles, *report.control_quantiles, *(reference["value"] for reference in report.references)]
+    margin = 0.06 * (max(ends) - min(ends)) or 1.0
+    axes.set_ylim(min(ends) - margin, max(ends) + margin)  # a few easy tasks may have references far above
+    axes.set_xlim(0, 100)
+    axes.set_xlabel("tasks, worst first (%)")
+    axes.set_title("Return of a trial over tasks")
+
+
+def reference_style(reference: Mapping[str, Any]) -> dict[str, Any]:
+    """How the line of a reference looks: the role's colour, dashes by kind."""
+    colour = style.ROLES.get(reference["role"], style.MUTED)
+    dashes = style.KINDS.get(reference["kind"], "-")
+    return {"color": colour, "linestyle": dashes, "linewidth": 1.5, "label": label(reference)}
+
+
+def plot_metrics(
+    metrics: Mapping[str, np.ndarray], path: str | os.PathLike | None = None, *, x: str | None = None
+) -> Any:
+    """Learning curves: a panel for each metric over environment steps, seeds as mean and lowest-to-highest band.
+
+    Args:
+      metrics: what ``logging.read_metrics`` returns: arrays ``[records]`` or ``[records, S]`` by name. Long runs are
+        averaged into 200 points; NaN is left out.
+      path: where to write the figure.
+      x: the metric to draw the others over; by default the first counter of ``COUNTERS``, else the record's number.
+
+    Raises:
+      ValueError: where there is nothing to draw.
+    """
+    arrays = {name: np.asarray(value) for name, value in metrics.items()}
+    arrays = {
+        name: a.astype(float) for name, a in arrays.items() if a.dtype.kind in "bifu" and 1 <= a.ndim <= 2 and a.size
+    }
+    x = x or next((name for name in COUNTERS if name in arrays), None)
+    names = [name for name in arrays if name not in (*COUNTERS, *CLOCKS, x) and np.isfinite(arrays[name]).any()]
+    if not names or (x is not None and x not in arrays):
+        raise ValueError(f"no metrics to draw over {x!r} among {sorted(metrics)}")
+    names.sort(key=lambda name: "return" not in name)
+    over = np.arange(1, len(arrays[names[0]]) + 1) if x is None else arrays[x].reshape(len(arrays[x]), -1)[:, 0]
+    columns = min(4 if len(names) > 6 else 3, len(names))
+    seeds = max(arrays[name].reshape(len(arrays[name]), -1).shape[1] for name in names)
+    rows = -(-len(names) // columns)
+    with style.style():
+        figure = style.new_figure(4.3 * columns, 2.7 * rows + 0.3)
+        grid = figure.subplots(rows, columns, squeeze=False, sharex=True).ravel()
+        for axes, name in zip(grid, names, strict=False):
+            draw_metric(axes, over, arrays[name], name)
+        for index in range(len(names), grid.size):
+            grid[index].set_axis_off()
+            grid[index - columns].xaxis.set_tick_params(labelbottom=True)
+        for axes in grid[max(0, len(names) - columns) : len(names)]:
+            axes.set_xlabel((x or "record").replace("env_steps", "environment steps").replace("_", " "))
+        if seeds > 1:
+            figure.suptitle(f"mean and range of {seeds} seeds", x=0.01, ha="left", fontsize=10.5)
+        return style.save(figure, path)
+
+
+def draw_metric(axes: Any, over: np.ndarray, values: np.ndarray, name: str) -> None:
+    """One learning curve: the mean over seeds, and lowest to highest where there are several."""
+    from matplotlib.ticker import EngFormatter
+
+    points, curves = thin(over), thin(values.reshape(len(values), -1))  # [P], [P, S]
+    known = np.isfinite(curves).any(axis=1)
+    points, curves = points[known], curves[known]
+    if curves.shape[1] > 1:
+        lowest, highest = np.nanmin(curves, axis=1), np.nanmax(curves, axis=1)
+        axes.fill_between(points, lowest, highest, color=style.AGENT, alpha=0.2, linewidth=0)
+    axes.plot(points, np.nanmean(curves, axis=1), color=style.AGENT, marker="o" if len(points) == 1 else None)
+    axes.set_title(name.replace("_", " "))
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.margins(x=0.02)
+
+
+def thin(values: np.ndarray) -> np.ndarray:
+    """``values [records, ...]`` averaged into at most ``MOST_POINTS`` stretches of records."""
+    from metarl_jax.statistics import masked_mean
+
+    if len(values) <= MOST_POINTS:
+        return values
+    stretches = np.array_split(values, MOST_POINTS)
+    return np.stack([masked_mean(stretch, np.isfinite(stretch), 0) for stretch in stretches])
