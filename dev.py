@@ -45,15 +45,16 @@ def main(arguments):
 def setup(extras):
     """Makes or updates .venv so that it has ``extras``; returns an exit code. Quick when nothing changed."""
     sources = b"".join((ROOT / name).read_bytes() for name in ("pyproject.toml", "constraints.txt"))
-    digest = hashlib.sha256(sources + str(ROOT).encode() + sys.version.encode()).hexdigest()
+    digest = hashlib.sha256(sources).hexdigest()
+    home = f"{ROOT} {sys.version}"  # a .venv that was moved, or made by another Python, is made again
     stamp = json.loads(STAMP.read_text()) if STAMP.exists() else {}
     have = set(stamp.get("extras", []))
     if "dev" in have:
         have.add("test")
-    if stamp.get("digest") == digest and have >= set(extras):
+    if stamp.get("home") == home and stamp["digest"] == digest and have >= set(extras):
         return 0
     say("setting up .venv (once; a minute or so)")
-    if not stamp or stamp.get("python") != sys.version:
+    if stamp.get("home") != home:
         code = make_environment()
         if code:
             return code
@@ -64,7 +65,7 @@ def setup(extras):
     code = run([*pip(), "install", "--quiet", "-c", "constraints.txt", "-e", target])
     if code:
         return fail("pip could not install metarl_jax; its message is above", code)
-    STAMP.write_text(json.dumps({"digest": digest, "extras": wanted, "python": sys.version}))
+    STAMP.write_text(json.dumps({"digest": digest, "extras": wanted, "home": home}))
     return 0
 
 

@@ -85,7 +85,8 @@ def read_metrics(path: str | Path) -> dict[str, np.ndarray]:
 class Progress:
     """Progress of long work: a bar on a terminal, one line that renews itself in a notebook, else plain lines.
 
-    Shows updates, environment steps a second, the running return and the time left. The rates leave out the first chunk, which compiles. Use as a context manager.
+    Shows updates, environment steps a second, the running return and the time left. The rates leave out the first
+    chunk, which compiles. Use as a context manager.
     """
 
     def __init__(
@@ -140,7 +141,7 @@ class Progress:
         self._chunks += env_steps > 0
         if self._chunks == 0:
             self._points.clear()  # done by an earlier process
-        if self._chunks == 2:
+        if self._chunks == 2 and env_steps:
             self._points.popleft()  # the first chunk compiled
         self._points.append((time.monotonic(), self.done, self.env_steps))
         if self.quiet:
