@@ -76,6 +76,26 @@ def family(name: str) -> Callable[[Callable], Callable]:
     return wrap
 
 
+def preset(name: str, bound: Callable, **defaults: Any) -> Callable:
+    """A recipe or family under another name with other defaults; everything else is ``bound``'s."""
+
+    def variant(**options: Any) -> Any:
+        for option in options:
+            lookup(bound.signature, option, f"option of {name}")  # type: ignore[attr-defined]
+        made = bound(**defaults | options)
+        if isinstance(made, Recipe):
+            return made._replace(name=name)
+        return made._replace(name=name, recipe={"name": name, "options": made.recipe["options"]})
+
+    parameters = bound.signature  # type: ignore[attr-defined]
+    variant.__doc__ = f"``{bound.__name__}`` with other defaults: {defaults}.\n\n{inspect.getdoc(bound)}"
+    variant.__name__ = name
+    variant.signature = {  # type: ignore[attr-defined]
+        key: p.replace(default=defaults.get(key, p.default)) for key, p in parameters.items()
+    }
+    return variant
+
+
 def options_of(function: Callable) -> dict[str, inspect.Parameter]:
     """The keyword-only parameters of ``function`` by name, annotations evaluated."""
     parameters = inspect.signature(function, eval_str=True).parameters.values()

@@ -161,12 +161,15 @@ class Algorithm(NamedTuple):
     ``init(key) -> state``; ``update(key, state, tasks [N]) -> (state, Outcome)`` is one outer step;
     ``adapt(key, state, task, trial_steps, forget) -> Trajectory [T]`` lives ONE task's whole trial at meta-test
     (``trial_steps`` and ``forget`` static). With ``forget`` the agent loses at the start of each episode all that it
-    learned in the trial: the control that shows what adapting is worth.
+    learned in the trial: the control that shows what adapting is worth. ``steps``: environment steps that an update
+    spends in each task. ``check(num_tasks)`` raises ConfigError where an update could not be run on that many tasks.
     """
 
     init: Callable[[Key], State]
     update: Callable[[Key, State, Task], tuple[State, Outcome]]
     adapt: Callable[..., Trajectory]
+    steps: int
+    check: Callable[[int], None]
 
 
 class Curriculum(NamedTuple):

@@ -1,14 +1,18 @@
-"""RL^2 (Duan et al. 2016; Wang et al. 2016): a recurrent policy trained by PPO on whole trials, memory kept across
-episodes. Without memory and meta-inputs the same code is ``ppo``, the multi-task policy that shows what adapting is
-worth."""
+"""RL^2 (Duan et al. 2016; Wang et al. 2016): a recurrent policy trained by PPO on whole trials.
+
+Memory is kept across the episodes of a trial and the encoder sees the last action, reward and episode end, so that
+the recurrent dynamics become the learning algorithm. Without memory and these inputs the same code is ``ppo``, the
+multi-task policy that shows what adapting is worth.
+"""
+
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from typing import NamedTuple, Literal
 
 from metarl_jax import estimators
-from metarl_jax.config import check, recipe
+from metarl_jax.config import check, preset, recipe
 from metarl_jax.networks import actor_critic
 from metarl_jax.rollout import replay, rollout
 from metarl_jax.types import Algorithm, Outcome, Policy, TaskDistribution, Trajectory
@@ -19,39 +23,122 @@ class LearnerState(NamedTuple):
     optimizer: optax.OptState
 
 
-def build(tasks, policy, cut, *, discount, trace, learning_rate, num_epochs, num_minibatches, clip, entropy_cost, value_cost, max_gradient_norm, decay_updates=0):
-    env = tasks.env
-    n_steps = num_epochs*num_minibatches
-    lr = optax.linear_schedule(learning_rate, 0.1*learning_rate, decay_updates*n_steps) if decay_updates else learning_rate
-    optimizer = optax.chain(optax.clip_by_global_norm(max_gradient_norm), optax.adam(lr, eps=1e-5))
+class Batch(NamedTuple):
+    """What PPO's epochs learn from, leaves ``[T, N, ...]``."""
+
+    timestep: NamedTuple
+    action: jax.Array
+    log_prob: jax.Array
+    advantage: jax.Array
+    target: jax.Array
+
+
+@recipe("rl2")
+def rl2(
+    tasks: TaskDistribution,
+    *,
+    memory: Literal["gru", "none"] = "gru",
+    memory_size: int = 128,
+    encoder: tuple[int, ...] = (),
+    meta_inputs: bool = True,
+    across_episodes: bool = True,
+    discount: float = 0.97,
+    trace: float = 0.95,
+    learning_rate: float = 2e-3,
+    decay_updates: int = 0,
+    num_epochs: int = 3,
+    num_minibatches: int = 8,
+    clip: float = 0.2,
+    entropy_cost: float = 0.01,
+    value_cost: float = 0.5,
+    max_gradient_norm: float = 0.5,
+) -> Algorithm:
+    """Recurrent PPO over trials.
+
+    Each update lives one whole trial in each of N tasks and makes ``num_epochs`` passes over them in minibatches of
+    whole trials, unrolled from the trial's start.
+
+    Args:
+      memory, memory_size: the recurrent cell and its units. ``encoder``: sizes of tanh layers before it.
+      meta_inputs: show the encoder the last action, reward and episode end besides the observation.
+      across_episodes: the end of an episode does not cut the discount (RL^2), only the end of the trial does; else
+        each episode is its own problem: termination cuts, truncation bootstraps (needs ``memory="none"``).
+      discount, trace: gamma and lambda of the generalised advantages (a step).
+      learning_rate: Adam's; falls linearly to a tenth over ``decay_updates`` updates (0: constant).
+      clip, entropy_cost, value_cost: PPO's; the value loss is divided by the variance of its targets, which makes
+        it free of the rewards' scale (our addition).
+      max_gradient_norm: of all gradients together.
+    """
+    positive = {"memory_size": memory_size, "learning_rate": learning_rate, "num_epochs": num_epochs, "clip": clip}
+    for field, value in positive.items():
+        check(value > 0, f"rl2: {field}", value, "must be above 0")
+    for field, value in {"discount": discount, "trace": trace}.items():
+        check(0 <= value <= 1, f"rl2: {field}", value, "must lie between 0 and 1")
+    check(across_episodes or memory == "none", "rl2: across_episodes", False, 'needs memory="none"')
+    policy = actor_critic(tasks.env.spec, memory, memory_size, encoder, meta_inputs)
+    steps = num_epochs * num_minibatches * decay_updates
+    rate = optax.linear_schedule(learning_rate, learning_rate / 10, steps) if steps else learning_rate
+    optimizer = optax.chain(optax.clip_by_global_norm(max_gradient_norm), optax.adam(rate, eps=1e-5))
 
     def init(key):
         params = policy.init(key)
         return LearnerState(params, optimizer.init(params))
 
-    def loss(params, batch):
-        timesteps, action, old_log_prob, advantage, target = batch
-        parameters, value = replay(policy, params, timesteps)
-        log_prob = policy.actions.log_prob(parameters, action)
-        policy_loss = estimators.clipped_surrogate(log_prob, old_log_prob, advantage, clip).mean()
-        value_loss = estimators.squared_error(value, target).mean()
+    def loss(params, batch: Batch):
+        parameters, value = replay(policy, params, batch.timestep)
+        log_prob = policy.actions.log_prob(parameters, batch.action)
+        policy_loss = estimators.clipped_surrogate(log_prob, batch.log_prob, batch.advantage, clip).mean()
+        value_loss = estimators.squared_error(value, batch.target).mean() / (batch.target.var() + 1e-4)
         entropy = policy.actions.entropy(parameters).mean()
-        total = policy_loss + value_cost * value_loss - entropy_cost * entropy
-        metrics = {"policy_loss": policy_loss, "value_loss": value_loss, "entropy": entropy}
-        return total, metrics
+        metrics = {
+            "policy_loss": policy_loss,
+            "value_loss": value_loss,
+            "entropy": entropy,
+            "kl": (batch.log_prob - log_prob).mean(),
+        }
+        return policy_loss + value_cost * value_loss - entropy_cost * entropy, metrics
 
-    def update(key, state, tasks_batch):
-        rollout_key, epoch_key = jax.random.split(key)
-        _, trajectory = rollout(rollout_key, env, policy, state.params, tasks_batch, tasks.trial_steps)
-        parameters, values = trajectory.outputs
-        next_values = jnp.concatenate([values[1:], jnp.zeros_like(values[:1])])
-        discounts = jnp.full_like(values, discount)
-        advantages = estimators.generalised_advantages(trajectory.reward, values, next_values, discounts, trace)
-        targets = advantages + values
-        advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
-        old = policy.actions.log_prob(parameters, trajectory.action)
-        batch = (trajectory.timestep, trajectory.action, old, advantages, targets)
-        params, opt, metrics = estimators.minibatch_epochs(epoch_key, state.params, state.optimizer, batch, loss, optimizer, num_epochs, num_minibatches)
-        ret = trajectory.mean_reward.sum(0)
-        return LearnerState(params, opt), Outcome(tasks_batch, ret, jnp.ones_like(ret, bool), metrics | {"trial_return": ret.mean()})
-    return init, update
+    def update(key, state: LearnerState, batch_tasks):
+        live_key, epoch_key = jax.random.split(key)
+        _, lived = rollout(live_key, tasks.env, policy, state.params, batch_tasks, tasks.trial_steps)
+        batch = learning_batch(policy, state.params, lived, discount, trace, across_episodes)
+        params, optimizer_state, metrics = estimators.minibatch_epochs(
+            epoch_key, state.params, state.optimizer, batch, loss, optimizer, num_epochs, num_minibatches
+        )
+        trial_return = lived.mean_reward.sum(axis=0)
+        outcome = Outcome(batch_tasks, trial_return, jnp.ones_like(trial_return, bool), metrics)
+        return LearnerState(params, optimizer_state), outcome
+
+    def adapt(key, state: LearnerState, task, trial_steps: int, forget: bool = False, greedy: bool = False):
+        one = jax.tree.map(lambda x: x[None], task)
+        _, lived = rollout(key, tasks.env, policy, state.params, one, trial_steps, forget=forget, greedy=greedy)
+        return jax.tree.map(lambda x: x[:, 0], lived)
+
+    def check_tasks(num_tasks: int):
+        fits = num_minibatches > 0 and num_tasks % num_minibatches == 0
+        check(fits, "rl2: num_minibatches", num_minibatches, f"must divide num_tasks={num_tasks}")
+
+    return Algorithm(init, update, adapt, steps=tasks.trial_steps, check=check_tasks)
+
+
+ppo = preset("ppo", rl2, memory="none", encoder=(64, 64), meta_inputs=False, across_episodes=False)
+
+
+def learning_batch(
+    policy: Policy, params, lived: Trajectory, discount: float, trace: float, across_episodes: bool
+) -> Batch:
+    """Advantages and value targets of whole trials ``[T, N]``; advantages are standardised over the batch."""
+    parameters, values = lived.outputs
+    log_prob = policy.actions.log_prob(parameters, lived.action)
+    following = jnp.concatenate([values[1:], jnp.zeros_like(values[:1])])
+    discounts, traces = jnp.full_like(values, discount), jnp.full_like(values, trace)
+    if not across_episodes:
+        _, after = replay(policy, params, lived.timestep._replace(observation=lived.next_observation))
+        last = jnp.arange(values.shape[0])[:, None] == values.shape[0] - 1
+        cut = lived.truncated | last
+        following = jnp.where(cut, after, following)
+        traces = jnp.where(cut, 0.0, traces)
+        discounts = jnp.where(lived.terminated, 0.0, discounts)
+    advantages = estimators.generalised_advantages(lived.reward, values, following, discounts, traces)
+    standard = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+    return Batch(lived.timestep, lived.action, log_prob, standard, advantages + values)

@@ -18,6 +18,7 @@ import numpy as np
 
 from metarl_jax.config import check
 from metarl_jax.planning.dynamic_programming import UNREACHABLE, shortest_paths
+from metarl_jax.planning.known_goal import known_goal_values
 
 SLACK = 1e-9  # values that differ by less are equal
 
@@ -57,40 +58,6 @@ class _Frontier(NamedTuple):
     parent: np.ndarray
 
 
-def known_goal_values(
-    next_state: np.ndarray, goals: Sequence[int], horizon: int, hit: float = 1.0, miss: float = -0.1
-) -> np.ndarray:
-    """The best return of the last ``m`` steps with the goal known, ``V_m(s) = max_a r(s') + V_{m-1}(s')``.
-
-    Args:
-      next_state: ``[S, A]`` int. goals: ``[G]`` cells. horizon: ``T``.
-
-    Returns:
-      ``[G, T + 1, S]`` float64, indexed by goal, steps left, cell.
-    """
-    next_state, goals = np.asarray(next_state), np.asarray(goals)
-    reward = np.where(np.arange(len(next_state)) == goals[:, None], hit, miss)  # [G, S], for entering a cell
-    value = np.zeros((len(goals), horizon + 1, len(next_state)))
-    for left in range(1, horizon + 1):
-        value[:, left] = (reward + value[:, left - 1])[:, next_state].max(axis=-1)
-    return value
-
-
-def random_return(
-    next_state: np.ndarray, start: int, candidates: Sequence[int], horizon: int, hit: float = 1.0, miss: float = -0.1
-) -> float:
-    """The exact expected return of an episode of uniformly random actions (the same in every episode)."""
-    chance = np.zeros(len(next_state))
-    chance[start] = 1.0
-    total = 0.0
-    for _ in range(horizon):
-        after = np.zeros_like(chance)
-        np.add.at(after, next_state, np.broadcast_to(chance[:, None] / next_state.shape[1], next_state.shape))
-        chance = after
-        total += miss + (hit - miss) * chance[np.asarray(candidates)].mean()
-    return float(total)
-
-
 def hidden_goal_return(
     next_state: np.ndarray,
     start: int,
@@ -127,7 +94,7 @@ def hidden_goal_return(
     if better is not None:
         value, walk, visited = better
     find_step = _find_steps(visited, len(candidates))
-    return HiddenGoal(_by_episode(problem, find_step), walk, find_step, max(upper, value) / len(candidates))
+    return HiddenGoal(_by_episode(problem, find_step), walk, find_step, max(upper - SLACK, value) / len(candidates))
 
 
 def _problem(next_state, start, candidates, horizon, num_episodes, hit, miss) -> _Problem:

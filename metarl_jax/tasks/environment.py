@@ -86,3 +86,9 @@ class Environment:
         from gymnax.environments import spaces
 
         return spaces.Box(-jnp.inf, jnp.inf, self.spec.observation_shape)
+
+
+def one_hot_cell(cell: jax.Array, rows: int, columns: int) -> jax.Array:
+    """A grid position, one-hot by row and by column: ``[rows + columns]``."""
+    row, column = jnp.arange(rows) == cell // columns, jnp.arange(columns) == cell % columns
+    return jnp.concatenate([row, column]).astype(jnp.float32)

@@ -1,16 +1,20 @@
 """Mazes: two layouts or two thousand, each task its own walls, start and goal. The step is one table look-up."""
 
-from typing import NamedTuple
+import functools
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metarl_jax.config import check
-from metarl_jax.tasks.environment import Environment
-from metarl_jax.types import Spec
+from metarl_jax import planning
+from metarl_jax.config import check, family, preset
+from metarl_jax.tasks._layouts import COLUMNS, PILLARS, choose_cell, generate, parse_all, reachable
+from metarl_jax.tasks.environment import Environment, one_hot_cell
+from metarl_jax.types import Reference, Spec, TaskDistribution
 
 MOVES = ((-1, 0), (0, 1), (1, 0), (0, -1))  # up, right, down, left, in (row, column)
+WALL, FLOOR, START, GOAL, AGENT = (40, 44, 52), (236, 236, 232), (140, 170, 200), (0, 158, 115), (213, 94, 0)
 
 
 class MazeTask(NamedTuple):
@@ -37,32 +41,204 @@ class MazeEnv(Environment):
         self.rows, self.columns, self.horizon = rows, columns, horizon
         self.view, self.goal_observable = view, goal_observable
         size = (rows + columns) * (2 if goal_observable else 1) + view * view
-        self.spec = Spec(observation_shape=(size,), num_actions=4)
+        self.spec = Spec(observation_shape=(size,), num_actions=len(MOVES))
 
     def begin(self, noise, task: MazeTask):
         state = MazeState(task.start, jnp.zeros_like(task.start))
         return self.observe(state, task), state
 
     def advance(self, noise, state: MazeState, action, task: MazeTask):
-        offsets = np.array([row * self.columns + column for row, column in MOVES], np.int32)
-        ahead = state.cell + jnp.asarray(offsets)[action]
+        offsets = jnp.asarray([row * self.columns + column for row, column in MOVES], jnp.int32)
+        ahead = state.cell + offsets[action]
         cell = jnp.where(task.walls.reshape(-1)[ahead], state.cell, ahead)
         found = cell == task.goal
         state = MazeState(cell, state.time + 1)
         return self.observe(state, task), state, found.astype(jnp.float32), found, {}
 
     def observe(self, state: MazeState, task: MazeTask) -> jax.Array:
-        parts = [self._one_hot(state.cell)]
+        parts = [one_hot_cell(state.cell, self.rows, self.columns)]
         if self.goal_observable:
-            parts.append(self._one_hot(task.goal))
+            parts.append(one_hot_cell(task.goal, self.rows, self.columns))
         if self.view:
-            half = self.view // 2
-            padded = jnp.pad(task.walls, half, constant_values=True)
+            padded = jnp.pad(task.walls, self.view // 2, constant_values=True)
             corner = (state.cell // self.columns, state.cell % self.columns)
             seen = jax.lax.dynamic_slice(padded, corner, (self.view, self.view))
             parts.append(seen.reshape(-1).astype(jnp.float32))
         return jnp.concatenate(parts)
 
-    def _one_hot(self, cell: jax.Array) -> jax.Array:
-        row, column = jnp.arange(self.rows), jnp.arange(self.columns)
-        return jnp.concatenate([row == cell // self.columns, column == cell % self.columns]).astype(jnp.float32)
+    def picture(self, task: MazeTask, state: MazeState | None = None) -> np.ndarray:
+        image = np.where(np.asarray(task.walls)[..., None], WALL, FLOOR).astype(np.uint8)
+        cells = image.reshape(-1, 3)
+        cells[int(task.start)], cells[int(task.goal)] = START, GOAL
+        if state is not None:
+            cells[int(state.cell)] = AGENT
+        return image
+
+
+def successors(walls: jax.Array) -> jax.Array:
+    """The maze as a table for planners: ``next_state [cells, actions]``; walls lead nowhere, borders stay inside."""
+    rows, columns = walls.shape
+    cells = jnp.arange(rows * columns, dtype=jnp.int32)
+    offsets = jnp.asarray([row * columns + column for row, column in MOVES], jnp.int32)
+    ahead = jnp.clip(cells[:, None] + offsets[None, :], 0, rows * columns - 1)
+    blocked = walls.reshape(-1)[ahead] | walls.reshape(-1)[:, None]
+    return jnp.where(blocked, cells[:, None], ahead)
+
+
+@family("maze")
+def maze(
+    *,
+    layouts: tuple[str, ...] = (PILLARS,),
+    horizon: int = 256,
+    trial_steps: int = 256,
+    view: int = 0,
+    goal_observable: bool = False,
+    split: Literal["all", "train-goals", "held-out-goals", "train-layouts", "held-out-layout"] = "all",
+) -> TaskDistribution:
+    """A finite set of mazes from ASCII layouts of one outer size: one task a layout and goal.
+
+    Args:
+      layouts: ``#`` wall, ``S`` start, ``G`` goal (every floor cell that can be reached where there is none).
+      horizon: longest episode. trial_steps: steps in a trial.
+      view: side of the square of walls that the agent sees around it; odd, or 0 for none.
+      goal_observable: the goal's position is part of the observation (goal-conditioned).
+      split: a part of the set. Every fifth goal of each layout is held out; so is the last layout.
+
+    References, in goals found a trial: shortest paths with the goal known; the best known search walk followed by
+    shortest paths (a lower bound on Bayes-optimal behaviour when the layout is known) and an upper bound on it; the
+    walk in every episode (what forgets at each episode).
+    """
+    check_options("maze", horizon, trial_steps, view)
+    parsed = parse_all(layouts)
+    tasks = stack_tasks(parsed, split)
+    rows, columns = parsed[0][0].shape
+    count = len(tasks.goal)
+
+    def sample(key):
+        index = jax.random.randint(key, (), 0, count)
+        return jax.tree.map(lambda x: x[index], tasks)
+
+    return TaskDistribution(
+        name="maze",
+        env=MazeEnv(rows, columns, horizon, view, goal_observable),
+        sample=sample,
+        horizon=horizon,
+        trial_steps=trial_steps,
+        tasks=tasks,
+        references=lambda some, steps: references(parsed, horizon, some, steps),
+        mutate=mutate,
+    )
+
+
+maze_100 = preset("maze-100", maze, layouts=(PILLARS,))
+maze_200 = preset("maze-200", maze, layouts=(PILLARS, COLUMNS))
+
+
+@family("maze-random")
+def random_maze(
+    *,
+    rows: int = 13,
+    columns: int = 13,
+    openness: float = 0.3,
+    horizon: int = 256,
+    trial_steps: int = 256,
+    view: int = 3,
+    goal_observable: bool = False,
+) -> TaskDistribution:
+    """Random mazes without end: recursive backtracker, then a share ``openness`` of the inner walls between rooms
+    removed; start in the top left room, goal anywhere else. The only reference is the shortest path."""
+    check_options("maze-random", horizon, trial_steps, view)
+    for field, value in {"rows": rows, "columns": columns}.items():
+        check(value >= 5 and value % 2 == 1, f"maze-random: {field}", value, "must be odd and at least 5")
+    check(0 <= openness <= 1, "maze-random: openness", openness, "must lie between 0 and 1")
+    start = jnp.int32(columns + 1)
+
+    def sample(key):
+        walls_key, goal_key = jax.random.split(key)
+        walls = generate(walls_key, rows, columns, openness)
+        floor = ~walls & (jnp.arange(walls.size) != start).reshape(walls.shape)
+        return MazeTask(walls, start, choose_cell(goal_key, floor))
+
+    return TaskDistribution(
+        name="maze-random",
+        env=MazeEnv(rows, columns, horizon, view, goal_observable),
+        sample=sample,
+        horizon=horizon,
+        trial_steps=trial_steps,
+        references=lambda some, steps: [known_goal(some, horizon, steps)],
+        mutate=mutate,
+    )
+
+
+def check_options(owner: str, horizon: int, trial_steps: int, view: int) -> None:
+    check(horizon >= 1, f"{owner}: horizon", horizon, "must be at least 1")
+    check(trial_steps >= 1, f"{owner}: trial_steps", trial_steps, "must be at least 1")
+    check(view == 0 or (view > 0 and view % 2 == 1), f"{owner}: view", view, "must be 0 (none) or odd")
+
+
+def stack_tasks(parsed: list, split: str) -> MazeTask:
+    """One task a layout and goal, leaves ``[N, ...]``; ``split`` names a part of them."""
+    if split in ("train-layouts", "held-out-layout"):
+        check(len(parsed) > 1, "maze: split", split, "needs at least two layouts")
+        parsed = parsed[-1:] if split == "held-out-layout" else parsed[:-1]
+    walls, starts, goals = [], [], []
+    for wall, start, cells in parsed:
+        held_out = np.arange(len(cells)) % 5 == 4
+        cells = {"train-goals": cells[~held_out], "held-out-goals": cells[held_out]}.get(split, cells)
+        check(len(cells) > 0, "maze: split", split, "leaves no goal: a layout has fewer than 5")
+        walls.append(np.repeat(wall[None], len(cells), axis=0))
+        starts.append(np.full(len(cells), start, np.int32))
+        goals.append(cells)
+    return MazeTask(*(jnp.asarray(np.concatenate(x)) for x in (walls, starts, goals)))
+
+
+def mutate(key: jax.Array, task: MazeTask) -> MazeTask:
+    """Flips one inner cell between wall and floor, or moves the goal to another reachable cell; where the goal could
+    no longer be reached, the maze stays as it was."""
+    kind_key, cell_key, goal_key = jax.random.split(key, 3)
+    rows, columns = task.walls.shape
+    cells = jnp.arange(rows * columns).reshape(rows, columns)
+    inner = jnp.zeros_like(task.walls).at[1:-1, 1:-1].set(True)
+    flipped = choose_cell(cell_key, inner & (cells != task.start) & (cells != task.goal))
+    walls = task.walls ^ (cells == flipped)
+    walls = jnp.where(reachable(walls, task.start).reshape(-1)[task.goal], walls, task.walls)
+    goal = choose_cell(goal_key, reachable(task.walls, task.start) & (cells != task.start))
+    move = jax.random.bernoulli(kind_key)
+    return MazeTask(jnp.where(move, task.walls, walls), task.start, jnp.where(move, goal, task.goal))
+
+
+def known_goal(tasks: MazeTask, horizon: int, trial_steps: int) -> Reference:
+    """Shortest paths, again and again: ``floor(trial_steps / d)`` goals, none where ``d > horizon``."""
+    distance = jax.jit(jax.vmap(lambda t: planning.shortest_paths(successors(t.walls), t.start)[t.goal]))(tasks)
+    distance = np.asarray(distance)
+    found = np.where(distance <= horizon, trial_steps // distance, 0)
+    return Reference("optimal", "exact", found.astype(float), None, "goal known: shortest paths")
+
+
+def references(parsed: list, horizon: int, tasks: MazeTask, trial_steps: int) -> list[Reference]:
+    """Known answers when the layout is known and its goals are equally likely; the tasks may be a part of them."""
+    known = [known_goal(tasks, horizon, trial_steps)]
+    if horizon < trial_steps:  # an episode cut short sends the agent back to the start, which the walks do not expect
+        return known
+    walls, goals = np.asarray(tasks.walls), np.asarray(tasks.goal)
+    found, repeated, most = (np.zeros(len(goals)) for _ in range(3))
+    for wall, start, cells in parsed:
+        bracket = search(wall.tobytes(), wall.shape, start, tuple(cells.tolist()))
+        counts = planning.trial_returns(bracket.distance, bracket.find_time, trial_steps)
+        rows = np.flatnonzero((walls == wall).all(axis=(1, 2)))
+        index = np.searchsorted(cells, goals[rows])
+        found[rows], repeated[rows], most[rows] = counts.search[index], counts.repeat[index], counts.upper
+    note = "layout known: best search walk, then shortest paths"
+    return [
+        *known,
+        Reference("bayes", "lower", found, None, note),
+        Reference("bayes", "upper", most.mean(), None, "layout known: no two goals found at once"),
+        Reference("non_adaptive", "lower", repeated, None, "layout known: the search walk in every episode"),
+    ]
+
+
+@functools.lru_cache(maxsize=64)
+def search(walls: bytes, shape: tuple[int, int], start: int, goals: tuple[int, ...]) -> planning.Bracket:
+    """The hidden-goal search of a layout: seconds of beam search, so it is kept."""
+    table = np.asarray(successors(jnp.asarray(np.frombuffer(walls, bool).reshape(shape))))
+    return planning.search_bracket(table, start, goals)

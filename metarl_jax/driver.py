@@ -1,0 +1,85 @@
+"""The compiled side of training: many updates of many seeds in one program, nothing in it talks to the host."""
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+
+from metarl_jax.sharding import shard_tasks
+from metarl_jax.types import Algorithm, Curriculum, PyTree
+
+
+class Learner(NamedTuple):
+    """All that an update changes."""
+
+    algorithm: PyTree
+    curriculum: PyTree
+
+
+class Driver(NamedTuple):
+    """``init(seeds) -> Learner [S, ...]``;
+    ``advance(seeds, learner, start, count) -> (learner, metrics [capacity, S], done, finite)``: up to ``count``
+    updates from number ``start``; it stops early, with ``finite`` false, when a number in the learner or the metrics
+    is NaN or Inf. ``learner`` is donated. ``count`` is traced: chunks of any length up to ``capacity`` are one
+    compiled program, so a chunk's length can change neither a bit of the result nor the time to compile.
+    """
+
+    init: Any
+    advance: Any
+    capacity: int
+
+
+def driver(
+    algorithm: Algorithm, curriculum: Curriculum, num_tasks: int, mesh: Mesh | None = None, capacity: int = 64
+) -> Driver:
+    """Update ``i`` of a seed depends on (seed, i) and the learner alone: keys are ``fold_in(key(seed), i)``."""
+
+    def update(seed: jax.Array, learner: Learner, index: jax.Array):
+        key = jax.random.fold_in(jax.random.split(jax.random.key(seed))[1], index)
+        task_key, update_key = jax.random.split(key)
+        curriculum_state, tasks = curriculum.sample(task_key, learner.curriculum, num_tasks)
+        state, outcome = algorithm.update(update_key, learner.algorithm, shard_tasks(tasks, mesh))
+        metrics = outcome.metrics | {"trial_return": outcome.trial_return.mean()}
+        return Learner(state, curriculum.update(curriculum_state, outcome)), metrics
+
+    updates = jax.vmap(update, in_axes=(0, 0, None))
+
+    def init(seed: jax.Array) -> Learner:
+        keys = jax.random.split(jax.random.split(jax.random.key(seed))[0])
+        return Learner(algorithm.init(keys[0]), curriculum.init(keys[1]))
+
+    def advance(seeds: jax.Array, learner: Learner, start: jax.Array, count: jax.Array):
+        def body(carry):
+            learner, metrics, done, _ = carry
+            learner, new = updates(seeds, learner, start + done)
+            metrics = jax.tree.map(lambda all, one: all.at[done].set(one), metrics, new)
+            return learner, metrics, done + 1, all_finite((learner.algorithm, new))
+
+        _, shapes = jax.eval_shape(updates, seeds, learner, start)
+        metrics = jax.tree.map(lambda x: jnp.zeros((capacity, *x.shape), x.dtype), shapes)
+        carry = (learner, metrics, jnp.int32(0), jnp.bool_(True))
+        return jax.lax.while_loop(lambda c: (c[2] < count) & c[3], body, carry)
+
+    return Driver(jax.jit(jax.vmap(init)), jax.jit(advance, donate_argnums=1), capacity)
+
+
+def all_finite(tree: PyTree) -> jax.Array:
+    leaves = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
+    return jnp.stack([jnp.isfinite(x).all() for x in leaves]).all()
+
+
+def first_bad_leaf(tree: PyTree) -> str | None:
+    """The path of the first leaf that holds NaN or Inf, with what it holds."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        if jnp.issubdtype(jnp.result_type(leaf), jnp.inexact) and not bool(jnp.isfinite(leaf).all()):
+            kind = "NaN" if bool(jnp.isnan(leaf).any()) else "Inf"
+            return f"{jax.tree_util.keystr(path, simple=True, separator='.')} ({kind})"
+    return None
+
+
+def chunk_length(seconds: float, updates: int, capacity: int, target: float = 1.0) -> int:
+    """How many updates to run next, so that the host looks in about every ``target`` seconds."""
+    rate = updates / max(seconds, 1e-9)
+    return max(1, min(capacity, math.floor(rate * target), 4 * updates))

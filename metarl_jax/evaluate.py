@@ -1,0 +1,134 @@
+"""Meta-test: lives whole trials with every seed's agent and sets what came of it beside the known answers."""
+
+import functools
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metarl_jax.config import check
+from metarl_jax.report import Report, Trials, summarize
+from metarl_jax.run import Run
+from metarl_jax.types import Algorithm, Task, TaskDistribution
+
+KEY_DOMAIN = 0x7E57  # test keys are never training keys, whatever the seeds
+
+
+class Lived(NamedTuple):
+    """What is kept of a trial, leaves ``[..., T]``."""
+
+    reward: jax.Array
+    done: jax.Array
+
+
+def evaluate(
+    run: Run,
+    tasks: TaskDistribution | None = None,
+    *,
+    num_tasks: int = 1000,
+    trials_per_task: int | None = None,
+    trial_steps: int | None = None,
+    seed: int = 0,
+    greedy: bool = False,
+    save: bool = True,
+) -> Report:
+    """Lives trials with the agents of all seeds of ``run`` and reports on them.
+
+    Args:
+      tasks: another distribution with the same spaces (a held-out split); the run's own by default.
+      num_tasks: how many tasks are drawn, independently of those of training, unless the set is finite: then all its
+        tasks are used.
+      trials_per_task: by default 1, for finite sets as many as give about 1000 trials.
+      trial_steps: another length of the trial than the distribution's.
+      seed: of the test's own randomness.  greedy: act by the distribution's mode.
+      save: write ``report.json`` to the run's folder, if it has one and ``tasks`` are its own.
+
+    Raises:
+      ConfigError: for a wrong number, or tasks whose spaces are not the run's.
+    """
+    chosen = run.tasks if tasks is None else tasks
+    check(chosen.env.spec == run.tasks.env.spec, "tasks", chosen.name, f"needs the spaces of {run.tasks.name}")
+    steps = chosen.trial_steps if trial_steps is None else trial_steps
+    for field, value in {"num_tasks": num_tasks, "trial_steps": steps, "trials_per_task": trials_per_task or 1}.items():
+        check(isinstance(value, int) and value >= 1, field, value, "must be a whole number of at least 1")
+    key = jax.random.fold_in(jax.random.key(seed), KEY_DOMAIN)
+    batch = test_tasks(key, chosen, num_tasks)
+    count = jax.tree.leaves(batch)[0].shape[0]
+    repeats = trials_per_task or (1 if chosen.tasks is None else max(1, round(1000 / count)))
+    records = [live(run, batch, key, repeats, steps, forget, greedy) for forget in (False, True)]
+    references = [] if chosen.references is None else chosen.references(batch, steps)
+    name = {
+        "algorithm": run.config["algorithm"]["name"],
+        "tasks": chosen.name,
+        "trial_steps": steps,
+        "horizon": chosen.horizon,
+        "seeds": run.num_seeds,
+        "num_tasks": count,
+        "trials_per_task": repeats,
+        "updates": run.num_updates,
+        "greedy": greedy,
+    }
+    report = summarize(*map(segment, records), references, name=name)
+    if save and run.path is not None and tasks is None:
+        report.save(Path(run.path) / "report.json")
+    return report
+
+
+def test_tasks(key: jax.Array, tasks: TaskDistribution, num_tasks: int) -> Task:
+    """All tasks of a finite set, else ``num_tasks`` fresh ones: leaves ``[N, ...]``."""
+    if tasks.tasks is not None:
+        return tasks.tasks
+    return jax.jit(jax.vmap(tasks.sample))(jax.random.split(jax.random.fold_in(key, 1), num_tasks))
+
+
+def live(run: Run, batch: Task, key: jax.Array, repeats: int, steps: int, forget: bool, greedy: bool = False) -> Lived:
+    """Every seed's agent lives ``repeats`` trials in each of the ``[N]`` tasks: leaves ``[S, N, R, T]`` (numpy).
+
+    The same trial has the same key whatever is asked of it, so that the control is paired with the agent.
+    """
+    count = jax.tree.leaves(batch)[0].shape[0]
+    total = count * repeats
+    block = min(total, max(1, 2**19 // steps))  # bounds the memory of one call
+    step = compiled(run.algorithm, steps, forget, greedy)
+    keys = jax.vmap(functools.partial(jax.random.fold_in, jax.random.fold_in(key, 2)))(jnp.arange(total))
+    parts = []
+    for start in range(0, total, block):
+        index = np.minimum(np.arange(start, start + block), total - 1)  # the last block repeats its last trial
+        parts.append(step(keys[index], run.state, take(batch, index // repeats)))
+    lived = jax.tree.map(lambda *x: np.concatenate(x, axis=1)[:, :total], *parts)
+    return jax.tree.map(lambda x: x.reshape(x.shape[0], count, repeats, steps), lived)
+
+
+def take(tree: Task, index: np.ndarray) -> Task:
+    return jax.tree.map(lambda x: x[index], tree)
+
+
+@functools.lru_cache(maxsize=16)
+def compiled(algorithm: Algorithm, steps: int, forget: bool, greedy: bool) -> Any:
+    """``(keys [B], states [S], tasks [B]) -> Lived [S, B, T]``, compiled once for each way of living."""
+    options = {"greedy": True} if greedy else {}
+
+    def one(key, state, task):
+        lived = algorithm.adapt(key, state, task, steps, forget, **options)
+        return Lived(lived.mean_reward, lived.terminated | lived.truncated)
+
+    return jax.jit(jax.vmap(jax.vmap(one, in_axes=(0, None, 0)), in_axes=(None, 0, None)))
+
+
+def segment(lived: Lived) -> Trials:
+    """Splits trials at their episodes' ends: ``[S, N, R, T] -> [S, N, R, E]``, E the most that any trial began."""
+    reward, done = np.asarray(lived.reward, np.float64), np.asarray(lived.done)
+    shape, steps = done.shape[:-1], done.shape[-1]
+    reward, done = reward.reshape(-1, steps), done.reshape(-1, steps)
+    episode = np.cumsum(done, axis=1) - done  # of each step
+    num_episodes = int(episode.max()) + 1
+    flat = (episode + num_episodes * np.arange(len(done))[:, None]).reshape(-1)
+    size = len(done) * num_episodes
+    lengths = np.bincount(flat, minlength=size).astype(float)
+    returns = np.bincount(flat, weights=reward.reshape(-1), minlength=size)
+    finished = np.bincount(flat, weights=done.reshape(-1), minlength=size) > 0
+    returns, lengths = (np.where(lengths > 0, x, np.nan) for x in (returns, lengths))
+    shape_e = (*shape, num_episodes)
+    return Trials(*(x.reshape(shape_e) for x in (returns, lengths, finished)), reward.sum(1).reshape(shape))

@@ -1,0 +1,85 @@
+"""Hidden-goal grids with the goal known, and the agents that bracket a learner: random play and posterior sampling.
+
+Axis letters: ``[S]`` cells, ``[A]`` actions, ``[G]`` candidate goals, ``[E]`` episodes, ``[T]`` steps, ``[B]`` simulated
+trials. The grids are those of ``hidden_goal``: entering the goal or staying on it pays ``hit``, other steps ``miss``.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def known_goal_values(
+    next_state: np.ndarray, goals: Sequence[int], horizon: int, hit: float = 1.0, miss: float = -0.1
+) -> np.ndarray:
+    """The best return of the last ``m`` steps with the goal known, ``V_m(s) = max_a r(s') + V_{m-1}(s')``.
+
+    Args:
+      next_state: ``[S, A]`` int. goals: ``[G]`` cells. horizon: ``T``.
+
+    Returns:
+      ``[G, T + 1, S]`` float64, indexed by goal, steps left, cell.
+    """
+    next_state, goals = np.asarray(next_state), np.asarray(goals)
+    reward = np.where(np.arange(len(next_state)) == goals[:, None], hit, miss)  # [G, S], for entering a cell
+    value = np.zeros((len(goals), horizon + 1, len(next_state)))
+    for left in range(1, horizon + 1):
+        value[:, left] = (reward + value[:, left - 1])[:, next_state].max(axis=-1)
+    return value
+
+
+def random_return(
+    next_state: np.ndarray, start: int, candidates: Sequence[int], horizon: int, hit: float = 1.0, miss: float = -0.1
+) -> float:
+    """The exact expected return of an episode of uniformly random actions (the same in every episode)."""
+    chance = np.zeros(len(next_state))
+    chance[start] = 1.0
+    total = 0.0
+    for _ in range(horizon):
+        after = np.zeros_like(chance)
+        np.add.at(after, next_state, np.broadcast_to(chance[:, None] / next_state.shape[1], next_state.shape))
+        chance = after
+        total += miss + (hit - miss) * chance[np.asarray(candidates)].mean()
+    return float(total)
+
+
+def posterior_sampling_return(
+    next_state: np.ndarray,
+    start: int,
+    candidates: Sequence[int],
+    horizon: int,
+    num_episodes: int,
+    *,
+    hit: float = 1.0,
+    miss: float = -0.1,
+    num_trials: int = 20_000,
+    seed: int = 0,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The return of an agent that plays one goal drawn from its belief in each episode, by simulation (Strens 2000).
+
+    It takes one of the best actions for the goal drawn, at random; once it is on the true goal it knows it.
+
+    Returns:
+      ``(by_episode [E], standard errors [E])``.
+    """
+    rng, rows = np.random.default_rng(seed), np.arange(num_trials)
+    next_state, candidates = np.asarray(next_state), np.asarray(candidates)
+    known = known_goal_values(next_state, candidates, horizon, hit, miss)
+    entering = np.where(np.arange(len(next_state)) == candidates[:, None], hit, miss)
+    truth = rng.integers(len(candidates), size=num_trials)
+    possible = np.ones((num_trials, len(candidates)), bool)
+    returns = np.zeros((num_episodes, num_trials))
+    for episode in range(num_episodes):
+        position = np.full(num_trials, start)
+        goal = np.argmax(possible * rng.random(possible.shape), axis=1)
+        for left in reversed(range(horizon)):
+            after = next_state[position]  # [B, A]
+            q = entering[goal[:, None], after] + known[goal[:, None], left, after]
+            ties = q > q.max(axis=1, keepdims=True) - 1e-9
+            position = after[rows, np.argmax(ties * rng.random(q.shape), axis=1)]
+            returns[episode] += entering[truth, position]
+            possible &= position[:, None] != candidates
+            found = position == candidates[truth]
+            possible[found] = np.arange(len(candidates)) == truth[found, None]
+            goal = np.where(found, truth, goal)
+    return returns.mean(axis=1), returns.std(axis=1) / np.sqrt(num_trials)

@@ -1,0 +1,152 @@
+"""Search for a hidden goal in a known maze: an episode ends on reaching it, and "not here" is all one learns.
+
+Axis letters: ``[S]`` cells, ``[A]`` actions, ``[G]`` goals (equally likely), ``[L]`` steps of a walk, ``[B]`` beam.
+Moves are deterministic, so before the goal is found an agent follows one fixed walk, and its mean time to find is the
+mean over goals of the first-visit times of that walk: the *minimum latency* or travelling-repairman problem, which is
+NP-hard (Blum et al. 1994). Hence a bracket.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from metarl_jax.config import check
+from metarl_jax.planning.dynamic_programming import UNREACHABLE, shortest_paths
+from metarl_jax.planning.walks import beam_search, earliest, improve, walk_through
+
+BRANCHING = 6  # how many of the nearest goals not yet visited the beam search may visit next
+
+
+class Bracket(NamedTuple):
+    """``lower <= `` the least mean time to find ``<= upper``; ``walk [L]`` (cells, from the start on) attains
+    ``upper``, finding goal ``g`` after ``find_time [G]`` moves. ``distance [G]``: moves with the goal known. ``earliest
+    [G]``: no walk visits its ``i``-th goal sooner; ``lower`` is its mean."""
+
+    lower: float
+    upper: float
+    walk: np.ndarray
+    find_time: np.ndarray
+    distance: np.ndarray
+    earliest: np.ndarray
+
+
+class TrialReturns(NamedTuple):
+    """Goals reached in a trial, for each goal ``[G]``: ``known`` (the goal is known), ``search`` (the walk until it is
+    found, shortest paths from then on), ``repeat`` (the walk in every episode: no adaptation). ``upper``: the mean over
+    goals of the Bayes-optimal number is no larger; ``search.mean()`` is a lower bound of it."""
+
+    known: np.ndarray
+    search: np.ndarray
+    repeat: np.ndarray
+    upper: float
+
+
+def search_bracket(
+    next_state: np.ndarray, start: int, goals: Sequence[int], *, beam_width: int = 300, rounds: int = 500
+) -> Bracket:
+    """Bounds on the least mean time to find a goal, and a walk that attains the upper one.
+
+    Lower bound: the ``i``-th goal to be visited is visited no sooner than ``t_i = max(t_{i-1} + 1, d_i)``, ``d`` the
+    sorted distances, nor than the dead ends visited by then allow (``turning_back``); the mean of ``t_i`` follows. Upper
+    bound: a beam search over orders of the goals, ranked by the find times so far plus the first of these bounds on the
+    rest, then a local search.
+
+    Args:
+      next_state: ``[S, A]`` int. start: cell. goals: ``[G]`` distinct cells that can be reached from ``start`` and from
+        one another; ``start`` may itself be one (it is found after 0 moves).
+      beam_width: orders kept by the beam search. rounds: of the local search. Seconds grow in proportion to both.
+
+    Raises:
+      ConfigError: if goals repeat or cannot be reached.
+    """
+    next_state, goals = np.asarray(next_state, np.int32), np.asarray(goals, np.int32)
+    check(goals.ndim == 1 and 0 < len(set(goals.tolist())) == len(goals), "goals", goals, "give distinct cells")
+    distance = np.asarray(_all_distances(next_state), np.int32)
+    from_start = distance[start, goals]
+    between = distance[goals][:, goals]
+    check(int(max(from_start.max(), between.max())) < UNREACHABLE, "goals", goals, "some cannot be reached")
+    order = beam_search(from_start, between, beam_width, BRANCHING)
+    order = improve(order, from_start, between, rounds)
+    walk = walk_through(next_state, int(start), goals[order], distance)
+    first = np.argmax(walk[:, None] == goals, axis=0)
+    times = earliest(np.maximum(np.sort(from_start), turning_back(next_state, int(start), goals)))
+    return Bracket(float(times.mean()), float(first.mean()), walk, first, from_start, times)
+
+
+def turning_back(next_state: np.ndarray, start: int, goals: np.ndarray) -> np.ndarray:
+    """Steps that no walk can undercut before it visits its ``i``-th goal, because dead ends must be left again; ``[G]``.
+
+    A *bridge* is an edge without which part of the maze is cut off from ``start``. Where ``m`` goals (other than the
+    start) have been visited, ``m`` steps entered them for the first time. A bridge that was crossed, and does not lie
+    between the start and where the walk is now, was crossed back as well, by a step that entered no new cell. Goals
+    that the same bridges cut off form one group; to visit ``m`` of them takes at least as many bridges as there are
+    groups among the largest that hold them, and a walk stands behind ``D`` bridges at most: ``m + bridges - D`` steps.
+
+    Holds where every move can be undone by one move; elsewhere zeros are returned.
+    """
+    cell = np.arange(len(next_state))
+    ends = np.stack(np.broadcast_arrays(cell[:, None], next_state), axis=-1).reshape(-1, 2)
+    moves = set(map(tuple, ends.tolist()))
+    edges = np.asarray(sorted({(a, b) for a, b in moves if a < b}), np.int32).reshape(-1, 2)
+    if len(edges) == 0 or any((b, a) not in moves for a, b in moves):
+        return np.zeros(len(goals), np.int64)
+    cut_off = np.asarray(_distances_without(next_state, start, edges))[:, goals] == UNREACHABLE  # [edges, G]
+    depth = int(cut_off.sum(axis=0).max())
+    elsewhere = goals != start
+    groups, sizes = np.unique(cut_off[:, elsewhere], axis=1, return_counts=True)
+    near = sizes[~groups.any(axis=0)].sum()  # goals that no bridge cuts off
+    behind = np.cumsum(np.sort(sizes[groups.any(axis=0)])[::-1])
+    visited = np.arange(1, elsewhere.sum() + 1)
+    bridges = np.where(visited > near, np.searchsorted(behind, visited - near) + 1, 0)
+    steps = visited + np.maximum(bridges - depth, 0)
+    return np.concatenate([np.zeros(len(goals) - len(steps), np.int64), steps])
+
+
+def trial_returns(bracket: Bracket, trial_steps: int) -> TrialReturns:
+    """Goals reached in a trial of ``trial_steps`` steps when each one found sends the agent back to the start.
+
+    With the goal known ``floor(T / d)``; with a search first ``1 + floor((T - t) / d)`` if ``t <= T`` else 0; with the
+    search repeated ``floor(T / t)``.
+
+    The upper bound holds for every agent, Bayes-optimal ones included. Whatever an agent does up to the first find is a
+    fixed walk (given its own coin tosses), which finds its ``i``-th goal ``g`` at a step ``t >= max(e_i, d_g)``, ``e``
+    the bracket's ``earliest``; from then on each further find takes ``d_g`` steps or more. So it reaches ``g`` at most
+    ``h_g(t) = 1 + floor((T - t) / d_g)`` times, which falls in ``t``, and the sum over goals is at most that of the
+    best assignment of goals to ranks ``i``, each at its earliest step. Being sent back to the start before the find (a
+    limit on the length of an episode) only delays: the bound still holds, ``search`` may then be out of reach.
+
+    Args:
+      bracket: what ``search_bracket`` returns; the start must not be a goal. trial_steps: ``T``.
+
+    Raises:
+      ConfigError: if the start is a goal.
+    """
+    distance, find_time = bracket.distance.astype(np.int64), bracket.find_time.astype(np.int64)
+    check(bool(np.all(distance >= 1)), "distance", distance, "the start itself cannot be a goal of a trial")
+    step = np.maximum(bracket.earliest, distance[:, None])  # [G, rank]
+    worth = np.where(step <= trial_steps, 1 + (trial_steps - step) // distance[:, None], 0)
+    upper = worth[linear_sum_assignment(worth, maximize=True)].sum() / len(distance)
+    search = np.where(find_time <= trial_steps, 1 + (trial_steps - find_time) // distance, 0)
+    return TrialReturns(trial_steps // distance, search, trial_steps // find_time, float(upper))
+
+
+@jax.jit
+def _all_distances(next_state: jax.Array) -> jax.Array:
+    return jax.vmap(partial(shortest_paths, next_state))(np.arange(len(next_state), dtype=np.int32))
+
+
+@jax.jit
+def _distances_without(next_state: jax.Array, start: jax.Array, edges: jax.Array) -> jax.Array:
+    """Distances from ``start`` when one of ``edges [edges, 2]`` is closed, for each; ``[edges, S]``."""
+    cell = jnp.arange(next_state.shape[0])[:, None]
+
+    def closed(edge):
+        forth, back = (cell == edge[0]) & (next_state == edge[1]), (cell == edge[1]) & (next_state == edge[0])
+        return shortest_paths(jnp.where(forth | back, cell, next_state), start)
+
+    return jax.vmap(closed)(edges)

@@ -1,0 +1,91 @@
+"""A run: what training returns, and the folder it lives in.
+
+config.json      the resolved configuration, and the versions it began with
+checkpoints/     the last few, each one file with a digest
+metrics.jsonl    a record an update
+report.json      written by evaluate, with the figures report.png, trial.gif beside it
+"""
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from metarl_jax.config import ConfigError
+from metarl_jax.types import Algorithm, PyTree, TaskDistribution
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A meta-learner as training left it. ``state``: the algorithm's, leaves ``[S, ...]``; ``metrics``: by name,
+    ``[updates, S]``; ``num_updates``: how many were done; ``path``: its folder, or None when it lives in memory."""
+
+    algorithm: Algorithm
+    tasks: TaskDistribution
+    state: PyTree
+    config: Mapping[str, Any]
+    metrics: Mapping[str, np.ndarray]
+    num_updates: int
+    path: Path | None = None
+
+    @property
+    def num_seeds(self) -> int:
+        return self.config["num_seeds"]
+
+    def __repr__(self) -> str:
+        names = f"{self.config['algorithm']['name']} on {self.config['tasks']['name']}"
+        place = f", {self.path}" if self.path else ", in memory"
+        return f"Run({names}: {self.num_updates} updates, {self.num_seeds} seeds{place})"
+
+
+def versions() -> dict[str, str]:
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {}
+    for package in ("metarl-jax", "jax", "jaxlib", "flax", "optax"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Whole or not at all."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+    os.replace(partial, path)
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    path = folder / "config.json"
+    if not path.exists():
+        raise ConfigError(f"{folder} holds no run: config.json is missing. Give the folder that train(out=...) made")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def check_same_config(folder: Path, config: Mapping[str, Any]) -> None:
+    """Refuses to go on in a folder that another configuration made; says what differs.
+
+    The number of updates may grow: that is how a run is continued.
+    """
+    saved = flatten(read_config(folder)["config"])
+    wanted = flatten(json.loads(json.dumps(config)))
+    names = [name for name in saved | wanted if name != "num_updates" and saved.get(name) != wanted.get(name)]
+    if names:
+        lines = [f"  {name}: {saved.get(name)!r} there, {wanted.get(name)!r} asked for" for name in sorted(names)]
+        raise ConfigError(
+            f"{folder} holds a run of another configuration:\n" + "\n".join(lines) + "\nGive another folder (out=, "
+            "--out), or the same configuration to continue that run"
+        )
+
+
+def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
+    """A nested mapping as ``{"a.b": value}``."""
+    if not isinstance(tree, Mapping):
+        return {prefix: tree}
+    return {k: v for name, value in tree.items() for k, v in flatten(value, f"{prefix}.{name}".lstrip(".")).items()}

@@ -1,0 +1,139 @@
+"""Maze layouts: from ASCII, from a seeded generator, and small random changes of them."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metarl_jax.config import check
+
+# Both have 101 open cells: the start and 100 goals. Mean shortest paths 11.72 and 11.89 steps.
+PILLARS = """
+#############
+#S..#.......#
+###.#.##..#.#
+#...#.....#.#
+#.#.......#.#
+#.#.........#
+#...##......#
+#...........#
+#...##..#...#
+#.......#...#
+#....##.....#
+#...........#
+#############
+"""
+COLUMNS = """
+#############
+#S..........#
+#####...#...#
+#.......#...#
+#...........#
+#.#...#.....#
+#.#.#.#.....#
+#.#.#.......#
+#.#.#...#...#
+#.....#.#...#
+#.#...#.....#
+#...........#
+#############
+"""
+
+
+def parse(text: str) -> tuple[np.ndarray, int, np.ndarray]:
+    """An ASCII maze as ``(walls bool [rows, columns], start cell, goal cells [G])``.
+
+    ``#`` wall, ``S`` start, ``G`` a goal, ``.`` or space floor. Without any ``G`` every floor cell that can be
+    reached is a goal. Lines are as they stand; empty first and last lines are dropped.
+
+    Raises:
+      ConfigError: ragged lines, an open border, no start or several, an unknown letter, a goal out of reach.
+    """
+    lines = text.strip("\n").split("\n")
+    widths = {len(line) for line in lines}
+    check(len(widths) == 1, "layout", text, f"all lines must have one length, these have {sorted(widths)}")
+    letters = np.array([list(line) for line in lines])
+    unknown = sorted(set(letters.ravel()) - set("#SG. "))
+    check(not unknown, "layout", text, f"unknown letters {unknown}: use '#' wall, 'S' start, 'G' goal, '.' floor")
+    walls = letters == "#"
+    border = np.concatenate([walls[0], walls[-1], walls[:, 0], walls[:, -1]])
+    check(bool(border.all()), "layout", text, "the whole border must be walls ('#')")
+    starts = np.flatnonzero(letters == "S")
+    check(len(starts) == 1, "layout", text, f"must have exactly one start 'S', has {len(starts)}")
+    start, reached = int(starts[0]), np.array(reachable(jnp.asarray(walls), starts[0])).ravel()
+    goals = np.flatnonzero(letters == "G")
+    check(bool(reached[goals].all()), "layout", text, "every goal 'G' must be reachable from the start")
+    if not len(goals):
+        reached[start] = False
+        goals = np.flatnonzero(reached)
+    check(len(goals) > 0, "layout", text, "has no cell for a goal")
+    return walls, start, goals.astype(np.int32)
+
+
+def parse_all(layouts: Sequence[str]) -> list[tuple[np.ndarray, int, np.ndarray]]:
+    """``parse`` of each; all must have one outer size."""
+    check(len(layouts) > 0, "layouts", layouts, "give at least one ASCII maze")
+    parsed = [parse(text) for text in layouts]
+    sizes = sorted({walls.shape for walls, _, _ in parsed})
+    check(len(sizes) == 1, "layouts", sizes, "must all have one outer size")
+    return parsed
+
+
+def reachable(walls: jax.Array, start: jax.Array) -> jax.Array:
+    """Which cells ``[rows, columns]`` can be reached from the cell ``start``; the border must be walls."""
+    rows, columns = walls.shape
+    first = (jnp.arange(rows * columns) == start).reshape(rows, columns) & ~walls
+
+    def spread(carry):
+        seen, _ = carry
+        near = jnp.roll(seen, 1, 0) | jnp.roll(seen, -1, 0) | jnp.roll(seen, 1, 1) | jnp.roll(seen, -1, 1)
+        grown = (seen | near) & ~walls
+        return grown, (grown != seen).any()
+
+    return jax.lax.while_loop(lambda carry: carry[1], spread, (first, jnp.bool_(True)))[0]
+
+
+def generate(key: jax.Array, rows: int, columns: int, openness: float) -> jax.Array:
+    """A random maze, walls bool ``[rows, columns]`` (both odd), always connected.
+
+    A recursive backtracker (depth-first search over the rooms at odd rows and columns) carves a spanning tree; then
+    each wall left between two rooms is removed with probability ``openness``.
+    """
+    room_rows, room_columns = rows // 2, columns // 2
+    num_rooms = room_rows * room_columns
+    dig_key, open_key = jax.random.split(key)
+    moves = jnp.array([(-1, 0), (0, 1), (1, 0), (0, -1)], jnp.int32)
+
+    def dig(carry, noise):
+        walls, visited, stack, depth = carry
+        here = stack[depth]
+        room = jnp.stack([here // room_columns, here % room_columns])
+        ahead = room[None, :] + moves
+        inside = ((ahead >= 0) & (ahead < jnp.array([[room_rows, room_columns]]))).all(1)
+        index = jnp.where(inside, ahead[:, 0] * room_columns + ahead[:, 1], 0)
+        free = inside & ~visited[index]
+        choice = jnp.argmax(jnp.where(free, noise, -1.0))
+        go = free.any()
+        door = 2 * room + 1 + moves[choice]
+        walls = walls.at[door[0], door[1]].set(jnp.where(go, False, walls[door[0], door[1]]))
+        visited = visited.at[index[choice]].set(visited[index[choice]] | go)
+        depth = jnp.where(go, depth + 1, jnp.maximum(depth - 1, 0))
+        return (walls, visited, stack.at[depth].set(jnp.where(go, index[choice], stack[depth])), depth), None
+
+    row, column = jnp.arange(rows)[:, None], jnp.arange(columns)[None, :]
+    walls = (row % 2 == 0) | (column % 2 == 0)
+    visited = jnp.arange(num_rooms) == 0
+    # Each room is entered once and left once.
+    noise = jax.random.uniform(dig_key, (2 * num_rooms, 4))
+    start = (walls, visited, jnp.zeros(num_rooms + 1, jnp.int32), jnp.int32(0))
+    (walls, *_), _ = jax.lax.scan(dig, start, noise)
+    between = (row % 2 == 1) ^ (column % 2 == 1)
+    inner = (row > 0) & (row < rows - 1) & (column > 0) & (column < columns - 1)
+    return walls & ~(between & inner & (jax.random.uniform(open_key, walls.shape) < openness))
+
+
+def choose_cell(key: jax.Array, allowed: jax.Array) -> jax.Array:
+    """A uniformly random cell (row-major int32) among ``allowed`` bool ``[rows, columns]``."""
+    noise = jax.random.uniform(key, (allowed.size,))
+    return jnp.argmax(jnp.where(allowed.reshape(-1), noise, -1.0)).astype(jnp.int32)

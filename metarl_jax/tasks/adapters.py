@@ -1,0 +1,84 @@
+"""Environments of other suites as task distributions."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metarl_jax.config import check
+from metarl_jax.tasks.environment import Environment
+from metarl_jax.types import Key, Spec, Task, TaskDistribution
+
+
+class GymnaxEnv(Environment):
+    """A gymnax 1.x environment in the trial loop: episodes restart in the same task, the time limit truncates."""
+
+    def __init__(self, env: Any, params: Any, horizon: int):
+        self.env, self.horizon = env, horizon
+        observation, action = env.observation_space(params), env.action_space(params)
+        shape = getattr(observation, "shape", None)
+        check(isinstance(shape, tuple), "env", env.name, "must have an observation space with a shape")
+        if hasattr(action, "n"):
+            self.spec = Spec(shape, num_actions=int(action.n))
+        else:
+            check(len(action.shape) <= 1, "env", env.name, "must have a vector of continuous actions, or discrete ones")
+            low, high = (tuple(np.broadcast_to(x, action.shape or (1,)).tolist()) for x in (action.low, action.high))
+            check(bool(np.isfinite([low, high]).all()), "env", env.name, "must have bounded actions")
+            self.spec = Spec(shape, action_size=len(low), action_low=low, action_high=high)
+        self.scalar_action = getattr(action, "shape", ()) == () and self.spec.num_actions is None
+
+    def draw(self, key: Key, shape: tuple[int, ...]):
+        return jax.random.split(key, (*shape, 2))
+
+    def begin(self, noise, task: Task):
+        return strong(self.env.reset_env(noise[0], task))
+
+    def advance(self, noise, state, action, task: Task):
+        action = action[0] if self.scalar_action else action
+        observation, state, reward, terminated, _ = self.env.step_env(noise[1], state, action, task)
+        return *strong((observation, state)), jnp.asarray(reward, jnp.float32).reshape(()), jnp.asarray(terminated), {}
+
+    def is_truncated(self, state, task: Task):
+        return self.env.is_truncated(state, task)
+
+
+def strong(tree: Any) -> Any:
+    """Python numbers and weakly typed arrays as arrays of their type, so that every step returns the same types."""
+    return jax.tree.map(lambda x: jax.lax.convert_element_type(x, jnp.result_type(x)), tree)
+
+
+def from_gymnax(
+    env: Any, sample: Callable[[Key], Any], *, name: str, horizon: int | None = None, num_episodes: int = 4
+) -> TaskDistribution:
+    """A gymnax 1.x environment whose params differ from task to task.
+
+    Args:
+      env: as ``gymnax.make`` returns it.
+      sample: ``key -> params``, e.g. ``lambda key: params.replace(gravity=jax.random.uniform(key, ...))``. Beware of
+        params that hold derived values (CartPole's do): change those with them.
+      horizon: longest episode; sets ``max_steps_in_episode``, whose default holds otherwise.
+      num_episodes: a trial lasts ``num_episodes * horizon`` steps.
+
+    Raises:
+      ConfigError: no time limit, or spaces that are no box of numbers.
+    """
+    params = sample(jax.random.key(0))
+    limit = getattr(params, "max_steps_in_episode", None) if horizon is None else horizon
+    check(limit is not None, "horizon", horizon, f"{name} has no max_steps_in_episode of its own: give one")
+    check(int(limit) >= 1 and num_episodes >= 1, "horizon, num_episodes", (limit, num_episodes), "must be at least 1")
+
+    def task(key):
+        drawn = sample(key)
+        if hasattr(drawn, "max_steps_in_episode"):
+            drawn = drawn.replace(max_steps_in_episode=int(limit))
+        return strong(drawn)
+
+    return TaskDistribution(
+        name=name,
+        env=GymnaxEnv(env, params, int(limit)),
+        sample=task,
+        horizon=int(limit),
+        trial_steps=int(limit) * num_episodes,
+    )

@@ -1,0 +1,127 @@
+"""Bandits: Bernoulli arms with uniform prior, and dependent two-armed bandits. A pull is an episode of one step."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metarl_jax import planning
+from metarl_jax.config import check, family
+from metarl_jax.tasks.environment import Environment
+from metarl_jax.types import Reference, Spec, TaskDistribution
+
+BAR, GROUND, PULLED = (86, 140, 200), (236, 236, 232), (213, 94, 0)
+
+
+class BanditTask(NamedTuple):
+    """``probability [k]``: each arm's chance to pay 1."""
+
+    probability: jax.Array
+
+
+class BanditState(NamedTuple):
+    time: jax.Array
+
+
+class BanditEnv(Environment):
+    """Pulling arm ``a`` pays 1 with ``probability[a]``, else 0, and ends the episode. There is nothing to observe."""
+
+    horizon = 1
+
+    def __init__(self, num_arms: int):
+        self.spec = Spec(observation_shape=(1,), num_actions=num_arms)
+
+    def draw(self, key, shape):
+        return jax.random.uniform(key, shape)
+
+    def begin(self, noise, task: BanditTask):
+        return jnp.zeros(1), BanditState(jnp.int32(0))
+
+    def advance(self, noise, state: BanditState, action, task: BanditTask):
+        chance = task.probability[action]
+        reward = (noise < chance).astype(jnp.float32)
+        return jnp.zeros(1), BanditState(state.time + 1), reward, jnp.bool_(True), {"mean_reward": chance}
+
+    def picture(self, task: BanditTask, state: BanditState | None = None) -> np.ndarray:
+        """Bars as high as the arms' probabilities."""
+        heights = np.round(20 * np.asarray(task.probability)).astype(int)
+        image = np.full((20, 4 * len(heights) + 1, 3), GROUND, np.uint8)
+        for arm, height in enumerate(heights):
+            image[20 - height :, 4 * arm + 1 : 4 * arm + 4] = BAR
+        return image
+
+
+@family("bandit")
+def bandit(*, num_arms: int = 5, num_pulls: int = 10) -> TaskDistribution:
+    """Bernoulli bandits, each arm's probability uniform on [0, 1] (Duan et al. 2016).
+
+    A trial is ``num_pulls`` pulls. References: the best arm known, the Bayes-optimal value (exact by dynamic
+    programming where that is feasible, else the finite-horizon Gittins policy), and 1/2 a pull without adapting.
+    """
+    check(num_arms >= 1, "bandit: num_arms", num_arms, "must be at least 1")
+    check(num_pulls >= 1, "bandit: num_pulls", num_pulls, "must be at least 1")
+
+    def references(tasks: BanditTask, trial_steps: int):
+        known = planning.bernoulli_reference(num_arms, trial_steps)
+        note = f"{known.note}, s.e. {known.standard_error:.3f}" if known.standard_error else known.note
+        bayes = Reference("bayes", known.kind, known.value, known.by_pull, note)
+        return [*common_references(tasks, trial_steps), bayes]
+
+    return TaskDistribution(
+        name="bandit",
+        env=BanditEnv(num_arms),
+        sample=lambda key: BanditTask(jax.random.uniform(key, (num_arms,))),
+        horizon=1,
+        trial_steps=num_pulls,
+        references=references,
+        mutate=mutate,
+    )
+
+
+@family("bandit-dependent")
+def dependent_bandit(*, low: float | None = 0.1, num_pulls: int = 100) -> TaskDistribution:
+    """Two arms that pay with p and 1 - p (Wang et al. 2016).
+
+    Args:
+      low: p is ``low`` or ``1 - low``, equally likely (0.1 easy, 0.25 medium, 0.4 hard); None: p uniform on [0, 1].
+    """
+    check(low is None or 0 <= low <= 1, "bandit-dependent: low", low, "must lie between 0 and 1, or be None")
+    check(num_pulls >= 1, "bandit-dependent: num_pulls", num_pulls, "must be at least 1")
+
+    def sample(key):
+        u = jax.random.uniform(key)
+        p = u if low is None else jnp.where(u < 0.5, low, 1.0 - low)
+        return BanditTask(jnp.stack([p, 1.0 - p]))
+
+    def references(tasks: BanditTask, trial_steps: int):
+        known = planning.dependent_reference(None if low is None else (low, 1.0 - low), trial_steps)
+        bayes = Reference("bayes", "exact", known.value, known.by_pull, "dynamic programming over counts")
+        return [*common_references(tasks, trial_steps), bayes]
+
+    return TaskDistribution(
+        name="bandit-dependent",
+        env=BanditEnv(2),
+        sample=sample,
+        horizon=1,
+        trial_steps=num_pulls,
+        references=references,
+        mutate=mutate,
+    )
+
+
+def common_references(tasks: BanditTask, trial_steps: int) -> list[Reference]:
+    best = np.asarray(tasks.probability.max(axis=-1), np.float64)
+    mean = np.asarray(tasks.probability.mean(axis=-1), np.float64)
+    half = np.full(trial_steps, 0.5)
+    return [
+        Reference("optimal", "exact", best * trial_steps, np.full(trial_steps, best.mean()), "always the best arm"),
+        Reference("non_adaptive", "exact", 0.5 * trial_steps, half, "any arm, its mean over the prior"),
+        Reference("random", "exact", mean * trial_steps, np.full(trial_steps, mean.mean()), "uniform over the arms"),
+    ]
+
+
+def mutate(key: jax.Array, task: BanditTask) -> BanditTask:
+    """Moves every arm's probability by about 0.1, reflected at 0 and 1."""
+    moved = task.probability + 0.1 * jax.random.normal(key, task.probability.shape)
+    return BanditTask(jnp.clip(jnp.where(moved > 1, 2 - moved, jnp.abs(moved)), 0.0, 1.0))

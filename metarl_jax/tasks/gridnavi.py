@@ -1,0 +1,119 @@
+"""VariBAD's grid with a hidden goal (Zintgraf et al. 2020), of any size."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metarl_jax import planning
+from metarl_jax.config import check, family
+from metarl_jax.tasks.environment import Environment, one_hot_cell
+from metarl_jax.types import Reference, Spec, TaskDistribution
+
+MOVES = ((0, 0), (-1, 0), (0, 1), (1, 0), (0, -1))  # stay, up, right, down, left, in (row, column)
+FLOOR, GOAL, AGENT = (236, 236, 232), (0, 158, 115), (213, 94, 0)
+
+
+class GridTask(NamedTuple):
+    """``goal``: a cell, row-major int32."""
+
+    goal: jax.Array
+
+
+class GridState(NamedTuple):
+    cell: jax.Array
+    time: jax.Array
+
+
+class GridEnv(Environment):
+    """Episodes of ``horizon`` steps from cell (0, 0); +1 on the goal, -0.1 elsewhere; the goal does not end them.
+
+    The observation is the position, one-hot by row and by column.
+    """
+
+    def __init__(self, size: int, horizon: int):
+        self.size, self.horizon = size, horizon
+        self.spec = Spec(observation_shape=(2 * size,), num_actions=len(MOVES))
+        self.next_state = grid_table(size)
+
+    def begin(self, noise, task: GridTask):
+        state = GridState(jnp.int32(0), jnp.int32(0))
+        return one_hot_cell(state.cell, self.size, self.size), state
+
+    def advance(self, noise, state: GridState, action, task: GridTask):
+        cell = jnp.asarray(self.next_state)[state.cell, action]
+        reward = jnp.where(cell == task.goal, 1.0, -0.1)
+        state = GridState(cell, state.time + 1)
+        return one_hot_cell(cell, self.size, self.size), state, reward, jnp.bool_(False), {}
+
+    def picture(self, task: GridTask, state: GridState | None = None) -> np.ndarray:
+        image = np.full((self.size * self.size, 3), FLOOR, np.uint8)
+        image[int(task.goal)] = GOAL
+        if state is not None:
+            image[int(state.cell)] = AGENT
+        return image.reshape(self.size, self.size, 3)
+
+
+def grid_table(size: int) -> np.ndarray:
+    """``next_state [cells, actions]`` of an open grid; moves off it mean staying."""
+    rows, columns = np.divmod(np.arange(size * size), size)
+    ahead = [np.clip(rows + r, 0, size - 1) * size + np.clip(columns + c, 0, size - 1) for r, c in MOVES]
+    return np.stack(ahead, axis=1).astype(np.int32)
+
+
+@family("gridnavi")
+def gridnavi(*, size: int = 5, horizon: int = 15, num_episodes: int = 4) -> TaskDistribution:
+    """The finite set of all goals outside the start's 2 x 2 corner, equally likely.
+
+    References (exact where not said otherwise): goal known; Bayes-optimal control by dynamic programming over beliefs;
+    the best that forgets at each episode; posterior sampling, simulated; random.
+    """
+    check(size >= 3, "gridnavi: size", size, "must be at least 3")
+    for field, value in {"horizon": horizon, "num_episodes": num_episodes}.items():
+        check(value >= 1, f"gridnavi: {field}", value, "must be at least 1")
+    goals = np.array([c for c in range(size * size) if c // size > 1 or c % size > 1], np.int32)
+    env = GridEnv(size, horizon)
+
+    def sample(key):
+        return GridTask(jnp.asarray(goals)[jax.random.randint(key, (), 0, len(goals))])
+
+    def mutate(key, task: GridTask):
+        """A goal next to the old one (the old one where that would leave the set)."""
+        moved = jnp.asarray(env.next_state)[task.goal, jax.random.randint(key, (), 1, len(MOVES))]
+        return GridTask(jnp.where((moved // size > 1) | (moved % size > 1), moved, task.goal))
+
+    return TaskDistribution(
+        name="gridnavi",
+        env=env,
+        sample=sample,
+        horizon=horizon,
+        trial_steps=horizon * num_episodes,
+        tasks=GridTask(jnp.asarray(goals)),
+        references=lambda tasks, trial_steps: references(env, goals, tasks, trial_steps),
+        mutate=mutate,
+    )
+
+
+def references(env: GridEnv, goals: np.ndarray, tasks: GridTask, trial_steps: int) -> list[Reference]:
+    """Known answers for whole episodes; the prior is uniform over ``goals``, whatever the tasks asked about."""
+    episodes, rest = divmod(trial_steps, env.horizon)
+    if rest:
+        return []
+    table, start = env.next_state, 0
+    known = planning.known_goal_values(table, np.asarray(tasks.goal), env.horizon)[:, env.horizon, start]
+    bayes = planning.hidden_goal_return(table, start, goals, env.horizon, episodes)
+    single = planning.hidden_goal_return(table, start, goals, env.horizon, 1).by_episode[0]
+    sampled, error = planning.posterior_sampling_return(table, start, goals, env.horizon, episodes)
+    random = planning.random_return(table, start, goals, env.horizon)
+    exact = bool(np.isclose(bayes.upper, bayes.by_episode.sum()))
+    repeat = np.ones(episodes)
+    forgets = "the best search of one episode, repeated"
+    note = "dynamic programming over beliefs" if exact else f"beam search over beliefs; at most {bayes.upper:.3f}"
+    return [
+        Reference("optimal", "exact", known * episodes, known.mean() * repeat, "goal known"),
+        Reference("bayes", "exact" if exact else "lower", bayes.by_episode.sum(), bayes.by_episode, note),
+        Reference("posterior_sampling", "exact", sampled.sum(), sampled, f"simulated, s.e. {np.sum(error):.3f}"),
+        Reference("non_adaptive", "exact", single * episodes, single * repeat, forgets),
+        Reference("random", "exact", random * episodes, random * repeat, "uniform over the actions"),
+    ]

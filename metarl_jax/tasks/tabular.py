@@ -1,0 +1,164 @@
+"""Tabular MDPs: the random ones of RL^2, and any that are given as arrays."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metarl_jax import planning
+from metarl_jax.config import check, family
+from metarl_jax.tasks.environment import Environment
+from metarl_jax.types import Reference, Spec, TaskDistribution
+
+
+class TabularTask(NamedTuple):
+    """``transition [S, A, S]`` (rows sum to one), mean ``reward [S, A]``, ``reward_std`` of its Gaussian noise."""
+
+    transition: jax.Array
+    reward: jax.Array
+    reward_std: jax.Array
+
+
+class TabularState(NamedTuple):
+    state: jax.Array
+    time: jax.Array
+
+
+class TabularEnv(Environment):
+    """Episodes of ``horizon`` steps from state 0; the observation is the state, one-hot."""
+
+    def __init__(self, num_states: int, num_actions: int, horizon: int):
+        self.num_states, self.horizon = num_states, horizon
+        self.spec = Spec(observation_shape=(num_states,), num_actions=num_actions)
+
+    def draw(self, key, shape):
+        next_key, reward_key = jax.random.split(key)
+        return jax.random.uniform(next_key, shape), jax.random.normal(reward_key, shape)
+
+    def begin(self, noise, task: TabularTask):
+        return self.observe(jnp.int32(0)), TabularState(jnp.int32(0), jnp.int32(0))
+
+    def advance(self, noise, state: TabularState, action, task: TabularTask):
+        uniform, normal = noise
+        # One row, then inverting its cumulative distribution; rounding may leave its end below 1.
+        cumulative = jnp.cumsum(task.transition[state.state, action])[:-1]
+        following = jnp.sum(uniform >= cumulative, dtype=jnp.int32)
+        mean = task.reward[state.state, action]
+        reward = mean + task.reward_std * normal
+        state = TabularState(following, state.time + 1)
+        return self.observe(following), state, reward, jnp.bool_(False), {"mean_reward": mean}
+
+    def observe(self, state: jax.Array) -> jax.Array:
+        return (jnp.arange(self.num_states) == state).astype(jnp.float32)
+
+    def picture(self, task: TabularTask, state: TabularState | None = None) -> np.ndarray:
+        """Mean rewards, states down and actions across: blue low, orange high; the state marked on the left."""
+        reward = np.asarray(task.reward, float)
+        share = (reward - reward.min()) / max(np.ptp(reward), 1e-9)
+        low, high = np.array([66, 120, 180.0]), np.array([230, 140, 40.0])
+        image = (low + share[..., None] * (high - low)).astype(np.uint8)
+        mark = np.full((len(reward), 1, 3), 236, np.uint8)
+        if state is not None:
+            mark[int(state.state)] = 0
+        return np.concatenate([mark, image], axis=1)
+
+
+@family("tabular")
+def tabular(
+    *, num_states: int = 10, num_actions: int = 5, horizon: int = 10, num_episodes: int = 10, reward_std: float = 1.0
+) -> TaskDistribution:
+    """The random MDPs of RL^2 (Duan et al. 2016): ``P(. | s, a) ~ Dirichlet(1)``, mean reward ``~ N(1, 1)``, Gaussian
+    reward noise, start in state 0.
+
+    References: the optimal policy of each MDP (backward induction), and what does not adapt: by symmetry every
+    policy that is fixed before the MDP is drawn earns 1 a step in expectation.
+    """
+    sizes = {"num_states": num_states, "num_actions": num_actions, "horizon": horizon, "num_episodes": num_episodes}
+    for field, value in sizes.items():
+        check(value >= 1, f"tabular: {field}", value, "must be at least 1")
+    check(reward_std >= 0, "tabular: reward_std", reward_std, "must not be negative")
+
+    def sample(key):
+        transition_key, reward_key = jax.random.split(key)
+        # Exponentials over their sum are Dirichlet(1).
+        weights = jax.random.exponential(transition_key, (num_states, num_actions, num_states))
+        reward = 1.0 + jax.random.normal(reward_key, (num_states, num_actions))
+        return TabularTask(weights / weights.sum(-1, keepdims=True), reward, jnp.float32(reward_std))
+
+    def references(tasks: TabularTask, trial_steps: int):
+        note = "any policy fixed beforehand, by symmetry of the prior"
+        return [
+            *planned(tasks, horizon, trial_steps),
+            Reference("non_adaptive", "exact", 1.0 * trial_steps, None, note),
+        ]
+
+    return TaskDistribution(
+        name="tabular",
+        env=TabularEnv(num_states, num_actions, horizon),
+        sample=sample,
+        horizon=horizon,
+        trial_steps=horizon * num_episodes,
+        references=references,
+        mutate=mutate,
+    )
+
+
+def from_arrays(
+    transition, reward, *, horizon: int, num_episodes: int = 10, reward_std: float = 0.0, name: str = "tabular-arrays"
+) -> TaskDistribution:
+    """A finite set of your own MDPs: ``transition [N, S, A, S]``, ``reward [N, S, A]``; all start in state 0.
+
+    Raises:
+      ConfigError: for shapes that do not belong together, or rows that are no distributions.
+    """
+    transition, reward = np.asarray(transition, np.float32), np.asarray(reward, np.float32)
+    fits = transition.ndim == 4 and transition.shape[1] == transition.shape[3] and transition.shape[:3] == reward.shape
+    shapes = (transition.shape, reward.shape)
+    check(fits, "transition, reward", shapes, "must have the shapes [N, S, A, S] and [N, S, A]")
+    rows = np.isclose(transition.sum(-1), 1.0, atol=1e-4).all() and (transition >= 0).all()
+    check(bool(rows), "transition", "array", "each row transition[n, s, a] must be a distribution over S states")
+    check(horizon >= 1 and num_episodes >= 1, "horizon, num_episodes", (horizon, num_episodes), "must be at least 1")
+    count, num_states, num_actions = reward.shape
+    tasks = TabularTask(jnp.asarray(transition), jnp.asarray(reward), jnp.full(count, reward_std, jnp.float32))
+
+    def sample(key):
+        index = jax.random.randint(key, (), 0, count)
+        return jax.tree.map(lambda x: x[index], tasks)
+
+    return TaskDistribution(
+        name=name,
+        env=TabularEnv(num_states, num_actions, horizon),
+        sample=sample,
+        horizon=horizon,
+        trial_steps=horizon * num_episodes,
+        tasks=tasks,
+        references=lambda some, trial_steps: planned(some, horizon, trial_steps),
+        mutate=mutate,
+    )
+
+
+def planned(tasks: TabularTask, horizon: int, trial_steps: int) -> list[Reference]:
+    """Optimal and random play of each task ``[N]``, exactly, by backward induction."""
+    num_states, num_actions = tasks.reward.shape[1:]
+    best = jax.jit(jax.vmap(lambda task: planning.backward_induction(task.transition, task.reward, horizon).value))
+    uniform = jnp.full((num_states, num_actions), 1.0 / num_actions)
+    drift = jax.jit(jax.vmap(lambda task: planning.policy_value(task.transition, task.reward, uniform, horizon)))
+    episodes, rest = divmod(trial_steps, horizon)
+    found = []
+    for role, values, note in (("optimal", best(tasks), "backward induction"), ("random", drift(tasks), "uniform")):
+        values = np.asarray(values, np.float64)[:, :, 0]  # [N, T + 1], from state 0 at step t
+        total = episodes * values[:, 0] + values[:, horizon - rest]
+        by_episode = None if rest else np.full(episodes, values[:, 0].mean())
+        found.append(Reference(role, "exact", total, by_episode, note))
+    return found
+
+
+def mutate(key: jax.Array, task: TabularTask) -> TabularTask:
+    """Mixes a tenth of a fresh Dirichlet(1) row into each row, and moves each mean reward by about 0.1."""
+    transition_key, reward_key = jax.random.split(key)
+    fresh = jax.random.exponential(transition_key, task.transition.shape)
+    transition = 0.9 * task.transition + 0.1 * fresh / fresh.sum(-1, keepdims=True)
+    return task._replace(
+        transition=transition, reward=task.reward + 0.1 * jax.random.normal(reward_key, task.reward.shape)
+    )

@@ -1,0 +1,263 @@
+"""One driver for every algorithm: ``train`` runs outer updates in compiled chunks, and nothing is lost on the way."""
+
+import signal
+import threading
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metarl_jax import algorithms, checkpoint, compile_cache, curricula
+from metarl_jax import tasks as task_families
+from metarl_jax.config import ConfigError, Recipe, check, lookup
+from metarl_jax.driver import Driver, Learner, chunk_length, driver, first_bad_leaf
+from metarl_jax.logging import MetricsLog, Progress, read_metrics
+from metarl_jax.run import Run, check_same_config, read_config, versions, write_json
+from metarl_jax.sharding import task_mesh
+from metarl_jax.types import TaskDistribution
+
+
+class Diverged(RuntimeError):
+    """Parameters or losses stopped being finite. Names the update and the first bad leaf."""
+
+
+class Stopped(KeyboardInterrupt):
+    """Training was asked to stop (Ctrl-C, SIGTERM). ``run`` is the Run so far, saved if it has a folder."""
+
+    def __init__(self, message: str, run: Run, signal_number: int):
+        super().__init__(message)
+        self.run, self.signal_number = run, signal_number
+
+
+def train(
+    algorithm: str | Recipe,
+    tasks: str | TaskDistribution,
+    *,
+    num_updates: int = 400,
+    num_tasks: int = 256,
+    seed: int = 0,
+    num_seeds: int = 1,
+    curriculum: str | Recipe = "uniform",
+    out: str | Path | None = None,
+    checkpoint_seconds: float = 30.0,
+    keep_checkpoints: int = 3,
+    compilation_cache: bool = True,
+    quiet: bool = False,
+) -> Run:
+    """Meta-trains ``algorithm`` on ``tasks``.
+
+    Update ``i`` of a seed is a function of (configuration, seed, i): on one backend and one version of jax,
+    ``num_updates=20`` gives bit for bit what 10 updates and then, resumed, the other 10 give.
+
+    Args:
+      algorithm: a name of ``metarl_jax.algorithms.REGISTRY``, or a recipe: ``algorithms.rl2(memory_size=64)``.
+      tasks: a name of ``metarl_jax.tasks.REGISTRY``, or any TaskDistribution.
+      num_updates: outer updates in all. ``num_tasks``: tasks an update.
+      seed, num_seeds: seeds ``seed, seed + 1, ...`` are trained side by side in one program.
+      out: the run's folder; created, or, when it holds a run of the same configuration, continued. None: in memory.
+      checkpoint_seconds: least time between two checkpoints; one more is taken at the end and on a stop signal.
+      compilation_cache: keep compiled programs in the user's cache folder (also ``METARL_JAX_CACHE=0``).
+
+    Raises:
+      ConfigError: an unknown name, a wrong value, or a folder that holds a run of another configuration.
+      Diverged: NaN or Inf in parameters or losses; the last good checkpoint is kept.
+      Stopped: Ctrl-C or SIGTERM, after saving.
+    """
+    for field, value in {"num_updates": num_updates, "num_tasks": num_tasks, "num_seeds": num_seeds}.items():
+        check(isinstance(value, int) and value >= 1, field, value, "must be a whole number of at least 1")
+    check(isinstance(seed, int) and 0 <= seed < 2**31 - num_seeds, "seed", seed, "must be a whole number from 0")
+    setting = resolve(algorithm, tasks, curriculum)
+    config = {
+        "algorithm": setting.algorithm.describe(),
+        "tasks": setting.tasks.recipe or {"name": setting.tasks.name, "options": {}},
+        "curriculum": setting.curriculum.describe(),
+        "num_updates": num_updates,
+        "num_tasks": num_tasks,
+        "seed": seed,
+        "num_seeds": num_seeds,
+    }
+    built = setting.algorithm.build(setting.tasks)
+    built.check(num_tasks)
+    folder = None if out is None else Path(out)
+    if folder is not None:
+        open_folder(folder, config)
+    if compilation_cache:
+        compile_cache.enable()
+    mesh = task_mesh() if num_tasks % jax.device_count() == 0 else None
+    if mesh is None and not quiet:
+        warnings.warn(
+            f"num_tasks={num_tasks} is no multiple of {jax.device_count()} devices: training on one", stacklevel=2
+        )
+    program = driver(built, setting.curriculum.build(setting.tasks), num_tasks, mesh)
+    loop = Loop(program, config, folder, checkpoint_seconds, keep_checkpoints, built.steps * num_tasks * num_seeds)
+    with Progress(num_updates, quiet=quiet) as progress:
+        learner, done, metrics, stop = run_updates(loop, progress)
+    run = Run(built, setting.tasks, learner.algorithm, config, metrics, done, folder)
+    if stop is not None:
+        how = f"the same command continues it: {folder}" if folder else "it lives in memory: catch Stopped, use its run"
+        raise Stopped(f"stopped after update {done} of {num_updates}; {how}", run, stop)
+    return run
+
+
+class Setting(NamedTuple):
+    algorithm: Recipe
+    tasks: TaskDistribution
+    curriculum: Recipe
+
+
+def resolve(algorithm: str | Recipe, tasks: str | TaskDistribution, curriculum: str | Recipe) -> Setting:
+    """Names become objects; objects stay what they are."""
+    if isinstance(algorithm, str):
+        algorithm = lookup(algorithms.REGISTRY, algorithm, "algorithm")()
+    if isinstance(tasks, str):
+        tasks = lookup(task_families.REGISTRY, tasks, "task distribution")()
+    if isinstance(curriculum, str):
+        curriculum = lookup(curricula.REGISTRY, curriculum, "curriculum")()
+    for field, value, kind, example in (
+        ("algorithm", algorithm, Recipe, "metarl_jax.algorithms.rl2()"),
+        ("tasks", tasks, TaskDistribution, "metarl_jax.tasks.maze_100()"),
+        ("curriculum", curriculum, Recipe, "metarl_jax.curricula.uniform()"),
+    ):
+        check(isinstance(value, kind), field, value, f"give a name from the registry or an object such as {example}")
+    return Setting(algorithm, tasks, curriculum)
+
+
+def open_folder(folder: Path, config: dict[str, Any]) -> None:
+    """Makes the folder, or checks that the run in it has this configuration."""
+    if (folder / "config.json").exists():
+        check_same_config(folder, config)
+        return
+    check(not folder.exists() or not any(folder.iterdir()), "out", str(folder), "is not empty and holds no run")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "config.json", {"config": config, "versions": versions()})
+
+
+class Loop(NamedTuple):
+    """What the host loop needs to know. ``env_steps``: an update's, over all tasks and seeds."""
+
+    program: Driver
+    config: dict[str, Any]
+    folder: Path | None
+    checkpoint_seconds: float
+    keep: int
+    env_steps: int
+
+
+def run_updates(loop: Loop, progress: Progress) -> tuple[Learner, int, dict[str, np.ndarray], int | None]:
+    """The host loop over chunks: log, progress, checkpoint, stop signal. Returns (learner, updates done, metrics,
+    the signal that stopped it)."""
+    seeds = jnp.arange(loop.config["num_seeds"], dtype=jnp.int32) + loop.config["seed"]
+    learner, done, log = begin(loop, seeds, progress)
+    total, records, count, last_save = loop.config["num_updates"], [], 1, time.monotonic()
+    progress.advance(done, 0, float("nan"))
+    with StopSignals() as stop:
+        while done < total and stop.received is None:
+            if count == 1 and not records:
+                progress.message("compiling (kept in the compilation cache for the next time) ...")
+            started = time.monotonic()
+            learner, metrics, ran, finite = loop.program.advance(seeds, learner, done, min(count, total - done))
+            ran, metrics = int(ran), jax.tree.map(np.asarray, metrics)
+            new = [{"update": done + i, **{k: v[i] for k, v in metrics.items()}} for i in range(ran)]
+            if not finite:
+                raise Diverged(explain((learner.algorithm, new[-1]), done + ran - 1, loop.folder))
+            count = chunk_length(time.monotonic() - started, ran, loop.program.capacity) if records else 1
+            done, records = done + ran, records + new
+            if log is not None:
+                log.append(new)
+                if time.monotonic() - last_save >= loop.checkpoint_seconds or done >= total:
+                    save(loop, done, learner, log)
+                    last_save = time.monotonic()
+            progress.advance(ran, ran * loop.env_steps, float(metrics["trial_return"][:ran].mean()))
+        if log is not None and stop.received is not None:
+            save(loop, done, learner, log)
+    if log is not None:
+        log.close()
+        return learner, done, read_metrics(loop.folder / "metrics.jsonl"), stop.received
+    columns = {name: np.stack([r[name] for r in records]) for name in records[0]} if records else {}
+    return learner, done, columns, stop.received
+
+
+def begin(loop: Loop, seeds: jax.Array, progress: Progress) -> tuple[Learner, int, MetricsLog | None]:
+    """A new learner, or the one of the newest sound checkpoint."""
+    learner = loop.program.init(seeds)
+    if loop.folder is None:
+        return learner, 0, None
+    found = checkpoint.latest(loop.folder / "checkpoints", learner)
+    if found is None:
+        return learner, 0, MetricsLog(loop.folder / "metrics.jsonl", offset=0)
+    done, learner, extra = found
+    if done > loop.config["num_updates"]:
+        raise ConfigError(f"num_updates={loop.config['num_updates']}: the run in {loop.folder} has {done} already")
+    progress.message(f"continuing {loop.folder} after update {done}")
+    return learner, done, MetricsLog(loop.folder / "metrics.jsonl", offset=extra["metrics_offset"])
+
+
+def save(loop: Loop, done: int, learner: Learner, log: MetricsLog) -> None:
+    checkpoint.save(loop.folder / "checkpoints", done, learner, {"metrics_offset": log.offset()}, keep=loop.keep)
+
+
+def explain(tree: Any, update: int, folder: Path | None) -> str:
+    bad = first_bad_leaf(tree)
+    kept = f"; the last good checkpoint is kept in {folder}" if folder else ""
+    return f"update {update}: {bad} is not finite{kept}. Try a lower learning rate or a smaller max_gradient_norm"
+
+
+class StopSignals:
+    """While open, the first SIGINT or SIGTERM is noted in ``received``; a second one acts at once."""
+
+    def __enter__(self) -> "StopSignals":
+        self.received: int | None = None
+        self._previous: dict[int, Any] = {}
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._previous[number] = signal.signal(number, self._note)
+        return self
+
+    def _note(self, number: int, frame: Any) -> None:
+        self.received = number
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def __exit__(self, *_: object) -> None:
+        self._restore()
+
+
+def load(path: str | Path, *, algorithm: Recipe | None = None, tasks: TaskDistribution | None = None) -> Run:
+    """The run in a folder, at its newest sound checkpoint.
+
+    Args:
+      algorithm, tasks: needed where the run was made with objects of your own, which no registry can rebuild.
+
+    Raises:
+      ConfigError: no run there, or its algorithm or tasks are unknown to the registries and not given.
+    """
+    folder = Path(path)
+    config = read_config(folder)["config"]
+    setting = resolve(
+        algorithm or rebuild(algorithms.REGISTRY, config["algorithm"], "algorithm"),
+        tasks or rebuild(task_families.REGISTRY, config["tasks"], "tasks"),
+        rebuild(curricula.REGISTRY, config["curriculum"], "curriculum"),
+    )
+    built = setting.algorithm.build(setting.tasks)
+    program = driver(built, setting.curriculum.build(setting.tasks), config["num_tasks"])
+    seeds = jnp.arange(config["num_seeds"], dtype=jnp.int32) + config["seed"]
+    found = checkpoint.latest(folder / "checkpoints", jax.eval_shape(program.init, seeds))
+    if found is None:
+        raise ConfigError(f"{folder} holds no checkpoint yet: train it first")
+    done, learner, _ = found
+    metrics = {name: column[:done] for name, column in read_metrics(folder / "metrics.jsonl").items()}
+    return Run(built, setting.tasks, learner.algorithm, config, metrics, done, folder)
+
+
+def rebuild(registry: dict[str, Callable], described: dict[str, Any], kind: str) -> Any:
+    if described["name"] not in registry:
+        raise ConfigError(f"{kind} {described['name']!r} is not in the registry: give it, load(path, {kind}=...)")
+    return registry[described["name"]](**described["options"])
