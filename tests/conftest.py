@@ -13,6 +13,8 @@ os.environ["JUPYTER_PLATFORM_DIRS"] = "1"
 _user = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "")
 SCRATCH = Path(tempfile.gettempdir()) / f"metarl_jax-tests-{_user}"
 SCRATCH.mkdir(mode=0o700, exist_ok=True)
+if hasattr(os, "getuid") and SCRATCH.stat().st_uid != os.getuid():
+    raise PermissionError(f"{SCRATCH} belongs to another user: executables are loaded from it")
 os.environ["XDG_CACHE_HOME"] = str(SCRATCH)
 os.environ["MPLCONFIGDIR"] = str(SCRATCH / "matplotlib")
 
