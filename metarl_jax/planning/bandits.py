@@ -193,3 +193,20 @@ def bernoulli_reference(num_arms: int, num_pulls: int) -> BanditReference:
     else:
         kind, note = "lower", f"finite-horizon Gittins policy, simulated, standard error {error:.3f}"
     return BanditReference(value, kind, error, np.asarray(by_pull), note)
+
+
+def main() -> None:
+    """Recomputes the stored values (RL^2's table): ``python -m metarl_jax.planning.bandits``, some minutes."""
+    stored = {}
+    for num_pulls, repeats in ((100, 5), (500, 2)):
+        for num_arms in (5, 10, 50):
+            runs = [gittins_value(num_arms, num_pulls, seed=seed) for seed in range(repeats)]
+            value, by_pull = np.mean([run[0] for run in runs]), np.mean([run[2] for run in runs], axis=0)
+            error = np.sqrt(np.sum([run[1] ** 2 for run in runs])) / repeats
+            stored[f"{num_arms},{num_pulls}"] = [round(value, 4), round(error, 4), by_pull.round(4).tolist()]
+            print(num_arms, num_pulls, value, error, flush=True)
+    STORED.write_text(json.dumps(stored) + "\n")
+
+
+if __name__ == "__main__":
+    main()

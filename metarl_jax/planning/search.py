@@ -47,7 +47,7 @@ class TrialReturns(NamedTuple):
 
 
 def search_bracket(
-    next_state: np.ndarray, start: int, goals: Sequence[int], *, beam_width: int = 300, rounds: int = 500
+    next_state: np.ndarray, start: int, goals: Sequence[int], *, beam_width: int = 1000, rounds: int = 500
 ) -> Bracket:
     """Bounds on the least mean time to find a goal, and a walk that attains the upper one.
 
@@ -87,14 +87,16 @@ def turning_back(next_state: np.ndarray, start: int, goals: np.ndarray) -> np.nd
     that the same bridges cut off form one group; to visit ``m`` of them takes at least as many bridges as there are
     groups among the largest that hold them, and a walk stands behind ``D`` bridges at most: ``m + bridges - D`` steps.
 
-    Holds where every move can be undone by one move; elsewhere zeros are returned.
+    Holds where every move that can be made from the start can be undone by one move; elsewhere zeros are returned.
     """
-    cell = np.arange(len(next_state))
-    ends = np.stack(np.broadcast_arrays(cell[:, None], next_state), axis=-1).reshape(-1, 2)
+    cell = np.flatnonzero(np.asarray(shortest_paths(next_state, start)) < UNREACHABLE)
+    ends = np.stack(np.broadcast_arrays(cell[:, None], next_state[cell]), axis=-1).reshape(-1, 2)
     moves = set(map(tuple, ends.tolist()))
     edges = np.asarray(sorted({(a, b) for a, b in moves if a < b}), np.int32).reshape(-1, 2)
     if len(edges) == 0 or any((b, a) not in moves for a, b in moves):
         return np.zeros(len(goals), np.int64)
+    # Padded with (0, 0), which closes nothing, so that mazes of one size share a compiled program.
+    edges = np.pad(edges, ((0, next_state.size // 2 + 1 - len(edges)), (0, 0)))
     cut_off = np.asarray(_distances_without(next_state, start, edges))[:, goals] == UNREACHABLE  # [edges, G]
     depth = int(cut_off.sum(axis=0).max())
     elsewhere = goals != start
