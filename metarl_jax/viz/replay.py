@@ -1,0 +1,140 @@
+"""What can be seen of a task distribution and of an agent in it: tasks side by side, one trial as an animation."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from metarl_jax.config import check
+from metarl_jax.types import Task, TaskDistribution
+from metarl_jax.viz.trials import animate, draw_tasks
+
+if TYPE_CHECKING:
+    from metarl_jax.run import Run
+
+TRAIL = 0.3  # how much of the agent's colour its trail keeps
+PAUSE = 6  # frames that the end of an episode stays
+
+
+def has_picture(tasks: TaskDistribution) -> bool:
+    """Whether the environment can draw a task."""
+    from metarl_jax.tasks import Environment
+
+    own = getattr(type(tasks.env), "picture", None)
+    return own is not None and own is not Environment.picture
+
+
+def draw_distribution(
+    tasks: TaskDistribution, path: str | os.PathLike | None = None, num_tasks: int = 12, seed: int = 0
+) -> Any:
+    """Pictures of up to ``num_tasks`` tasks: spread evenly over a finite set, else drawn with ``seed``.
+
+    Returns:
+      the matplotlib figure, also written to ``path`` if given.
+
+    Raises:
+      ConfigError: where the environment draws no pictures.
+    """
+    check_drawable(tasks)
+    size = set_size(tasks)
+    indices = np.arange(num_tasks) if size is None else np.linspace(0, size - 1, min(num_tasks, size)).round()
+    pictures = [picture(tasks, pick(tasks, int(index), seed)) for index in indices]
+    return draw_tasks(pictures, path, None if size is None else [f"task {int(index)}" for index in indices])
+
+
+def animate_trial(
+    run: "Run", path: str | os.PathLike, task_index: int = 0, seed: int = 0, milliseconds: int = 90
+) -> Path:
+    """Writes a GIF of one trial that the agent of the run's first seed lives in one task; returns its path.
+
+    The cells that the agent was in since the episode began keep a trace of its colour. An episode's last state is
+    shown for a moment where the environment is deterministic (elsewhere the record does not hold it).
+
+    Args:
+      task_index: of a finite set's tasks; elsewhere each index draws another task.
+      seed: of the trial, and of the task where it is drawn.
+
+    Raises:
+      ConfigError: where the environment draws no pictures, or the set has no such task.
+    """
+    import jax
+
+    tasks = run.tasks
+    check_drawable(tasks)
+    task = pick(tasks, task_index, seed)
+    state = jax.tree.map(lambda leaf: leaf[0], run.state)
+    live = jax.jit(lambda key: run.algorithm.adapt(key, state, task, tasks.trial_steps, False))
+    lived = jax.device_get(live(jax.random.key(seed)))
+    done = np.asarray(lived.terminated | lived.truncated)
+    endings = last_states(tasks, task, lived, done)
+    bare = picture(tasks, task)
+    frames, captions, trail = [], [], np.zeros(bare.shape[:2], bool)
+    episode, step, total = 1, 0, 0.0
+    for t in range(len(done)):
+        frame, trail = with_trail(picture(tasks, task, at(lived.env_state, t)), bare, trail)
+        frames.append(frame)
+        captions.append(f"episode {episode} · step {step} · return {total:.4g}")
+        step, total = step + 1, total + float(lived.reward[t])
+        if not done[t]:
+            continue
+        if endings is not None:
+            frame, _ = with_trail(picture(tasks, task, at(endings, t)), bare, trail)
+            frames += [frame] * PAUSE
+            captions += [f"episode {episode} · step {step} · return {total:.4g}"] * PAUSE
+        episode, step, trail = episode + 1, 0, np.zeros_like(trail)
+    return animate(frames, path, milliseconds=milliseconds, captions=captions)
+
+
+def last_states(tasks: TaskDistribution, task: Task, lived: Any, done: np.ndarray) -> Any:
+    """The states that each step ``[T]`` led to, or None where they are left to chance or nothing ended."""
+    import jax
+
+    noise = tasks.env.draw(jax.random.key(0), ())
+    if jax.tree.leaves(noise) or not done.any():
+        return None
+    after = jax.vmap(lambda state, action: tasks.env.advance(noise, state, action, task)[1])
+    return jax.device_get(jax.jit(after)(lived.env_state, lived.action))
+
+
+def with_trail(frame: np.ndarray, bare: np.ndarray, trail: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """``frame`` with the agent's trail, and the trail with the agent's place: where ``frame`` is not ``bare``."""
+    agent = (frame != bare).any(axis=-1)
+    if not agent.any():
+        return frame, trail
+    colour = frame[agent].mean(axis=0)
+    shown, old = frame.copy(), trail & ~agent
+    shown[old] = (TRAIL * colour + (1 - TRAIL) * bare[old]).round().astype(np.uint8)
+    return shown, trail | agent
+
+
+def picture(tasks: TaskDistribution, task: Task, state: Any = None) -> np.ndarray:
+    return tasks.env.picture(task, state)  # type: ignore[attr-defined]
+
+
+def pick(tasks: TaskDistribution, index: int, seed: int) -> Task:
+    """Task ``index`` of a finite set, or the one that (seed, index) draw; leaves are numpy arrays."""
+    import jax
+
+    size = set_size(tasks)
+    if size is None:
+        return jax.device_get(tasks.sample(jax.random.fold_in(jax.random.key(seed), index)))
+    check(0 <= index < size, "task_index", index, f"must be one of the {size} tasks of {tasks.name}, from 0")
+    return at(jax.device_get(tasks.tasks), index)
+
+
+def set_size(tasks: TaskDistribution) -> int | None:
+    """How many tasks a finite set has; None for others."""
+    import jax
+
+    return None if tasks.tasks is None else jax.tree.leaves(tasks.tasks)[0].shape[0]
+
+
+def at(tree: Any, index: int) -> Any:
+    import jax
+
+    return jax.tree.map(lambda leaf: leaf[index], tree)
+
+
+def check_drawable(tasks: TaskDistribution) -> None:
+    check(has_picture(tasks), "tasks", tasks.name, "its environment draws no pictures: give it a method picture")
