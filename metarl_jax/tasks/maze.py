@@ -224,7 +224,7 @@ def references(parsed: list, horizon: int, tasks: MazeTask, trial_steps: int) ->
     found, repeated, most = (np.zeros(len(goals)) for _ in range(3))
     for wall, start, cells in parsed:
         bracket = search(wall.tobytes(), wall.shape, start, tuple(cells.tolist()))
-        counts = planning.trial_returns(bracket.distance, bracket.find_time, trial_steps)
+        counts = planning.trial_returns(bracket, trial_steps)
         rows = np.flatnonzero((walls == wall).all(axis=(1, 2)))
         index = np.searchsorted(cells, goals[rows])
         found[rows], repeated[rows], most[rows] = counts.search[index], counts.repeat[index], counts.upper

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 TRAIL = 0.3  # how much of the agent's colour its trail keeps
 PAUSE = 6  # frames that the end of an episode stays
+SMALL, ZOOM = 40, 5  # pictures of at most so many pixels a side are enlarged so many times
 
 
 def has_picture(tasks: TaskDistribution) -> bool:
@@ -98,14 +99,24 @@ def last_states(tasks: TaskDistribution, task: Task, lived: Any, done: np.ndarra
 
 
 def with_trail(frame: np.ndarray, bare: np.ndarray, trail: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """``frame`` with the agent's trail, and the trail with the agent's place: where ``frame`` is not ``bare``."""
+    """The picture to show, and the trail with the agent's place added; the agent is where ``frame`` is not ``bare``.
+
+    A picture of few pixels is enlarged, so that the agent leaves a rim of what it stands on (a goal reached is seen).
+    """
     agent = (frame != bare).any(axis=-1)
-    if not agent.any():
-        return frame, trail
-    colour = frame[agent].mean(axis=0)
-    shown, old = frame.copy(), trail & ~agent
-    shown[old] = (TRAIL * colour + (1 - TRAIL) * bare[old]).round().astype(np.uint8)
+    shown, old = bare.copy(), trail & ~agent
+    if agent.any():
+        colour = frame[agent].mean(axis=0)
+        shown[old] = (TRAIL * colour + (1 - TRAIL) * bare[old]).round().astype(np.uint8)
+    zoom = ZOOM if max(bare.shape) <= SMALL else 1
+    rim = np.pad(np.ones((max(1, zoom - 2),) * 2, bool), int(zoom > 1))
+    place = np.kron(agent, rim)
+    shown = np.where(place[..., None], enlarged(frame, zoom), enlarged(shown, zoom))
     return shown, trail | agent
+
+
+def enlarged(image: np.ndarray, zoom: int) -> np.ndarray:
+    return image.repeat(zoom, axis=0).repeat(zoom, axis=1)
 
 
 def picture(tasks: TaskDistribution, task: Task, state: Any = None) -> np.ndarray:
