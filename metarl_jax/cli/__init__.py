@@ -1,0 +1,89 @@
+"""The ``metarl`` command. Its options ARE the keyword options of the functions that it calls: names, types and
+defaults come from their signatures, help from the Args part of their docstrings.
+
+Exit codes: 0 done; 1 training diverged; 2 a mistake in the command; 130 and 143 stopped by Ctrl-C and SIGTERM.
+"""
+
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+
+HELP = """\
+usage: metarl COMMAND ...
+
+Meta-reinforcement learning in JAX, scored beside exact references.
+
+  metarl demo                      RL^2 on one hundred mazes, from nothing to report, figure and animation
+  metarl list                      algorithms, task distributions and curricula
+  metarl train ALGORITHM TASKS     train; the same command continues a run that was stopped
+  metarl evaluate RUN              live test trials: report, figure and, where tasks can be drawn, an animation
+  metarl plot RUN                  figures of a run's folder: learning curves and the saved report
+
+metarl COMMAND --help says more; metarl train rl2 maze-100 --help lists every option of that pair.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; returns its exit code. No stack trace for a user's mistake."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a console that lacks a letter shows another
+            stream.reconfigure(errors="replace")  # type: ignore[attr-defined]
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_, **__: say(f"warning: {message}")
+            run_command(words)
+            sys.stdout.flush()
+        return 0
+    except BrokenPipeError:  # metarl list | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (Exception, KeyboardInterrupt) as error:
+        code = exit_code(error)
+        if code is None:
+            raise
+        say(str(error) or "interrupted")
+        return code
+
+
+def run_command(words: list[str]) -> None:
+    """Only what a command needs is imported: ``metarl --help`` is instant."""
+    command, *rest = words or ["--help"]
+    if command in ("-h", "--help", "help"):
+        print(HELP, end="")
+        return
+    if command == "--version":
+        from metarl_jax import __version__
+
+        print(__version__)
+        return
+    from metarl_jax.config import lookup
+
+    if command not in COMMANDS:
+        lookup(dict.fromkeys(COMMANDS), command, "command")
+    from metarl_jax.cli import commands
+
+    getattr(commands, COMMANDS[command])(rest)
+
+
+COMMANDS = {"demo": "demo", "list": "list_names", "train": "train", "evaluate": "evaluate", "plot": "plot"}
+
+
+def exit_code(error: BaseException) -> int | None:
+    """What the shell is told of an error; None where it is a bug of ours."""
+    from metarl_jax.checkpoint import CheckpointError
+    from metarl_jax.config import ConfigError
+    from metarl_jax.train import Diverged, Stopped
+
+    if isinstance(error, Stopped):
+        return 128 + error.signal_number
+    if isinstance(error, KeyboardInterrupt):
+        return 130
+    if isinstance(error, Diverged):
+        return 1
+    return 2 if isinstance(error, ConfigError | CheckpointError | OSError) else None
+
+
+def say(text: str) -> None:
+    print(f"metarl: {text}", file=sys.stderr, flush=True)

@@ -1,0 +1,169 @@
+"""What each ``metarl`` command does, given the words after its name."""
+
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from metarl_jax import algorithms, curricula, tasks
+from metarl_jax.cli import options
+from metarl_jax.config import ConfigError, lookup
+
+if TYPE_CHECKING:
+    from metarl_jax.report import Report
+    from metarl_jax.run import Run
+
+LIST_HELP = "usage: metarl list\n\nLists the algorithms, task distributions and curricula that have names.\n"
+PLOT_HELP = "usage: metarl plot RUN\n\nDraws RUN/metrics.png (learning curves) and, once evaluated, RUN/report.png.\n"
+OUT_HELP = "the run's folder (default: runs/ALGORITHM-TASKS-seedSEED); a run in it is continued"
+DEMO = ["rl2", "maze-100"]
+
+
+def list_names(words: list[str]) -> None:
+    """``metarl list``: a line for each name."""
+    if words:
+        expect_help(words, LIST_HELP)
+        return
+    named = {"algorithms": algorithms, "task distributions": tasks, "curricula": curricula}
+    width = max(len(name) for module in named.values() for name in module.REGISTRY)
+    for title, module in named.items():
+        print(f"{title}:")
+        for name, function in module.REGISTRY.items():
+            print(f"  {name:<{width}}  {options.summary(function)}")
+    print("\nEvery option of a pair: metarl train ALGORITHM TASKS --help")
+
+
+def train(words: list[str]) -> None:
+    """``metarl train ALGORITHM TASKS [options]``."""
+    names, rest = options.leading(words)
+    if len(names) != 2 and not ({"-h", "--help"} & set(rest) and len(names) < 2):
+        raise ConfigError(
+            f"train needs an algorithm and a task distribution before its options: metarl train {' '.join(DEMO)}\n"
+            f"algorithms: {', '.join(algorithms.REGISTRY)}\ntask distributions: {', '.join(tasks.REGISTRY)}"
+        )
+    prog = " ".join(["metarl train", *names, *("ALGORITHM", "TASKS")[len(names) :]])
+    run = trained(prog, names, rest)
+    print(f"{run.num_updates} updates are in {run.path}; next: metarl evaluate {run.path}")
+
+
+def demo(words: list[str]) -> None:
+    """``metarl demo [options of train]``: trains, evaluates, draws."""
+    folder = options.last_value(words, "--out") or str(Path("runs", "demo"))
+    examine(trained("metarl demo", DEMO, words, folder), {}, None, "report")
+
+
+def trained(prog: str, names: list[str], words: list[str], folder: str | None = None) -> "Run":
+    """Reads the options of what is named (nothing is, when only help is asked for) and trains."""
+    from metarl_jax.train import train as function
+
+    own = options.signature(function)
+    curriculum = options.last_value(words, "--curriculum") or own["curriculum"].default
+    chosen = dict(zip(("algorithm", "tasks"), zip(names, kinds(), strict=False), strict=False))
+    parts = {part: lookup(registry, name, kind) for part, (name, (registry, kind)) in chosen.items()}
+    parts["curriculum"] = lookup(curricula.REGISTRY, curriculum, "curriculum")
+    own["curriculum"] = own["curriculum"].replace(annotation=str)
+    own["out"] = own["out"].replace(annotation=str | None, default=folder)
+    texts = options.help_texts(function) | {
+        "out": OUT_HELP,
+        "curriculum": f"which tasks come next: {', '.join(curricula.REGISTRY)}",
+    }
+    about = options.summary(function) + "."
+    if len(names) < 2:
+        about += f" ALGORITHM: {', '.join(algorithms.REGISTRY)}. TASKS: {', '.join(tasks.REGISTRY)}. "
+        about += f"Name them to see their options too: metarl train {' '.join(DEMO)} --help"
+    groups = {part: options.group(made) for part, made in parts.items()}
+    values, given = options.parse(prog, about, options.record("train", own, texts), groups, words)
+    values |= {part: made(**given[part]) for part, made in parts.items()}
+    values["out"] = values["out"] or str(Path("runs", f"{names[0]}-{names[1]}-seed{values['seed']}"))
+    return function(**values)
+
+
+def kinds() -> list[tuple[dict[str, Any], str]]:
+    return [(algorithms.REGISTRY, "algorithm"), (tasks.REGISTRY, "task distribution")]
+
+
+def evaluate(words: list[str]) -> None:
+    """``metarl evaluate RUN [options]``; the run's task distribution may get other options."""
+    from metarl_jax.evaluate import evaluate as function
+    from metarl_jax.run import read_config
+    from metarl_jax.train import load
+
+    names, rest = options.leading(words)
+    groups, known, family = {}, {}, None
+    if len(names) == 1:
+        described = read_config(Path(names[0]))["config"]["tasks"]
+        family, known = tasks.REGISTRY.get(described["name"]), described["options"]
+        groups = {} if family is None else {"tasks": options.group(family, known)}
+    elif names or not {"-h", "--help"} & set(rest):
+        raise ConfigError("evaluate needs the folder of one run before its options: metarl evaluate runs/demo")
+    own = {name: p for name, p in options.signature(function).items() if name != "save"}
+    about = options.summary(function) + ". Writes report.json, report.png and, where tasks can be drawn, trial.gif "
+    about += "into RUN. With other --tasks options (a held-out split) the files get another name."
+    prog = f"metarl evaluate {names[0] if names else 'RUN'}"
+    record = options.record("evaluate", own, options.help_texts(function))
+    values, given = options.parse(prog, about, record, groups, rest)
+    before = options.with_defaults(options.signature(family), known) if family else {}
+    changed = {name: value for name, value in given.get("tasks", {}).items() if value != before[name].default}
+    other = family(**given["tasks"]) if family and changed else None
+    slug = re.sub(r"[^\w.-]+", "-", "".join(f"-{name}-{value}" for name, value in changed.items()))[:80]
+    examine(load(names[0]), values, other, f"report{slug}")
+
+
+def examine(run: "Run", values: Mapping[str, Any], other: Any, name: str) -> None:
+    """Evaluates and shows: the report on the screen, its files in the run's folder under ``name``."""
+    import numpy as np
+
+    from metarl_jax import viz
+    from metarl_jax.evaluate import evaluate as function
+
+    assert run.path is not None
+    report = function(run, other, **values, save=False)
+    show(report)
+    written = [report.save(run.path / f"{name}.json")]
+    viz.plot_report(report, run.path / f"{name}.png")
+    written.append(run.path / f"{name}.png")
+    if other is None and viz.has_picture(run.tasks):
+        typical = 0  # the task in the middle, where all were evaluated
+        if run.tasks.tasks is not None and report.task_means is not None:
+            typical = int(np.argsort(report.task_means, kind="stable")[len(report.task_means) // 2])
+        written.append(viz.animate_trial(run, run.path / "trial.gif", typical))
+    print("written:", *written, sep="\n  ")
+
+
+def show(report: "Report") -> None:
+    """In colour on a terminal, else plain."""
+    if sys.stdout.isatty():
+        report.print()
+    else:
+        print(report)
+
+
+def plot(words: list[str]) -> None:
+    """``metarl plot RUN``: figures from what the folder holds; nothing is computed again."""
+    from metarl_jax import viz
+    from metarl_jax.logging import read_metrics
+    from metarl_jax.report import Report
+    from metarl_jax.run import read_config
+
+    names, rest = options.leading(words)
+    if rest or len(names) != 1:
+        expect_help(rest, PLOT_HELP)
+        return
+    folder = Path(names[0])
+    read_config(folder)
+    metrics = read_metrics(folder / "metrics.jsonl") if (folder / "metrics.jsonl").exists() else {}
+    if not metrics:
+        raise ConfigError(f"{folder} has no metrics yet: train it first")
+    viz.plot_metrics(metrics, folder / "metrics.png")
+    print(folder / "metrics.png")
+    for saved in sorted(folder.glob("report*.json")):
+        viz.plot_report(Report.load(saved), saved.with_suffix(".png"))
+        print(saved.with_suffix(".png"))
+
+
+def expect_help(words: list[str], text: str) -> None:
+    """Prints the help that was asked for; anything else is a mistake."""
+    if words not in (["-h"], ["--help"]):
+        raise ConfigError(f"cannot read {' '.join(words) or 'nothing'!r}\n{text.rstrip()}")
+    print(text, end="")
