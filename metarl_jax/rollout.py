@@ -1,5 +1,6 @@
 """Living in tasks: every trajectory in the library comes from here."""
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -20,7 +21,8 @@ class Place(NamedTuple):
 def enter(key: Key, env: Environment, policy: Policy, tasks: Task) -> Place:
     """The start of a trial in each of ``tasks [N]``."""
     num_tasks = jax.tree.leaves(tasks)[0].shape[0]
-    observation, env_state = jax.vmap(env.begin)(env.draw(key, (num_tasks,)), tasks)
+    env_state = jax.vmap(env.begin)(env.draw(key, (num_tasks,)), tasks)
+    observation = jax.vmap(env.observe)(env_state, tasks)
     return Place(env_state, first_timestep(env.spec, (num_tasks,), observation), policy.carry((num_tasks,)))
 
 
@@ -66,22 +68,24 @@ def rollout(
 def advance(env: Environment, noise: PyTree, place: Place, action: jax.Array, tasks: Task, forget: bool = False):
     """One step of the trial loop in ``[N]`` tasks: the environment's step and, where it ended, the next episode."""
     given = to_bounds(env.spec, action)
-    observation, env_state, reward, terminated, info = jax.vmap(env.advance)(noise, place.env_state, given, tasks)
-    truncated = jax.vmap(env.is_truncated)(env_state, tasks) & ~terminated
+    reached, reward, terminated, info = jax.vmap(env.advance)(noise, place.env_state, given, tasks)
+    truncated = jax.vmap(env.is_truncated)(reached, tasks) & ~terminated
     done = terminated | truncated
-    first = jax.vmap(env.begin)(noise, tasks)
-    next_observation = observation
-    observation, env_state = jax.tree.map(
-        lambda a, b: jnp.where(done.reshape(done.shape + (1,) * (b.ndim - 1)), a, b), first, (observation, env_state)
-    )
+    env_state = jax.tree.map(functools.partial(select, done), jax.vmap(env.begin)(noise, tasks), reached)
+    observation, next_observation = (jax.vmap(env.observe)(state, tasks) for state in (env_state, reached))
     reward = reward.astype(jnp.float32)
     last_action, last_reward, trial_start = action, reward, jnp.zeros_like(done)
     if forget:
-        last_action = jnp.where(done.reshape(done.shape + (1,) * (action.ndim - 1)), jnp.zeros_like(action), action)
-        last_reward, trial_start = jnp.where(done, 0.0, reward), done
+        last_action, last_reward = select(done, jnp.zeros_like(action), action), jnp.where(done, 0.0, reward)
+        trial_start = done
     timestep = TimeStep(observation, last_action, last_reward, done, trial_start)
     mean_reward = info.get("mean_reward", reward)
     return env_state, timestep, (reward, mean_reward, terminated, truncated, next_observation)
+
+
+def select(condition: jax.Array, chosen: jax.Array, other: jax.Array) -> jax.Array:
+    """``where(condition [N], chosen [N, ...], other [N, ...])``."""
+    return jnp.where(condition.reshape(condition.shape + (1,) * (other.ndim - 1)), chosen, other)
 
 
 def replay(policy: Policy, params: PyTree, timesteps: TimeStep, memory: PyTree | None = None):

@@ -1,7 +1,7 @@
 """Environments of other suites as task distributions."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,13 @@ import numpy as np
 from metarl_jax.config import check
 from metarl_jax.tasks.environment import Environment
 from metarl_jax.types import Key, Spec, Task, TaskDistribution
+
+
+class GymnaxState(NamedTuple):
+    """gymnax returns observations with its states; they may be random, so they are kept with them."""
+
+    state: Any
+    observation: jax.Array
 
 
 class GymnaxEnv(Environment):
@@ -33,15 +40,20 @@ class GymnaxEnv(Environment):
         return jax.random.split(key, (*shape, 2))
 
     def begin(self, noise, task: Task):
-        return strong(self.env.reset_env(noise[0], task))
+        observation, state = self.env.reset_env(noise[0], task)
+        return strong(GymnaxState(state, observation))
 
-    def advance(self, noise, state, action, task: Task):
+    def advance(self, noise, state: GymnaxState, action, task: Task):
         action = action[0] if self.scalar_action else action
-        observation, state, reward, terminated, _ = self.env.step_env(noise[1], state, action, task)
-        return *strong((observation, state)), jnp.asarray(reward, jnp.float32).reshape(()), jnp.asarray(terminated), {}
+        observation, new, reward, terminated, _ = self.env.step_env(noise[1], state.state, action, task)
+        reward = jnp.asarray(reward, jnp.float32).reshape(())
+        return strong(GymnaxState(new, observation)), reward, jnp.asarray(terminated), {}
 
-    def is_truncated(self, state, task: Task):
-        return self.env.is_truncated(state, task)
+    def observe(self, state: GymnaxState, task: Task):
+        return state.observation
+
+    def is_truncated(self, state: GymnaxState, task: Task):
+        return self.env.is_truncated(state.state, task)
 
 
 def strong(tree: Any) -> Any:

@@ -36,12 +36,15 @@ class BanditEnv(Environment):
         return jax.random.uniform(key, shape)
 
     def begin(self, noise, task: BanditTask):
-        return jnp.zeros(1), BanditState(jnp.int32(0))
+        return BanditState(jnp.int32(0))
 
     def advance(self, noise, state: BanditState, action, task: BanditTask):
         chance = task.probability[action]
         reward = (noise < chance).astype(jnp.float32)
-        return jnp.zeros(1), BanditState(state.time + 1), reward, jnp.bool_(True), {"mean_reward": chance}
+        return BanditState(state.time + 1), reward, jnp.bool_(True), {"mean_reward": chance}
+
+    def observe(self, state: BanditState, task: BanditTask):
+        return jnp.zeros(1)
 
     def picture(self, task: BanditTask, state: BanditState | None = None) -> np.ndarray:
         """Bars as high as the arms' probabilities."""

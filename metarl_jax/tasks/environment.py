@@ -13,7 +13,7 @@ from metarl_jax.types import Key, PyTree, Spec, State, Task
 class Environment:
     """A gymnax 1.x environment whose params ARE the task.
 
-    A subclass sets ``spec`` and ``horizon`` and writes ``begin`` and ``advance`` (and ``draw`` where it is
+    A subclass sets ``spec`` and ``horizon`` and writes ``begin``, ``advance`` and ``observe`` (``draw`` where it is
     stochastic; ``picture`` where it can be drawn). gymnax's ``reset_env``, ``step_env``, ``reset``, ``step`` and
     spaces follow from these. The difference from gymnax: noise is an argument, so that a trial loop may draw it for
     all tasks and steps in one call (a key split for every environment costs seven times as much on a CPU).
@@ -28,12 +28,18 @@ class Environment:
         del key, shape
         return ()
 
-    def begin(self, noise: PyTree, task: Task) -> tuple[jax.Array, State]:
+    def begin(self, noise: PyTree, task: Task) -> State:
+        """The first state of an episode."""
         raise NotImplementedError
 
     def advance(
         self, noise: PyTree, state: State, action: jax.Array, task: Task
-    ) -> tuple[jax.Array, State, jax.Array, jax.Array, dict[str, Any]]:
+    ) -> tuple[State, jax.Array, jax.Array, dict[str, Any]]:
+        """``(next state, reward, terminated, info)``; ``info["mean_reward"]``: the reward's expectation, if known."""
+        raise NotImplementedError
+
+    def observe(self, state: State, task: Task) -> jax.Array:
+        """What the agent sees of ``state``, of shape ``spec.observation_shape``."""
         raise NotImplementedError
 
     def picture(self, task: Task, state: State | None = None) -> np.ndarray:
@@ -47,10 +53,12 @@ class Environment:
     # gymnax's face.
 
     def reset_env(self, key: Key, params: Task) -> tuple[jax.Array, State]:
-        return self.begin(self.draw(key, ()), params)
+        state = self.begin(self.draw(key, ()), params)
+        return self.observe(state, params), state
 
     def step_env(self, key: Key, state: State, action: jax.Array, params: Task):
-        return self.advance(self.draw(key, ()), state, action, params)
+        state, reward, terminated, info = self.advance(self.draw(key, ()), state, action, params)
+        return self.observe(state, params), state, reward, terminated, info
 
     @functools.partial(jax.jit, static_argnames=("self",))
     def reset(self, key: Key, params: Task) -> tuple[jax.Array, State]:
@@ -90,5 +98,6 @@ class Environment:
 
 def one_hot_cell(cell: jax.Array, rows: int, columns: int) -> jax.Array:
     """A grid position, one-hot by row and by column: ``[rows + columns]``."""
-    row, column = jnp.arange(rows) == cell // columns, jnp.arange(columns) == cell % columns
-    return jnp.concatenate([row, column]).astype(jnp.float32)
+    # Two comparisons with one range: a concatenation would keep XLA's CPU backend from vectorising the loop.
+    place = jnp.arange(rows + columns)
+    return ((place == cell // columns) | (place == rows + cell % columns)).astype(jnp.float32)

@@ -38,14 +38,15 @@ class GridEnv(Environment):
         self.next_state = grid_table(size)
 
     def begin(self, noise, task: GridTask):
-        state = GridState(jnp.int32(0), jnp.int32(0))
-        return one_hot_cell(state.cell, self.size, self.size), state
+        return GridState(jnp.int32(0), jnp.int32(0))
 
     def advance(self, noise, state: GridState, action, task: GridTask):
         cell = jnp.asarray(self.next_state)[state.cell, action]
         reward = jnp.where(cell == task.goal, 1.0, -0.1)
-        state = GridState(cell, state.time + 1)
-        return one_hot_cell(cell, self.size, self.size), state, reward, jnp.bool_(False), {}
+        return GridState(cell, state.time + 1), reward, jnp.bool_(False), {}
+
+    def observe(self, state: GridState, task: GridTask) -> jax.Array:
+        return one_hot_cell(state.cell, self.size, self.size)
 
     def picture(self, task: GridTask, state: GridState | None = None) -> np.ndarray:
         image = np.full((self.size * self.size, 3), FLOOR, np.uint8)

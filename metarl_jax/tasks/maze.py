@@ -44,16 +44,14 @@ class MazeEnv(Environment):
         self.spec = Spec(observation_shape=(size,), num_actions=len(MOVES))
 
     def begin(self, noise, task: MazeTask):
-        state = MazeState(task.start, jnp.zeros_like(task.start))
-        return self.observe(state, task), state
+        return MazeState(task.start, jnp.zeros_like(task.start))
 
     def advance(self, noise, state: MazeState, action, task: MazeTask):
         offsets = jnp.asarray([row * self.columns + column for row, column in MOVES], jnp.int32)
         ahead = state.cell + offsets[action]
         cell = jnp.where(task.walls.reshape(-1)[ahead], state.cell, ahead)
         found = cell == task.goal
-        state = MazeState(cell, state.time + 1)
-        return self.observe(state, task), state, found.astype(jnp.float32), found, {}
+        return MazeState(cell, state.time + 1), found.astype(jnp.float32), found, {}
 
     def observe(self, state: MazeState, task: MazeTask) -> jax.Array:
         parts = [one_hot_cell(state.cell, self.rows, self.columns)]
@@ -64,7 +62,7 @@ class MazeEnv(Environment):
             corner = (state.cell // self.columns, state.cell % self.columns)
             seen = jax.lax.dynamic_slice(padded, corner, (self.view, self.view))
             parts.append(seen.reshape(-1).astype(jnp.float32))
-        return jnp.concatenate(parts)
+        return jnp.concatenate(parts) if len(parts) > 1 else parts[0]
 
     def picture(self, task: MazeTask, state: MazeState | None = None) -> np.ndarray:
         image = np.where(np.asarray(task.walls)[..., None], WALL, FLOOR).astype(np.uint8)

@@ -37,7 +37,7 @@ class TabularEnv(Environment):
         return jax.random.uniform(next_key, shape), jax.random.normal(reward_key, shape)
 
     def begin(self, noise, task: TabularTask):
-        return self.observe(jnp.int32(0)), TabularState(jnp.int32(0), jnp.int32(0))
+        return TabularState(jnp.int32(0), jnp.int32(0))
 
     def advance(self, noise, state: TabularState, action, task: TabularTask):
         uniform, normal = noise
@@ -46,11 +46,10 @@ class TabularEnv(Environment):
         following = jnp.sum(uniform >= cumulative, dtype=jnp.int32)
         mean = task.reward[state.state, action]
         reward = mean + task.reward_std * normal
-        state = TabularState(following, state.time + 1)
-        return self.observe(following), state, reward, jnp.bool_(False), {"mean_reward": mean}
+        return TabularState(following, state.time + 1), reward, jnp.bool_(False), {"mean_reward": mean}
 
-    def observe(self, state: jax.Array) -> jax.Array:
-        return (jnp.arange(self.num_states) == state).astype(jnp.float32)
+    def observe(self, state: TabularState, task: TabularTask) -> jax.Array:
+        return (jnp.arange(self.num_states) == state.state).astype(jnp.float32)
 
     def picture(self, task: TabularTask, state: TabularState | None = None) -> np.ndarray:
         """Mean rewards, states down and actions across: blue low, orange high; the state marked on the left."""

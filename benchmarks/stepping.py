@@ -1,0 +1,69 @@
+"""Random-policy stepping of our environments and of gymnax's, in one and the same kind of loop."""
+
+import time
+
+import jax
+import jax.numpy as jnp
+
+from metarl_jax.networks import first_timestep
+from metarl_jax.rollout import Place, advance
+
+
+def ours(tasks, num_tasks: int, num_steps: int):
+    """A compiled loop ``(key) -> checksum``: every task its own, trials restart episodes in the same task."""
+    env = tasks.env
+    batch = jax.jit(jax.vmap(tasks.sample))(jax.random.split(jax.random.key(0), num_tasks))
+
+    @jax.jit
+    def loop(key, batch):
+        env_key, action_key = jax.random.split(key)
+        state = jax.vmap(env.begin)(env.draw(env_key, (num_tasks,)), batch)
+        place = Place(state, first_timestep(env.spec, (num_tasks,)), ())
+
+        def step(carry, noise):
+            place, total = carry
+            env_noise, uniform = noise
+            action = (uniform * env.spec.num_actions).astype(jnp.int32)
+            state, timestep, (reward, *_) = advance(env, env_noise, place, action, batch)
+            # Everything that an agent would be given is used.
+            total = total + reward + timestep.observation.sum(axis=-1)
+            return (Place(state, timestep, ()), total), None
+
+        noise = (env.draw(env_key, (num_steps, num_tasks)), jax.random.uniform(action_key, (num_steps, num_tasks)))
+        return jax.lax.scan(step, (place, jnp.zeros(num_tasks)), noise)[0][1].sum()
+
+    return lambda key: loop(key, batch)
+
+
+def gymnax_loop(name: str, num_tasks: int, num_steps: int):
+    """The same loop over ``vmap(env.step)`` as gymnax documents it, with its auto-reset and its default params."""
+    import gymnax
+
+    env, params = gymnax.make(name)
+
+    @jax.jit
+    def loop(key):
+        observation, state = jax.vmap(env.reset, in_axes=(0, None))(jax.random.split(key, num_tasks), params)
+
+        def step(carry, key):
+            state, total = carry
+            action_key, step_key = jax.random.split(key)
+            action = (jax.random.uniform(action_key, (num_tasks,)) * env.num_actions).astype(jnp.int32)
+            keys = jax.random.split(step_key, num_tasks)
+            observation, state, reward, *_ = jax.vmap(env.step, in_axes=(0, 0, 0, None))(keys, state, action, params)
+            return (state, total + reward + observation.reshape(num_tasks, -1).sum(axis=-1)), None
+
+        return jax.lax.scan(step, (state, jnp.zeros(num_tasks)), jax.random.split(key, num_steps))[0][1].sum()
+
+    return loop
+
+
+def steps_per_second(loop, num_tasks: int, num_steps: int, repeats: int = 5) -> float:
+    """The best of ``repeats`` timed calls, after one that compiles."""
+    jax.block_until_ready(loop(jax.random.key(0)))
+    best = float("inf")
+    for i in range(repeats):
+        started = time.perf_counter()
+        jax.block_until_ready(loop(jax.random.key(i)))
+        best = min(best, time.perf_counter() - started)
+    return num_tasks * num_steps / best

@@ -1,0 +1,107 @@
+"""Writes the README's results from ``benchmarks/results/*.json``, between ``<!-- results -->`` and
+``<!-- /results -->``.
+
+    python3 benchmarks/tables.py           # rewrite README.md
+    python3 benchmarks/tables.py --check   # only say whether it is up to date (exit code 1 where it is not)
+
+Each file is a list of rows with the fields of ``FIELDS``: what was measured, the bar that it is held to and whether it
+held, and how to measure it again. A row whose bar does not hold stays in the table.
+"""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+README, RESULTS = ROOT / "README.md", ROOT / "benchmarks" / "results"
+BEGIN, END = "<!-- results -->", "<!-- /results -->"
+FIELDS = ("row", "value", "spread", "bar", "holds", "seeds", "seconds", "command", "device", "versions", "commit")
+HEAD = ("what", "measured", "bar", "holds", "seeds", "time", "command")
+NOTHING = "No results are recorded yet."
+
+
+def main(arguments: Sequence[str]) -> int:
+    if set(arguments) - {"--check"}:
+        print(__doc__)
+        return 0 if set(arguments) & {"-h", "--help"} else 2
+    old = README.read_text(encoding="utf-8")
+    new = rewritten(old, tables(RESULTS))
+    if "--check" in arguments:
+        print("README.md is up to date" if new == old else "README.md is not up to date: run benchmarks/tables.py")
+        return int(new != old)
+    README.write_text(new, encoding="utf-8")
+    return 0
+
+
+def rewritten(text: str, results: str) -> str:
+    """``text`` with ``results`` between its two markers.
+
+    Raises:
+      ValueError: where a marker is missing or stands twice.
+    """
+    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
+        raise ValueError(f"the README needs {BEGIN} and, after it, {END}, once each")
+    before, rest = text.split(BEGIN)
+    return f"{before}{BEGIN}\n{results}{END}{rest.split(END)[1]}"
+
+
+def tables(folder: Path) -> str:
+    """All tables of a folder in Markdown, by file name; devices and versions below each."""
+    parts = [table(path.stem, read(path)) for path in sorted(folder.glob("*.json"))]
+    return "\n".join(parts) if parts else f"{NOTHING}\n"
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """The rows of one file.
+
+    Raises:
+      ValueError: where it is no list of rows, or a row lacks a field; names both.
+    """
+    rows = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(rows, list):
+        raise ValueError(f"{path.name}: must be a list of rows")
+    for index, row in enumerate(rows):
+        missing = [field for field in FIELDS if field not in row]
+        if missing:
+            raise ValueError(f"{path.name}, row {index}: lacks {', '.join(missing)}")
+    return rows
+
+
+def table(title: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    lines = [HEAD, tuple("---" for _ in HEAD), *map(cells, rows)]
+    body = "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    made = {f"{row['device']}, {versions(row['versions'])}, commit {str(row['commit'])[:12]}" for row in rows}
+    return f"### {title.replace('_', ' ').replace('-', ' ').capitalize()}\n\n{body}\n{'; '.join(sorted(made))}\n"
+
+
+def cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    spread = "" if row["spread"] in (None, "") else f" ± {short(row['spread'])}"
+    holds = {True: "yes", False: "**no**", None: ""}[row["holds"]]
+    seconds = "" if row["seconds"] is None else clock(row["seconds"])
+    shown = (row["row"], f"{short(row['value'])}{spread}", short(row["bar"]), holds, short(row["seeds"]), seconds)
+    return (*(cell.replace("|", "\\|").replace("\n", " ") for cell in shown), f"`{row['command']}`")
+
+
+def short(value: Any) -> str:
+    """Four significant digits of a number; nothing for None; words as they are."""
+    if value is None:
+        return ""
+    if isinstance(value, int | str | bool):
+        return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+    if isinstance(value, list | tuple):
+        return " to ".join(map(short, value))
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def clock(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.1f} min"
+
+
+def versions(found: Any) -> str:
+    return ", ".join(f"{name} {value}" for name, value in found.items()) if isinstance(found, Mapping) else str(found)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
