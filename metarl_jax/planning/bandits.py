@@ -18,7 +18,7 @@ import numpy as np
 
 from metarl_jax.config import check
 
-STORED = Path(__file__).with_name("bandit_values.json")  # written by ``python -m metarl_jax.planning.bandits``
+STORED = Path(__file__).with_name("bandit_values.json")  # written by ``store_values``
 EXACT_TWO_ARMED_PULLS = 200  # 67 million posteriors: about two seconds
 EXACT_PULLS = 15  # any number of arms: under a second
 
@@ -90,7 +90,7 @@ def _expected(value, arms: tuple, arm: tuple[int, int], left: int) -> float:
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def gittins_indices(num_pulls: int, resolution: int = 128) -> jax.Array:
+def gittins_indices(num_pulls: int, resolution: int = 64) -> jax.Array:
     """The finite-horizon Gittins index of every posterior that can occur.
 
     The index of an arm with ``m`` pulls left is the charge ``c`` a pull at which playing it is just worth nothing:
@@ -162,9 +162,14 @@ def _controlled_mean(sample: jax.Array, best: jax.Array, num_arms: int) -> tuple
     return jnp.mean(left), jnp.std(left) / jnp.sqrt(1.0 * sample.shape[0])
 
 
-def gittins_value(num_arms: int, num_pulls: int, num_bandits: int = 20_000, seed: int = 0) -> tuple:
-    """Simulated mean total of the finite-horizon Gittins policy: ``(value, standard error, by_pull [n])``."""
-    indices = gittins_indices(num_pulls)
+def gittins_value(
+    num_arms: int, num_pulls: int, num_bandits: int = 20_000, seed: int = 0, indices: jax.Array | None = None
+) -> tuple[float, float, np.ndarray]:
+    """Simulated mean total of the finite-horizon Gittins policy: ``(value, standard error, by_pull [n])``.
+
+    ``indices`` may be given where they are at hand (``gittins_indices``; a minute for 500 pulls).
+    """
+    indices = gittins_indices(num_pulls) if indices is None else indices
     by_pull, value, error = simulate_index_policy(jax.random.key(seed), indices, num_arms, num_bandits)
     return float(value), float(error), np.asarray(by_pull)
 
@@ -195,18 +200,16 @@ def bernoulli_reference(num_arms: int, num_pulls: int) -> BanditReference:
     return BanditReference(value, kind, error, np.asarray(by_pull), note)
 
 
-def main() -> None:
-    """Recomputes the stored values (RL^2's table): ``python -m metarl_jax.planning.bandits``, some minutes."""
+def store_values(num_bandits: int = 20_000) -> None:
+    """Recomputes the stored values, those of RL^2's table, in some minutes:
+    ``python -c "from metarl_jax.planning import bandits; bandits.store_values()"``."""
     stored = {}
-    for num_pulls, repeats in ((100, 5), (500, 2)):
+    for num_pulls, repeats in ((100, 5), (500, 1)):
+        indices = gittins_indices(num_pulls)
         for num_arms in (5, 10, 50):
-            runs = [gittins_value(num_arms, num_pulls, seed=seed) for seed in range(repeats)]
+            runs = [gittins_value(num_arms, num_pulls, num_bandits, seed, indices) for seed in range(repeats)]
             value, by_pull = np.mean([run[0] for run in runs]), np.mean([run[2] for run in runs], axis=0)
             error = np.sqrt(np.sum([run[1] ** 2 for run in runs])) / repeats
-            stored[f"{num_arms},{num_pulls}"] = [round(value, 4), round(error, 4), by_pull.round(4).tolist()]
-            print(num_arms, num_pulls, value, error, flush=True)
-    STORED.write_text(json.dumps(stored) + "\n")
-
-
-if __name__ == "__main__":
-    main()
+            summary = round(float(value), 4), round(float(error), 4), [round(float(x), 4) for x in by_pull]
+            stored[f"{num_arms},{num_pulls}"] = summary
+            STORED.write_text(json.dumps(stored) + "\n")

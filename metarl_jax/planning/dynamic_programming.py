@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 UNREACHABLE = 2**30  # a distance that no path has; one more still fits an int32
 
@@ -53,7 +54,9 @@ def value_iteration(
       Solution with value ``[S]``, q ``[S, A]``, policy ``[S]``.
     """
     _check_shapes(transition.shape[:2], reward.shape, transition.shape[0], transition.shape[2])
-    return _fixed_point(partial(dense_backup, transition, reward, discount), reward, discount, tolerance, max_iterations)
+    return _fixed_point(
+        partial(dense_backup, transition, reward, discount), reward, discount, tolerance, max_iterations
+    )
 
 
 def table_value_iteration(
@@ -87,9 +90,7 @@ def backward_induction(transition: jax.Array, reward: jax.Array, horizon: int) -
     return _induction(partial(dense_backup, transition, reward, 1.0), reward, horizon)
 
 
-def table_backward_induction(
-    next_state: jax.Array, reward: jax.Array, discount: jax.Array, horizon: int
-) -> Solution:
+def table_backward_induction(next_state: jax.Array, reward: jax.Array, discount: jax.Array, horizon: int) -> Solution:
     """``backward_induction`` for a deterministic MDP given by tables ``[S, A]``; the same shapes come back."""
     _check_shapes(next_state.shape, reward.shape, next_state.shape, discount.shape)
     return _induction(partial(table_backup, next_state, reward, discount), reward, horizon)
@@ -116,7 +117,7 @@ def table_policy_value(
     return _evaluation(partial(table_backup, next_state, reward, discount), reward, policy, horizon)
 
 
-def shortest_paths(next_state: jax.Array, source: jax.Array | int) -> jax.Array:
+def shortest_paths(next_state: ArrayLike, source: ArrayLike) -> jax.Array:
     """Steps from ``source`` to each state, ``d(s') = min_{s, a: next(s, a) = s'} d(s) + 1`` (Bellman-Ford).
 
     Args:
@@ -125,6 +126,7 @@ def shortest_paths(next_state: jax.Array, source: jax.Array | int) -> jax.Array:
     Returns:
       ``[S]`` int32; ``UNREACHABLE`` where no path leads.
     """
+    next_state = jnp.asarray(next_state)
     start = jnp.full(next_state.shape[:1], UNREACHABLE, jnp.int32).at[source].set(0)
 
     def relax(carry):

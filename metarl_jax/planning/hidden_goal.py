@@ -10,11 +10,11 @@ after it the best return is known. The optimum is hence a best path over (step, 
 found after ``t`` steps earns ``miss`` for ``t - 1`` of them, ``hit`` for one and the known-goal value for the rest.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
 import numpy as np
+from numpy.typing import ArrayLike
 
 from metarl_jax.config import check
 from metarl_jax.planning.dynamic_programming import UNREACHABLE, shortest_paths
@@ -59,9 +59,9 @@ class _Frontier(NamedTuple):
 
 
 def hidden_goal_return(
-    next_state: np.ndarray,
+    next_state: ArrayLike,
     start: int,
-    candidates: Sequence[int],
+    candidates: ArrayLike,
     horizon: int,
     num_episodes: int,
     *,
@@ -100,7 +100,12 @@ def hidden_goal_return(
 def _problem(next_state, start, candidates, horizon, num_episodes, hit, miss) -> _Problem:
     next_state, candidates = np.asarray(next_state, np.int32), np.asarray(candidates, np.int32)
     check(0 < len(candidates) <= 63, "candidates", len(candidates), "give 1 to 63 cells")
-    check(len(set(candidates.tolist()) - {int(start)}) == len(candidates), "candidates", candidates, "repeated or start")
+    check(
+        len(set(candidates.tolist()) - {int(start)}) == len(candidates),
+        "candidates",
+        candidates,
+        "must differ, also from start",
+    )
     check(hit > miss, "hit", hit, f"must be above miss={miss}")
     check(horizon >= 1 and num_episodes >= 1, "horizon", horizon, "give at least one step and one episode")
     bit, goal = np.zeros(len(next_state), np.uint64), np.zeros(len(next_state), np.int32)
@@ -190,8 +195,8 @@ def _merge(frontier: _Frontier) -> _Frontier:
 def _bound(problem: _Problem, frontier: _Frontier, step: int) -> np.ndarray:
     """No less than what the cells not yet visited can still earn, summed over them; ``[B]``.
 
-    The ``i``-th of them to be visited is visited at step ``t_i >= max(t_{i-1} + 1, d_i)``, ``d`` their sorted distances;
-    ``found`` falls in ``t``; and an episode is worth no more than with its goal known.
+    The ``i``-th of them to be visited is visited at step ``t_i >= max(t_{i-1} + 1, d_i)``, ``d`` their sorted
+    distances; ``found`` falls in ``t``; and an episode is worth no more than with its goal known.
     """
     if step == problem.horizon * problem.num_episodes:
         return np.zeros(len(frontier.position))

@@ -1,16 +1,16 @@
 """Hidden-goal grids with the goal known, and the agents that bracket a learner: random play and posterior sampling.
 
-Axis letters: ``[S]`` cells, ``[A]`` actions, ``[G]`` candidate goals, ``[E]`` episodes, ``[T]`` steps, ``[B]`` simulated
-trials. The grids are those of ``hidden_goal``: entering the goal or staying on it pays ``hit``, other steps ``miss``.
+Axis letters: ``[S]`` cells, ``[A]`` actions, ``[G]`` candidate goals, ``[E]`` episodes, ``[T]`` steps, ``[B]``
+simulated trials. The grids are those of ``hidden_goal``: entering the goal or staying on it pays ``hit``, other steps
+``miss``.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
+from numpy.typing import ArrayLike
 
 
 def known_goal_values(
-    next_state: np.ndarray, goals: Sequence[int], horizon: int, hit: float = 1.0, miss: float = -0.1
+    next_state: ArrayLike, goals: ArrayLike, horizon: int, hit: float = 1.0, miss: float = -0.1
 ) -> np.ndarray:
     """The best return of the last ``m`` steps with the goal known, ``V_m(s) = max_a r(s') + V_{m-1}(s')``.
 
@@ -29,9 +29,10 @@ def known_goal_values(
 
 
 def random_return(
-    next_state: np.ndarray, start: int, candidates: Sequence[int], horizon: int, hit: float = 1.0, miss: float = -0.1
+    next_state: ArrayLike, start: int, candidates: ArrayLike, horizon: int, hit: float = 1.0, miss: float = -0.1
 ) -> float:
     """The exact expected return of an episode of uniformly random actions (the same in every episode)."""
+    next_state = np.asarray(next_state)
     chance = np.zeros(len(next_state))
     chance[start] = 1.0
     total = 0.0
@@ -44,9 +45,9 @@ def random_return(
 
 
 def posterior_sampling_return(
-    next_state: np.ndarray,
+    next_state: ArrayLike,
     start: int,
-    candidates: Sequence[int],
+    candidates: ArrayLike,
     horizon: int,
     num_episodes: int,
     *,

@@ -6,13 +6,13 @@ mean over goals of the first-visit times of that walk: the *minimum latency* or 
 NP-hard (Blum et al. 1994). Hence a bracket.
 """
 
-from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.optimize import linear_sum_assignment
 
 from metarl_jax.config import check
@@ -47,14 +47,14 @@ class TrialReturns(NamedTuple):
 
 
 def search_bracket(
-    next_state: np.ndarray, start: int, goals: Sequence[int], *, beam_width: int = 1000, rounds: int = 500
+    next_state: ArrayLike, start: int, goals: ArrayLike, *, beam_width: int = 1000, rounds: int = 500
 ) -> Bracket:
     """Bounds on the least mean time to find a goal, and a walk that attains the upper one.
 
     Lower bound: the ``i``-th goal to be visited is visited no sooner than ``t_i = max(t_{i-1} + 1, d_i)``, ``d`` the
-    sorted distances, nor than the dead ends visited by then allow (``turning_back``); the mean of ``t_i`` follows. Upper
-    bound: a beam search over orders of the goals, ranked by the find times so far plus the first of these bounds on the
-    rest, then a local search.
+    sorted distances, nor than the dead ends visited by then allow (``turning_back``); the mean of ``t_i`` follows.
+    Upper bound: a beam search over orders of the goals, ranked by the find times so far plus the first of these bounds
+    on the rest, then a local search.
 
     Args:
       next_state: ``[S, A]`` int. start: cell. goals: ``[G]`` distinct cells that can be reached from ``start`` and from
@@ -79,7 +79,7 @@ def search_bracket(
 
 
 def turning_back(next_state: np.ndarray, start: int, goals: np.ndarray) -> np.ndarray:
-    """Steps that no walk can undercut before it visits its ``i``-th goal, because dead ends must be left again; ``[G]``.
+    """Steps that every walk needs to visit its ``i``-th goal, because dead ends must be left again; ``[G]``.
 
     A *bridge* is an edge without which part of the maze is cut off from ``start``. Where ``m`` goals (other than the
     start) have been visited, ``m`` steps entered them for the first time. A bridge that was crossed, and does not lie

@@ -1,7 +1,7 @@
 """Short walks through all goals of a known maze: the upper end of ``search``'s bracket.
 
-Axis letters: ``[G]`` goals, ``[B]`` beam, ``[M]`` moves tried at once. The problem, least mean find time, is that of the
-travelling repairman: a beam search over orders of the goals, then a local search.
+Axis letters: ``[G]`` goals, ``[B]`` beam, ``[M]`` moves tried at once. The problem, least mean find time, is that of
+the travelling repairman: a beam search over orders of the goals, then a local search.
 """
 
 from typing import NamedTuple
