@@ -89,23 +89,19 @@ def hidden_goal_return(
       ConfigError: if there are no candidates or too many, or ``hit`` is not above ``miss``.
     """
     problem = _problem(next_state, start, candidates, horizon, num_episodes, hit, miss)
-    (value, walk, visited), _ = _search(problem, -np.inf, beam_width, False)
-    better, upper = _search(problem, value + SLACK, max_beliefs, True)
-    if better is not None:
-        value, walk, visited = better
-    find_step = _find_steps(visited, len(candidates))
-    return HiddenGoal(_by_episode(problem, find_step), walk, find_step, max(upper - SLACK, value) / len(candidates))
+    best, _ = _search(problem, -np.inf, beam_width, False)
+    assert best is not None  # every walk is above -inf
+    better, upper = _search(problem, best[0] + SLACK, max_beliefs, True)
+    value, walk, visited = better or best
+    find_step = _find_steps(visited, len(problem.known))
+    return HiddenGoal(_by_episode(problem, find_step), walk, find_step, max(upper - SLACK, value) / len(find_step))
 
 
 def _problem(next_state, start, candidates, horizon, num_episodes, hit, miss) -> _Problem:
     next_state, candidates = np.asarray(next_state, np.int32), np.asarray(candidates, np.int32)
     check(0 < len(candidates) <= 63, "candidates", len(candidates), "give 1 to 63 cells")
-    check(
-        len(set(candidates.tolist()) - {int(start)}) == len(candidates),
-        "candidates",
-        candidates,
-        "must differ, also from start",
-    )
+    distinct = len(set(candidates.tolist()) - {int(start)}) == len(candidates)
+    check(distinct, "candidates", candidates, "must differ from one another and from start")
     check(hit > miss, "hit", hit, f"must be above miss={miss}")
     check(horizon >= 1 and num_episodes >= 1, "horizon", horizon, "give at least one step and one episode")
     bit, goal = np.zeros(len(next_state), np.uint64), np.zeros(len(next_state), np.int32)
