@@ -9,6 +9,11 @@ from metarl_jax.networks import first_timestep
 from metarl_jax.rollout import Place, advance
 
 
+def random_actions(key, shape: tuple[int, ...], num_actions: int):
+    """A byte of randomness an action, in both loops (uniform where ``num_actions`` divides 256, else nearly)."""
+    return (jax.random.bits(key, shape, "uint8").astype(jnp.int32) * num_actions) >> 8
+
+
 def ours(tasks, num_tasks: int, num_steps: int):
     """A compiled loop ``(key) -> checksum``: every task its own, trials restart episodes in the same task."""
     env = tasks.env
@@ -22,14 +27,14 @@ def ours(tasks, num_tasks: int, num_steps: int):
 
         def step(carry, noise):
             place, total = carry
-            env_noise, uniform = noise
-            action = (uniform * env.spec.num_actions).astype(jnp.int32)
+            env_noise, action = noise
             state, timestep, (reward, *_) = advance(env, env_noise, place, action, batch)
             # Everything that an agent would be given is used.
             total = total + reward + timestep.observation.sum(axis=-1)
             return (Place(state, timestep, ()), total), None
 
-        noise = (env.draw(env_key, (num_steps, num_tasks)), jax.random.uniform(action_key, (num_steps, num_tasks)))
+        shape = (num_steps, num_tasks)
+        noise = (env.draw(env_key, shape), random_actions(action_key, shape, env.spec.num_actions))
         return jax.lax.scan(step, (place, jnp.zeros(num_tasks)), noise)[0][1].sum()
 
     return lambda key: loop(key, batch)
@@ -43,17 +48,18 @@ def gymnax_loop(name: str, num_tasks: int, num_steps: int):
 
     @jax.jit
     def loop(key):
-        observation, state = jax.vmap(env.reset, in_axes=(0, None))(jax.random.split(key, num_tasks), params)
+        _, state = jax.vmap(env.reset, in_axes=(0, None))(jax.random.split(key, num_tasks), params)
 
-        def step(carry, key):
+        def step(carry, inputs):
             state, total = carry
-            action_key, step_key = jax.random.split(key)
-            action = (jax.random.uniform(action_key, (num_tasks,)) * env.num_actions).astype(jnp.int32)
-            keys = jax.random.split(step_key, num_tasks)
+            key, action = inputs
+            keys = jax.random.split(key, num_tasks)
             observation, state, reward, *_ = jax.vmap(env.step, in_axes=(0, 0, 0, None))(keys, state, action, params)
             return (state, total + reward + observation.reshape(num_tasks, -1).sum(axis=-1)), None
 
-        return jax.lax.scan(step, (state, jnp.zeros(num_tasks)), jax.random.split(key, num_steps))[0][1].sum()
+        actions = random_actions(key, (num_steps, num_tasks), env.num_actions)
+        inputs = (jax.random.split(key, num_steps), actions)
+        return jax.lax.scan(step, (state, jnp.zeros(num_tasks)), inputs)[0][1].sum()
 
     return loop
 

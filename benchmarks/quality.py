@@ -1,0 +1,194 @@
+"""What the agents learn, beside the exact answers: benchmarks/results/quality.json.
+
+    python benchmarks/quality.py                         # everything, about an hour on two cores
+    python benchmarks/quality.py maze-100 --seeds 0      # one job, one seed
+    python benchmarks/quality.py --list
+
+Each seed is a run of its own, trained one after the other, so that the seconds are those of one run. Scores are over
+all tasks of a finite set, or 20,000 held-out tasks; ``spread`` is what each seed scored.
+"""
+
+import argparse
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from record import Clock, record
+
+import metarl_jax as mrl
+from metarl_jax.evaluate import live, segment
+
+
+class Job(NamedTuple):
+    """A run and the share of its reference that is asked of it within ``minutes``."""
+
+    tasks: Callable
+    algorithm: Callable
+    options: dict[str, Any]
+    bar: float
+    minutes: float
+
+
+JOBS = {
+    "bandit-5x10": Job(
+        tasks=lambda: mrl.tasks.bandit(num_arms=5, num_pulls=10),
+        algorithm=lambda: mrl.algorithms.rl2(memory_size=48, num_minibatches=4, discount=1.0),
+        options=dict(num_updates=300, num_tasks=2048),
+        bar=0.993,
+        minutes=3,
+    ),
+    "bandit-10x100": Job(
+        tasks=lambda: mrl.tasks.bandit(num_arms=10, num_pulls=100),
+        algorithm=lambda: mrl.algorithms.rl2(memory_size=64, discount=0.9, trace=0.9, entropy_cost=0.002),
+        options=dict(num_updates=800, num_tasks=512),
+        bar=0.90,
+        minutes=20,
+    ),
+    "gridnavi": Job(
+        tasks=mrl.tasks.gridnavi,
+        algorithm=lambda: mrl.algorithms.rl2(memory_size=64, num_minibatches=4),
+        options=dict(num_updates=250, num_tasks=512),
+        bar=0.95,
+        minutes=6,
+    ),
+}
+
+
+def job_rows(name: str, seeds: list[int]) -> list[dict[str, Any]]:
+    """Trains each seed, and holds the mean return to the job's reference."""
+    job, scores, seconds = JOBS[name], [], []
+    tasks = job.tasks()
+    for seed in seeds:
+        with Clock() as clock:
+            run = mrl.train(job.algorithm(), tasks, seed=seed, quiet=True, **job.options)
+        report = mrl.evaluate(run, num_tasks=20_000, seed=1)
+        target = next(r["value"] for r in report.references if r["role"] == "bayes")
+        scores.append(report.mean / target)
+        seconds.append(round(clock.seconds, 1))
+        print(f"{name} seed {seed}: {report.mean:.3f} of {target:.3f} in {clock.seconds:.0f} s", flush=True)
+    command = f"python benchmarks/quality.py {name} --seeds {' '.join(map(str, seeds))}"
+    value = float(np.mean(scores))
+    common = dict(seeds=seeds, seconds=seconds, command=command)
+    minutes = max(seconds) / 60
+    return [
+        dict(
+            row=f"rl2 {name}: share of the reference",
+            value=value,
+            spread=scores,
+            bar=job.bar,
+            holds=value >= job.bar,
+            **common,
+        ),
+        dict(
+            row=f"rl2 {name}: minutes a seed",
+            value=minutes,
+            spread=seconds,
+            bar=job.minutes,
+            holds=minutes <= job.minutes,
+            **common,
+        ),
+    ]
+
+
+def maze_rows(seeds: list[int]) -> list[dict[str, Any]]:
+    """The default job, by the README's command (in the environment at hand), a folder a seed."""
+    folder = Path(tempfile.mkdtemp())
+    measured, seconds = [], []
+    for seed in seeds:
+        out = folder / str(seed)
+        command = [sys.executable, "-m", "metarl_jax.cli", "demo", "--seed", str(seed), "--out", str(out)]
+        with Clock() as clock:
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        seconds.append(round(clock.seconds, 1))
+        measured.append(maze_scores(mrl.load(out)))
+        print(f"maze-100 seed {seed}: {measured[-1]} in {clock.seconds:.0f} s", flush=True)
+    shutil.rmtree(folder)
+    bars = {
+        "goals a trial, share of search walk then shortest paths": (0.75, 1),
+        "first find, times the bracket": (1.4, -1),
+        "later episodes, times the shortest path": (1.2, -1),
+        "goals a trial, times the best known non-adaptive": (1.0, 1),
+    }
+    command = f"python benchmarks/quality.py maze-100 --seeds {' '.join(map(str, seeds))}"
+    rows = [
+        dict(
+            row="rl2 maze-100: minutes, the README's command",
+            value=max(seconds) / 60,
+            spread=seconds,
+            bar=10.0,
+            holds=max(seconds) <= 600,
+        )
+    ]
+    for name, (bar, sign) in bars.items():
+        spread = [scores[name] for scores in measured]
+        value = float(np.mean(spread))
+        rows.append(
+            dict(row=f"rl2 maze-100: {name}", value=value, spread=spread, bar=bar, holds=sign * value >= sign * bar)
+        )
+    return [dict(row, seeds=seeds, seconds=seconds, command=command) for row in rows]
+
+
+def maze_scores(run: mrl.Run) -> dict[str, float]:
+    """What the rows above say, over all mazes and 10 trials each.
+
+    A first goal that is not found within the trial counts as found at its last step (too early, never too late). The
+    length of later episodes is told relative to the maze's shortest path, of episodes that ended, a mean over mazes.
+    """
+    tasks, steps = run.tasks, run.tasks.trial_steps
+    references = {(r.role, r.kind): r.trial_return for r in tasks.references(tasks.tasks, steps)}
+    trials = segment(live(run, tasks.tasks, jax.random.key(12345), 10, steps, False))
+    first = np.where(trials.finished[..., 0], trials.lengths[..., 0], steps)
+    later = np.where(trials.finished[..., 1:], trials.lengths[..., 1:], np.nan)
+    bracket, distance = search_of(run)
+    return {
+        "goals a trial, share of search walk then shortest paths": float(
+            trials.trial_return.mean() / references["bayes", "lower"].mean()
+        ),
+        "first find, times the bracket": float(first.mean() / bracket),
+        "later episodes, times the shortest path": float(np.nanmean(np.nanmean(later, axis=(0, 2, 3)) / distance)),
+        "goals a trial, times the best known non-adaptive": float(
+            trials.trial_return.mean() / references["non_adaptive", "lower"].mean()
+        ),
+    }
+
+
+def search_of(run: mrl.Run) -> tuple[float, np.ndarray]:
+    """(the best known mean time to find, shortest path of each goal) of the run's one layout."""
+    from metarl_jax import planning
+    from metarl_jax.tasks.maze import successors
+
+    tasks = run.tasks.tasks
+    bracket = planning.search_bracket(
+        np.asarray(successors(tasks.walls[0])), int(tasks.start[0]), np.asarray(tasks.goal)
+    )
+    return bracket.upper, bracket.distance
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    names = [*JOBS, "maze-100"]
+    parser.add_argument("jobs", nargs="*", default=names, help=f"of {', '.join(names)}")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--list", action="store_true", help="only name the jobs")
+    arguments = parser.parse_args()
+    unknown = set(arguments.jobs) - set(names)
+    if unknown:
+        parser.error(f"unknown job {sorted(unknown)[0]!r}: choose of {', '.join(names)}")
+    for name in arguments.jobs:
+        if arguments.list:
+            print(name)
+        else:
+            rows = maze_rows(arguments.seeds) if name == "maze-100" else job_rows(name, arguments.seeds)
+            record("quality", rows)
+
+
+if __name__ == "__main__":
+    main()

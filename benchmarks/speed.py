@@ -1,0 +1,165 @@
+"""How fast: benchmarks/results/speed.json. Ratios of what is measured in one run; unchanged on a GPU.
+
+    python benchmarks/speed.py                # all parts, a few minutes
+    python benchmarks/speed.py stepping       # of: stepping, training, startup
+
+stepping: environment steps a second with a random policy, every task its own, beside gymnax 1.x.
+training: RL^2 on 13x13 mazes against the float32 matmul rate of this machine.
+startup: seconds from the start of a process to the end of its first update, compilation cache cold and warm.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from record import Clock, record
+from stepping import gymnax_loop, ours, steps_per_second
+
+import metarl_jax as mrl
+from metarl_jax.driver import driver
+from metarl_jax.rollout import rollout
+
+FAMILIES = {
+    "maze, each its own layout": lambda: mrl.tasks.random_maze(view=0),
+    "maze-100": mrl.tasks.maze_100,
+    "bandit": lambda: mrl.tasks.bandit(num_arms=2),
+    "gridnavi": mrl.tasks.gridnavi,
+    "tabular": mrl.tasks.tabular,
+}
+PEERS = {"MetaMaze-misc": "maze, each its own layout", "BernoulliBandit-misc": "bandit"}
+RATIO_BARS = {"MetaMaze-misc": 10.0, "BernoulliBandit-misc": 5.0}
+STEPS = 1000
+
+
+def stepping() -> list[dict[str, Any]]:
+    """Ours and gymnax's, in turn, at three batch sizes; ratios at 1,024."""
+    rows = []
+    for batch in (256, 1024, 4096):
+        rates = {}
+        for name, make in FAMILIES.items():
+            rates[name] = steps_per_second(ours(make(), batch, STEPS), batch, STEPS)
+        for name in PEERS:
+            rates[name] = steps_per_second(gymnax_loop(name, batch, STEPS), batch, STEPS)
+        for name, rate in rates.items():
+            whose = "gymnax " if name in PEERS else ""
+            rows.append(row(f"{whose}{name}, batch {batch}: M steps/s", rate / 1e6))
+        if batch == 1024:
+            for peer, name in PEERS.items():
+                ratio, bar = rates[name] / rates[peer], RATIO_BARS[peer]
+                pair = [rates[name] / 1e6, rates[peer] / 1e6]
+                rows.append(row(f"{name} against gymnax {peer}, batch 1024: ratio", ratio, bar, ratio >= bar, pair))
+    return rows
+
+
+def matmul_rate(size: int = 2048, repeats: int = 10) -> float:
+    """FLOP/s of a float32 product of square matrices: the ceiling."""
+    a = jax.random.normal(jax.random.key(0), (size, size))
+    product = jax.jit(lambda a: a @ a)
+    best = shortest(lambda: product(a), repeats)
+    return 2 * size**3 / best
+
+
+def shortest(call, repeats: int) -> float:
+    """Least seconds of ``call``, after one that compiles."""
+    jax.block_until_ready(call())
+    best = float("inf")
+    for _ in range(repeats):
+        started = time.perf_counter()
+        jax.block_until_ready(call())
+        best = min(best, time.perf_counter() - started)
+    return best
+
+
+def training(num_tasks: int = 256, size: int = 128) -> list[dict[str, Any]]:
+    """The whole outer step (living, then the epochs) of the default job, and its parts."""
+    tasks = mrl.tasks.maze_100()
+    recipe = mrl.algorithms.rl2(memory_size=size)
+    epochs = recipe.options["num_epochs"]
+    algorithm = recipe.build(tasks)
+    program = driver(algorithm, mrl.curricula.uniform().build(tasks), num_tasks)
+    seeds = jnp.zeros(1, jnp.int32)
+    kept = [program.init(seeds), 0]
+
+    def update():
+        kept[0], metrics, _, _ = program.advance(seeds, kept[0], kept[1], 1)
+        kept[1] += 1
+        return kept[0], metrics
+
+    before = matmul_rate()
+    seconds = shortest(update, 8)
+    living = shortest(living_only(tasks, size, num_tasks), 8)
+    rate = max(before, matmul_rate())
+    spec = tasks.env.spec
+    inputs = spec.observation_shape[0] + spec.num_actions + 2
+    forward = 2 * size * (3 * (inputs + size) + spec.num_actions + 1) * tasks.trial_steps * num_tasks
+    share = 3 * epochs * forward / (seconds - living) / rate
+    whole = (1 + 3 * epochs) * forward / seconds / rate
+    steps = tasks.trial_steps * num_tasks / seconds
+    detail = [(1 + 3 * epochs) * forward / seconds / 1e9, rate / 1e9]
+    return [
+        row("float32 matmul 2048: GFLOP/s", rate / 1e9),
+        row(f"rl2 maze-100, GRU {size}, {num_tasks} tasks, {epochs} epochs: k steps/s", steps / 1e3),
+        row("rl2 maze-100: seconds an update (living, learning)", seconds, spread=[living, seconds - living]),
+        row("rl2 maze-100: share of the matmul rate, learning", share, 0.4, share >= 0.4),
+        row("rl2 maze-100: share of the matmul rate, whole update", whole, spread=detail),
+    ]
+
+
+def living_only(tasks, size: int, num_tasks: int):
+    """The rollout of an update alone."""
+    from metarl_jax.networks import actor_critic
+
+    policy = actor_critic(tasks.env.spec, "gru", size, (), True)
+    params = policy.init(jax.random.key(0))
+    batch = jax.jit(jax.vmap(tasks.sample))(jax.random.split(jax.random.key(0), num_tasks))
+    live = jax.jit(lambda key: rollout(key, tasks.env, policy, params, batch, tasks.trial_steps)[1])
+    return lambda: live(jax.random.key(0))
+
+
+def startup() -> list[dict[str, Any]]:
+    """A process that trains one update of the default job, from its start to its end, twice in one cache folder."""
+    code = "import metarl_jax as m; m.train('rl2', 'maze-100', num_updates=1, quiet=True)"
+    with tempfile.TemporaryDirectory() as folder:
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("JAX_")} | {"XDG_CACHE_HOME": folder}
+        seconds = []
+        for _ in range(4):
+            with Clock() as clock:
+                subprocess.run([sys.executable, "-c", code], check=True, env=environment)
+            seconds.append(clock.seconds)
+    warm = sorted(seconds[1:])
+    return [
+        row("process start to first update, cache cold: s", seconds[0]),
+        row("process start to first update, cache warm: s", warm[1], 10.0, warm[1] < 10.0, warm),
+    ]
+
+
+def row(name: str, value: float, bar: float | None = None, holds: bool | None = None, spread=None) -> dict[str, Any]:
+    return {"row": name, "value": value, "spread": spread, "bar": bar, "holds": holds, "seeds": None}
+
+
+PARTS = {"stepping": stepping, "training": training, "startup": startup}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", default=list(PARTS), help=", ".join(PARTS))
+    for part in parser.parse_args().parts:
+        if part not in PARTS:
+            parser.error(f"unknown part {part!r}: choose of {', '.join(PARTS)}")
+        with Clock() as clock:
+            rows = PARTS[part]()
+        command = f"python benchmarks/speed.py {part}"
+        record("speed", [{**r, "seconds": round(clock.seconds, 1), "command": command} for r in rows])
+
+
+if __name__ == "__main__":
+    main()
