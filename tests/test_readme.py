@@ -1,0 +1,92 @@
+"""The README tells the truth: its programs run, its table is what was measured, its names exist."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from metarl_jax import algorithms, tasks
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PROGRAMS = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+import tables  # noqa: E402
+
+ROW = {
+    "row": "RL^2 | bandits",
+    "value": 6.6213,
+    "spread": 0.01,
+    "bar": 6.61,
+    "holds": True,
+    "seeds": 3,
+    "seconds": 130.0,
+    "command": "python benchmarks/quality.py --only bandit",
+    "device": "2 CPU cores",
+    "versions": {"jax": "1.2"},
+    "commit": "0123456789abcdef",
+}
+
+
+def test_results_are_the_recorded_ones():
+    assert tables.rewritten(README, tables.tables(tables.RESULTS)) == README, "run benchmarks/tables.py"
+
+
+def test_tables_show_every_row(tmp_path):
+    assert tables.tables(tmp_path) == f"{tables.NOTHING}\n"
+    (tmp_path / "quality.json").write_text(json.dumps([ROW, ROW | {"holds": False, "spread": None, "seconds": 9.0}]))
+    text = tables.tables(tmp_path)
+    assert "| RL^2 \\| bandits | 6.621 ± 0.01 | 6.61 | yes | 3 | 2.2 min | `python benchmarks" in text
+    assert "| 6.621 | 6.61 | **no** | 3 | 9 s |" in text
+    assert text.startswith("### Quality\n\n| what |")
+    assert text.endswith("2 CPU cores, jax 1.2, commit 0123456789ab\n")
+    once = tables.rewritten(README, text)
+    assert tables.rewritten(once, text) == once
+    assert tables.rewritten(once, tables.tables(tables.RESULTS)) == README
+
+
+def test_wrong_results_are_named(tmp_path):
+    (tmp_path / "speed.json").write_text(json.dumps([{k: v for k, v in ROW.items() if k != "bar"}]))
+    with pytest.raises(ValueError, match=r"speed.json, row 0: lacks bar"):
+        tables.tables(tmp_path)
+    with pytest.raises(ValueError, match="once each"):
+        tables.rewritten("no markers", "")
+
+
+def test_every_name_is_in_the_tables():
+    for name in (*tasks.REGISTRY, *algorithms.REGISTRY):
+        assert f"`{name}`" in README, f"the README's tables lack {name}"
+
+
+def test_environment_of_ones_own_is_short_and_runs(tmp_path):
+    (program,) = (text for text in PROGRAMS if "from_gymnax" in text)
+    assert len(program.splitlines()) < 20
+    small = re.sub(r"num_updates=\d+, num_tasks=\d+", "num_updates=2, num_tasks=8", program)
+    small = re.sub(r"num_tasks=100\b", "num_tasks=4", small)
+    done = run(small, tmp_path)
+    assert "rl2 on pendulums" in done.stdout
+    assert (tmp_path / "runs" / "pendulums" / "report.json").exists()
+
+
+def test_first_example_is_short_and_runs(tmp_path):
+    (program,) = (text for text in PROGRAMS if "maze_100" in text)
+    assert len(program.splitlines()) <= 12
+    small = program.replace("maze_100()", "gridnavi(size=3, num_episodes=2)").replace("task_index=50", "task_index=1")
+    small = small.replace("memory_size=128", "memory_size=8").replace("num_updates=400", "num_updates=2, num_tasks=8")
+    done = run(small, tmp_path)
+    assert "rl2 on gridnavi" in done.stdout
+    assert (tmp_path / "report.png").exists()
+    assert (tmp_path / "trial.gif").exists()
+
+
+def run(program: str, folder: Path) -> subprocess.CompletedProcess:
+    paths = {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)}
+    command = [sys.executable, "-W", "error", "-c", program]
+    done = subprocess.run(command, cwd=folder, env=os.environ | paths, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done
