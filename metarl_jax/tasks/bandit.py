@@ -94,7 +94,7 @@ def dependent_bandit(*, low: float | None = 0.1, num_pulls: int = 100) -> TaskDi
 
     def sample(key):
         u = jax.random.uniform(key)
-        p = u if low is None else jnp.where(u < 0.5, low, 1.0 - low)
+        p = u if low is None else jnp.where(u < 0.5, low, 1.0 - low).astype(jnp.float32)
         return BanditTask(jnp.stack([p, 1.0 - p]))
 
     def references(tasks: BanditTask, trial_steps: int):
@@ -109,7 +109,7 @@ def dependent_bandit(*, low: float | None = 0.1, num_pulls: int = 100) -> TaskDi
         horizon=1,
         trial_steps=num_pulls,
         references=references,
-        mutate=mutate,
+        mutate=mutate_dependent,
     )
 
 
@@ -128,3 +128,9 @@ def mutate(key: jax.Array, task: BanditTask) -> BanditTask:
     """Moves every arm's probability by about 0.1, reflected at 0 and 1."""
     moved = task.probability + 0.1 * jax.random.normal(key, task.probability.shape)
     return BanditTask(jnp.clip(jnp.where(moved > 1, 2 - moved, jnp.abs(moved)), 0.0, 1.0))
+
+
+def mutate_dependent(key: jax.Array, task: BanditTask) -> BanditTask:
+    """Moves p likewise; the other arm keeps paying with 1 - p."""
+    p = mutate(key, task).probability[0]
+    return BanditTask(jnp.stack([p, 1.0 - p]))

@@ -88,7 +88,9 @@ class Environment:
 
         if self.spec.num_actions is not None:
             return spaces.Discrete(self.spec.num_actions)
-        return spaces.Box(self.spec.action_low, self.spec.action_high, (self.spec.action_size,))
+        shape = (self.spec.action_size,)
+        low, high = (jnp.broadcast_to(jnp.asarray(x), shape) for x in (self.spec.action_low, self.spec.action_high))
+        return spaces.Box(low, high, shape)
 
     def observation_space(self, params: Task = None):
         from gymnax.environments import spaces
