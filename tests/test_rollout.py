@@ -27,6 +27,7 @@ class CountTask(NamedTuple):
 
 class CountState(NamedTuple):
     time: jax.Array
+    action: jax.Array
     noise: jax.Array
 
 
@@ -42,14 +43,15 @@ class Count(Environment):
         return jax.random.uniform(key, shape)
 
     def begin(self, noise, task):
-        state = CountState(jnp.int32(0), noise)
-        return jnp.stack([jnp.float32(0), jnp.float32(-1), noise]), state
+        return CountState(jnp.int32(0), jnp.int32(-1), noise)
 
     def advance(self, noise, state, action, task):
         time = state.time + 1
-        observation = jnp.stack([time.astype(jnp.float32), action.astype(jnp.float32), state.noise])
         reward = task.reward * time
-        return observation, CountState(time, state.noise), reward, time >= task.length, {"mean_reward": reward + 0.5}
+        return CountState(time, action, state.noise), reward, time >= task.length, {"mean_reward": reward + 0.5}
+
+    def observe(self, state, task):
+        return jnp.stack([state.time.astype(jnp.float32), state.action.astype(jnp.float32), state.noise])
 
 
 # Tasks 0 and 1 terminate (after 2 and 3 steps), task 2 is truncated after 5; task 3 terminates at the same moment.
@@ -156,7 +158,9 @@ def test_a_rollout_goes_on_from_its_place(lived):
         timestep = trajectory.timestep._replace(observation=trajectory.timestep.observation[..., :2])
         following = trajectory.next_observation[..., :2]
         return (
-            trajectory._replace(timestep=timestep, next_observation=following, env_state=trajectory.env_state.time),
+            trajectory._replace(
+                timestep=timestep, next_observation=following, env_state=trajectory.env_state._replace(noise=0)
+            ),
             place.env_state.time,
             place.timestep._replace(observation=place.timestep.observation[..., :2]),
             place.memory,
@@ -220,10 +224,13 @@ class Targets(Environment):
     spec = Spec(observation_shape=(2,), action_size=2, action_low=(0.0, -5.0), action_high=(1.0, 5.0))
 
     def begin(self, noise, task):
-        return jnp.zeros(2), CountState(jnp.int32(0), task)
+        return CountState(jnp.int32(0), jnp.zeros(2), task)
 
     def advance(self, noise, state, action, task):
-        return action, CountState(state.time + 1, task), action.sum(), jnp.bool_(False), {}
+        return CountState(state.time + 1, action, task), action.sum(), jnp.bool_(False), {}
+
+    def observe(self, state, task):
+        return state.action
 
 
 def test_continuous_actions_reach_the_environment_within_bounds():

@@ -1,0 +1,763 @@
+"""Everything in the registries keeps the promises of ``types.py``: a new entry is held to them without a line here."""
+
+import collections
+import functools
+from typing import Any, NamedTuple
+
+import gymnax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import metarl_jax as mrl
+from metarl_jax import algorithms, curricula, tasks
+from metarl_jax.driver import driver
+from metarl_jax.networks.actions import for_spec
+from metarl_jax.rollout import rollout
+from metarl_jax.sharding import task_mesh
+from metarl_jax.tasks.bandit import BanditTask
+from metarl_jax.tasks.gridnavi import GridTask
+from metarl_jax.tasks.maze import MazeTask
+from metarl_jax.tasks.tabular import TabularTask
+from metarl_jax.types import Outcome, Policy, TaskDistribution, Trajectory
+
+N = 240
+
+SMALL = {  # options under which a walk takes seconds
+    "bandit-dependent": {"num_pulls": 20},
+    "tabular": {"num_states": 4, "num_actions": 3, "horizon": 5, "num_episodes": 4},
+    "gridnavi": {"size": 4, "horizon": 8, "num_episodes": 3},
+    "maze-random": {"rows": 7, "columns": 9, "horizon": 40, "trial_steps": 120},
+}
+
+
+def arrays() -> TaskDistribution:
+    generator = np.random.default_rng(0)
+    return tasks.from_arrays(
+        generator.dirichlet(np.ones(3), (6, 3, 2)), generator.normal(size=(6, 3, 2)), horizon=4, reward_std=0.5
+    )
+
+
+def pendulum(horizon: int = 25, num_episodes: int = 3) -> TaskDistribution:
+    env, params = gymnax.make("Pendulum-v1")
+
+    def sample(key):
+        mass, length = jax.random.uniform(key, (2,), minval=0.5, maxval=2.0)
+        return params.replace(m=mass, l=length)
+
+    return tasks.from_gymnax(env, sample, name="pendulum", horizon=horizon, num_episodes=num_episodes)
+
+
+def mountain_car() -> TaskDistribution:
+    env, params = gymnax.make("MountainCar-v0")
+
+    def sample(key):
+        gravity, goal = jax.random.uniform(key, (2,))
+        return params.replace(gravity=0.001 + 0.002 * gravity, goal_position=-0.45 + 0.2 * goal)
+
+    return tasks.from_gymnax(env, sample, name="mountain-car", horizon=30, num_episodes=3)
+
+
+BUILD = {name: functools.partial(make, **SMALL.get(name, {})) for name, make in tasks.REGISTRY.items()} | {
+    "maze, view": functools.partial(tasks.maze, view=3, horizon=60, trial_steps=180),
+    "maze, goal seen": functools.partial(tasks.maze_200, goal_observable=True),
+    "bandit-dependent, uniform": functools.partial(tasks.dependent_bandit, low=None, num_pulls=20),
+    "arrays": arrays,
+    "pendulum": pendulum,
+    "mountain-car": mountain_car,
+}
+
+
+class Case(NamedTuple):
+    """A distribution, ``N`` of its tasks, and one compiled program that lives any scripted trial in them."""
+
+    distribution: TaskDistribution
+    batch: Any
+    live: Any  # (key, tasks [N], action parameters [T, N, P]) -> Trajectory [T, N]
+    noise: Any  # action parameters of random play
+    lived: Trajectory  # random play, on the host
+
+
+def scripted(spec) -> Policy:
+    """Says what its parameters hold for the step of the trial."""
+
+    def step(params, t, timestep):
+        del timestep
+        return t + 1, (params[t], jnp.zeros(params.shape[1]))
+
+    return Policy(lambda key: (), lambda batch: jnp.int32(0), step, None, for_spec(spec))
+
+
+@functools.cache
+def case(name: str) -> Case:
+    distribution = BUILD[name]()
+    sample = jax.jit(jax.vmap(distribution.sample))
+    batch = sample(jax.random.split(jax.random.key(0), N))
+    if distribution.tasks is not None:
+        count = jax.tree.leaves(distribution.tasks)[0].shape[0]
+        batch = jax.tree.map(lambda x: x[np.arange(N) % count], distribution.tasks)
+    policy, steps = scripted(distribution.env.spec), distribution.trial_steps
+    live = jax.jit(
+        lambda key, batch, params: rollout(key, distribution.env, policy, params, batch, steps)[1]._replace(outputs=())
+    )
+    noise = jnp.zeros((steps, N, policy.actions.size))
+    return Case(distribution, batch, live, noise, host(live(jax.random.key(1), batch, noise)))
+
+
+def host(tree: Any) -> Any:
+    return jax.tree.map(np.asarray, tree)
+
+
+def script(spec, actions: np.ndarray) -> jax.Array:
+    """Action parameters under which these actions are (all but) certain."""
+    if spec.num_actions is not None:
+        return 1e4 * jax.nn.one_hot(actions, spec.num_actions)
+    return jnp.concatenate([jnp.asarray(actions), jnp.full_like(actions, -5.0)], axis=-1)
+
+
+def told(trajectory: Trajectory) -> dict[str, np.ndarray]:
+    """All that an agent can learn of the task."""
+    return {
+        "observation": trajectory.timestep.observation,
+        "next_observation": trajectory.next_observation,
+        "reward": trajectory.reward,
+        "mean_reward": trajectory.mean_reward,
+        "terminated": trajectory.terminated,
+        "truncated": trajectory.truncated,
+    }
+
+
+def is_deterministic(distribution: TaskDistribution) -> bool:
+    return not jax.tree.leaves(distribution.env.draw(jax.random.key(0), ()))
+
+
+@pytest.fixture(params=BUILD)
+def each(request) -> Case:
+    return case(request.param)
+
+
+# What a task distribution is.
+
+
+def test_sample_matches_the_set_and_varies(each):
+    distribution, batch = each.distribution, each.batch
+    one = jax.eval_shape(distribution.sample, jax.random.key(0))
+    assert jax.tree.leaves(one), "a task without leaves is no task"
+    assert jax.tree.structure(one) == jax.tree.structure(batch)
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(batch), strict=True):
+        assert b.shape == (N, *a.shape) and a.dtype == b.dtype and not a.weak_type
+    assert any((np.asarray(leaf) != np.asarray(leaf)[:1]).any() for leaf in jax.tree.leaves(batch)), "all tasks equal"
+    if distribution.tasks is not None:
+        # Draws are members of the set, and (here) reach all of it.
+        many = jax.jit(jax.vmap(distribution.sample))(jax.random.split(jax.random.key(5), 2000))
+        count = len(rows(distribution.tasks))
+        assert len(set(rows(distribution.tasks))) == count, "a task is twice in the set"
+        assert set(rows(many)) == set(rows(distribution.tasks))
+
+
+def rows(batch: Any) -> list[bytes]:
+    leaves = [np.asarray(x) for x in jax.tree.leaves(batch)]
+    return [b"".join(leaf[i].tobytes() for leaf in leaves) for i in range(len(leaves[0]))]
+
+
+def test_shapes_and_types_agree_with_the_spec(each):
+    distribution, spec = each.distribution, each.distribution.env.spec
+    env, one = distribution.env, jax.tree.map(lambda x: x[0], each.batch)
+    noise = env.draw(jax.random.key(0), ())
+    for leaf, many in zip(jax.tree.leaves(noise), jax.tree.leaves(env.draw(jax.random.key(0), (3, 2))), strict=True):
+        assert many.shape == (3, 2, *leaf.shape) and many.dtype == leaf.dtype
+    action = jnp.int32(0) if spec.num_actions is not None else jnp.zeros(spec.action_size)
+    state = jax.eval_shape(env.begin, noise, one)
+    state_after, reward, terminated, info = jax.eval_shape(env.advance, noise, state, action, one)
+    observation, observation_after = (jax.eval_shape(env.observe, s, one) for s in (state, state_after))
+    typed = lambda tree: jax.tree.map(lambda x: (x.shape, x.dtype), tree)
+    assert typed(observation) == typed(observation_after) and typed(state) == typed(state_after)
+    assert observation.shape == spec.observation_shape and observation.dtype == jnp.float32
+    assert reward.shape == terminated.shape == () and terminated.dtype == bool
+    assert isinstance(info, dict) and all(leaf.shape == () for leaf in jax.tree.leaves(info))
+    truncated = jax.eval_shape(env.is_truncated, state_after, one)
+    assert truncated.shape == () and truncated.dtype == bool
+    assert env.horizon == distribution.horizon >= 1 and distribution.trial_steps >= 1
+    for leaf in jax.tree.leaves(told(each.lived)):
+        assert leaf.shape[:2] == (distribution.trial_steps, N) and np.isfinite(leaf).all()
+
+
+def test_gymnax_face(each):
+    env, one = each.distribution.env, jax.tree.map(lambda x: x[0], each.batch)
+    observation, state = env.reset(jax.random.key(0), one)
+    space, actions = env.observation_space(one), env.action_space(one)
+    assert isinstance(space, gymnax.environments.spaces.Box)
+    assert isinstance(actions, gymnax.environments.spaces.Discrete | gymnax.environments.spaces.Box)
+    assert observation.shape == space.shape
+    assert isinstance(env.name, str) and env.num_actions >= 1
+    action = actions.sample(jax.random.key(1))
+    observation, state, reward, terminated, truncated, info = env.step(jax.random.key(2), state, action, one)
+    assert bool(space.contains(observation)) and reward.shape == ()
+    assert bool(info["terminated"]) == bool(terminated) and bool(info["truncated"]) == bool(truncated)
+    assert info["final_observation"].shape == observation.shape
+
+
+@pytest.mark.parametrize("name", tasks.REGISTRY)
+def test_gymnax_face_restarts_an_episode_in_the_same_task(name):
+    """To the end of an episode with gymnax's own loop, no part of ours."""
+    env, one = case(name).distribution.env, jax.tree.map(lambda x: x[3], case(name).batch)
+    first, state = env.reset(jax.random.key(0), one)
+    for t in range(env.horizon):
+        observation, state, _, terminated, truncated, info = env.step(jax.random.key(t), state, jnp.int32(0), one)
+        if terminated or truncated:
+            break
+        np.testing.assert_array_equal(info["final_observation"], observation)
+    assert terminated or (truncated and t == env.horizon - 1)
+    assert int(state.time) == 0
+    np.testing.assert_array_equal(observation, first)
+
+
+# What a trial is.
+
+
+def test_episodes_end_by_the_horizon(each):
+    ended = each.lived.terminated | each.lived.truncated
+    assert not (each.lived.terminated & each.lived.truncated).any()
+    length = np.zeros(N, int)
+    for t in range(len(ended)):
+        np.testing.assert_array_equal(each.lived.timestep.episode_start[t], length == 0)
+        length += 1
+        assert (length <= each.distribution.horizon).all()
+        np.testing.assert_array_equal(
+            each.lived.truncated[t], (length == each.distribution.horizon) & ~each.lived.terminated[t]
+        )
+        length[ended[t]] = 0
+    if each.distribution.trial_steps > each.distribution.horizon:
+        assert ended.any()
+
+
+def test_nothing_about_the_task_is_drawn_at_the_start(each):
+    """Resets under many keys, then the same actions: where the environment has no noise, the same trial."""
+    env, one = each.distribution.env, jax.tree.map(lambda x: x[0], each.batch)
+    if not is_deterministic(each.distribution):
+        if hasattr(env, "env"):
+            return  # gymnax's own: the start state is drawn, which test_adapted_gymnax looks into
+        begin = jax.jit(jax.vmap(lambda key: env.begin(env.draw(key, ()), one)))
+        for leaf in jax.tree.leaves(begin(jax.random.split(jax.random.key(0), 50))):
+            assert (np.asarray(leaf) == np.asarray(leaf)[:1]).all()
+        return
+    again = host(each.live(jax.random.key(77), each.batch, script(env.spec, each.lived.action)))
+    jax.tree.map(np.testing.assert_array_equal, again, each.lived)
+    other = host(each.live(jax.random.key(77), each.batch, each.noise))
+    assert (other.action != each.lived.action).any()  # the key did matter
+
+
+def test_a_task_does_not_change_inside_a_trial(each):
+    """What the trial shows late, it would have shown at once."""
+    spec, lived, steps = each.distribution.env.spec, each.lived, each.distribution.trial_steps
+    if is_deterministic(each.distribution):
+        # Start the trial with what was done from the second episode on: it must show the same.
+        second = np.argmax(lived.timestep.episode_start[1:], axis=0) + 1
+        several = lived.timestep.episode_start[1:].any(axis=0)
+        index = np.minimum(np.arange(steps)[:, None] + second, steps - 1)
+        again = host(each.live(jax.random.key(3), each.batch, script(spec, lived.action[index, np.arange(N)])))
+        inside = (np.arange(steps)[:, None] + second < steps) & several
+        assert several.any() and inside.sum() > 100
+        for name, leaf in told(lived).items():
+            np.testing.assert_array_equal(told(again)[name][inside], leaf[index, np.arange(N)][inside], err_msg=name)
+    # The expected reward of what was seen and done is one number a task.
+    if spec.num_actions is not None:
+        differs = set()
+        for n in range(min(N, 60)):
+            means = collections.defaultdict(set)
+            for t in range(steps):
+                seen = (lived.timestep.observation[t, n].tobytes(), int(lived.action[t, n]))
+                means[seen].add((float(lived.mean_reward[t, n]), bool(lived.terminated[t, n])))
+            if each.distribution.name != "mountain-car":  # its observation changes at every step
+                assert max(map(len, means.values())) == 1
+            differs.add(tuple(sorted((key, tuple(value)) for key, value in means.items())))
+        assert len(differs) > 1
+
+
+CHANGES = (
+    lambda x: x[::-1],  # another task's
+    lambda x: np.flip(x, tuple(range(1, x.ndim))),
+    lambda x: x if x.dtype == bool else (x - 1).astype(x.dtype) if x.dtype.kind == "i" else 0.5 * x + np.float32(0.1),
+    lambda x: x if x.dtype == bool else (x + 1).astype(x.dtype) if x.dtype.kind == "i" else -x - np.float32(0.5),
+)
+
+
+def test_every_leaf_of_a_task_matters(each):
+    """Change a leaf, keep the noise and the actions: the trial must change."""
+    leaves, structure = jax.tree.flatten(host(each.batch))
+    paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(each.batch)]
+    for i, path in enumerate(paths):
+        for change in CHANGES:
+            changed = np.asarray(change(leaves[i]))
+            if (changed == leaves[i]).all():
+                continue
+            batch = jax.tree.unflatten(structure, [*leaves[:i], changed, *leaves[i + 1 :]])
+            trial = host(each.live(jax.random.key(1), jax.tree.map(jnp.asarray, batch), each.noise))
+            np.testing.assert_array_equal(trial.action, each.lived.action)
+            if any((told(trial)[name] != leaf).any() for name, leaf in told(each.lived).items()):
+                break
+        else:
+            pytest.fail(f"the leaf {path} has no effect on any trial")
+
+
+# Each family against its rules, written again in numpy.
+
+
+def transitions(lived: Trajectory):
+    """(task, state before, action, reward, terminated, observation after) of every step."""
+    for t in range(len(lived.reward)):
+        for n in range(N):
+            state = jax.tree.map(lambda x: x[t, n], lived.env_state)  # noqa: B023
+            yield n, state, lived.action[t, n], lived.reward[t, n], lived.terminated[t, n], lived.next_observation[t, n]
+
+
+GRID_MOVES = {
+    MazeTask: [(-1, 0), (0, 1), (1, 0), (0, -1)],
+    GridTask: [(0, 0), (-1, 0), (0, 1), (1, 0), (0, -1)],
+}
+
+
+@pytest.mark.parametrize("name", [n for n in BUILD if n.startswith(("maze", "gridnavi"))])
+def test_grids_obey_their_rules(name):
+    distribution, batch, _, _, lived = case(name)
+    env, batch = distribution.env, host(batch)
+    is_maze = isinstance(batch, MazeTask)
+    size = batch.walls.shape[1:] if is_maze else (env.size, env.size)
+    found = 0
+    lived = jax.tree.map(lambda x: x[:120], lived)
+    for n, state, action, reward, terminated, after in transitions(lived):
+        row, column = divmod(int(state.cell), size[1])
+        move = GRID_MOVES[type(batch)][action]
+        ahead = (row + move[0], column + move[1])
+        outside = not (0 <= ahead[0] < size[0] and 0 <= ahead[1] < size[1])
+        blocked = bool(batch.walls[n][ahead]) if is_maze else outside
+        row, column = (row, column) if blocked else ahead
+        at_goal = row * size[1] + column == batch.goal[n]
+        assert reward == pytest.approx(float(at_goal) if is_maze else 1.0 if at_goal else -0.1)
+        assert terminated == (at_goal if is_maze else False)
+        wanted = [np.arange(size[0]) == row, np.arange(size[1]) == column]
+        if is_maze and env.goal_observable:
+            goal = divmod(int(batch.goal[n]), size[1])
+            wanted += [np.arange(size[0]) == goal[0], np.arange(size[1]) == goal[1]]
+        if is_maze and env.view:
+            half = env.view // 2
+            view = np.pad(batch.walls[n], half, constant_values=True)
+            wanted.append(view[row : row + env.view, column : column + env.view].ravel())
+        np.testing.assert_array_equal(after, np.concatenate(wanted))
+        found += at_goal
+    assert found > 20
+    started = lived.timestep.episode_start
+    cells = lived.env_state.cell
+    np.testing.assert_array_equal(
+        cells[started], np.broadcast_to(batch.start if is_maze else np.zeros(N, int), cells.shape)[started]
+    )
+
+
+@pytest.mark.parametrize("name", [n for n in BUILD if n.startswith("bandit")])
+def test_bandits_pay_as_they_say(name):
+    _, batch, _, _, lived = case(name)
+    chance = np.asarray(batch.probability)[np.arange(N), lived.action]
+    np.testing.assert_array_equal(lived.mean_reward, chance)
+    assert set(np.unique(lived.reward)) == {0.0, 1.0} and lived.terminated.all()
+    z = (lived.reward - chance).sum() / np.sqrt((chance * (1 - chance)).sum())
+    assert abs(z) < 4
+    for low in (0.0, 0.5):  # calibrated, not only right on average
+        part = (chance >= low) & (chance < low + 0.5)
+        z = (lived.reward - chance)[part].sum() / np.sqrt((chance * (1 - chance))[part].sum())
+        assert abs(z) < 4
+
+
+@pytest.mark.parametrize("name", ["tabular", "arrays"])
+def test_tabular_moves_as_its_arrays_say(name):
+    _, batch, _, _, lived = case(name)
+    batch, state, action = host(batch), lived.env_state.state, lived.action
+    task = np.broadcast_to(np.arange(N), state.shape)
+    np.testing.assert_array_equal(lived.mean_reward, batch.reward[task, state, action])
+    noise = (lived.reward - lived.mean_reward) / batch.reward_std
+    assert abs(noise.mean()) < 4 / np.sqrt(noise.size) and abs(noise.std() - 1) < 4 / np.sqrt(2 * noise.size)
+    probability = batch.transition[task, state, action]  # [T, N, S]
+    following = lived.next_observation
+    assert (following.sum(-1) == 1).all()
+    z = (following - probability).sum((0, 1)) / np.sqrt((probability * (1 - probability)).sum((0, 1)))
+    assert np.abs(z).max() < 4.5
+    expected = (probability * probability).sum(-1)  # how probable the states are that came, on average
+    z = ((following * probability).sum(-1) - expected).sum() / np.sqrt(((probability**3).sum(-1) - expected**2).sum())
+    assert abs(z) < 4
+    assert (state[lived.timestep.episode_start] == 0).all() and not lived.terminated.any()
+
+
+@pytest.mark.parametrize("name", ["pendulum", "mountain-car"])
+def test_adapted_gymnax_is_gymnax(name):
+    """Our trial loop against gymnax's own step, state by state."""
+    distribution, batch, _, _, lived = case(name)
+    env = distribution.env.env
+    step = jax.jit(jax.vmap(env.step_env))
+    last = np.argmax(lived.truncated, axis=0)
+    for t in (0, 7, 20, int(last.max())):
+        action = lived.action[t]
+        if distribution.env.spec.num_actions is None:
+            action = 2.0 * np.clip(action[:, 0], -1, 1)  # the torque's bounds
+        state = jax.tree.map(lambda x, t=t: x[t], lived.env_state.state)
+        seen, _, reward, terminated, _ = step(jax.random.split(jax.random.key(0), N), state, jnp.asarray(action), batch)
+        np.testing.assert_allclose(lived.next_observation[t], seen, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(lived.reward[t], reward, rtol=1e-5, atol=1e-5)
+        np.testing.assert_array_equal(lived.terminated[t], terminated)
+    starts = lived.timestep.observation[lived.timestep.episode_start]
+    assert len(np.unique(starts, axis=0)) > 0.9 * len(starts)  # each episode its own start
+    assert (np.asarray(batch.max_steps_in_episode) == distribution.horizon).all()
+
+
+# Mutation, pictures, sets.
+
+MUTABLE = [name for name in BUILD if name not in ("pendulum", "mountain-car")]
+
+
+@pytest.mark.parametrize("name", MUTABLE)
+def test_mutate_makes_a_valid_neighbour(name):
+    distribution, batch = case(name).distribution, case(name).batch
+    assert distribution.mutate is not None
+    mutated = jax.jit(jax.vmap(distribution.mutate))(jax.random.split(jax.random.key(0), N), batch)
+    typed = lambda tree: jax.tree.map(lambda x: (x.shape, x.dtype), tree)
+    assert jax.tree.structure(mutated) == jax.tree.structure(batch) and typed(mutated) == typed(batch)
+    before, after = host(batch), host(mutated)
+    changed = np.mean([a != b for a, b in zip(rows(before), rows(after), strict=True)])
+    assert changed > 0.5
+    check_valid(distribution, before, after)
+
+
+def check_valid(distribution: TaskDistribution, before: Any, after: Any) -> None:
+    if isinstance(after, BanditTask):
+        assert (after.probability >= 0).all() and (after.probability <= 1).all()
+        assert 0.02 < np.abs(after.probability - before.probability).mean() < 0.2
+        if distribution.name == "bandit-dependent":  # stays in its family: the arms' chances sum to one
+            np.testing.assert_allclose(after.probability.sum(-1), 1.0, atol=1e-5)
+    elif isinstance(after, TabularTask):
+        assert (after.transition >= 0).all()
+        np.testing.assert_allclose(after.transition.sum(-1), 1.0, atol=1e-5)
+        assert np.abs(after.transition - before.transition).max() <= 0.1 + 1e-6
+        np.testing.assert_array_equal(after.reward_std, before.reward_std)
+    elif isinstance(after, GridTask):
+        assert set(after.goal.tolist()) <= set(np.asarray(distribution.tasks.goal).tolist())
+        size = distribution.env.size
+        moved = np.abs(after.goal // size - before.goal // size) + np.abs(after.goal % size - before.goal % size)
+        assert moved.max() == 1
+    else:
+        assert isinstance(after, MazeTask), f"say here what a valid {type(after).__name__} is"
+        np.testing.assert_array_equal(after.start, before.start)
+        for n in range(N):
+            distance = breadth_first(after.walls[n], after.start[n])
+            assert distance[after.goal[n]] > 0  # can be reached, and is not the start
+            flipped = (after.walls[n] != before.walls[n]).sum()
+            assert flipped + (after.goal[n] != before.goal[n]) <= 1
+            walls = after.walls[n]
+            assert walls[[0, -1]].all() and walls[:, [0, -1]].all()
+
+
+def breadth_first(walls: np.ndarray, start: int) -> np.ndarray:
+    """Steps from ``start`` to each cell, -1 where there is no way."""
+    columns, flat = walls.shape[1], walls.ravel()
+    distance = np.full(flat.size, -1)
+    distance[start], queue = 0, collections.deque([int(start)])
+    while queue:
+        cell = queue.popleft()
+        for ahead in (cell - columns, cell + 1, cell + columns, cell - 1):
+            if not flat[ahead] and distance[ahead] < 0:
+                distance[ahead] = distance[cell] + 1
+                queue.append(ahead)
+    return distance
+
+
+@pytest.mark.parametrize("name", tasks.REGISTRY)
+def test_pictures(name):
+    env, one = case(name).distribution.env, jax.tree.map(lambda x: x[0], case(name).batch)
+    other = jax.tree.map(lambda x: x[1], case(name).batch)
+    state = env.begin(env.draw(jax.random.key(0), ()), one)
+    image = env.picture(one)
+    assert image.dtype == np.uint8 and image.ndim == 3 and image.shape[-1] == 3 and np.ptp(image) > 0
+    assert env.picture(one, state).shape == image.shape and (env.picture(other) != image).any()
+
+
+def test_maze_sets_and_splits():
+    hundred, two_hundred = tasks.maze_100().tasks, tasks.maze_200().tasks
+    assert {x.shape[0] for x in jax.tree.leaves(hundred)} == {100}
+    assert {x.shape[0] for x in jax.tree.leaves(two_hundred)} == {200}
+    assert hundred.walls.shape == (100, 13, 13) and len(set(np.asarray(hundred.goal).tolist())) == 100
+    layouts, counts = np.unique(np.asarray(two_hundred.walls), axis=0, return_counts=True)
+    assert len(layouts) == 2 and counts.tolist() == [100, 100]
+    whole = set(rows(two_hundred))
+    for parts, held_out in ((("train-goals", "held-out-goals"), 40), (("train-layouts", "held-out-layout"), 100)):
+        train, test = (rows(tasks.maze_200(split=part).tasks) for part in parts)
+        assert (len(train), len(test)) == (200 - held_out, held_out)
+        assert not set(train) & set(test) and set(train) | set(test) == whole
+    goals = tasks.maze_200(split="held-out-goals").tasks.walls
+    assert len(np.unique(np.asarray(goals), axis=0)) == 2  # held-out goals of both layouts
+    assert tasks.maze_100(split="held-out-goals").name == "maze-100"
+
+
+def test_random_mazes_are_solvable_and_differ():
+    batch = host(case("maze-random").batch)
+    for n in range(N):
+        distance = breadth_first(batch.walls[n], batch.start[n])
+        assert distance[batch.goal[n]] > 0
+        assert (distance[~batch.walls[n].ravel()] >= 0).all()  # one connected maze
+    assert len(np.unique(batch.walls, axis=0)) > 0.7 * N
+    closed = jax.jit(jax.vmap(tasks.random_maze(openness=0.0, rows=7, columns=9).sample))
+    walls = np.asarray(closed(jax.random.split(jax.random.key(0), 20)).walls)
+    assert ((~walls).sum((1, 2)) == 2 * (3 * 4) - 1).all()  # a spanning tree: 12 rooms and 11 doors
+    opened = jax.jit(jax.vmap(tasks.random_maze(openness=1.0, rows=7, columns=9).sample))
+    walls = np.asarray(opened(jax.random.split(jax.random.key(0), 2)).walls)
+    assert ((~walls).sum((1, 2)) == 12 + (3 * 3 + 2 * 4)).all()  # every door
+
+
+# References.
+
+WITH_REFERENCES = [name for name in BUILD if name not in ("pendulum", "mountain-car")]
+
+
+@functools.cache
+def references(name: str):
+    distribution, batch = case(name).distribution, case(name).batch
+    return distribution.references(batch, distribution.trial_steps)
+
+
+@pytest.mark.parametrize("name", WITH_REFERENCES)
+def test_references_are_in_order(name):
+    distribution = case(name).distribution
+    found, steps, count = references(name), distribution.trial_steps, N
+    if distribution.tasks is not None:  # all of the set, once
+        found = distribution.references(distribution.tasks, steps)
+        count = jax.tree.leaves(distribution.tasks)[0].shape[0]
+    assert all(r.kind in ("exact", "lower", "upper") for r in found)
+    for r in found:
+        assert np.shape(r.trial_return) in ((), (count,)), r.role
+        assert np.isfinite(r.trial_return).all()
+        if r.by_episode is not None:
+            np.testing.assert_allclose(np.sum(r.by_episode), np.mean(r.trial_return), rtol=5e-3)
+    values = {(r.role, r.kind): float(np.mean(r.trial_return)) for r in found}
+    optimal = values["optimal", "exact"]
+    slack = 1e-6 * steps
+    for (role, kind), value in values.items():
+        if kind != "upper":
+            assert optimal >= value - slack, role
+    low = values.get(("bayes", "exact"), values.get(("bayes", "lower")))
+    if low is not None:
+        assert low <= values.get(("bayes", "upper"), np.inf) + slack
+        for role in ("non_adaptive", "random", "posterior_sampling"):
+            assert low >= values.get((role, "exact"), values.get((role, "lower"), -np.inf)) - slack, role
+    by_task = {r.role: np.asarray(r.trial_return) for r in found if r.kind == "exact" and np.ndim(r.trial_return)}
+    if "random" in by_task:
+        assert (by_task["optimal"] >= by_task["random"] - slack).all()
+
+
+@pytest.mark.parametrize("name", WITH_REFERENCES)
+def test_random_play_earns_what_its_reference_says(name):
+    known = [r for r in references(name) if r.role == "random"]
+    if not known:
+        assert name.startswith("maze"), "what random play earns is easily known"
+        return
+    (reference,) = known
+    difference = case(name).lived.reward.sum(0) - np.asarray(reference.trial_return)
+    assert abs(difference.mean()) < 4 * difference.std() / np.sqrt(N)
+    assert difference.std() > 0
+    assert reference.kind == "exact"
+
+
+@pytest.mark.parametrize("name", [n for n in BUILD if n.startswith("maze")])
+def test_optimal_in_mazes_is_the_shortest_path(name):
+    distribution, batch = case(name).distribution, host(case(name).batch)
+    (optimal,) = [r for r in references(name) if r.role == "optimal"]
+    for n in range(0, N, 7):
+        distance = breadth_first(batch.walls[n], batch.start[n])[batch.goal[n]]
+        wanted = distribution.trial_steps // distance if distance <= distribution.horizon else 0
+        assert optimal.trial_return[n] == wanted
+    assert (case(name).lived.reward.sum(0) <= optimal.trial_return).all()
+
+
+@pytest.mark.parametrize("name", ["gridnavi", "tabular", "arrays"])
+def test_optimal_is_reached_by_the_optimal_policy(name):
+    """Play it: on the grid straight to the goal; in an MDP as dynamic programming in numpy says."""
+    distribution, batch, live, _, _ = case(name)
+    env, task, horizon = distribution.env, host(batch), distribution.horizon
+    (optimal,) = [r for r in references(name) if r.role == "optimal"]
+    if name == "gridnavi":
+        row, column = np.divmod(task.goal, env.size)
+        time = np.arange(distribution.trial_steps)[:, None] % horizon
+        actions = np.where(time < row, 3, np.where(time < row + column, 2, 0))
+        earned = host(live(jax.random.key(0), batch, script(env.spec, actions))).reward.sum(0)
+        np.testing.assert_allclose(earned, optimal.trial_return, rtol=1e-4)
+        return
+    value = np.zeros(task.reward.shape[:2])
+    for _ in range(horizon):
+        value = (task.reward + np.einsum("nsat,nt->nsa", task.transition, value)).max(-1)
+    np.testing.assert_allclose(optimal.trial_return, value[:, 0] * distribution.trial_steps / horizon, rtol=1e-4)
+
+
+# Algorithms.
+
+FAMILIES = {
+    "bandit": lambda: tasks.bandit(num_arms=3, num_pulls=6),
+    "gridnavi": lambda: tasks.gridnavi(size=3, horizon=4, num_episodes=2),
+    "pendulum": lambda: pendulum(horizon=4, num_episodes=2),
+}
+TINY = {"memory_size": 8, "encoder": (8,), "num_minibatches": 2, "num_epochs": 2}
+FORGETTING_MATTERS = {"rl2": True, "ppo": False}
+NUM_TASKS = 8
+
+
+def tiny(name: str):
+    make = algorithms.REGISTRY[name]
+    return make(**{option: value for option, value in TINY.items() if option in make.signature})
+
+
+class Learning(NamedTuple):
+    algorithm: Any
+    batch: Any
+    update: Any
+    states: list
+    outcome: Outcome
+
+
+@functools.cache
+def learning(name: str, family: str) -> Learning:
+    """Two updates in a row."""
+    distribution = FAMILIES[family]()
+    algorithm = tiny(name).build(distribution)
+    algorithm.check(NUM_TASKS)
+    batch = jax.jit(jax.vmap(distribution.sample))(jax.random.split(jax.random.key(0), NUM_TASKS))
+    update = jax.jit(algorithm.update)
+    states = [jax.jit(algorithm.init)(jax.random.key(0))]
+    for i in range(2):
+        state, outcome = update(jax.random.key(i), states[-1], batch)
+        states.append(state)
+    return Learning(algorithm, batch, update, states, outcome)
+
+
+@pytest.fixture(params=[(a, f) for a in algorithms.REGISTRY for f in FAMILIES], ids="-".join)
+def combination(request):
+    return request.param
+
+
+def test_update_compiles_once_and_keeps_its_types(combination):
+    _, _, update, states, _ = learning(*combination)
+    assert update._cache_size() == 1
+    typed = lambda tree: jax.tree.map(lambda x: (x.shape, x.dtype, x.weak_type), tree)
+    assert typed(states[0]) == typed(states[1]) == typed(states[2])
+
+
+def test_every_parameter_group_moves(combination):
+    states = learning(*combination).states
+    for before, after in ((states[0], states[1]), (states[1], states[2])):
+        paths = jax.tree_util.tree_leaves_with_path((before, after))
+        half = len(paths) // 2
+        groups = collections.defaultdict(bool)
+        for (path, old), (_, new) in zip(paths[:half], paths[half:], strict=True):
+            assert np.isfinite(new).all()
+            groups[jax.tree_util.keystr(path[1:-1])] |= bool((np.asarray(old) != np.asarray(new)).any())
+        assert len(groups) > 4 and all(groups.values()), groups
+
+
+def test_outcome_says_what_was_lived(combination):
+    _, batch, _, _, outcome = learning(*combination)
+    jax.tree.map(np.testing.assert_array_equal, outcome.tasks, batch)
+    assert outcome.trial_return.shape == outcome.ended.shape == (NUM_TASKS,) and outcome.ended.dtype == bool
+    assert outcome.metrics and all(np.shape(x) == () and np.isfinite(x) for x in outcome.metrics.values())
+
+
+def test_adapt_lives_one_trial(combination):
+    name, family = combination
+    algorithm, batch, _, states, _ = learning(name, family)
+    adapt = jax.jit(algorithm.adapt, static_argnums=(3, 4))
+    one = jax.tree.map(lambda x: x[0], batch)
+    steps = algorithm.steps + 2  # any length, not only the training's
+    lived, forgot = (host(adapt(jax.random.key(0), states[-1], one, steps, forget)) for forget in (False, True))
+    assert isinstance(lived, Trajectory)
+    assert all(leaf.shape[0] == steps for leaf in jax.tree.leaves(lived))
+    assert lived.reward.shape == lived.terminated.shape == lived.truncated.shape == (steps,)
+    assert lived.timestep.trial_start.tolist() == [True] + [False] * (steps - 1)
+    assert lived.timestep.episode_start.sum() > 1
+    again = host(adapt(jax.random.key(0), states[-1], one, steps, False))
+    jax.tree.map(np.testing.assert_array_equal, again, lived)
+    first = np.argmax(lived.timestep.episode_start[1:]) + 1
+    for a, b in zip(jax.tree.leaves(lived.outputs), jax.tree.leaves(forgot.outputs), strict=True):
+        np.testing.assert_allclose(a[:first], b[:first], rtol=1e-5, atol=1e-6)  # the first episode is the same
+    matters = FORGETTING_MATTERS.get(name)
+    if matters is True:
+        assert np.abs(lived.outputs[1][first:] - forgot.outputs[1][first:]).max() > 1e-4
+    elif matters is False:
+        for field in ("action", "reward", "outputs", "next_observation"):
+            jax.tree.map(np.testing.assert_array_equal, getattr(lived, field), getattr(forgot, field))
+
+
+def train(name: str, **options):
+    options = {"num_tasks": NUM_TASKS, "num_updates": 6, "quiet": True} | options
+    return mrl.train(tiny(name), FAMILIES["bandit"](), **options)
+
+
+@pytest.mark.parametrize("name", algorithms.REGISTRY)
+def test_resuming_is_bit_exact(name, tmp_path):
+    whole = train(name, out=tmp_path / "whole")
+    half = train(name, out=tmp_path / "parts", num_updates=3)
+    parts = train(name, out=tmp_path / "parts")
+    assert (half.num_updates, parts.num_updates) == (3, 6)
+    jax.tree.map(np.testing.assert_array_equal, parts.state, whole.state)
+    lines = [(tmp_path / run / "metrics.jsonl").read_bytes() for run in ("whole", "parts")]
+    assert lines[0] == lines[1] and lines[0].count(b"\n") == 6
+    assert any(
+        (np.asarray(a) != np.asarray(b)).any()
+        for a, b in zip(*map(jax.tree.leaves, (half.state, whole.state)), strict=True)
+    )
+
+
+@pytest.mark.parametrize("name", algorithms.REGISTRY)
+def test_seeds_side_by_side_are_the_seeds_alone(name):
+    both = train(name, num_updates=2, seed=4, num_seeds=2)
+    for i in range(2):
+        alone = train(name, num_updates=2, seed=4 + i)
+        jax.tree.map(
+            lambda a, b, i=i: np.testing.assert_allclose(a[i], b[0], rtol=1e-4, atol=1e-5), both.state, alone.state
+        )
+    params = jax.tree.leaves(both.state)
+    assert any(np.abs(np.float64(x[0]) - np.float64(x[1])).max() > 1e-3 for x in params)
+
+
+@pytest.mark.parametrize("name", algorithms.REGISTRY)
+def test_sharded_equals_unsharded(name):
+    distribution = FAMILIES["bandit"]()
+    built, curriculum = tiny(name).build(distribution), curricula.uniform().build(distribution)
+    seeds, ends, programs = jnp.array([0], jnp.int32), [], []
+    assert jax.device_count() >= 2
+    for mesh in (None, task_mesh()):
+        program = driver(built, curriculum, NUM_TASKS, mesh, capacity=4)
+        learner = program.init(seeds)
+        compiled = program.advance.lower(seeds, learner, 0, 3).compile()
+        learner, metrics, done, finite = compiled(seeds, learner, 0, 3)
+        assert int(done) == 3 and bool(finite)
+        ends.append(host((learner.algorithm, metrics)))
+        programs.append(compiled.as_text())
+    assert "all-reduce" not in programs[0] and "all-reduce" in programs[1]  # the work was really shared
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), *ends)
+
+
+# Curricula.
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("name", curricula.REGISTRY)
+def test_curricula(name, family):
+    distribution = FAMILIES[family]()
+    curriculum = curricula.REGISTRY[name]().build(distribution)
+    state = jax.jit(curriculum.init)(jax.random.key(0))
+    sample = jax.jit(curriculum.sample, static_argnums=2)
+    typed = lambda tree: jax.tree.map(lambda x: (x.shape, x.dtype), tree)
+    one = jax.eval_shape(distribution.sample, jax.random.key(0))
+    drawn = []
+    for seed in range(2):
+        new, batch = sample(jax.random.key(seed), state, 50)
+        assert typed(batch) == jax.tree.map(lambda x: ((50, *x.shape), x.dtype), one)
+        assert typed(new) == typed(state)
+        drawn.append(rows(batch))
+        outcome = Outcome(batch, jnp.linspace(0.0, 1.0, 50), jnp.ones(50, bool), {})
+        state = jax.jit(curriculum.update)(new, outcome)
+        assert typed(state) == typed(new)
+    assert drawn[0] != drawn[1] and len(set(drawn[0])) > 3
