@@ -27,6 +27,9 @@ import metarl_jax as mrl
 from metarl_jax.evaluate import live, segment
 
 
+DEMO = "import sys; from metarl_jax.cli import main; sys.exit(main(['demo', *sys.argv[1:]]))"  # what dev.py demo runs
+
+
 class Job(NamedTuple):
     """A run and the share of its reference that is asked of it within ``minutes``."""
 
@@ -104,7 +107,7 @@ def maze_rows(seeds: list[int]) -> list[dict[str, Any]]:
     measured, seconds = [], []
     for seed in seeds:
         out = folder / str(seed)
-        command = [sys.executable, "-m", "metarl_jax.cli", "demo", "--seed", str(seed), "--out", str(out)]
+        command = [sys.executable, "-c", DEMO, "--seed", str(seed), "--out", str(out)]
         with Clock() as clock:
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         seconds.append(round(clock.seconds, 1))

@@ -4,7 +4,6 @@ import signal
 import threading
 import time
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,12 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metarl_jax import algorithms, checkpoint, compile_cache, curricula
-from metarl_jax import tasks as task_families
-from metarl_jax.config import ConfigError, Recipe, check, lookup
+from metarl_jax import checkpoint, compile_cache
+from metarl_jax.config import ConfigError, Recipe, check
 from metarl_jax.driver import Driver, Learner, chunk_length, driver, first_bad_leaf
 from metarl_jax.logging import MetricsLog, Progress, read_metrics
 from metarl_jax.run import Run, check_same_config, read_config, versions, write_json
+from metarl_jax.setting import rebuild, resolve
 from metarl_jax.sharding import task_mesh
 from metarl_jax.types import TaskDistribution
 
@@ -102,29 +101,6 @@ def train(
         how = f"the same command continues it: {folder}" if folder else "it lives in memory: catch Stopped, use its run"
         raise Stopped(f"stopped after update {done} of {num_updates}; {how}", run, stop)
     return run
-
-
-class Setting(NamedTuple):
-    algorithm: Recipe
-    tasks: TaskDistribution
-    curriculum: Recipe
-
-
-def resolve(algorithm: str | Recipe, tasks: str | TaskDistribution, curriculum: str | Recipe) -> Setting:
-    """Names become objects; objects stay what they are."""
-    if isinstance(algorithm, str):
-        algorithm = lookup(algorithms.REGISTRY, algorithm, "algorithm")()
-    if isinstance(tasks, str):
-        tasks = lookup(task_families.REGISTRY, tasks, "task distribution")()
-    if isinstance(curriculum, str):
-        curriculum = lookup(curricula.REGISTRY, curriculum, "curriculum")()
-    for field, value, kind, example in (
-        ("algorithm", algorithm, Recipe, "metarl_jax.algorithms.rl2()"),
-        ("tasks", tasks, TaskDistribution, "metarl_jax.tasks.maze_100()"),
-        ("curriculum", curriculum, Recipe, "metarl_jax.curricula.uniform()"),
-    ):
-        check(isinstance(value, kind), field, value, f"give a name from the registry or an object such as {example}")
-    return Setting(algorithm, tasks, curriculum)
 
 
 def open_folder(folder: Path, config: dict[str, Any]) -> None:
@@ -242,9 +218,9 @@ def load(path: str | Path, *, algorithm: Recipe | None = None, tasks: TaskDistri
     folder = Path(path)
     config = read_config(folder)["config"]
     setting = resolve(
-        algorithm or rebuild(algorithms.REGISTRY, config["algorithm"], "algorithm"),
-        tasks or rebuild(task_families.REGISTRY, config["tasks"], "tasks"),
-        rebuild(curricula.REGISTRY, config["curriculum"], "curriculum"),
+        algorithm or rebuild("algorithm", config["algorithm"]),
+        tasks or rebuild("tasks", config["tasks"]),
+        rebuild("curriculum", config["curriculum"]),
     )
     built = setting.algorithm.build(setting.tasks)
     program = driver(built, setting.curriculum.build(setting.tasks), config["num_tasks"])
@@ -255,9 +231,3 @@ def load(path: str | Path, *, algorithm: Recipe | None = None, tasks: TaskDistri
     done, learner, _ = found
     metrics = {name: column[:done] for name, column in read_metrics(folder / "metrics.jsonl").items()}
     return Run(built, setting.tasks, learner.algorithm, config, metrics, done, folder)
-
-
-def rebuild(registry: dict[str, Callable], described: dict[str, Any], kind: str) -> Any:
-    if described["name"] not in registry:
-        raise ConfigError(f"{kind} {described['name']!r} is not in the registry: give it, load(path, {kind}=...)")
-    return registry[described["name"]](**described["options"])

@@ -20,7 +20,7 @@ LAYERS = [
     {"curricula"},
     {"checkpoint", "logging", "compile_cache", "sharding"},
     {"statistics", "verdict", "tables", "report"},
-    {"run", "driver"},
+    {"run", "driver", "setting"},
     {"train"},
     {"evaluate"},
     {"viz"},

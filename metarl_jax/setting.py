@@ -1,0 +1,48 @@
+"""From names to objects: what a run is made of."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from metarl_jax import algorithms, curricula, tasks
+from metarl_jax.config import ConfigError, Recipe, check, lookup
+from metarl_jax.types import TaskDistribution
+
+REGISTRIES: dict[str, Mapping[str, Callable]] = {
+    "algorithm": algorithms.REGISTRY,
+    "tasks": tasks.REGISTRY,
+    "curriculum": curricula.REGISTRY,
+}
+WORDS = {"algorithm": "algorithm", "tasks": "task distribution", "curriculum": "curriculum"}
+EXAMPLES = {
+    "algorithm": "metarl_jax.algorithms.rl2()",
+    "tasks": "metarl_jax.tasks.maze_100()",
+    "curriculum": "metarl_jax.curricula.uniform()",
+}
+
+
+class Setting(NamedTuple):
+    algorithm: Recipe
+    tasks: TaskDistribution
+    curriculum: Recipe
+
+
+def resolve(algorithm: str | Recipe, tasks: str | TaskDistribution, curriculum: str | Recipe = "uniform") -> Setting:
+    """Names become objects with their defaults; objects stay what they are.
+
+    Raises:
+      ConfigError: an unknown name (with the nearest known one), or an object of another kind.
+    """
+    found = {}
+    for part, value in {"algorithm": algorithm, "tasks": tasks, "curriculum": curriculum}.items():
+        kind = TaskDistribution if part == "tasks" else Recipe
+        made = lookup(REGISTRIES[part], value, WORDS[part])() if isinstance(value, str) else value
+        check(isinstance(made, kind), part, value, f"give a name from the registry or an object, {EXAMPLES[part]}")
+        found[part] = made
+    return Setting(**found)
+
+
+def rebuild(part: str, described: Mapping[str, Any]) -> Any:
+    """What a run's config describes; ConfigError where it was an object of the user's own."""
+    if described["name"] not in REGISTRIES[part]:
+        raise ConfigError(f"{part} {described['name']!r} is not in the registry: give it, load(path, {part}=...)")
+    return REGISTRIES[part][described["name"]](**described["options"])
