@@ -54,9 +54,9 @@ def run_command(words: list[str]) -> None:
         print(HELP, end="")
         return
     if command == "--version":
-        from metarl_jax import __version__
+        from importlib.metadata import version
 
-        print(__version__)
+        print(version("metarl-jax"))
         return
     from metarl_jax.config import lookup
 
