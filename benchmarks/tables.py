@@ -77,10 +77,13 @@ def table(title: str, rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def cells(row: Mapping[str, Any]) -> tuple[str, ...]:
-    spread = "" if row["spread"] in (None, "") else f" ± {short(row['spread'])}"
+    several = isinstance(row["spread"], list | tuple) and len(row["spread"]) > 0
+    spread = f" ({short(min(row['spread']))} to {short(max(row['spread']))})" if several else ""
+    spread = spread if several or not row["spread"] else f" ± {short(row['spread'])}"
+    seeds = len(row["seeds"]) if isinstance(row["seeds"], list | tuple) else row["seeds"]
     holds = {True: "yes", False: "**no**", None: ""}[row["holds"]]
     seconds = "" if row["seconds"] is None else clock(row["seconds"])
-    shown = (row["row"], f"{short(row['value'])}{spread}", short(row["bar"]), holds, short(row["seeds"]), seconds)
+    shown = (row["row"], f"{short(row['value'])}{spread}", short(row["bar"]), holds, short(seeds), seconds)
     return (*(cell.replace("|", "\\|").replace("\n", " ") for cell in shown), f"`{row['command']}`")
 
 
@@ -90,8 +93,6 @@ def short(value: Any) -> str:
         return ""
     if isinstance(value, int | str | bool):
         return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
-    if isinstance(value, list | tuple):
-        return " to ".join(map(short, value))
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 

@@ -39,10 +39,12 @@ def test_results_are_the_recorded_ones():
 
 def test_tables_show_every_row(tmp_path):
     assert tables.tables(tmp_path) == f"{tables.NOTHING}\n"
-    (tmp_path / "quality.json").write_text(json.dumps([ROW, ROW | {"holds": False, "spread": None, "seconds": 9.0}]))
+    (tmp_path / "quality.json").write_text(
+        json.dumps([ROW, ROW | {"holds": False, "spread": [6.5, 6.7], "seeds": [0, 1], "seconds": 9.0}])
+    )
     text = tables.tables(tmp_path)
     assert "| RL^2 \\| bandits | 6.621 ± 0.01 | 6.61 | yes | 3 | 2.2 min | `python benchmarks" in text
-    assert "| 6.621 | 6.61 | **no** | 3 | 9 s |" in text
+    assert "| 6.621 (6.5 to 6.7) | 6.61 | **no** | 2 | 9 s |" in text
     assert text.startswith("### Quality\n\n| what |")
     assert text.endswith("2 CPU cores, jax 1.2, commit 0123456789ab\n")
     once = tables.rewritten(README, text)

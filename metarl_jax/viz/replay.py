@@ -65,8 +65,8 @@ def animate_trial(
     check_drawable(tasks)
     task = pick(tasks, task_index, seed)
     state = jax.tree.map(lambda leaf: leaf[0], run.state)
-    live = jax.jit(lambda key: run.algorithm.adapt(key, state, task, tasks.trial_steps, False))
-    lived = jax.device_get(live(jax.random.key(seed)))
+    live = jax.jit(lambda key, task: run.algorithm.adapt(key, state, task, tasks.trial_steps, False))
+    lived = jax.device_get(live(jax.random.key(seed), task))
     done = np.asarray(lived.terminated | lived.truncated)
     endings = last_states(tasks, task, lived, done)
     bare = picture(tasks, task)
@@ -94,8 +94,8 @@ def last_states(tasks: TaskDistribution, task: Task, lived: Any, done: np.ndarra
     noise = tasks.env.draw(jax.random.key(0), ())
     if jax.tree.leaves(noise) or not done.any():
         return None
-    after = jax.vmap(lambda state, action: tasks.env.advance(noise, state, action, task)[1])
-    return jax.device_get(jax.jit(after)(lived.env_state, lived.action))
+    after = jax.vmap(lambda state, action, task: tasks.env.advance(noise, state, action, task)[0], (0, 0, None))
+    return jax.device_get(jax.jit(after)(lived.env_state, lived.action, task))
 
 
 def with_trail(frame: np.ndarray, bare: np.ndarray, trail: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,75 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+import metarl_jax as mrl
+from metarl_jax import viz
+from metarl_jax.config import ConfigError
+from metarl_jax.train import train
+from metarl_jax.viz import replay
+
+
+@pytest.fixture(scope="module")
+def run():
+    tasks = mrl.tasks.gridnavi(size=3, horizon=4, num_episodes=2)
+    agent = mrl.algorithms.rl2(memory_size=4, num_minibatches=1, num_epochs=1)
+    return train(agent, tasks, num_updates=1, num_tasks=2, quiet=True)
+
+
+def test_animation_of_a_trial(run, tmp_path):
+    path = viz.animate_trial(run, tmp_path / "trial.gif", task_index=2, milliseconds=50)
+    with Image.open(path) as image:
+        total = 0
+        for frame in range(image.n_frames):
+            image.seek(frame)
+            total += image.info["duration"]
+    assert total == 50 * (8 + 2 * replay.PAUSE)  # each step, and the end of both episodes
+    assert (
+        path.read_bytes() == viz.animate_trial(run, tmp_path / "again.gif", task_index=2, milliseconds=50).read_bytes()
+    )
+
+
+def test_last_states_are_those_that_the_steps_led_to(run):
+    task = replay.pick(run.tasks, 2, 0)
+    env = run.tasks.env
+    noise, states, actions = env.draw(0, ()), [env.begin((), task)], np.array([1, 2, 3, 4])
+    for action in actions:
+        states.append(env.advance(noise, states[-1], action, task)[0])
+    before = type(states[0])(*(np.stack(leaf) for leaf in zip(*states[:-1], strict=True)))
+    lived = type("Lived", (), {"env_state": before, "action": actions})
+    found = replay.last_states(run.tasks, task, lived, np.array([False, False, False, True]))
+    np.testing.assert_array_equal(found.cell, [int(state.cell) for state in states[1:]])
+    assert replay.last_states(mrl.tasks.tabular(), None, lived, np.array([True])) is None  # left to chance
+
+
+def test_trail_and_rim():
+    bare = np.full((4, 4, 3), 200, np.uint8)
+    frame = bare.copy()
+    frame[1, 1] = (255, 0, 0)
+    trail = np.zeros((4, 4), bool)
+    trail[0, 0] = True
+    shown, after = replay.with_trail(frame, bare, trail)
+    assert shown.shape == (20, 20, 3)
+    assert shown[7, 7].tolist() == [255, 0, 0]
+    assert shown[5, 5].tolist() == [200] * 3  # what the agent stands on is seen around it
+    assert shown[2, 2].tolist() == [216, 140, 140]
+    assert after.sum() == 2
+    large = np.zeros((100, 100, 3), np.uint8)
+    assert replay.with_trail(large, large, np.zeros((100, 100), bool))[0].shape == large.shape
+
+
+def test_distributions_are_drawn(tmp_path):
+    figure = viz.draw_distribution(mrl.tasks.maze_100(), tmp_path / "mazes.png")
+    titles = [axes.get_title() for axes in figure.axes]
+    assert (titles[0], titles[-1], len(titles)) == ("task 0", "task 99", 12)
+    assert len(viz.draw_distribution(mrl.tasks.bandit(), num_tasks=3).axes) == 3
+    assert len(viz.draw_distribution(mrl.tasks.gridnavi(size=3)).axes) == 6  # 5 tasks
+
+
+def test_wrong_requests_are_refused(run, tmp_path):
+    with pytest.raises(ConfigError, match="task_index=5: must be one of the 5 tasks"):
+        viz.animate_trial(run, tmp_path / "x.gif", task_index=5)
+    tasks = run.tasks._replace(env=mrl.tasks.Environment())
+    assert not viz.has_picture(tasks)
+    with pytest.raises(ConfigError, match="draws no pictures"):
+        viz.draw_distribution(tasks)
