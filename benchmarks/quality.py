@@ -24,8 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from record import Clock, record
 
 import metarl_jax as mrl
-from metarl_jax.evaluate import live, segment
-
+from metarl_jax.evaluation import live, segment
 
 DEMO = "import sys; from metarl_jax.cli import main; sys.exit(main(['demo', *sys.argv[1:]]))"  # what dev.py demo runs
 

@@ -12,11 +12,11 @@ __version__ = "0.1.0"
 
 # Loaded when first asked for: importing the package costs no more than importing jax.
 _LAZY = {
-    "train": "metarl_jax.train",
-    "load": "metarl_jax.train",
-    "Stopped": "metarl_jax.train",
-    "Diverged": "metarl_jax.train",
-    "evaluate": "metarl_jax.evaluate",
+    "train": "metarl_jax.training",
+    "load": "metarl_jax.training",
+    "Stopped": "metarl_jax.training",
+    "Diverged": "metarl_jax.training",
+    "evaluate": "metarl_jax.evaluation",
     "Run": "metarl_jax.run",
     "Report": "metarl_jax.report",
     "ConfigError": "metarl_jax.config",

@@ -76,8 +76,11 @@ def family(name: str) -> Callable[[Callable], Callable]:
     return wrap
 
 
-def preset(name: str, bound: Callable, **defaults: Any) -> Callable:
-    """A recipe or family under another name with other defaults; everything else is ``bound``'s."""
+def preset(name: str, bound: Callable, about: str, **defaults: Any) -> Callable:
+    """A recipe or family under another name with other defaults; everything else is ``bound``'s.
+
+    ``about`` becomes the first line of its docstring.
+    """
 
     def variant(**options: Any) -> Any:
         for option in options:
@@ -88,7 +91,8 @@ def preset(name: str, bound: Callable, **defaults: Any) -> Callable:
         return made._replace(name=name, recipe={"name": name, "options": made.recipe["options"]})
 
     parameters = bound.signature  # type: ignore[attr-defined]
-    variant.__doc__ = f"``{bound.__name__}`` with other defaults: {defaults}.\n\n{inspect.getdoc(bound)}"
+    body = (inspect.getdoc(bound) or "").partition("\n")[2]
+    variant.__doc__ = f"{about}\n{body}"
     variant.__name__ = name
     variant.signature = {  # type: ignore[attr-defined]
         key: p.replace(default=defaults.get(key, p.default)) for key, p in parameters.items()

@@ -12,7 +12,13 @@ from typing import IO, Any
 
 import numpy as np
 
+from metarl_jax.config import ConfigError
+
 NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
+
+class LogError(ConfigError):
+    """A metrics file that does not fit its run."""
 
 
 class MetricsLog:
@@ -26,7 +32,7 @@ class MetricsLog:
         """Opens ``path`` to append; with ``offset`` (from a checkpoint) everything after that byte is dropped first.
 
         Raises:
-          ValueError: the file is shorter than ``offset``: it is not the one that the checkpoint was saved with.
+          LogError: the file is shorter than ``offset``: it is not the one that the checkpoint was saved with.
         """
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -34,7 +40,7 @@ class MetricsLog:
         size = self._file.tell()
         if offset is not None and size < offset:
             self._file.close()
-            raise ValueError(
+            raise LogError(
                 f"{path} has {size} bytes, the checkpoint was saved when it had {offset}: put the file back, or start "
                 "in a new folder"
             )
@@ -69,7 +75,7 @@ def read_metrics(path: str | Path) -> dict[str, np.ndarray]:
     A last line without its end (a run that was killed, or is being written) is left out.
 
     Raises:
-      ValueError: a line that is not a JSON object; names the line.
+      LogError: a line that is not a JSON object; names the line.
     """
     lines = Path(path).read_text(encoding="utf-8").split("\n")[:-1]
     records = []
@@ -77,7 +83,7 @@ def read_metrics(path: str | Path) -> dict[str, np.ndarray]:
         try:
             records.append({name: _number(value) for name, value in json.loads(line).items()})
         except (json.JSONDecodeError, AttributeError) as error:
-            raise ValueError(f"{path}, line {number} is not a record: {line[:80]!r}") from error
+            raise LogError(f"{path}, line {number} is not a record: {line[:80]!r}") from error
     columns = {name: None for record in records for name in record}
     return {name: _column([record.get(name) for record in records]) for name in columns}
 

@@ -80,7 +80,7 @@ def advance(env: Environment, noise: PyTree, place: Place, action: jax.Array, ta
         trial_start = done
     timestep = TimeStep(observation, last_action, last_reward, done, trial_start)
     mean_reward = info.get("mean_reward", reward)
-    return env_state, timestep, (reward, mean_reward, terminated, truncated, next_observation)
+    return env_state, timestep, (reward, mean_reward, terminated, truncated, next_observation, reached)
 
 
 def select(condition: jax.Array, chosen: jax.Array, other: jax.Array) -> jax.Array:

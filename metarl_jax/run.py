@@ -65,7 +65,10 @@ def read_config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     if not path.exists():
         raise ConfigError(f"{folder} holds no run: config.json is missing. Give the folder that train(out=...) made")
-    return json.loads(path.read_text(encoding="utf-8"))
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{path} is damaged ({error}): put it back, or start in a new folder") from None
 
 
 def check_same_config(folder: Path, config: Mapping[str, Any]) -> None:

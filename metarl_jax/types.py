@@ -103,8 +103,8 @@ class Trajectory(NamedTuple):
     """A record of ``T`` steps, leaves ``[T, ...]`` (``[T, N, ...]`` for ``N`` tasks).
 
     ``mean_reward`` is the expectation of the reward given state and action where the environment knows it, else the
-    reward. ``next_observation`` is what followed the step before any new episode began. ``env_state`` is the state
-    before the action. ``outputs`` is what the policy said: ``(action parameters, value)``.
+    reward. ``env_state`` is the state before the action; ``next_env_state`` and ``next_observation`` are what followed
+    it, before any new episode began. ``outputs`` is what the policy said: ``(action parameters, value)``.
     """
 
     timestep: TimeStep
@@ -114,6 +114,7 @@ class Trajectory(NamedTuple):
     terminated: jax.Array
     truncated: jax.Array
     next_observation: jax.Array
+    next_env_state: State
     env_state: State
     outputs: PyTree
 

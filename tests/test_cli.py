@@ -13,7 +13,7 @@ from metarl_jax import algorithms, cli, tasks
 from metarl_jax.checkpoint import CheckpointError
 from metarl_jax.cli import commands, options
 from metarl_jax.config import ConfigError
-from metarl_jax.train import Diverged
+from metarl_jax.training import Diverged
 
 ROOT = Path(__file__).parents[1]
 PROGRAM = "import sys; from metarl_jax.cli import main; sys.exit(main())"

@@ -32,8 +32,8 @@ def plain(*, size: int, share: float = 0.25) -> TaskDistribution:
     return TaskDistribution(str((size, share)), None, None, 1, 1)
 
 
-learner_two = preset("learner-two", learner, count=7, kind="none")
-plain_two = preset("plain-two", plain, size=9)
+learner_two = preset("learner-two", learner, "Another learner.", count=7, kind="none")
+plain_two = preset("plain-two", plain, "Another family.", size=9)
 
 
 def test_a_recipe_holds_all_options_and_builds():
@@ -60,7 +60,7 @@ def test_a_preset_changes_defaults_only():
     assert made.options | {"count": 2, "kind": "gru"} == learner().options
     assert learner_two(count=1).options["count"] == 1 and learner().options["count"] == 2
     assert learner_two.signature["count"].default == 7 and learner.signature["count"].default == 2
-    assert list(learner_two.signature) == list(learner.signature) and "A learner." in learner_two.__doc__
+    assert list(learner_two.signature) == list(learner.signature) and "Another learner." in learner_two.__doc__
     assert learner_two.__name__ == "learner-two"
     made = plain_two(share=1)
     assert made.name == "plain-two" and made.recipe == {"name": "plain-two", "options": {"size": 9, "share": 1.0}}

@@ -21,8 +21,8 @@ LAYERS = [
     {"checkpoint", "logging", "compile_cache", "sharding"},
     {"statistics", "verdict", "tables", "report"},
     {"run", "driver", "setting"},
-    {"train"},
-    {"evaluate"},
+    {"training"},
+    {"evaluation"},
     {"viz"},
     {"cli"},
     {"__init__"},
@@ -104,3 +104,11 @@ def test_import_costs_no_more_than_jax_and_touches_no_device():
         if shares[-1] < 0.3:
             return
     pytest.fail(f"import metarl_jax takes this much longer than import jax: {shares}")
+
+
+def test_the_functions_of_the_package_are_not_shadowed_by_its_modules():
+    """A submodule becomes an attribute of its package when it is imported: none may bear the name of a function."""
+    import metarl_jax
+
+    for name in (*metarl_jax._LAZY,):
+        assert not (PACKAGE / f"{name}.py").exists() and not (PACKAGE / name).exists(), name

@@ -5,7 +5,7 @@ from PIL import Image
 import metarl_jax as mrl
 from metarl_jax import viz
 from metarl_jax.config import ConfigError
-from metarl_jax.train import train
+from metarl_jax.training import train
 from metarl_jax.viz import replay
 
 
@@ -27,19 +27,6 @@ def test_animation_of_a_trial(run, tmp_path):
     assert (
         path.read_bytes() == viz.animate_trial(run, tmp_path / "again.gif", task_index=2, milliseconds=50).read_bytes()
     )
-
-
-def test_last_states_are_those_that_the_steps_led_to(run):
-    task = replay.pick(run.tasks, 2, 0)
-    env = run.tasks.env
-    noise, states, actions = env.draw(0, ()), [env.begin((), task)], np.array([1, 2, 3, 4])
-    for action in actions:
-        states.append(env.advance(noise, states[-1], action, task)[0])
-    before = type(states[0])(*(np.stack(leaf) for leaf in zip(*states[:-1], strict=True)))
-    lived = type("Lived", (), {"env_state": before, "action": actions})
-    found = replay.last_states(run.tasks, task, lived, np.array([False, False, False, True]))
-    np.testing.assert_array_equal(found.cell, [int(state.cell) for state in states[1:]])
-    assert replay.last_states(mrl.tasks.tabular(), None, lived, np.array([True])) is None  # left to chance
 
 
 def test_trail_and_rim():

@@ -159,7 +159,10 @@ def test_a_rollout_goes_on_from_its_place(lived):
         following = trajectory.next_observation[..., :2]
         return (
             trajectory._replace(
-                timestep=timestep, next_observation=following, env_state=trajectory.env_state._replace(noise=0)
+                timestep=timestep,
+                next_observation=following,
+                env_state=trajectory.env_state._replace(noise=0),
+                next_env_state=trajectory.next_env_state._replace(noise=0),
             ),
             place.env_state.time,
             place.timestep._replace(observation=place.timestep.observation[..., :2]),

@@ -53,20 +53,28 @@ def rl2(
     value_cost: float = 0.5,
     max_gradient_norm: float = 0.5,
 ) -> Algorithm:
-    """Recurrent PPO over trials.
+    """RL^2: a recurrent policy trained by PPO on whole trials, memory kept across their episodes.
 
     Each update lives one whole trial in each of N tasks and makes ``num_epochs`` passes over them in minibatches of
     whole trials, unrolled from the trial's start.
 
     Args:
-      memory, memory_size: the recurrent cell and its units. ``encoder``: sizes of tanh layers before it.
+      memory: the recurrent cell.
+      memory_size: its units.
+      encoder: sizes of tanh layers before the memory.
       meta_inputs: show the encoder the last action, reward and episode end besides the observation.
       across_episodes: the end of an episode does not cut the discount (RL^2), only the end of the trial does; else
         each episode is its own problem: termination cuts, truncation bootstraps (needs ``memory="none"``).
-      discount, trace: gamma and lambda of the generalised advantages (a step).
-      learning_rate: Adam's; falls linearly to a tenth over ``decay_updates`` updates (0: constant).
-      clip, entropy_cost, value_cost: PPO's; the value loss is divided by the variance of its targets, which makes
-        it free of the rewards' scale (our addition).
+      discount: gamma, a step.
+      trace: lambda of the generalised advantages, a step.
+      learning_rate: Adam's.
+      decay_updates: updates over which the learning rate falls linearly to a tenth (0: constant).
+      num_epochs: passes over the trials of an update.
+      num_minibatches: gradient steps a pass; must divide the number of tasks.
+      clip: how far PPO lets a probability ratio move from 1.
+      entropy_cost: weight of the entropy bonus.
+      value_cost: weight of the value loss, which is divided by the variance of its targets: that frees it of the
+        rewards' scale (our addition).
       max_gradient_norm: of all gradients together.
     """
     positive = {"memory_size": memory_size, "learning_rate": learning_rate, "num_epochs": num_epochs, "clip": clip}
@@ -121,7 +129,15 @@ def rl2(
     return Algorithm(init, update, adapt, steps=tasks.trial_steps, check=check_tasks)
 
 
-ppo = preset("ppo", rl2, memory="none", encoder=(64, 64), meta_inputs=False, across_episodes=False)
+ppo = preset(
+    "ppo",
+    rl2,
+    "Multi-task PPO without memory: what a policy reaches that does not adapt.",
+    memory="none",
+    encoder=(64, 64),
+    meta_inputs=False,
+    across_episodes=False,
+)
 
 
 def learning_batch(

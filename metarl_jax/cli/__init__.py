@@ -74,7 +74,7 @@ def exit_code(error: BaseException) -> int | None:
     """What the shell is told of an error; None where it is a bug of ours."""
     from metarl_jax.checkpoint import CheckpointError
     from metarl_jax.config import ConfigError
-    from metarl_jax.train import Diverged, Stopped
+    from metarl_jax.training import Diverged, Stopped
 
     if isinstance(error, Stopped):
         return 128 + error.signal_number

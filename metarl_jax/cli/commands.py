@@ -55,7 +55,7 @@ def demo(words: list[str]) -> None:
 
 def trained(prog: str, names: list[str], words: list[str], folder: str | None = None) -> "Run":
     """Reads the options of what is named (nothing is, when only help is asked for) and trains."""
-    from metarl_jax.train import train as function
+    from metarl_jax.training import train as function
 
     own = options.signature(function)
     curriculum = options.last_value(words, "--curriculum") or own["curriculum"].default
@@ -85,9 +85,9 @@ def kinds() -> list[tuple[dict[str, Any], str]]:
 
 def evaluate(words: list[str]) -> None:
     """``metarl evaluate RUN [options]``; the run's task distribution may get other options."""
-    from metarl_jax.evaluate import evaluate as function
+    from metarl_jax.evaluation import evaluate as function
     from metarl_jax.run import read_config
-    from metarl_jax.train import load
+    from metarl_jax.training import load
 
     names, rest = options.leading(words)
     groups, known, family = {}, {}, None
@@ -115,7 +115,7 @@ def examine(run: "Run", values: Mapping[str, Any], other: Any, name: str) -> Non
     import numpy as np
 
     from metarl_jax import viz
-    from metarl_jax.evaluate import evaluate as function
+    from metarl_jax.evaluation import evaluate as function
 
     assert run.path is not None
     report = function(run, other, **values, save=False)

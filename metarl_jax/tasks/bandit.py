@@ -21,6 +21,9 @@ class BanditTask(NamedTuple):
 
 
 class BanditState(NamedTuple):
+    """``arm``: the one just pulled, -1 before."""
+
+    arm: jax.Array
     time: jax.Array
 
 
@@ -36,22 +39,23 @@ class BanditEnv(Environment):
         return jax.random.uniform(key, shape)
 
     def begin(self, noise, task: BanditTask):
-        return BanditState(jnp.int32(0))
+        return BanditState(jnp.int32(-1), jnp.int32(0))
 
     def advance(self, noise, state: BanditState, action, task: BanditTask):
         chance = task.probability[action]
         reward = (noise < chance).astype(jnp.float32)
-        return BanditState(state.time + 1), reward, jnp.bool_(True), {"mean_reward": chance}
+        return BanditState(action.astype(jnp.int32), state.time + 1), reward, jnp.bool_(True), {"mean_reward": chance}
 
     def observe(self, state: BanditState, task: BanditTask):
         return jnp.zeros(1)
 
     def picture(self, task: BanditTask, state: BanditState | None = None) -> np.ndarray:
-        """Bars as high as the arms' probabilities."""
+        """Bars as high as the arms' probabilities; the arm just pulled in another colour."""
         heights = np.round(20 * np.asarray(task.probability)).astype(int)
         image = np.full((20, 4 * len(heights) + 1, 3), GROUND, np.uint8)
         for arm, height in enumerate(heights):
-            image[20 - height :, 4 * arm + 1 : 4 * arm + 4] = BAR
+            pulled = state is not None and int(state.arm) == arm
+            image[20 - height :, 4 * arm + 1 : 4 * arm + 4] = PULLED if pulled else BAR
         return image
 
 
@@ -61,6 +65,10 @@ def bandit(*, num_arms: int = 5, num_pulls: int = 10) -> TaskDistribution:
 
     A trial is ``num_pulls`` pulls. References: the best arm known, the Bayes-optimal value (exact by dynamic
     programming where that is feasible, else the finite-horizon Gittins policy), and 1/2 a pull without adapting.
+
+    Args:
+      num_arms: arms, k.
+      num_pulls: pulls in a trial, n.
     """
     check(num_arms >= 1, "bandit: num_arms", num_arms, "must be at least 1")
     check(num_pulls >= 1, "bandit: num_pulls", num_pulls, "must be at least 1")
@@ -88,6 +96,7 @@ def dependent_bandit(*, low: float | None = 0.1, num_pulls: int = 100) -> TaskDi
 
     Args:
       low: p is ``low`` or ``1 - low``, equally likely (0.1 easy, 0.25 medium, 0.4 hard); None: p uniform on [0, 1].
+      num_pulls: pulls in a trial, n.
     """
     check(low is None or 0 <= low <= 1, "bandit-dependent: low", low, "must lie between 0 and 1, or be None")
     check(num_pulls >= 1, "bandit-dependent: num_pulls", num_pulls, "must be at least 1")

@@ -69,6 +69,11 @@ def gridnavi(*, size: int = 5, horizon: int = 15, num_episodes: int = 4) -> Task
 
     References (exact where not said otherwise): goal known; Bayes-optimal control by dynamic programming over beliefs;
     the best that forgets at each episode; posterior sampling, simulated; random.
+
+    Args:
+      size: cells a side.
+      horizon: steps in an episode.
+      num_episodes: episodes in a trial.
     """
     check(size >= 3, "gridnavi: size", size, "must be at least 3")
     for field, value in {"horizon": horizon, "num_episodes": num_episodes}.items():

@@ -97,7 +97,8 @@ def maze(
 
     Args:
       layouts: ``#`` wall, ``S`` start, ``G`` goal (every floor cell that can be reached where there is none).
-      horizon: longest episode. trial_steps: steps in a trial.
+      horizon: longest episode, in steps.
+      trial_steps: steps in a trial.
       view: side of the square of walls that the agent sees around it; odd, or 0 for none.
       goal_observable: the goal's position is part of the observation (goal-conditioned).
       split: a part of the set. Every fifth goal of each layout is held out; so is the last layout.
@@ -128,8 +129,8 @@ def maze(
     )
 
 
-maze_100 = preset("maze-100", maze, layouts=(PILLARS,))
-maze_200 = preset("maze-200", maze, layouts=(PILLARS, COLUMNS))
+maze_100 = preset("maze-100", maze, "One hundred mazes: one 13x13 layout, 100 hidden goals.", layouts=(PILLARS,))
+maze_200 = preset("maze-200", maze, "Two hundred mazes: two layouts x 100 goals.", layouts=(PILLARS, COLUMNS))
 
 
 @family("maze-random")
@@ -143,8 +144,19 @@ def random_maze(
     view: int = 3,
     goal_observable: bool = False,
 ) -> TaskDistribution:
-    """Random mazes without end: recursive backtracker, then a share ``openness`` of the inner walls between rooms
-    removed; start in the top left room, goal anywhere else. The only reference is the shortest path."""
+    """A new random maze each time (recursive backtracker), goal hidden.
+
+    The start is the top left room, the goal any other open cell. The only reference is the shortest path.
+
+    Args:
+      rows: outer size, odd.
+      columns: outer size, odd.
+      openness: share of the walls between two rooms that is removed once all rooms are connected.
+      horizon: longest episode, in steps.
+      trial_steps: steps in a trial.
+      view: side of the square of walls that the agent sees around it; odd, or 0 for none.
+      goal_observable: the goal's position is part of the observation (goal-conditioned).
+    """
     check_options("maze-random", horizon, trial_steps, view)
     for field, value in {"rows": rows, "columns": columns}.items():
         check(value >= 5 and value % 2 == 1, f"maze-random: {field}", value, "must be odd and at least 5")

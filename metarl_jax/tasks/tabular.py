@@ -72,6 +72,13 @@ def tabular(
 
     References: the optimal policy of each MDP (backward induction), and what does not adapt: by symmetry every
     policy that is fixed before the MDP is drawn earns 1 a step in expectation.
+
+    Args:
+      num_states: S.
+      num_actions: A.
+      horizon: steps in an episode.
+      num_episodes: episodes in a trial.
+      reward_std: standard deviation of the reward noise.
     """
     sizes = {"num_states": num_states, "num_actions": num_actions, "horizon": horizon, "num_episodes": num_episodes}
     for field, value in sizes.items():

@@ -50,7 +50,7 @@ def animate_trial(
     """Writes a GIF of one trial that the agent of the run's first seed lives in one task; returns its path.
 
     The cells that the agent was in since the episode began keep a trace of its colour. An episode's last state is
-    shown for a moment where the environment is deterministic (elsewhere the record does not hold it).
+    shown for a moment.
 
     Args:
       task_index: of a finite set's tasks; elsewhere each index draws another task.
@@ -68,7 +68,6 @@ def animate_trial(
     live = jax.jit(lambda key, task: run.algorithm.adapt(key, state, task, tasks.trial_steps, False))
     lived = jax.device_get(live(jax.random.key(seed), task))
     done = np.asarray(lived.terminated | lived.truncated)
-    endings = last_states(tasks, task, lived, done)
     bare = picture(tasks, task)
     frames, captions, trail = [], [], np.zeros(bare.shape[:2], bool)
     episode, step, total = 1, 0, 0.0
@@ -79,23 +78,11 @@ def animate_trial(
         step, total = step + 1, total + float(lived.reward[t])
         if not done[t]:
             continue
-        if endings is not None:
-            frame, _ = with_trail(picture(tasks, task, at(endings, t)), bare, trail)
-            frames += [frame] * PAUSE
-            captions += [f"episode {episode} · step {step} · return {total:.4g}"] * PAUSE
+        frame, _ = with_trail(picture(tasks, task, at(lived.next_env_state, t)), bare, trail)
+        frames += [frame] * PAUSE
+        captions += [f"episode {episode} · step {step} · return {total:.4g}"] * PAUSE
         episode, step, trail = episode + 1, 0, np.zeros_like(trail)
     return animate(frames, path, milliseconds=milliseconds, captions=captions)
-
-
-def last_states(tasks: TaskDistribution, task: Task, lived: Any, done: np.ndarray) -> Any:
-    """The states that each step ``[T]`` led to, or None where they are left to chance or nothing ended."""
-    import jax
-
-    noise = tasks.env.draw(jax.random.key(0), ())
-    if jax.tree.leaves(noise) or not done.any():
-        return None
-    after = jax.vmap(lambda state, action, task: tasks.env.advance(noise, state, action, task)[0], (0, 0, None))
-    return jax.device_get(jax.jit(after)(lived.env_state, lived.action, task))
 
 
 def with_trail(frame: np.ndarray, bare: np.ndarray, trail: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

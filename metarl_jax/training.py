@@ -56,11 +56,16 @@ def train(
     Args:
       algorithm: a name of ``metarl_jax.algorithms.REGISTRY``, or a recipe: ``algorithms.rl2(memory_size=64)``.
       tasks: a name of ``metarl_jax.tasks.REGISTRY``, or any TaskDistribution.
-      num_updates: outer updates in all. ``num_tasks``: tasks an update.
-      seed, num_seeds: seeds ``seed, seed + 1, ...`` are trained side by side in one program.
+      num_updates: outer updates in all.
+      num_tasks: tasks an update.
+      seed: of everything random; the first where there are several.
+      num_seeds: seeds ``seed, seed + 1, ...`` are trained side by side in one program.
+      curriculum: which tasks come next; a name of ``metarl_jax.curricula.REGISTRY`` or a recipe.
       out: the run's folder; created, or, when it holds a run of the same configuration, continued. None: in memory.
       checkpoint_seconds: least time between two checkpoints; one more is taken at the end and on a stop signal.
+      keep_checkpoints: how many of the last ones stay in the folder.
       compilation_cache: keep compiled programs in the user's cache folder (also ``METARL_JAX_CACHE=0``).
+      quiet: no progress and no messages.
 
     Raises:
       ConfigError: an unknown name, a wrong value, or a folder that holds a run of another configuration.
@@ -93,7 +98,7 @@ def train(
             f"num_tasks={num_tasks} is no multiple of {jax.device_count()} devices: training on one", stacklevel=2
         )
     program = driver(built, setting.curriculum.build(setting.tasks), num_tasks, mesh)
-    loop = Loop(program, config, folder, checkpoint_seconds, keep_checkpoints, built.steps * num_tasks * num_seeds)
+    loop = Loop(program, config, folder, checkpoint_seconds, keep_checkpoints, built.steps * num_tasks)
     with Progress(num_updates, quiet=quiet) as progress:
         learner, done, metrics, stop = run_updates(loop, progress)
     run = Run(built, setting.tasks, learner.algorithm, config, metrics, done, folder)
@@ -108,13 +113,19 @@ def open_folder(folder: Path, config: dict[str, Any]) -> None:
     if (folder / "config.json").exists():
         check_same_config(folder, config)
         return
-    check(not folder.exists() or not any(folder.iterdir()), "out", str(folder), "is not empty and holds no run")
-    folder.mkdir(parents=True, exist_ok=True)
+    usable = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
+    check(usable, "out", str(folder), "is no empty folder and holds no run: give another folder")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"out={str(folder)!r}: cannot be made ({error.strerror}): give a folder you may write"
+        ) from None
     write_json(folder / "config.json", {"config": config, "versions": versions()})
 
 
 class Loop(NamedTuple):
-    """What the host loop needs to know. ``env_steps``: an update's, over all tasks and seeds."""
+    """What the host loop needs to know. ``env_steps``: of an update, a seed."""
 
     program: Driver
     config: dict[str, Any]
@@ -138,7 +149,7 @@ def run_updates(loop: Loop, progress: Progress) -> tuple[Learner, int, dict[str,
             started = time.monotonic()
             learner, metrics, ran, finite = loop.program.advance(seeds, learner, done, min(count, total - done))
             ran, metrics = int(ran), jax.tree.map(np.asarray, metrics)
-            new = [{"update": done + i, **{k: v[i] for k, v in metrics.items()}} for i in range(ran)]
+            new = [record(loop, done + i, {k: v[i] for k, v in metrics.items()}) for i in range(ran)]
             if not finite:
                 raise Diverged(explain((learner.algorithm, new[-1]), done + ran - 1, loop.folder))
             count = chunk_length(time.monotonic() - started, ran, loop.program.capacity) if records else 1
@@ -148,7 +159,9 @@ def run_updates(loop: Loop, progress: Progress) -> tuple[Learner, int, dict[str,
                 if time.monotonic() - last_save >= loop.checkpoint_seconds or done >= total:
                     save(loop, done, learner, log)
                     last_save = time.monotonic()
-            progress.advance(ran, ran * loop.env_steps, float(metrics["trial_return"][:ran].mean()))
+            progress.advance(
+                ran, ran * loop.env_steps * loop.config["num_seeds"], float(metrics["trial_return"][:ran].mean())
+            )
         if log is not None and stop.received is not None:
             save(loop, done, learner, log)
     if log is not None:
@@ -156,6 +169,11 @@ def run_updates(loop: Loop, progress: Progress) -> tuple[Learner, int, dict[str,
         return learner, done, read_metrics(loop.folder / "metrics.jsonl"), stop.received
     columns = {name: np.stack([r[name] for r in records]) for name in records[0]} if records else {}
     return learner, done, columns, stop.received
+
+
+def record(loop: Loop, update: int, metrics: dict[str, np.ndarray]) -> dict[str, Any]:
+    """A line of ``metrics.jsonl``; ``env_steps``: those of one seed so far, counted here since int32 would overflow."""
+    return {"update": update, "env_steps": (update + 1) * loop.env_steps, **metrics}
 
 
 def begin(loop: Loop, seeds: jax.Array, progress: Progress) -> tuple[Learner, int, MetricsLog | None]:
