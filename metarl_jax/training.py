@@ -1,5 +1,6 @@
 """One driver for every algorithm: ``train`` runs outer updates in compiled chunks, and nothing is lost on the way."""
 
+import contextlib
 import signal
 import threading
 import time
@@ -142,7 +143,7 @@ def run_updates(loop: Loop, progress: Progress) -> tuple[Learner, int, dict[str,
     learner, done, log = begin(loop, seeds, progress)
     total, records, count, last_save = loop.config["num_updates"], [], 1, time.monotonic()
     progress.advance(done, 0, float("nan"))
-    with StopSignals() as stop:
+    with StopSignals() as stop, log or contextlib.nullcontext():
         while done < total and stop.received is None:
             if count == 1 and not records:
                 progress.message("compiling (kept in the compilation cache for the next time) ...")
@@ -165,7 +166,6 @@ def run_updates(loop: Loop, progress: Progress) -> tuple[Learner, int, dict[str,
         if log is not None and stop.received is not None:
             save(loop, done, learner, log)
     if log is not None:
-        log.close()
         return learner, done, read_metrics(loop.folder / "metrics.jsonl"), stop.received
     columns = {name: np.stack([r[name] for r in records]) for name in records[0]} if records else {}
     return learner, done, columns, stop.received
