@@ -6,7 +6,15 @@ mrl.evaluate(run).print()
 """
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from metarl_jax import algorithms, curricula, estimators, networks, planning, rollout, tasks, types, viz
+    from metarl_jax.config import ConfigError
+    from metarl_jax.evaluation import evaluate
+    from metarl_jax.report import Report
+    from metarl_jax.run import Run
+    from metarl_jax.training import Diverged, Stopped, load, train
 
 __version__ = "0.1.0"
 
@@ -21,15 +29,32 @@ _LAZY = {
     "Report": "metarl_jax.report",
     "ConfigError": "metarl_jax.config",
 }
-_MODULES = ("algorithms", "curricula", "estimators", "networks", "planning", "rollout", "tasks", "types", "viz")
 
-__all__ = [*_LAZY, *_MODULES, "__version__"]
+__all__ = [
+    "ConfigError",
+    "Diverged",
+    "Report",
+    "Run",
+    "Stopped",
+    "algorithms",
+    "curricula",
+    "estimators",
+    "evaluate",
+    "load",
+    "networks",
+    "planning",
+    "rollout",
+    "tasks",
+    "train",
+    "types",
+    "viz",
+]
 
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
         value = getattr(importlib.import_module(_LAZY[name]), name)
-    elif name in _MODULES:
+    elif name in __all__:
         value = importlib.import_module(f"metarl_jax.{name}")
     else:
         raise AttributeError(f"module 'metarl_jax' has no attribute {name!r}")
@@ -38,4 +63,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted([*__all__, "__version__"])

@@ -70,7 +70,7 @@ def evaluate(
         "updates": run.num_updates,
         "greedy": greedy,
     }
-    report = summarize(*map(segment, records), references, name=name)
+    report = summarize(segment(records[0]), segment(records[1]), references, name=name)
     if save and run.path is not None and tasks is None:
         report.save(Path(run.path) / "report.json")
     return report
@@ -130,5 +130,5 @@ def segment(lived: Lived) -> Trials:
     returns = np.bincount(flat, weights=reward.reshape(-1), minlength=size)
     finished = np.bincount(flat, weights=done.reshape(-1), minlength=size) > 0
     returns, lengths = (np.where(lengths > 0, x, np.nan) for x in (returns, lengths))
-    shape_e = (*shape, num_episodes)
-    return Trials(*(x.reshape(shape_e) for x in (returns, lengths, finished)), reward.sum(1).reshape(shape))
+    returns, lengths, finished = (x.reshape(*shape, num_episodes) for x in (returns, lengths, finished))
+    return Trials(returns, lengths, finished, reward.sum(axis=1).reshape(shape))

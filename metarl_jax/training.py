@@ -166,7 +166,7 @@ def run_updates(loop: Loop, progress: Progress) -> tuple[Learner, int, dict[str,
         if log is not None and stop.received is not None:
             save(loop, done, learner, log)
     if log is not None:
-        return learner, done, read_metrics(loop.folder / "metrics.jsonl"), stop.received
+        return learner, done, read_metrics(log.path), stop.received
     columns = {name: np.stack([r[name] for r in records]) for name in records[0]} if records else {}
     return learner, done, columns, stop.received
 
@@ -192,7 +192,7 @@ def begin(loop: Loop, seeds: jax.Array, progress: Progress) -> tuple[Learner, in
 
 
 def save(loop: Loop, done: int, learner: Learner, log: MetricsLog) -> None:
-    checkpoint.save(loop.folder / "checkpoints", done, learner, {"metrics_offset": log.offset()}, keep=loop.keep)
+    checkpoint.save(log.path.parent / "checkpoints", done, learner, {"metrics_offset": log.offset()}, keep=loop.keep)
 
 
 def explain(tree: Any, update: int, folder: Path | None) -> str:

@@ -15,7 +15,7 @@ from metarl_jax import estimators
 from metarl_jax.config import check, preset, recipe
 from metarl_jax.networks import actor_critic
 from metarl_jax.rollout import replay, rollout
-from metarl_jax.types import Algorithm, Outcome, Policy, TaskDistribution, Trajectory
+from metarl_jax.types import Algorithm, Outcome, Policy, TaskDistribution, TimeStep, Trajectory
 
 
 class LearnerState(NamedTuple):
@@ -26,7 +26,7 @@ class LearnerState(NamedTuple):
 class Batch(NamedTuple):
     """What PPO's epochs learn from, leaves ``[T, N, ...]``."""
 
-    timestep: NamedTuple
+    timestep: TimeStep
     action: jax.Array
     log_prob: jax.Array
     advantage: jax.Array

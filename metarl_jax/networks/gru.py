@@ -88,17 +88,19 @@ class GRU(nn.Module):
         scale = nn.initializers.variance_scaling(1.0, "fan_in", "truncated_normal")
         self.inputs = [nn.Dense(self.size, kernel_init=scale, name=f"input_{gate}") for gate in "rzn"]
         orthogonal, shape = nn.initializers.orthogonal(), (self.size, self.size)
-        self.kernels = [self.param(f"recurrent_{gate}", orthogonal, shape) for gate in "rzn"]
+        r, z, n = (self.param(f"recurrent_{gate}", orthogonal, shape) for gate in "rzn")
+        self.kernels = (r, z, n)
         self.bias = self.param("recurrent_bias", nn.initializers.zeros_init(), (self.size,))
 
     def step(self, h: jax.Array, x: jax.Array, reset: jax.Array) -> tuple[jax.Array, jax.Array]:
         """h ``[..., H]``, x ``[..., F]``, reset bool ``[...]`` -> (h', h')."""
-        h, _ = gru_gates(self.project(x), _mask(h, reset), tuple(self.kernels), self.bias)
+        h, _ = gru_gates(self.project(x), _mask(h, reset), self.kernels, self.bias)
         return h, h
 
     def unroll(self, h: jax.Array, x: jax.Array, reset: jax.Array) -> jax.Array:
         """h ``[..., H]``, x ``[T, ..., F]``, reset ``[T, ...]`` -> ``[T, ..., H]``."""
-        return gru_sequence(self.project(x), reset, h, tuple(self.kernels), self.bias)
+        return gru_sequence(self.project(x), reset, h, self.kernels, self.bias)
 
     def project(self, x: jax.Array) -> Gates:
-        return tuple(layer(x) for layer in self.inputs)
+        r, z, n = self.inputs
+        return r(x), z(x), n(x)

@@ -25,8 +25,8 @@ class GymnaxEnv(Environment):
     def __init__(self, env: Any, params: Any, horizon: int):
         self.env, self.horizon = env, horizon
         observation, action = env.observation_space(params), env.action_space(params)
-        shape = getattr(observation, "shape", None)
-        check(isinstance(shape, tuple), "env", env.name, "must have an observation space with a shape")
+        shape = getattr(observation, "shape", ())
+        check(hasattr(observation, "shape"), "env", env.name, "must have an observation space with a shape")
         if hasattr(action, "n"):
             self.spec = Spec(shape, num_actions=int(action.n))
         else:
@@ -77,20 +77,22 @@ def from_gymnax(
       ConfigError: no time limit, or spaces that are no box of numbers.
     """
     params = sample(jax.random.key(0))
-    limit = getattr(params, "max_steps_in_episode", None) if horizon is None else horizon
-    check(limit is not None, "horizon", horizon, f"{name} has no max_steps_in_episode of its own: give one")
-    check(int(limit) >= 1 and num_episodes >= 1, "horizon, num_episodes", (limit, num_episodes), "must be at least 1")
+    limit = int(getattr(params, "max_steps_in_episode", 0) if horizon is None else horizon)
+    own = "" if horizon is not None or limit else f": {name} has no max_steps_in_episode of its own, give one"
+    check(
+        limit >= 1 and num_episodes >= 1, "horizon, num_episodes", (horizon, num_episodes), "must be at least 1" + own
+    )
 
     def task(key):
         drawn = sample(key)
         if hasattr(drawn, "max_steps_in_episode"):
-            drawn = drawn.replace(max_steps_in_episode=int(limit))
+            drawn = drawn.replace(max_steps_in_episode=limit)
         return strong(drawn)
 
     return TaskDistribution(
         name=name,
-        env=GymnaxEnv(env, params, int(limit)),
+        env=GymnaxEnv(env, params, limit),
         sample=task,
-        horizon=int(limit),
-        trial_steps=int(limit) * num_episodes,
+        horizon=limit,
+        trial_steps=limit * num_episodes,
     )
