@@ -56,7 +56,7 @@ JOBS = {
     ),
     "gridnavi": Job(
         tasks=mrl.tasks.gridnavi,
-        algorithm=lambda: mrl.algorithms.rl2(memory_size=64, num_minibatches=4),
+        algorithm=lambda: mrl.algorithms.rl2(memory_size=64, num_minibatches=4, discount=0.97),
         options=dict(num_updates=250, num_tasks=512),
         bar=0.95,
         minutes=6,

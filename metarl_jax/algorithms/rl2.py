@@ -42,7 +42,7 @@ def rl2(
     encoder: tuple[int, ...] = (),
     meta_inputs: bool = True,
     across_episodes: bool = True,
-    discount: float = 0.97,
+    discount: float = 0.985,
     trace: float = 0.95,
     learning_rate: float = 2e-3,
     decay_updates: int = 0,
