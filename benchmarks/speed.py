@@ -27,6 +27,7 @@ from stepping import gymnax_loop, ours, steps_per_second
 import metarl_jax as mrl
 from metarl_jax.driver import driver
 from metarl_jax.rollout import rollout
+from metarl_jax.sharding import shard_tasks, task_mesh, use_cpu_cores
 
 FAMILIES = {
     "maze, each its own layout": lambda: mrl.tasks.random_maze(view=0),
@@ -85,7 +86,7 @@ def training(num_tasks: int = 256, size: int = 128) -> list[dict[str, Any]]:
     recipe = mrl.algorithms.rl2(memory_size=size)
     epochs = recipe.options["num_epochs"]
     algorithm = recipe.build(tasks)
-    program = driver(algorithm, mrl.curricula.uniform().build(tasks), num_tasks)
+    program = driver(algorithm, mrl.curricula.uniform().build(tasks), num_tasks, task_mesh())
     seeds = jnp.zeros(1, jnp.int32)
     kept = [program.init(seeds), 0]
 
@@ -121,7 +122,12 @@ def living_only(tasks, size: int, num_tasks: int):
     policy = actor_critic(tasks.env.spec, "gru", size, (), True)
     params = policy.init(jax.random.key(0))
     batch = jax.jit(jax.vmap(tasks.sample))(jax.random.split(jax.random.key(0), num_tasks))
-    live = jax.jit(lambda key: rollout(key, tasks.env, policy, params, batch, tasks.trial_steps)[1])
+    mesh = task_mesh()
+
+    @jax.jit
+    def live(key):
+        return rollout(key, tasks.env, policy, params, shard_tasks(batch, mesh), tasks.trial_steps)[1]
+
     return lambda: live(jax.random.key(0))
 
 
@@ -152,6 +158,7 @@ PARTS = {"stepping": stepping, "training": training, "startup": startup}
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", default=list(PARTS), help=", ".join(PARTS))
+    use_cpu_cores()  # as train does
     for part in parser.parse_args().parts:
         if part not in PARTS:
             parser.error(f"unknown part {part!r}: choose of {', '.join(PARTS)}")

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from metarl_jax.sharding import shard_tasks
+from metarl_jax.sharding import replicated, shard_tasks
 from metarl_jax.types import Algorithm, Curriculum, PyTree
 
 
@@ -62,7 +62,10 @@ def driver(
         carry = (learner, metrics, jnp.int32(0), jnp.bool_(True))
         return jax.lax.while_loop(lambda c: (c[2] < count) & c[3], body, carry)
 
-    return Driver(jax.jit(jax.vmap(init)), jax.jit(advance, donate_argnums=1), capacity)
+    # Said once and for all: else the first call, on a learner fresh from one device, is compiled apart from the next.
+    out = {} if mesh is None else {"out_shardings": replicated(mesh)}
+    both = out | ({} if mesh is None else {"in_shardings": replicated(mesh)})
+    return Driver(jax.jit(jax.vmap(init), **out), jax.jit(advance, donate_argnums=1, **both), capacity)
 
 
 def all_finite(tree: PyTree) -> jax.Array:

@@ -18,7 +18,7 @@ from metarl_jax.driver import Driver, Learner, chunk_length, driver, first_bad_l
 from metarl_jax.logging import MetricsLog, Progress, read_metrics
 from metarl_jax.run import Run, check_same_config, read_config, versions, write_json
 from metarl_jax.setting import rebuild, resolve
-from metarl_jax.sharding import task_mesh
+from metarl_jax.sharding import task_mesh, use_cpu_cores
 from metarl_jax.types import TaskDistribution
 
 
@@ -51,8 +51,9 @@ def train(
 ) -> Run:
     """Meta-trains ``algorithm`` on ``tasks``.
 
-    Update ``i`` of a seed is a function of (configuration, seed, i): on one backend and one version of jax,
-    ``num_updates=20`` gives bit for bit what 10 updates and then, resumed, the other 10 give.
+    Update ``i`` of a seed is a function of (configuration, seed, i): on one backend, number of devices and version of
+    jax, ``num_updates=20`` gives bit for bit what 10 updates and then, resumed, the other 10 give. Tasks are spread
+    over all devices; where JAX has not started yet, each CPU core becomes one.
 
     Args:
       algorithm: a name of ``metarl_jax.algorithms.REGISTRY``, or a recipe: ``algorithms.rl2(memory_size=64)``.
@@ -76,6 +77,7 @@ def train(
     for field, value in {"num_updates": num_updates, "num_tasks": num_tasks, "num_seeds": num_seeds}.items():
         check(isinstance(value, int) and value >= 1, field, value, "must be a whole number of at least 1")
     check(isinstance(seed, int) and 0 <= seed < 2**31 - num_seeds, "seed", seed, "must be a whole number from 0")
+    use_cpu_cores()
     setting = resolve(algorithm, tasks, curriculum)
     config = {
         "algorithm": setting.algorithm.describe(),
@@ -113,6 +115,9 @@ def open_folder(folder: Path, config: dict[str, Any]) -> None:
     """Makes the folder, or checks that the run in it has this configuration."""
     if (folder / "config.json").exists():
         check_same_config(folder, config)
+        before, now = read_config(folder).get("devices"), devices()
+        if before != now:
+            warnings.warn(f"{folder} began on {before}, this is {now}: it goes on, but not bit for bit", stacklevel=3)
         return
     usable = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
     check(usable, "out", str(folder), "is no empty folder and holds no run: give another folder")
@@ -122,7 +127,11 @@ def open_folder(folder: Path, config: dict[str, Any]) -> None:
         raise ConfigError(
             f"out={str(folder)!r}: cannot be made ({error.strerror}): give a folder you may write"
         ) from None
-    write_json(folder / "config.json", {"config": config, "versions": versions()})
+    write_json(folder / "config.json", {"config": config, "versions": versions(), "devices": devices()})
+
+
+def devices() -> str:
+    return f"{jax.device_count()} x {jax.devices()[0].platform}"
 
 
 class Loop(NamedTuple):

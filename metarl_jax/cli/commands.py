@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from metarl_jax import algorithms, curricula, tasks
 from metarl_jax.cli import options
 from metarl_jax.config import ConfigError, lookup
+from metarl_jax.sharding import use_cpu_cores
 
 if TYPE_CHECKING:
     from metarl_jax.report import Report
@@ -57,6 +58,7 @@ def trained(prog: str, names: list[str], words: list[str], folder: str | None = 
     """Reads the options of what is named (nothing is, when only help is asked for) and trains."""
     from metarl_jax.training import train as function
 
+    use_cpu_cores()  # before the options of the tasks are made into arrays
     own = options.signature(function)
     curriculum = options.last_value(words, "--curriculum") or own["curriculum"].default
     chosen = dict(zip(("algorithm", "tasks"), zip(names, kinds(), strict=False), strict=False))

@@ -21,19 +21,29 @@ def minibatch_epochs(
 ) -> tuple[PyTree, PyTree, dict[str, jax.Array]]:
     """``num_epochs`` passes over ``batch`` (any pytree, leaves ``[T, N, ...]``) in shuffled minibatches of tasks.
 
-    Only the task axis is shuffled: a trial is never cut. Metrics are means over all gradient steps.
+    Only the task axis is shuffled: a trial is never cut. Each minibatch takes one of every ``num_minibatches``
+    neighbouring tasks, at random: tasks are drawn independently, so that any choice is as good, and rows move only
+    between neighbours, which stay on one device. Metrics are means over all gradient steps.
     """
-    num_tasks = jax.tree.leaves(batch)[0].shape[1]
+    groups = jax.tree.leaves(batch)[0].shape[1] // num_minibatches
+    grouped = jax.tree.map(lambda x: x.reshape(x.shape[0], groups, num_minibatches, *x.shape[2:]), batch)
 
-    def step(carry, rows):
+    def step(carry, chosen):
         params, state = carry
-        minibatch = jax.tree.map(lambda x: jnp.take(x, rows, axis=1), batch) if num_minibatches > 1 else batch
+        minibatch = jax.tree.map(lambda x: pick(x, chosen), grouped)
         gradients, metrics = jax.grad(loss, has_aux=True)(params, minibatch)
         updates, state = optimizer.update(gradients, state, params)
         metrics = metrics | {"gradient_norm": optax.tree.norm(gradients)}
         return (optax.apply_updates(params, updates), state), metrics
 
-    orders = jax.vmap(lambda k: jax.random.permutation(k, num_tasks))(jax.random.split(key, num_epochs))
-    rows = orders.reshape(num_epochs * num_minibatches, num_tasks // num_minibatches)
-    (params, state), metrics = jax.lax.scan(step, (params, optimizer_state), rows)
+    keys = jax.random.split(key, (num_epochs, groups))
+    orders = jax.vmap(jax.vmap(lambda k: jax.random.permutation(k, num_minibatches)))(keys)
+    chosen = jnp.swapaxes(orders, 1, 2).reshape(num_epochs * num_minibatches, groups)
+    (params, state), metrics = jax.lax.scan(step, (params, optimizer_state), chosen)
     return params, state, jax.tree.map(jnp.mean, metrics)
+
+
+def pick(x: jax.Array, chosen: jax.Array) -> jax.Array:
+    """``x [T, G, M, ...], chosen [G] -> [T, G, ...]``."""
+    index = chosen.reshape(1, -1, 1, *(1,) * (x.ndim - 3))
+    return jnp.take_along_axis(x, index, axis=2)[:, :, 0]

@@ -71,9 +71,10 @@ def _backward(residuals, d_states):
 
     inputs = (d_states, resets, previous, r, z, n, hn)
     dh0, (dr, dz, dn, dhn) = jax.lax.scan(step, jnp.zeros_like(d_states[0]), inputs, reverse=True)
-    flat = previous.reshape(-1, previous.shape[-1]).T
-    d_kernels = tuple(flat @ d.reshape(-1, d.shape[-1]) for d in (dr, dz, dhn))
-    return (dr, dz, dn), None, dh0, d_kernels, dhn.reshape(-1, dhn.shape[-1]).sum(0)
+    # All leading axes are contracted as they are: flattening them would gather what is sharded over tasks.
+    leading = tuple(range(previous.ndim - 1))
+    d_kernels = tuple(jnp.tensordot(previous, d, (leading, leading)) for d in (dr, dz, dhn))
+    return (dr, dz, dn), None, dh0, d_kernels, dhn.sum(leading)
 
 
 gru_sequence.defvjp(_forward, _backward)
