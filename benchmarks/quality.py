@@ -50,7 +50,7 @@ JOBS = {
     "bandit-10x100": Job(
         tasks=lambda: mrl.tasks.bandit(num_arms=10, num_pulls=100),
         algorithm=lambda: mrl.algorithms.rl2(memory_size=64, discount=0.9, trace=0.9, entropy_cost=0.002),
-        options=dict(num_updates=800, num_tasks=512),
+        options=dict(num_updates=500, num_tasks=512),
         bar=0.90,
         minutes=20,
     ),

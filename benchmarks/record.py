@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 
-from metarl_jax.run import versions
+from metarl_jax.files import versions
 
 RESULTS = Path(__file__).resolve().parent / "results"
 

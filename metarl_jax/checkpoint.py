@@ -14,7 +14,6 @@ import os
 import re
 import warnings
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from metarl_jax.files import versions
 from metarl_jax.types import PyTree
 
 MAGIC = b"metarl\r\n"  # the line ending shows a file that was sent as text
@@ -129,7 +129,7 @@ def _encode(step: int, tree: PyTree, extra: dict[str, Any]) -> list[bytes]:
         {**_describe(path, leaf), "bytes": len(data), "key_impl": _key_impl(leaf)}
         for (path, leaf), data in zip(leaves, payload, strict=True)
     ]
-    header = {"format": FORMAT, "step": int(step), "versions": _versions(), "extra": extra, "leaves": records}
+    header = {"format": FORMAT, "step": int(step), "versions": versions(), "extra": extra, "leaves": records}
     text = json.dumps(header).encode()
     parts = [len(text).to_bytes(8, "little"), text, *payload]
     return [MAGIC, _digest(parts), *parts]
@@ -155,7 +155,7 @@ def _read(path: Path) -> tuple[dict[str, Any], memoryview]:
     if header["format"] > FORMAT:
         raise CheckpointError(
             f"{path} has format {header['format']}, written by {header.get('versions', 'a newer version')}; this "
-            f"metarl_jax {_versions()['metarl_jax']} reads formats up to {FORMAT}: upgrade metarl_jax to load it"
+            f"metarl_jax {versions()['metarl-jax']} reads formats up to {FORMAT}: upgrade metarl_jax to load it"
         )
     return header, data[end:]
 
@@ -238,14 +238,6 @@ def _digest(parts: list[Any]) -> bytes:
     for part in parts:
         digest.update(part)
     return digest.digest()
-
-
-def _versions() -> dict[str, str]:
-    try:
-        own = metadata.version("metarl-jax")
-    except metadata.PackageNotFoundError:
-        own = "unknown"
-    return {"metarl_jax": own, "jax": jax.__version__}
 
 
 def _newest_first(folder: Path) -> list[Path]:

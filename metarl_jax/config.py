@@ -49,31 +49,25 @@ class Recipe(typing.NamedTuple):
 
 def recipe(name: str) -> Callable[[Callable], Callable[..., Recipe]]:
     """Decorator for ``function(tasks, *, option=default, ...)``: the call takes the options alone, returns a Recipe."""
-
-    def wrap(function: Callable) -> Callable[..., Recipe]:
-        @functools.wraps(function)
-        def bound(**options: Any) -> Recipe:
-            return Recipe(name, resolve(function, options, name), function)
-
-        bound.signature = options_of(function)  # type: ignore[attr-defined]
-        return bound
-
-    return wrap
+    return functools.partial(_bind, name, lambda function, resolved: Recipe(name, resolved, function))
 
 
 def family(name: str) -> Callable[[Callable], Callable]:
     """Decorator for ``function(*, option=default, ...) -> TaskDistribution``: checks options, remembers the recipe."""
+    described = lambda resolved: {"name": name, "options": resolved}
+    make = lambda function, resolved: function(**resolved)._replace(name=name, recipe=described(resolved))
+    return functools.partial(_bind, name, make)
 
-    def wrap(function: Callable) -> Callable:
-        @functools.wraps(function)
-        def bound(**options: Any) -> Any:
-            resolved = resolve(function, options, name)
-            return function(**resolved)._replace(name=name, recipe={"name": name, "options": resolved})
 
-        bound.signature = options_of(function)  # type: ignore[attr-defined]
-        return bound
+def _bind(name: str, make: Callable[[Callable, dict[str, Any]], Any], function: Callable) -> Callable:
+    """``function`` as a call of its options alone: they are resolved, then ``make(function, resolved)``."""
 
-    return wrap
+    @functools.wraps(function)
+    def bound(**options: Any) -> Any:
+        return make(function, resolve(function, options, name))
+
+    bound.signature = options_of(function)  # type: ignore[attr-defined]
+    return bound
 
 
 def preset(name: str, bound: Callable, about: str, **defaults: Any) -> Callable:

@@ -1,6 +1,8 @@
 """The compiled side of training: many updates of many seeds in one program, nothing in it talks to the host."""
 
+import functools
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -50,22 +52,28 @@ def driver(
         keys = jax.random.split(jax.random.split(jax.random.key(seed))[0])
         return Learner(algorithm.init(keys[0]), curriculum.init(keys[1]))
 
-    def advance(seeds: jax.Array, learner: Learner, start: jax.Array, count: jax.Array):
-        def body(carry):
-            learner, metrics, done, _ = carry
-            learner, new = updates(seeds, learner, start + done)
-            metrics = jax.tree.map(lambda all, one: all.at[done].set(one), metrics, new)
-            return learner, metrics, done + 1, all_finite((learner.algorithm, new))
-
-        _, shapes = jax.eval_shape(updates, seeds, learner, start)
-        metrics = jax.tree.map(lambda x: jnp.zeros((capacity, *x.shape), x.dtype), shapes)
-        carry = (learner, metrics, jnp.int32(0), jnp.bool_(True))
-        return jax.lax.while_loop(lambda c: (c[2] < count) & c[3], body, carry)
-
+    run = functools.partial(advance, updates, capacity)
     # Said once and for all: else the first call, on a learner fresh from one device, is compiled apart from the next.
     out = {} if mesh is None else {"out_shardings": replicated(mesh)}
     both = out | ({} if mesh is None else {"in_shardings": replicated(mesh)})
-    return Driver(jax.jit(jax.vmap(init), **out), jax.jit(advance, donate_argnums=1, **both), capacity)
+    return Driver(jax.jit(jax.vmap(init), **out), jax.jit(run, donate_argnums=1, **both), capacity)
+
+
+def advance(
+    updates: Callable, capacity: int, seeds: jax.Array, learner: Learner, start: jax.Array, count: jax.Array
+) -> tuple[Learner, dict[str, jax.Array], jax.Array, jax.Array]:
+    """``Driver.advance``: a loop over ``updates(seeds, learner, index) -> (learner, metrics)``."""
+
+    def body(carry):
+        learner, metrics, done, _ = carry
+        learner, new = updates(seeds, learner, start + done)
+        metrics = jax.tree.map(lambda all, one: all.at[done].set(one), metrics, new)
+        return learner, metrics, done + 1, all_finite((learner.algorithm, new))
+
+    _, shapes = jax.eval_shape(updates, seeds, learner, start)
+    metrics = jax.tree.map(lambda x: jnp.zeros((capacity, *x.shape), x.dtype), shapes)
+    carry = (learner, metrics, jnp.int32(0), jnp.bool_(True))
+    return jax.lax.while_loop(lambda carry: (carry[2] < count) & carry[3], body, carry)
 
 
 def all_finite(tree: PyTree) -> jax.Array:

@@ -18,6 +18,7 @@ import numpy as np
 
 from metarl_jax import statistics, tables
 from metarl_jax.config import ConfigError
+from metarl_jax.files import write_json
 from metarl_jax.tables import number
 from metarl_jax.types import Reference
 from metarl_jax.verdict import gap, judge
@@ -114,13 +115,7 @@ class Report:
 
     def save(self, path: str | os.PathLike) -> Path:
         """Writes JSON (RFC 8259: null, never NaN) at once or not at all; returns the path."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.partial")
-        text = json.dumps({"format": FORMAT, **dataclasses.asdict(self)}, indent=1, allow_nan=False)
-        partial.write_text(text + "\n", encoding="utf-8")
-        os.replace(partial, path)
-        return path
+        return write_json(Path(path), {"format": FORMAT, **dataclasses.asdict(self)})
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Report":

@@ -8,7 +8,6 @@ report.json      written by evaluate, with the figures report.png, trial.gif bes
 
 import dataclasses
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -40,25 +39,6 @@ class Run:
         names = f"{self.config['algorithm']['name']} on {self.config['tasks']['name']}"
         place = f", {self.path}" if self.path else ", in memory"
         return f"Run({names}: {self.num_updates} updates, {self.num_seeds} seeds{place})"
-
-
-def versions() -> dict[str, str]:
-    from importlib.metadata import PackageNotFoundError, version
-
-    found = {}
-    for package in ("metarl-jax", "jax", "jaxlib", "flax", "optax"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "not installed"
-    return found
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
-    os.replace(partial, path)
 
 
 def read_config(folder: Path) -> dict[str, Any]:

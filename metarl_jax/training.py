@@ -1,8 +1,6 @@
 """One driver for every algorithm: ``train`` runs outer updates in compiled chunks, and nothing is lost on the way."""
 
 import contextlib
-import signal
-import threading
 import time
 import warnings
 from pathlib import Path
@@ -15,10 +13,12 @@ import numpy as np
 from metarl_jax import checkpoint, compile_cache
 from metarl_jax.config import ConfigError, Recipe, check
 from metarl_jax.driver import Driver, Learner, chunk_length, driver, first_bad_leaf
+from metarl_jax.files import versions, write_json
 from metarl_jax.logging import MetricsLog, Progress, read_metrics
-from metarl_jax.run import Run, check_same_config, read_config, versions, write_json
+from metarl_jax.run import Run, check_same_config, read_config
 from metarl_jax.setting import rebuild, resolve
 from metarl_jax.sharding import task_mesh, use_cpu_cores
+from metarl_jax.signals import StopSignals
 from metarl_jax.types import TaskDistribution
 
 
@@ -208,29 +208,6 @@ def explain(tree: Any, update: int, folder: Path | None) -> str:
     bad = first_bad_leaf(tree)
     kept = f"; the last good checkpoint is kept in {folder}" if folder else ""
     return f"update {update}: {bad} is not finite{kept}. Try a lower learning rate or a smaller max_gradient_norm"
-
-
-class StopSignals:
-    """While open, the first SIGINT or SIGTERM is noted in ``received``; a second one acts at once."""
-
-    def __enter__(self) -> "StopSignals":
-        self.received: int | None = None
-        self._previous: dict[int, Any] = {}
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._previous[number] = signal.signal(number, self._note)
-        return self
-
-    def _note(self, number: int, frame: Any) -> None:
-        self.received = number
-        self._restore()
-
-    def _restore(self) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-
-    def __exit__(self, *_: object) -> None:
-        self._restore()
 
 
 def load(path: str | Path, *, algorithm: Recipe | None = None, tasks: TaskDistribution | None = None) -> Run:

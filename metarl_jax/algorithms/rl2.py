@@ -5,6 +5,7 @@ the recurrent dynamics become the learning algorithm. Without memory and these i
 multi-task policy that shows what adapting is worth.
 """
 
+import functools
 from typing import Literal, NamedTuple
 
 import jax
@@ -77,9 +78,14 @@ def rl2(
         rewards' scale (our addition).
       max_gradient_norm: of all gradients together.
     """
-    positive = {"memory_size": memory_size, "learning_rate": learning_rate, "num_epochs": num_epochs, "clip": clip}
+    sizes = dict(memory_size=memory_size, num_epochs=num_epochs, num_minibatches=num_minibatches)
+    positive = sizes | dict(learning_rate=learning_rate, clip=clip, max_gradient_norm=max_gradient_norm)
     for field, value in positive.items():
         check(value > 0, f"rl2: {field}", value, "must be above 0")
+    costs = dict(entropy_cost=entropy_cost, value_cost=value_cost, decay_updates=decay_updates)
+    for field, value in costs.items():
+        check(value >= 0, f"rl2: {field}", value, "must not be negative")
+    check(all(size > 0 for size in encoder), "rl2: encoder", encoder, "each layer needs at least one unit")
     for field, value in {"discount": discount, "trace": trace}.items():
         check(0 <= value <= 1, f"rl2: {field}", value, "must lie between 0 and 1")
     check(across_episodes or memory == "none", "rl2: across_episodes", False, 'needs memory="none"')
@@ -92,19 +98,7 @@ def rl2(
         params = policy.init(key)
         return LearnerState(params, optimizer.init(params))
 
-    def loss(params, batch: Batch):
-        parameters, value = replay(policy, params, batch.timestep)
-        log_prob = policy.actions.log_prob(parameters, batch.action)
-        policy_loss = estimators.clipped_surrogate(log_prob, batch.log_prob, batch.advantage, clip).mean()
-        value_loss = estimators.squared_error(value, batch.target).mean() / (batch.target.var() + 1e-4)
-        entropy = policy.actions.entropy(parameters).mean()
-        metrics = {
-            "policy_loss": policy_loss,
-            "value_loss": value_loss,
-            "entropy": entropy,
-            "kl": (batch.log_prob - log_prob).mean(),
-        }
-        return policy_loss + value_cost * value_loss - entropy_cost * entropy, metrics
+    loss = functools.partial(ppo_loss, policy, (clip, value_cost, entropy_cost))
 
     def update(key, state: LearnerState, batch_tasks):
         live_key, epoch_key = jax.random.split(key)
@@ -123,7 +117,7 @@ def rl2(
         return jax.tree.map(lambda x: x[:, 0], lived)
 
     def check_tasks(num_tasks: int):
-        fits = num_minibatches > 0 and num_tasks % num_minibatches == 0
+        fits = num_tasks % num_minibatches == 0
         check(fits, "rl2: num_minibatches", num_minibatches, f"must divide num_tasks={num_tasks}")
 
     return Algorithm(init, update, adapt, steps=tasks.trial_steps, check=check_tasks)
@@ -138,6 +132,19 @@ ppo = preset(
     meta_inputs=False,
     across_episodes=False,
 )
+
+
+def ppo_loss(policy: Policy, weights: tuple[float, float, float], params, batch: Batch):
+    """PPO's loss on whole trials, replayed from their start, and its parts; ``weights``: clip, value, entropy."""
+    clip, value_cost, entropy_cost = weights
+    parameters, value = replay(policy, params, batch.timestep)
+    log_prob = policy.actions.log_prob(parameters, batch.action)
+    policy_loss = estimators.clipped_surrogate(log_prob, batch.log_prob, batch.advantage, clip).mean()
+    value_loss = estimators.squared_error(value, batch.target).mean() / (batch.target.var() + 1e-4)
+    entropy = policy.actions.entropy(parameters).mean()
+    kl = (batch.log_prob - log_prob).mean()
+    metrics = {"policy_loss": policy_loss, "value_loss": value_loss, "entropy": entropy, "kl": kl}
+    return policy_loss + value_cost * value_loss - entropy_cost * entropy, metrics
 
 
 def learning_batch(

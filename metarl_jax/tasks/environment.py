@@ -103,3 +103,10 @@ def one_hot_cell(cell: jax.Array, rows: int, columns: int) -> jax.Array:
     # Two comparisons with one range: a concatenation would keep XLA's CPU backend from vectorising the loop.
     place = jnp.arange(rows + columns)
     return ((place == cell // columns) | (place == rows + cell % columns)).astype(jnp.float32)
+
+
+def one_of(tasks: Task, key: Key) -> Task:
+    """One task of a finite set ``[N, ...]``, each equally likely."""
+    count = jax.tree.leaves(tasks)[0].shape[0]
+    index = jax.random.randint(key, (), 0, count)
+    return jax.tree.map(lambda x: x[index], tasks)

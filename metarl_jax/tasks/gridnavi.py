@@ -1,5 +1,6 @@
 """VariBAD's grid with a hidden goal (Zintgraf et al. 2020), of any size."""
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -8,7 +9,7 @@ import numpy as np
 
 from metarl_jax import planning
 from metarl_jax.config import check, family
-from metarl_jax.tasks.environment import Environment, one_hot_cell
+from metarl_jax.tasks.environment import Environment, one_hot_cell, one_of
 from metarl_jax.types import Reference, Spec, TaskDistribution
 
 MOVES = ((0, 0), (-1, 0), (0, 1), (1, 0), (0, -1))  # stay, up, right, down, left, in (row, column)
@@ -81,8 +82,7 @@ def gridnavi(*, size: int = 5, horizon: int = 15, num_episodes: int = 4) -> Task
     goals = np.array([c for c in range(size * size) if c // size > 1 or c % size > 1], np.int32)
     env = GridEnv(size, horizon)
 
-    def sample(key):
-        return GridTask(jnp.asarray(goals)[jax.random.randint(key, (), 0, len(goals))])
+    tasks = GridTask(jnp.asarray(goals))
 
     def mutate(key, task: GridTask):
         """A goal next to the old one (the old one where that would leave the set)."""
@@ -92,11 +92,11 @@ def gridnavi(*, size: int = 5, horizon: int = 15, num_episodes: int = 4) -> Task
     return TaskDistribution(
         name="gridnavi",
         env=env,
-        sample=sample,
+        sample=functools.partial(one_of, tasks),
         horizon=horizon,
         trial_steps=horizon * num_episodes,
-        tasks=GridTask(jnp.asarray(goals)),
-        references=lambda tasks, trial_steps: references(env, goals, tasks, trial_steps),
+        tasks=tasks,
+        references=lambda some, trial_steps: references(env, goals, some, trial_steps),
         mutate=mutate,
     )
 

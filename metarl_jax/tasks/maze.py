@@ -10,7 +10,7 @@ import numpy as np
 from metarl_jax import planning
 from metarl_jax.config import check, family, preset
 from metarl_jax.tasks._layouts import COLUMNS, PILLARS, choose_cell, generate, parse_all, reachable
-from metarl_jax.tasks.environment import Environment, one_hot_cell
+from metarl_jax.tasks.environment import Environment, one_hot_cell, one_of
 from metarl_jax.types import Reference, Spec, TaskDistribution
 
 MOVES = ((-1, 0), (0, 1), (1, 0), (0, -1))  # up, right, down, left, in (row, column)
@@ -111,16 +111,10 @@ def maze(
     parsed = parse_all(layouts)
     tasks = stack_tasks(parsed, split)
     rows, columns = parsed[0][0].shape
-    count = len(tasks.goal)
-
-    def sample(key):
-        index = jax.random.randint(key, (), 0, count)
-        return jax.tree.map(lambda x: x[index], tasks)
-
     return TaskDistribution(
         name="maze",
         env=MazeEnv(rows, columns, horizon, view, goal_observable),
-        sample=sample,
+        sample=functools.partial(one_of, tasks),
         horizon=horizon,
         trial_steps=trial_steps,
         tasks=tasks,

@@ -1,5 +1,6 @@
 """Tabular MDPs: the random ones of RL^2, and any that are given as arrays."""
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -8,7 +9,7 @@ import numpy as np
 
 from metarl_jax import planning
 from metarl_jax.config import check, family
-from metarl_jax.tasks.environment import Environment
+from metarl_jax.tasks.environment import Environment, one_of
 from metarl_jax.types import Reference, Spec, TaskDistribution
 
 
@@ -128,14 +129,10 @@ def from_arrays(
     count, num_states, num_actions = reward.shape
     tasks = TabularTask(jnp.asarray(transition), jnp.asarray(reward), jnp.full(count, reward_std, jnp.float32))
 
-    def sample(key):
-        index = jax.random.randint(key, (), 0, count)
-        return jax.tree.map(lambda x: x[index], tasks)
-
     return TaskDistribution(
         name=name,
         env=TabularEnv(num_states, num_actions, horizon),
-        sample=sample,
+        sample=functools.partial(one_of, tasks),
         horizon=horizon,
         trial_steps=horizon * num_episodes,
         tasks=tasks,
