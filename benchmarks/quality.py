@@ -26,6 +26,7 @@ from record import Clock, record
 import metarl_jax as mrl
 from metarl_jax.evaluation import live, segment
 
+GRID_TOTALS = (4.0, 4.0 + 155 / 14, 4.0 + 310 / 14, 4.0 + 465 / 14)  # 11.0714... = 155/14 an episode, goal known
 DEMO = "import sys; from metarl_jax.cli import main; sys.exit(main(['demo', *sys.argv[1:]]))"  # what dev.py demo runs
 
 
@@ -62,6 +63,28 @@ JOBS = {
         minutes=6,
     ),
 }
+
+
+def planner_rows() -> list[dict[str, Any]]:
+    """The planners against the exact reference numbers: the largest difference."""
+    from metarl_jax import planning
+    from metarl_jax.tasks.gridnavi import grid_table
+
+    with Clock() as clock:
+        grid = (grid_table(5), 0, [c for c in range(25) if c // 5 > 1 or c % 5 > 1], 15)
+        totals = [planning.hidden_goal_return(*grid, episodes).by_episode.sum() for episodes in (1, 2, 3, 4)]
+        pairs = {
+            "bernoulli k=2 n=10": (planning.bernoulli_reference(2, 10).value, 6.021786),
+            "bernoulli k=5 n=10": (planning.bernoulli_reference(5, 10).value, 6.659988),
+            "bernoulli k=10 n=10": (planning.bernoulli_reference(10, 10).value, 6.713951),
+            "bernoulli k=2 n=100": (planning.bernoulli_reference(2, 100).value, 64.918421),
+            **{f"gridnavi 5x5, {e + 1} episodes": (totals[e], v) for e, v in enumerate(GRID_TOTALS)},
+        }
+    differences = {name: abs(float(found) - wanted) for name, (found, wanted) in pairs.items()}
+    worst = max(differences.values())
+    command = "python benchmarks/quality.py planners"
+    row = dict(row="planners against exact values: largest difference", value=worst, spread=list(differences.values()))
+    return [row | dict(bar=1e-5, holds=worst < 1e-5, seeds=None, seconds=round(clock.seconds, 1), command=command)]
 
 
 def job_rows(name: str, seeds: list[int]) -> list[dict[str, Any]]:
@@ -176,7 +199,7 @@ def search_of(run: mrl.Run) -> tuple[float, np.ndarray]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    names = [*JOBS, "maze-100"]
+    names = ["planners", "maze-100", *JOBS]
     parser.add_argument("jobs", nargs="*", default=names, help=f"of {', '.join(names)}")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--list", action="store_true", help="only name the jobs")
@@ -187,9 +210,10 @@ def main() -> None:
     for name in arguments.jobs:
         if arguments.list:
             print(name)
+        elif name == "planners":
+            record("quality", planner_rows())
         else:
-            rows = maze_rows(arguments.seeds) if name == "maze-100" else job_rows(name, arguments.seeds)
-            record("quality", rows)
+            record("quality", maze_rows(arguments.seeds) if name == "maze-100" else job_rows(name, arguments.seeds))
 
 
 if __name__ == "__main__":

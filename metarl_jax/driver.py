@@ -46,7 +46,7 @@ def driver(
         metrics = outcome.metrics | {"trial_return": outcome.trial_return.mean()}
         return Learner(state, curriculum.update(curriculum_state, outcome)), metrics
 
-    updates = jax.vmap(update, in_axes=(0, 0, None))
+    updates = jax.jit(jax.vmap(update, in_axes=(0, 0, None)))  # jit: traced once, for its shapes and in the loop
 
     def init(seed: jax.Array) -> Learner:
         keys = jax.random.split(jax.random.split(jax.random.key(seed))[0])
@@ -70,6 +70,7 @@ def advance(
         metrics = jax.tree.map(lambda all, one: all.at[done].set(one), metrics, new)
         return learner, metrics, done + 1, all_finite((learner.algorithm, new))
 
+    start = jax.lax.convert_element_type(start, jnp.int32)
     _, shapes = jax.eval_shape(updates, seeds, learner, start)
     metrics = jax.tree.map(lambda x: jnp.zeros((capacity, *x.shape), x.dtype), shapes)
     carry = (learner, metrics, jnp.int32(0), jnp.bool_(True))

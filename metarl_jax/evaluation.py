@@ -54,7 +54,7 @@ def evaluate(
     for field, value in {"num_tasks": num_tasks, "trial_steps": steps, "trials_per_task": trials_per_task or 1}.items():
         check(isinstance(value, int) and value >= 1, field, value, "must be a whole number of at least 1")
     key = jax.random.fold_in(jax.random.key(seed), KEY_DOMAIN)
-    batch = test_tasks(key, chosen, num_tasks)
+    batch = evaluation_tasks(key, chosen, num_tasks)
     count = jax.tree.leaves(batch)[0].shape[0]
     repeats = trials_per_task or (1 if chosen.tasks is None else max(1, round(1000 / count)))
     records = [live(run, batch, key, repeats, steps, forget, greedy) for forget in (False, True)]
@@ -76,7 +76,7 @@ def evaluate(
     return report
 
 
-def test_tasks(key: jax.Array, tasks: TaskDistribution, num_tasks: int) -> Task:
+def evaluation_tasks(key: jax.Array, tasks: TaskDistribution, num_tasks: int) -> Task:
     """All tasks of a finite set, else ``num_tasks`` fresh ones: leaves ``[N, ...]``."""
     if tasks.tasks is not None:
         return tasks.tasks

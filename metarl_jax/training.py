@@ -161,6 +161,8 @@ def run_updates(loop: Loop, progress: Progress) -> tuple[Learner, int, dict[str,
             ran, metrics = int(ran), jax.tree.map(np.asarray, metrics)
             new = [record(loop, done + i, {k: v[i] for k, v in metrics.items()}) for i in range(ran)]
             if not finite:
+                if log is not None:
+                    log.append(new)  # how it came to that; a resumed run drops what is after its checkpoint
                 raise Diverged(explain((learner.algorithm, new[-1]), done + ran - 1, loop.folder))
             count = chunk_length(time.monotonic() - started, ran, loop.program.capacity) if records else 1
             done, records = done + ran, records + new

@@ -81,14 +81,14 @@ def rl2(
     sizes = dict(memory_size=memory_size, num_epochs=num_epochs, num_minibatches=num_minibatches)
     positive = sizes | dict(learning_rate=learning_rate, clip=clip, max_gradient_norm=max_gradient_norm)
     for field, value in positive.items():
-        check(value > 0, f"rl2: {field}", value, "must be above 0")
+        check(value > 0, field, value, "must be above 0")
     costs = dict(entropy_cost=entropy_cost, value_cost=value_cost, decay_updates=decay_updates)
     for field, value in costs.items():
-        check(value >= 0, f"rl2: {field}", value, "must not be negative")
-    check(all(size > 0 for size in encoder), "rl2: encoder", encoder, "each layer needs at least one unit")
+        check(value >= 0, field, value, "must not be negative")
+    check(all(size > 0 for size in encoder), "encoder", encoder, "each layer needs at least one unit")
     for field, value in {"discount": discount, "trace": trace}.items():
-        check(0 <= value <= 1, f"rl2: {field}", value, "must lie between 0 and 1")
-    check(across_episodes or memory == "none", "rl2: across_episodes", False, 'needs memory="none"')
+        check(0 <= value <= 1, field, value, "must lie between 0 and 1")
+    check(across_episodes or memory == "none", "across_episodes", False, 'needs memory="none"')
     policy = actor_critic(tasks.env.spec, memory, memory_size, encoder, meta_inputs)
     steps = num_epochs * num_minibatches * decay_updates
     rate = optax.linear_schedule(learning_rate, learning_rate / 10, steps) if steps else learning_rate
@@ -118,7 +118,7 @@ def rl2(
 
     def check_tasks(num_tasks: int):
         fits = num_tasks % num_minibatches == 0
-        check(fits, "rl2: num_minibatches", num_minibatches, f"must divide num_tasks={num_tasks}")
+        check(fits, "num_minibatches", num_minibatches, f"must divide num_tasks={num_tasks}")
 
     return Algorithm(init, update, adapt, steps=tasks.trial_steps, check=check_tasks)
 

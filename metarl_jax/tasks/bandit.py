@@ -75,7 +75,8 @@ def bandit(*, num_arms: int = 5, num_pulls: int = 10) -> TaskDistribution:
 
     def references(tasks: BanditTask, trial_steps: int):
         known = planning.bernoulli_reference(num_arms, trial_steps)
-        note = f"{known.note}, s.e. {known.standard_error:.3f}" if known.standard_error else known.note
+        error = f", s.e. {known.standard_error:.3f}" if known.standard_error else "; simulated by pull"
+        note = known.note + error
         bayes = Reference("bayes", known.kind, known.value, known.by_pull, note)
         return [*common_references(tasks, trial_steps), bayes]
 
