@@ -165,20 +165,23 @@ def maze_scores(run: mrl.Run) -> dict[str, float]:
     """What the rows above say, over all mazes and 10 trials each.
 
     A first goal that is not found within the trial counts as found at its last step (too early, never too late). The
-    length of later episodes is told relative to the maze's shortest path, of episodes that ended, a mean over mazes.
+    length of later episodes is told relative to the maze's shortest path, of episodes that ended, a mean over mazes
+    (those in which one did).
     """
     tasks, steps = run.tasks, run.tasks.trial_steps
     references = {(r.role, r.kind): r.trial_return for r in tasks.references(tasks.tasks, steps)}
     trials = segment(live(run, tasks.tasks, jax.random.key(12345), 10, steps, False))
     first = np.where(trials.finished[..., 0], trials.lengths[..., 0], steps)
-    later = np.where(trials.finished[..., 1:], trials.lengths[..., 1:], np.nan)
+    ended = trials.finished[..., 1:]
+    count = ended.sum(axis=(0, 2, 3))
+    later = np.where(ended, trials.lengths[..., 1:], 0.0).sum(axis=(0, 2, 3)) / np.maximum(count, 1)
     bracket, distance = search_of(run)
     return {
         "goals a trial, share of search walk then shortest paths": float(
             trials.trial_return.mean() / references["bayes", "lower"].mean()
         ),
         "first find, times the bracket": float(first.mean() / bracket),
-        "later episodes, times the shortest path": float(np.nanmean(np.nanmean(later, axis=(0, 2, 3)) / distance)),
+        "later episodes, times the shortest path": float((later / distance)[count > 0].mean()),
         "goals a trial, times the best known non-adaptive": float(
             trials.trial_return.mean() / references["non_adaptive", "lower"].mean()
         ),
