@@ -25,9 +25,10 @@ from record import Clock, record
 from stepping import gymnax_loop, ours, steps_per_second
 
 import metarl_jax as mrl
+from metarl_jax.devices import use_cpu_cores
 from metarl_jax.driver import driver
 from metarl_jax.rollout import rollout
-from metarl_jax.sharding import shard_tasks, task_mesh, use_cpu_cores
+from metarl_jax.sharding import shard_tasks, task_mesh
 
 FAMILIES = {
     "maze, each its own layout": lambda: mrl.tasks.random_maze(view=0),

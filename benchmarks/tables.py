@@ -96,7 +96,9 @@ def short(value: Any) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
-def clock(seconds: float) -> str:
+def clock(seconds: float | list[float]) -> str:
+    """Of several seeds, one after the other, the longest."""
+    seconds = max(seconds) if isinstance(seconds, list) else seconds
     return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.1f} min"
 
 

@@ -13,6 +13,8 @@ import typing
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from metarl_jax.devices import use_cpu_cores
+
 
 class ConfigError(ValueError):
     """A user's mistake: names the field, the value and the fix. Raised before anything is compiled."""
@@ -64,6 +66,7 @@ def _bind(name: str, make: Callable[[Callable, dict[str, Any]], Any], function: 
 
     @functools.wraps(function)
     def bound(**options: Any) -> Any:
+        use_cpu_cores()  # the first array that a family makes starts JAX, after which it is too late
         return make(function, resolve(function, options, name))
 
     bound.signature = options_of(function)  # type: ignore[attr-defined]

@@ -53,10 +53,12 @@ def driver(
         return Learner(algorithm.init(keys[0]), curriculum.init(keys[1]))
 
     run = functools.partial(advance, updates, capacity)
+    if mesh is None:
+        return Driver(jax.jit(jax.vmap(init)), jax.jit(run, donate_argnums=1), capacity)
     # Said once and for all: else the first call, on a learner fresh from one device, is compiled apart from the next.
-    out = {} if mesh is None else {"out_shardings": replicated(mesh)}
-    both = out | ({} if mesh is None else {"in_shardings": replicated(mesh)})
-    return Driver(jax.jit(jax.vmap(init), **out), jax.jit(run, donate_argnums=1, **both), capacity)
+    place = replicated(mesh)
+    first = jax.jit(jax.vmap(init), out_shardings=place)
+    return Driver(first, jax.jit(run, donate_argnums=1, in_shardings=place, out_shardings=place), capacity)
 
 
 def advance(

@@ -8,9 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from metarl_jax import compile_cache
 from metarl_jax.config import check
 from metarl_jax.report import Report, Trials, summarize
 from metarl_jax.run import Run
+from metarl_jax.setting import resolve
 from metarl_jax.types import Algorithm, Task, TaskDistribution
 
 KEY_DOMAIN = 0x7E57  # test keys are never training keys, whatever the seeds
@@ -25,7 +27,7 @@ class Lived(NamedTuple):
 
 def evaluate(
     run: Run,
-    tasks: TaskDistribution | None = None,
+    tasks: str | TaskDistribution | None = None,
     *,
     num_tasks: int = 1000,
     trials_per_task: int | None = None,
@@ -37,7 +39,7 @@ def evaluate(
     """Lives trials with the agents of all seeds of ``run`` and reports on them.
 
     Args:
-      tasks: another distribution with the same spaces (a held-out split); the run's own by default.
+      tasks: another distribution, or its name, with the same spaces (a held-out split); the run's own by default.
       num_tasks: how many tasks are drawn, independently of those of training, unless the set is finite: then all its
         tasks are used.
       trials_per_task: by default 1, for finite sets as many as give about 1000 trials.
@@ -48,11 +50,19 @@ def evaluate(
     Raises:
       ConfigError: for a wrong number, or tasks whose spaces are not the run's.
     """
-    chosen = run.tasks if tasks is None else tasks
-    check(chosen.env.spec == run.tasks.env.spec, "tasks", chosen.name, f"needs the spaces of {run.tasks.name}")
+    check(isinstance(run, Run), "run", run, "give what train or load returned")
+    chosen = run.tasks if tasks is None else resolve("ppo", tasks).tasks
+    spaces, wanted = chosen.env.spec, run.tasks.env.spec
+    check(spaces == wanted, "tasks", chosen.name, f"has the spaces {spaces}, the run's tasks have {wanted}")
     steps = chosen.trial_steps if trial_steps is None else trial_steps
-    for field, value in {"num_tasks": num_tasks, "trial_steps": steps, "trials_per_task": trials_per_task or 1}.items():
+    for field, value in {
+        "num_tasks": num_tasks,
+        "trial_steps": steps,
+        "trials_per_task": 1 if trials_per_task is None else trials_per_task,
+    }.items():
         check(isinstance(value, int) and value >= 1, field, value, "must be a whole number of at least 1")
+    check(isinstance(seed, int) and 0 <= seed < 2**31, "seed", seed, "must be a whole number from 0")
+    compile_cache.enable()
     key = jax.random.fold_in(jax.random.key(seed), KEY_DOMAIN)
     batch = evaluation_tasks(key, chosen, num_tasks)
     count = jax.tree.leaves(batch)[0].shape[0]

@@ -24,6 +24,9 @@ def write_json(path: Path, value: Any) -> Path:
     """Writes strict JSON (RFC 8259: no NaN), at once or not at all; makes the folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    with open(partial, "w", encoding="utf-8") as file:
+        file.write(json.dumps(value, indent=1, allow_nan=False) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
     os.replace(partial, path)
     return path

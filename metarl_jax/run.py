@@ -46,9 +46,14 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not path.exists():
         raise ConfigError(f"{folder} holds no run: config.json is missing. Give the folder that train(out=...) made")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
         raise ConfigError(f"{path} is damaged ({error}): put it back, or start in a new folder") from None
+    config = found.get("config") if isinstance(found, dict) else None
+    parts = ("algorithm", "tasks", "curriculum")
+    if not isinstance(config, dict) or not all(isinstance(config.get(part), dict) for part in parts):
+        raise ConfigError(f"{path} is not the config.json of a run: give the folder that train(out=...) made")
+    return found
 
 
 def check_same_config(folder: Path, config: Mapping[str, Any]) -> None:

@@ -1,7 +1,11 @@
 """From names to objects: what a run is made of."""
 
+import hashlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
+
+import jax
+import numpy as np
 
 from metarl_jax import algorithms, curricula, tasks
 from metarl_jax.config import ConfigError, Recipe, check, lookup
@@ -41,8 +45,23 @@ def resolve(algorithm: str | Recipe, tasks: str | TaskDistribution, curriculum: 
     return Setting(**found)
 
 
+def describe_tasks(tasks: TaskDistribution) -> dict[str, Any]:
+    """What a run's config says of its tasks; of an object that no registry can rebuild, a digest of what it draws."""
+    shape = {"horizon": tasks.horizon, "trial_steps": tasks.trial_steps}
+    if tasks.recipe is not None:
+        return {**tasks.recipe, **shape}
+    drawn = tasks.tasks, [tasks.sample(jax.random.key(i)) for i in range(3)]
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(drawn):
+        digest.update(np.ascontiguousarray(leaf).tobytes())
+    return {"name": tasks.name, "options": None, **shape, "digest": digest.hexdigest()[:16]}
+
+
 def rebuild(part: str, described: Mapping[str, Any]) -> Any:
     """What a run's config describes; ConfigError where it was an object of the user's own."""
-    if described["name"] not in REGISTRIES[part]:
+    if described["name"] not in REGISTRIES[part] or described["options"] is None:
         raise ConfigError(f"{part} {described['name']!r} is not in the registry: give it, load(path, {part}=...)")
-    return REGISTRIES[part][described["name"]](**described["options"])
+    made = REGISTRIES[part][described["name"]](**described["options"])
+    if part == "tasks" and made.trial_steps != described.get("trial_steps", made.trial_steps):
+        raise ConfigError(f"tasks {made.name!r} were changed after they were made: give them, load(path, tasks=...)")
+    return made

@@ -12,12 +12,13 @@ import numpy as np
 
 from metarl_jax import checkpoint, compile_cache
 from metarl_jax.config import ConfigError, Recipe, check
+from metarl_jax.devices import use_cpu_cores
 from metarl_jax.driver import Driver, Learner, chunk_length, driver, first_bad_leaf
 from metarl_jax.files import versions, write_json
 from metarl_jax.logging import MetricsLog, Progress, read_metrics
 from metarl_jax.run import Run, check_same_config, read_config
-from metarl_jax.setting import rebuild, resolve
-from metarl_jax.sharding import task_mesh, use_cpu_cores
+from metarl_jax.setting import describe_tasks, rebuild, resolve
+from metarl_jax.sharding import task_mesh
 from metarl_jax.signals import StopSignals
 from metarl_jax.types import TaskDistribution
 
@@ -74,14 +75,20 @@ def train(
       Diverged: NaN or Inf in parameters or losses; the last good checkpoint is kept.
       Stopped: Ctrl-C or SIGTERM, after saving.
     """
-    for field, value in {"num_updates": num_updates, "num_tasks": num_tasks, "num_seeds": num_seeds}.items():
-        check(isinstance(value, int) and value >= 1, field, value, "must be a whole number of at least 1")
-    check(isinstance(seed, int) and 0 <= seed < 2**31 - num_seeds, "seed", seed, "must be a whole number from 0")
+    counts = dict(num_updates=num_updates, num_tasks=num_tasks, num_seeds=num_seeds, keep_checkpoints=keep_checkpoints)
+    for field, value in counts.items():
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        check(whole and value >= 1, field, value, "must be a whole number of at least 1")
+    fits = isinstance(seed, int) and 0 <= seed < 2**31 - num_seeds
+    check(fits, "seed", seed, f"must be a whole number from 0 to {2**31 - num_seeds - 1}")
+    number = isinstance(checkpoint_seconds, int | float) and checkpoint_seconds >= 0
+    check(number, "checkpoint_seconds", checkpoint_seconds, "must be a number of seconds, 0 or more")
+    check(out is None or isinstance(out, str | Path), "out", out, "give the path of a folder")
     use_cpu_cores()
     setting = resolve(algorithm, tasks, curriculum)
     config = {
         "algorithm": setting.algorithm.describe(),
-        "tasks": setting.tasks.recipe or {"name": setting.tasks.name, "options": {}},
+        "tasks": describe_tasks(setting.tasks),
         "curriculum": setting.curriculum.describe(),
         "num_updates": num_updates,
         "num_tasks": num_tasks,
@@ -105,7 +112,7 @@ def train(
     with Progress(num_updates, quiet=quiet) as progress:
         learner, done, metrics, stop = run_updates(loop, progress)
     run = Run(built, setting.tasks, learner.algorithm, config, metrics, done, folder)
-    if stop is not None:
+    if stop is not None and done < num_updates:
         how = f"the same command continues it: {folder}" if folder else "it lives in memory: catch Stopped, use its run"
         raise Stopped(f"stopped after update {done} of {num_updates}; {how}", run, stop)
     return run
@@ -115,11 +122,14 @@ def open_folder(folder: Path, config: dict[str, Any]) -> None:
     """Makes the folder, or checks that the run in it has this configuration."""
     if (folder / "config.json").exists():
         check_same_config(folder, config)
-        before, now = read_config(folder).get("devices"), devices()
-        if before != now:
-            warnings.warn(f"{folder} began on {before}, this is {now}: it goes on, but not bit for bit", stacklevel=3)
+        saved, now = read_config(folder), {"devices": devices(), "versions": versions()}
+        for what, value in now.items():
+            if saved.get(what) != value:
+                warnings.warn(f"{folder}: {what} were {saved.get(what)}, are {value}: not bit for bit", stacklevel=3)
+        write_json(folder / "config.json", saved | {"config": config})  # num_updates may have grown
         return
-    usable = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
+    # A kill in the middle of writing config.json leaves its partial file.
+    usable = not folder.exists() or (folder.is_dir() and all(p.name.endswith(".partial") for p in folder.iterdir()))
     check(usable, "out", str(folder), "is no empty folder and holds no run: give another folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -150,23 +160,24 @@ def run_updates(loop: Loop, progress: Progress) -> tuple[Learner, int, dict[str,
     the signal that stopped it)."""
     seeds = jnp.arange(loop.config["num_seeds"], dtype=jnp.int32) + loop.config["seed"]
     learner, done, log = begin(loop, seeds, progress)
-    total, records, count, last_save = loop.config["num_updates"], [], 1, time.monotonic()
+    total, count, last_save = loop.config["num_updates"], 1, time.monotonic()
+    records, began = [], False  # records only where no file keeps them
     progress.advance(done, 0, float("nan"))
     with StopSignals() as stop, log or contextlib.nullcontext():
         while done < total and stop.received is None:
-            if count == 1 and not records:
+            if not began:
                 progress.message("compiling (kept in the compilation cache for the next time) ...")
             started = time.monotonic()
             learner, metrics, ran, finite = loop.program.advance(seeds, learner, done, min(count, total - done))
             ran, metrics = int(ran), jax.tree.map(np.asarray, metrics)
             new = [record(loop, done + i, {k: v[i] for k, v in metrics.items()}) for i in range(ran)]
             if not finite:
-                if log is not None:
-                    log.append(new)  # how it came to that; a resumed run drops what is after its checkpoint
                 raise Diverged(explain((learner.algorithm, new[-1]), done + ran - 1, loop.folder))
-            count = chunk_length(time.monotonic() - started, ran, loop.program.capacity) if records else 1
-            done, records = done + ran, records + new
-            if log is not None:
+            count = chunk_length(time.monotonic() - started, ran, loop.program.capacity) if began else 1
+            done, began = done + ran, True
+            if log is None:
+                records += new
+            else:
                 log.append(new)
                 if time.monotonic() - last_save >= loop.checkpoint_seconds or done >= total:
                     save(loop, done, learner, log)
@@ -208,7 +219,8 @@ def save(loop: Loop, done: int, learner: Learner, log: MetricsLog) -> None:
 
 def explain(tree: Any, update: int, folder: Path | None) -> str:
     bad = first_bad_leaf(tree)
-    kept = f"; the last good checkpoint is kept in {folder}" if folder else ""
+    saved = folder is not None and any((folder / "checkpoints").glob("*.ckpt"))
+    kept = f"; the last good checkpoint is kept in {folder}" if saved else ""
     return f"update {update}: {bad} is not finite{kept}. Try a lower learning rate or a smaller max_gradient_norm"
 
 

@@ -55,7 +55,7 @@ class Reference(NamedTuple):
 
     ``role``: ``optimal`` (task known), ``bayes`` (the best that any agent that must find the task out can do),
     ``non_adaptive`` (the best behaviour that forgets at each episode), ``random`` or any other name.
-    ``kind``: ``exact``, ``lower`` or ``upper`` (a bound on the role's true value).
+    ``kind``: ``exact``, ``estimate`` (simulated), ``lower`` or ``upper`` (a bound on the role's true value).
     ``trial_return``: ``[N]``, or a scalar for the mean over tasks. ``by_episode``: ``[E]``, its mean over tasks for
     each episode of the trial, where that makes sense. ``note`` says how it was computed.
     """
@@ -164,7 +164,8 @@ class Algorithm(NamedTuple):
 
     ``init(key) -> state``; ``update(key, state, tasks [N]) -> (state, Outcome)`` is one outer step;
     ``adapt(key, state, task, trial_steps, forget) -> Trajectory [T]`` lives ONE task's whole trial at meta-test
-    (``trial_steps`` and ``forget`` static). With ``forget`` the agent loses at the start of each episode all that it
+    (``trial_steps`` and ``forget`` static; so is ``greedy``, where the algorithm offers it: act by the mode). With
+    ``forget`` the agent loses at the start of each episode all that it
     learned in the trial: the control that shows what adapting is worth. ``steps``: environment steps that an update
     spends in each task. ``check(num_tasks)`` raises ConfigError where an update could not be run on that many tasks.
     """

@@ -156,7 +156,9 @@ def learning_batch(
     following = jnp.concatenate([values[1:], jnp.zeros_like(values[:1])])
     discounts, traces = jnp.full_like(values, discount), jnp.full_like(values, trace)
     if not across_episodes:
-        _, after = replay(policy, params, lived.timestep._replace(observation=lived.next_observation))
+        flags = jnp.zeros_like(lived.terminated)
+        after_step = TimeStep(lived.next_observation, lived.action, lived.reward, flags, flags)
+        _, after = replay(policy, params, after_step)
         last = jnp.arange(values.shape[0])[:, None] == values.shape[0] - 1
         cut = lived.truncated | last
         following = jnp.where(cut, after, following)

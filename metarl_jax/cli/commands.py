@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from metarl_jax import algorithms, curricula, tasks
 from metarl_jax.cli import options
 from metarl_jax.config import ConfigError, lookup
-from metarl_jax.sharding import use_cpu_cores
+from metarl_jax.devices import use_cpu_cores
 
 if TYPE_CHECKING:
     from metarl_jax.report import Report
@@ -95,7 +95,8 @@ def evaluate(words: list[str]) -> None:
     groups, known, family = {}, {}, None
     if len(names) == 1:
         described = read_config(Path(names[0]))["config"]["tasks"]
-        family, known = tasks.REGISTRY.get(described["name"]), described["options"]
+        known = described["options"] or {}
+        family = None if described["options"] is None else tasks.REGISTRY.get(described["name"])
         groups = {} if family is None else {"tasks": options.group(family, known)}
     elif names or not {"-h", "--help"} & set(rest):
         raise ConfigError("evaluate needs the folder of one run before its options: metarl evaluate runs/demo")

@@ -50,11 +50,12 @@ def parse(text: str) -> tuple[np.ndarray, int, np.ndarray]:
     Raises:
       ConfigError: ragged lines, an open border, no start or several, an unknown letter, a goal out of reach.
     """
-    lines = text.strip("\n").split("\n")
+    lines = text.strip("\r\n").splitlines()
+    check(bool(lines), "layout", text, "is empty: draw a maze of '#' walls, one 'S' start and floor")
     widths = {len(line) for line in lines}
     check(len(widths) == 1, "layout", text, f"all lines must have one length, these have {sorted(widths)}")
     letters = np.array([list(line) for line in lines])
-    unknown = sorted(set(letters.ravel()) - set("#SG. "))
+    unknown = sorted(set(letters.ravel().tolist()) - set("#SG. "))
     check(not unknown, "layout", text, f"unknown letters {unknown}: use '#' wall, 'S' start, 'G' goal, '.' floor")
     walls = letters == "#"
     border = np.concatenate([walls[0], walls[-1], walls[:, 0], walls[:, -1]])

@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metarl_jax.config import check
+from metarl_jax.config import ConfigError, check
+from metarl_jax.devices import use_cpu_cores
 from metarl_jax.tasks.environment import Environment
 from metarl_jax.types import Key, Spec, Task, TaskDistribution
 
@@ -76,7 +77,17 @@ def from_gymnax(
     Raises:
       ConfigError: no time limit, or spaces that are no box of numbers.
     """
-    params = sample(jax.random.key(0))
+    use_cpu_cores()
+    made = all(hasattr(env, method) for method in ("reset_env", "step_env", "is_truncated", "observation_space"))
+    check(made, "env", env, "give the environment that gymnax.make returns (the first of the two)")
+    check(callable(sample), "sample", sample, "give a function key -> params")
+    check(horizon is None or isinstance(horizon, int), "horizon", horizon, "must be a whole number")
+    check(isinstance(num_episodes, int), "num_episodes", num_episodes, "must be a whole number")
+    try:
+        params = sample(jax.random.key(0))
+        jax.eval_shape(env.reset_env, jax.random.key(0), params)
+    except (TypeError, AttributeError) as error:
+        raise ConfigError(f"sample={sample!r}: must take a key and return params of {name} ({error})") from error
     limit = int(getattr(params, "max_steps_in_episode", 0) if horizon is None else horizon)
     own = "" if horizon is not None or limit else f": {name} has no max_steps_in_episode of its own, give one"
     check(

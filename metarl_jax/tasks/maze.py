@@ -226,6 +226,8 @@ def references(parsed: list, horizon: int, tasks: MazeTask, trial_steps: int) ->
     agent back to the start, which the walks do not expect.
     """
     known = [known_goal(tasks, horizon, trial_steps)]
+    if horizon < trial_steps:
+        return known
     walls, goals, starts = (np.asarray(x) for x in (tasks.walls, tasks.goal, tasks.start))
     found, repeated, upper, used = (np.full(len(goals), np.nan) for _ in range(4))
     for wall, start, cells in parsed:
@@ -235,7 +237,7 @@ def references(parsed: list, horizon: int, tasks: MazeTask, trial_steps: int) ->
         index = np.searchsorted(cells, goals[rows])
         found[rows], repeated[rows], upper[rows] = counts.search[index], counts.repeat[index], counts.upper
         used[rows] = np.bincount(index, minlength=len(cells)).min() * len(cells) == len(rows)
-    if horizon < trial_steps or np.isnan(found).any():
+    if np.isnan(found).any():
         return known
     bounds = [Reference("bayes", "lower", found, None, "layout known: best search walk, then shortest paths")]
     if used.all():  # a bound on the mean over all goals of a layout says nothing of some of them
