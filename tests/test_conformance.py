@@ -528,7 +528,7 @@ def test_references_are_in_order(name):
     if distribution.tasks is not None:  # all of the set, once
         found = distribution.references(distribution.tasks, steps)
         count = jax.tree.leaves(distribution.tasks)[0].shape[0]
-    assert all(r.kind in ("exact", "lower", "upper") for r in found)
+    assert all(r.kind in ("exact", "estimate", "lower", "upper") for r in found)
     for r in found:
         assert np.shape(r.trial_return) in ((), (count,)), r.role
         assert np.isfinite(r.trial_return).all()

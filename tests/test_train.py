@@ -356,7 +356,7 @@ def test_evaluate_on_the_runs_own_tasks_and_on_held_out_ones(tmp_path):
     assert mrl.evaluate(run, trials_per_task=2, seed=1, save=False).task_means != report.task_means
     assert (tmp_path / "run" / "report.json").read_bytes() == saved
     jax.tree.map(np.testing.assert_array_equal, run.state, state)
-    with pytest.raises(ConfigError, match="needs the spaces of maze"):
+    with pytest.raises(ConfigError, match="has the spaces"):
         mrl.evaluate(run, tasks.bandit())
     for wrong in ({"num_tasks": 0}, {"trial_steps": 0}, {"trials_per_task": -1}):
         with pytest.raises(ConfigError, match="must be a whole number of at least 1"):
@@ -377,3 +377,17 @@ def test_evaluation_is_about_what_was_lived(whole):
     assert abs(report.mean - totals.mean()) < 4 * spread
     assert len(report.by_episode["return"]) == 4
     np.testing.assert_allclose(sum(report.by_episode["return"]), report.mean, rtol=1e-5)
+
+
+def test_a_distribution_of_ones_own_is_told_apart_by_what_it_draws(tmp_path):
+    """No registry knows it: another one of the same name and shapes must not continue its run."""
+    reward = np.zeros((2, 3, 2))
+    transition = np.full((2, 3, 2, 3), 1 / 3)
+    one, other = (tasks.from_arrays(transition, reward + r, horizon=4, num_episodes=2, name="bandit") for r in (0, 1))
+    recipe = algorithms.rl2(memory_size=4, num_minibatches=2, num_epochs=1)
+    mrl.train(recipe, one, num_updates=1, num_tasks=4, out=tmp_path, quiet=True)
+    with pytest.raises(ConfigError, match="tasks.digest"):
+        mrl.train(recipe, other, num_updates=2, num_tasks=4, out=tmp_path, quiet=True)
+    with pytest.raises(ConfigError, match="give it, load"):
+        mrl.load(tmp_path)
+    assert mrl.load(tmp_path, tasks=one).num_updates == 1
