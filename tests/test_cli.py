@@ -51,7 +51,12 @@ def run(tmp_path_factory):
 
 def test_train_passes_every_option_on(run):
     config = json.loads((run / "config.json").read_text())["config"]
-    assert config["tasks"] == {"name": "gridnavi", "options": {"size": 3, "horizon": 15, "num_episodes": 2}, "horizon": 15, "trial_steps": 30}
+    assert config["tasks"] == {
+        "name": "gridnavi",
+        "options": {"size": 3, "horizon": 15, "num_episodes": 2},
+        "horizon": 15,
+        "trial_steps": 30,
+    }
     assert config["algorithm"]["options"]["encoder"] == [8, 8]
     assert config["algorithm"]["options"]["memory_size"] == 4
     assert (config["num_updates"], config["num_tasks"]) == (2, 4)
