@@ -12,7 +12,7 @@ def use_cpu_cores() -> None:
     """With ``METARL_JAX_CPU_DEVICES=2`` the CPU becomes two devices, over which tasks are spread.
 
     Two cores as two devices trained RL^2 1.3 times as fast as one device with both, but jaxlib 0.10.2 was seen to
-    hang so in ``ppo`` (all threads idle, a collective never done): not on by default. Does nothing once JAX has started.
+    hang so in ``ppo`` (all threads idle): not on by default. Does nothing once JAX has started.
     """
     number = os.environ.get(SWITCH, "")
     if number.isdigit() and int(number) > 0:
