@@ -14,10 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from metarl_jax.devices import use_cpu_cores
-
-
-class ConfigError(ValueError):
-    """A user's mistake: names the field, the value and the fix. Raised before anything is compiled."""
+from metarl_jax.types import ConfigError
 
 
 def check(condition: bool, field: str, value: Any, fix: str) -> None:

@@ -48,16 +48,19 @@ def driver(
 
     updates = jax.jit(jax.vmap(update, in_axes=(0, 0, None)))  # jit: traced once, for its shapes and in the loop
 
-    def init(seed: jax.Array) -> Learner:
+    def init_one(seed: jax.Array) -> Learner:
         keys = jax.random.split(jax.random.split(jax.random.key(seed))[0])
         return Learner(algorithm.init(keys[0]), curriculum.init(keys[1]))
 
+    # Not vmap: on CPU, jaxlib's batched QR (orthogonal initialisers) waits inside XLA's thread pool for that same pool,
+    # and several of them at once leave no thread to wait for (seen in 0.10.2: training hung in init).
+    init = functools.partial(jax.lax.map, init_one)
     run = functools.partial(advance, updates, capacity)
     if mesh is None:
-        return Driver(jax.jit(jax.vmap(init)), jax.jit(run, donate_argnums=1), capacity)
+        return Driver(jax.jit(init), jax.jit(run, donate_argnums=1), capacity)
     # Said once and for all: else the first call, on a learner fresh from one device, is compiled apart from the next.
     place = replicated(mesh)
-    first = jax.jit(jax.vmap(init), out_shardings=place)
+    first = jax.jit(init, out_shardings=place)
     return Driver(first, jax.jit(run, donate_argnums=1, in_shardings=place, out_shardings=place), capacity)
 
 

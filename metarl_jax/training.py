@@ -54,7 +54,7 @@ def train(
 
     Update ``i`` of a seed is a function of (configuration, seed, i): on one backend, number of devices and version of
     jax, ``num_updates=20`` gives bit for bit what 10 updates and then, resumed, the other 10 give. Tasks are spread
-    over all devices.
+    over all devices; where JAX has not started yet, each CPU core becomes one.
 
     Args:
       algorithm: a name of ``metarl_jax.algorithms.REGISTRY``, or a recipe: ``algorithms.rl2(memory_size=64)``.

@@ -16,6 +16,10 @@ Task = Any  # a pytree, every leaf traced
 State = Any
 
 
+class ConfigError(ValueError):
+    """A user's mistake: names the field, the value and the fix. Raised before anything is compiled."""
+
+
 class Spec(NamedTuple):
     """The static shapes that all tasks of a distribution share.
 

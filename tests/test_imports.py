@@ -10,7 +10,8 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "metarl_jax"
 # From the bottom up. A module may import from its own line and from lines above it in this table.
 LAYERS = [
-    {"types", "devices", "config"},
+    {"types"},
+    {"devices", "config"},
     {"planning"},
     {"tasks"},
     {"networks"},
