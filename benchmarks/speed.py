@@ -30,14 +30,11 @@ from metarl_jax.driver import driver
 from metarl_jax.rollout import rollout
 from metarl_jax.sharding import shard_tasks, task_mesh
 
-FAMILIES = {
-    "maze, each its own layout": lambda: mrl.tasks.random_maze(view=0),
-    "maze-100": mrl.tasks.maze_100,
-    "bandit": lambda: mrl.tasks.bandit(num_arms=2),
-    "gridnavi": mrl.tasks.gridnavi,
-    "tabular": mrl.tasks.tabular,
+FAMILIES = mrl.tasks.REGISTRY | {
+    "bandit": lambda: mrl.tasks.bandit(num_arms=2),  # as the peers have it: two arms,
+    "maze-random": lambda: mrl.tasks.random_maze(view=0),  # and each task its own layout and goal
 }
-PEERS = {"MetaMaze-misc": "maze, each its own layout", "BernoulliBandit-misc": "bandit"}
+PEERS = {"MetaMaze-misc": "maze-random", "BernoulliBandit-misc": "bandit"}
 RATIO_BARS = {"MetaMaze-misc": 10.0, "BernoulliBandit-misc": 5.0}
 STEPS = 1000
 

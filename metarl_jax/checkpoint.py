@@ -85,7 +85,8 @@ def latest(folder: str | Path, template: PyTree) -> tuple[int, PyTree, dict[str,
             damaged.append(str(error))
             warnings.warn(f"{error}; trying the checkpoint before it", DamagedCheckpointWarning, stacklevel=2)
     if damaged:
-        raise CheckpointError(f"no sound checkpoint in {folder}: {'; '.join(damaged)}")
+        fix = "put a sound one back, or start in a new folder"
+        raise CheckpointError(f"no sound checkpoint in {folder}: {'; '.join(damaged)}; {fix}")
     return None
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from metarl_jax import compile_cache
 from metarl_jax.config import check
+from metarl_jax.logging import Progress
 from metarl_jax.report import Report, Trials, summarize
 from metarl_jax.run import Run
 from metarl_jax.setting import resolve
@@ -35,6 +36,7 @@ def evaluate(
     seed: int = 0,
     greedy: bool = False,
     save: bool = True,
+    quiet: bool = False,
 ) -> Report:
     """Lives trials with the agents of all seeds of ``run`` and reports on them.
 
@@ -46,6 +48,7 @@ def evaluate(
       trial_steps: another length of the trial than the distribution's.
       seed: of the test's own randomness.  greedy: act by the distribution's mode.
       save: write ``report.json`` to the run's folder, if it has one and ``tasks`` are its own.
+      quiet: no progress and no messages.
 
     Raises:
       ConfigError: for a wrong number, or tasks whose spaces are not the run's.
@@ -67,8 +70,13 @@ def evaluate(
     batch = evaluation_tasks(key, chosen, num_tasks)
     count = jax.tree.leaves(batch)[0].shape[0]
     repeats = trials_per_task or (1 if chosen.tasks is None else max(1, round(1000 / count)))
-    records = [live(run, batch, key, repeats, steps, forget, greedy) for forget in (False, True)]
-    references = [] if chosen.references is None else chosen.references(batch, steps)
+    with Progress(2 * count * repeats, unit="trials", quiet=quiet) as progress:
+        progress.message("living the trials, then those with memory wiped at each episode ...")
+        records = [live(run, batch, key, repeats, steps, forget, greedy, progress) for forget in (False, True)]
+        references = []
+        if chosen.references is not None:
+            progress.message("planning the references ...")
+            references = chosen.references(batch, steps)
     name = {
         "algorithm": run.config["algorithm"]["name"],
         "tasks": chosen.name,
@@ -93,7 +101,16 @@ def evaluation_tasks(key: jax.Array, tasks: TaskDistribution, num_tasks: int) ->
     return jax.jit(jax.vmap(tasks.sample))(jax.random.split(jax.random.fold_in(key, 1), num_tasks))
 
 
-def live(run: Run, batch: Task, key: jax.Array, repeats: int, steps: int, forget: bool, greedy: bool = False) -> Lived:
+def live(
+    run: Run,
+    batch: Task,
+    key: jax.Array,
+    repeats: int,
+    steps: int,
+    forget: bool,
+    greedy: bool = False,
+    progress: Progress | None = None,
+) -> Lived:
     """Every seed's agent lives ``repeats`` trials in each of the ``[N]`` tasks: leaves ``[S, N, R, T]`` (numpy).
 
     The same trial has the same key whatever is asked of it, so that the control is paired with the agent.
@@ -107,6 +124,10 @@ def live(run: Run, batch: Task, key: jax.Array, repeats: int, steps: int, forget
     for start in range(0, total, block):
         index = np.minimum(np.arange(start, start + block), total - 1)  # the last block repeats its last trial
         parts.append(step(keys[index], run.state, take(batch, index // repeats)))
+        if progress is not None:
+            trials = min(block, total - start)
+            returns = np.asarray(parts[-1].reward).sum(axis=-1)
+            progress.advance(trials, trials * steps * run.num_seeds, float(returns.mean()))
     lived = jax.tree.map(lambda *x: np.concatenate(x, axis=1)[:, :total], *parts)
     return jax.tree.map(lambda x: x.reshape(x.shape[0], count, repeats, steps), lived)
 

@@ -1,10 +1,19 @@
 """What all files that we write have in common: they are whole or not there, and say which versions made them."""
 
+import contextlib
 import json
 import os
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from metarl_jax.types import ConfigError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 PACKAGES = ("metarl-jax", "jax", "jaxlib", "flax", "optax")
 
@@ -30,3 +39,24 @@ def write_json(path: Path, value: Any) -> Path:
         os.fsync(file.fileno())
     os.replace(partial, path)
     return path
+
+
+@contextlib.contextmanager
+def locked(folder: Path | None) -> Iterator[None]:
+    """No other process trains in ``folder`` meanwhile, where the system has such locks; they end with the process.
+
+    Raises:
+      ConfigError: another process does.
+    """
+    if folder is None or fcntl is None:
+        yield
+        return
+    with open(folder / ".lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            fix = "another process is training in it: wait for that to end, or give another folder"
+            raise ConfigError(f"out={str(folder)!r}: {fix}") from None
+        except OSError:  # a file system without locks
+            pass
+        yield

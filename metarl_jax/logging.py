@@ -75,8 +75,10 @@ def read_metrics(path: str | Path) -> dict[str, np.ndarray]:
     A last line without its end (a run that was killed, or is being written) is left out.
 
     Raises:
-      LogError: a line that is not a JSON object; names the line.
+      LogError: there is no such file, or a line that is not a JSON object; names the line.
     """
+    if not Path(path).is_file():
+        raise LogError(f"{path} is missing: put it back, or start in a new folder")
     lines = Path(path).read_text(encoding="utf-8").split("\n")[:-1]
     records = []
     for number, line in enumerate(lines, start=1):

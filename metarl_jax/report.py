@@ -23,7 +23,7 @@ from metarl_jax.tables import number
 from metarl_jax.types import Reference
 from metarl_jax.verdict import gap, judge
 
-FORMAT = 1
+FORMAT = 2
 MOST_TASKS = 1000  # beyond, the report keeps quantiles over tasks instead of every task's mean
 
 
@@ -217,6 +217,7 @@ def by_episode(trials: Trials) -> dict[str, np.ndarray]:
 def describe(reference: Reference, score: float) -> dict[str, Any]:
     """A reference as plain data: mean value, the score's share of it (where both are positive), its regret."""
     by_task = np.asarray(reference.trial_return, float)
+    known = lambda x: None if x is None else np.asarray(x, float)
     value = float(by_task.mean())
     return {
         "role": reference.role,
@@ -224,7 +225,8 @@ def describe(reference: Reference, score: float) -> dict[str, Any]:
         "value": value,
         "share": score / value if value > 0 and score > 0 else None,
         "regret": value - score,
-        "by_episode": None if reference.by_episode is None else np.asarray(reference.by_episode, float),
+        "by_episode": known(reference.by_episode),
+        "length_by_episode": known(reference.length_by_episode),
         "quantiles": np.percentile(by_task, np.arange(101)) if by_task.ndim else None,
         "note": reference.note,
     }

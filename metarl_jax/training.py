@@ -14,7 +14,7 @@ from metarl_jax import checkpoint, compile_cache
 from metarl_jax.config import ConfigError, Recipe, check
 from metarl_jax.devices import use_cpu_cores
 from metarl_jax.driver import Driver, Learner, chunk_length, driver, first_bad_leaf
-from metarl_jax.files import versions, write_json
+from metarl_jax.files import locked, versions, write_json
 from metarl_jax.logging import MetricsLog, Progress, read_metrics
 from metarl_jax.run import Run, check_same_config, read_config
 from metarl_jax.setting import describe_tasks, rebuild, resolve
@@ -109,7 +109,7 @@ def train(
         )
     program = driver(built, setting.curriculum.build(setting.tasks), num_tasks, mesh)
     loop = Loop(program, config, folder, checkpoint_seconds, keep_checkpoints, built.steps * num_tasks)
-    with Progress(num_updates, quiet=quiet) as progress:
+    with locked(folder), Progress(num_updates, quiet=quiet) as progress:
         learner, done, metrics, stop = run_updates(loop, progress)
     run = Run(built, setting.tasks, learner.algorithm, config, metrics, done, folder)
     if stop is not None and done < num_updates:
@@ -233,6 +233,7 @@ def load(path: str | Path, *, algorithm: Recipe | None = None, tasks: TaskDistri
     Raises:
       ConfigError: no run there, or its algorithm or tasks are unknown to the registries and not given.
     """
+    check(isinstance(path, str | Path), "path", path, "give the folder of a run")
     folder = Path(path)
     config = read_config(folder)["config"]
     setting = resolve(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from metarl_jax import logging
-from metarl_jax.logging import MetricsLog, Progress, read_metrics
+from metarl_jax.logging import LogError, MetricsLog, Progress, read_metrics
 
 
 def test_round_trip_keeps_every_digit(tmp_path):
@@ -64,6 +64,8 @@ def test_garbage_is_named(tmp_path):
             read_metrics(path)
     path.write_text("")
     assert read_metrics(path) == {}
+    with pytest.raises(LogError, match="is missing: put it back"):
+        read_metrics(tmp_path / "none.jsonl")
 
 
 class Clock:

@@ -334,6 +334,18 @@ def test_tasks_that_do_not_divide_over_the_devices_train_on_one():
     assert run.num_updates == 1
 
 
+def test_a_folder_is_trained_in_by_one_process_at_a_time(tmp_path):
+    train(tmp_path / "run", num_updates=1)
+    hold = "import fcntl, sys; f = open(sys.argv[1]); fcntl.flock(f, fcntl.LOCK_EX); print('held', flush=True); input()"
+    command = [sys.executable, "-c", hold, str(tmp_path / "run" / ".lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(ConfigError, match="another process is training in it"):
+            train(tmp_path / "run", num_updates=2)
+        other.communicate("\n")
+    assert train(tmp_path / "run", num_updates=2).num_updates == 2
+
+
 # Evaluation.
 
 

@@ -60,8 +60,10 @@ def line(axes, name):
 
 
 def test_report_figure_shows_lengths_where_they_vary(tmp_path):
-    report = summarize(searches(3), searches(20))
+    known = Reference("optimal", "exact", 9.0, None, "", np.array([4.0, 3.0, 2.0]))
+    report = summarize(searches(3), searches(20), [known])
     figure = viz.plot_report(report, tmp_path / "report.pdf")
+    np.testing.assert_allclose(line(figure.axes[1], "optimal, task known, exact").get_ydata(), [4.0, 3.0, 2.0])
     assert (tmp_path / "report.pdf").stat().st_size > 1000
     assert [axes.get_title(loc="left") for axes in figure.axes][1] == "Steps of the episodes that finished"
     drawn = line(figure.axes[1], "agent").get_ydata()

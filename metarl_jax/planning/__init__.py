@@ -11,6 +11,7 @@ from metarl_jax.planning.dependent_bandits import DependentReference as Dependen
 from metarl_jax.planning.dependent_bandits import dependent_reference as dependent_reference
 from metarl_jax.planning.dynamic_programming import UNREACHABLE as UNREACHABLE
 from metarl_jax.planning.dynamic_programming import Solution as Solution
+from metarl_jax.planning.dynamic_programming import all_shortest_paths as all_shortest_paths
 from metarl_jax.planning.dynamic_programming import backward_induction as backward_induction
 from metarl_jax.planning.dynamic_programming import policy_value as policy_value
 from metarl_jax.planning.dynamic_programming import shortest_paths as shortest_paths
@@ -25,5 +26,6 @@ from metarl_jax.planning.known_goal import posterior_sampling_return as posterio
 from metarl_jax.planning.known_goal import random_return as random_return
 from metarl_jax.planning.search import Bracket as Bracket
 from metarl_jax.planning.search import TrialReturns as TrialReturns
+from metarl_jax.planning.search import episodes_within as episodes_within
 from metarl_jax.planning.search import search_bracket as search_bracket
 from metarl_jax.planning.search import trial_returns as trial_returns

@@ -138,6 +138,12 @@ def shortest_paths(next_state: ArrayLike, source: ArrayLike) -> jax.Array:
     return jax.lax.while_loop(lambda carry: carry[1], relax, (start, jnp.bool_(True)))[0]
 
 
+@jax.jit
+def all_shortest_paths(next_state: ArrayLike) -> jax.Array:
+    """``shortest_paths`` from every state: ``[S, S]`` int32, the first index is the state that is left."""
+    return jax.vmap(shortest_paths, (None, 0))(next_state, jnp.arange(jnp.shape(next_state)[0], dtype=jnp.int32))
+
+
 def _fixed_point(
     backup: Backup, reward: jax.Array, discount: jax.Array | float, tolerance: float, max_iterations: int
 ) -> Solution:

@@ -12,13 +12,13 @@ found after ``t`` steps earns ``miss`` for ``t - 1`` of them, ``hit`` for one an
 
 from typing import NamedTuple
 
-import jax
 import numpy as np
 from numpy.typing import ArrayLike
 
 from metarl_jax.config import check
-from metarl_jax.planning.dynamic_programming import UNREACHABLE, shortest_paths
+from metarl_jax.planning.dynamic_programming import UNREACHABLE, all_shortest_paths
 from metarl_jax.planning.known_goal import known_goal_values
+from metarl_jax.planning.walks import earliest
 
 SLACK = 1e-9  # values that differ by less are equal
 
@@ -107,8 +107,7 @@ def _problem(next_state, start, candidates, horizon, num_episodes, hit, miss) ->
     bit, goal = np.zeros(len(next_state), np.uint64), np.zeros(len(next_state), np.int32)
     goal[candidates] = np.arange(len(candidates))
     bit[candidates] = np.uint64(1) << np.arange(len(candidates), dtype=np.uint64)
-    distance = jax.vmap(shortest_paths, (None, 0))(next_state, np.arange(len(next_state)))
-    distance = np.asarray(distance, np.int64)[:, candidates]
+    distance = np.asarray(all_shortest_paths(next_state), np.int64)[:, candidates]
     known = known_goal_values(next_state, candidates, horizon, hit, miss)
     found = _found_values(known[np.arange(len(candidates)), :, candidates].max(axis=0), horizon, hit, miss)
     return _Problem(
@@ -201,8 +200,7 @@ def _bound(problem: _Problem, frontier: _Frontier, step: int) -> np.ndarray:
     rank = np.arange(1, problem.distance.shape[1] + 1)
     unvisited = (frontier.visited[:, None] >> (rank - 1).astype(np.uint64)) & np.uint64(1) == 0
     distance = np.sort(np.where(unvisited, problem.distance[frontier.position], UNREACHABLE), axis=1)
-    time = np.maximum.accumulate(distance - rank, axis=1) + rank
-    earned = problem.found[left, np.clip(time, 1, problem.horizon + 1)]
+    earned = problem.found[left, np.clip(earliest(distance), 1, problem.horizon + 1)]
     among = rank <= unvisited.sum(axis=1)[:, None]
     return unvisited @ (later * problem.known[:, -1, problem.start]) + np.where(among, earned, 0.0).sum(axis=1)
 

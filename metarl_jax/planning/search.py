@@ -6,7 +6,6 @@ mean over goals of the first-visit times of that walk: the *minimum latency* or 
 NP-hard (Blum et al. 1994). Hence a bracket.
 """
 
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -16,7 +15,7 @@ from numpy.typing import ArrayLike
 from scipy.optimize import linear_sum_assignment
 
 from metarl_jax.config import check
-from metarl_jax.planning.dynamic_programming import UNREACHABLE, shortest_paths
+from metarl_jax.planning.dynamic_programming import UNREACHABLE, all_shortest_paths, shortest_paths
 from metarl_jax.planning.walks import beam_search, earliest, improve, walk_through
 
 BRANCHING = 6  # how many of the nearest goals not yet visited the beam search may visit next
@@ -66,7 +65,7 @@ def search_bracket(
     """
     next_state, goals = np.asarray(next_state, np.int32), np.asarray(goals, np.int32)
     check(goals.ndim == 1 and 0 < len(set(goals.tolist())) == len(goals), "goals", goals, "give distinct cells")
-    distance = np.asarray(_all_distances(next_state), np.int32)
+    distance = np.asarray(all_shortest_paths(next_state), np.int32)
     from_start = distance[start, goals]
     between = distance[goals][:, goals]
     check(int(max(from_start.max(), between.max())) < UNREACHABLE, "goals", goals, "some cannot be reached")
@@ -133,13 +132,22 @@ def trial_returns(bracket: Bracket, trial_steps: int) -> TrialReturns:
     step = np.maximum(bracket.earliest, distance[:, None])  # [G, rank]
     worth = np.where(step <= trial_steps, 1 + (trial_steps - step) // distance[:, None], 0)
     upper = worth[linear_sum_assignment(worth, maximize=True)].sum() / len(distance)
-    search = np.where(find_time <= trial_steps, 1 + (trial_steps - find_time) // distance, 0)
-    return TrialReturns(trial_steps // distance, search, trial_steps // find_time, float(upper))
+    pairs = (distance, distance), (find_time, distance), (find_time, find_time)
+    return TrialReturns(*(episodes_within(*pair, trial_steps)[0] for pair in pairs), float(upper))
 
 
-@jax.jit
-def _all_distances(next_state: jax.Array) -> jax.Array:
-    return jax.vmap(partial(shortest_paths, next_state))(np.arange(len(next_state), dtype=np.int32))
+def episodes_within(first: np.ndarray, later: np.ndarray, trial_steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """Trials whose first episode takes ``first [G]`` steps and whose others take ``later [G]``.
+
+    Returns:
+      ``(count [G], length [E])``: how many episodes end within the trial, and the mean length of the first, second ...
+      episode over the trials in which it does.
+    """
+    count = np.where(first <= trial_steps, 1 + (trial_steps - first) // later, 0)
+    episode = np.arange(count.max(initial=0))
+    ends = episode < count[:, None]
+    length = np.where(episode == 0, first[:, None], later[:, None])
+    return count, np.where(ends, length, 0).sum(axis=0) / ends.sum(axis=0)
 
 
 @jax.jit

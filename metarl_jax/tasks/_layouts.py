@@ -8,6 +8,8 @@ import numpy as np
 
 from metarl_jax.config import check
 
+MOVES = ((-1, 0), (0, 1), (1, 0), (0, -1))  # up, right, down, left, in (row, column)
+
 # Both have 101 open cells: the start and 100 goals. Mean shortest paths 11.72 and 11.89 steps.
 PILLARS = """
 #############
@@ -138,3 +140,13 @@ def choose_cell(key: jax.Array, allowed: jax.Array) -> jax.Array:
     """A uniformly random cell (row-major int32) among ``allowed`` bool ``[rows, columns]``."""
     noise = jax.random.uniform(key, (allowed.size,))
     return jnp.argmax(jnp.where(allowed.reshape(-1), noise, -1.0)).astype(jnp.int32)
+
+
+def successors(walls: jax.Array) -> jax.Array:
+    """The maze as a table for planners: ``next_state [cells, actions]``; walls lead nowhere, borders stay inside."""
+    rows, columns = walls.shape
+    cells = jnp.arange(rows * columns, dtype=jnp.int32)
+    offsets = jnp.asarray([row * columns + column for row, column in MOVES], jnp.int32)
+    ahead = jnp.clip(cells[:, None] + offsets[None, :], 0, rows * columns - 1)
+    blocked = walls.reshape(-1)[ahead] | walls.reshape(-1)[:, None]
+    return jnp.where(blocked, cells[:, None], ahead)

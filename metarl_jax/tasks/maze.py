@@ -7,13 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metarl_jax import planning
 from metarl_jax.config import check, family, preset
-from metarl_jax.tasks._layouts import COLUMNS, PILLARS, choose_cell, generate, parse_all, reachable
+from metarl_jax.tasks._layouts import COLUMNS, MOVES, PILLARS, choose_cell, generate, parse_all, reachable
+from metarl_jax.tasks._maze_references import known_goal, references
 from metarl_jax.tasks.environment import Environment, one_hot_cell, one_of
-from metarl_jax.types import Reference, Spec, TaskDistribution
+from metarl_jax.types import Spec, TaskDistribution
 
-MOVES = ((-1, 0), (0, 1), (1, 0), (0, -1))  # up, right, down, left, in (row, column)
 WALL, FLOOR, START, GOAL, AGENT = (40, 44, 52), (236, 236, 232), (140, 170, 200), (0, 158, 115), (213, 94, 0)
 
 
@@ -71,16 +70,6 @@ class MazeEnv(Environment):
         if state is not None:
             cells[int(state.cell)] = AGENT
         return image
-
-
-def successors(walls: jax.Array) -> jax.Array:
-    """The maze as a table for planners: ``next_state [cells, actions]``; walls lead nowhere, borders stay inside."""
-    rows, columns = walls.shape
-    cells = jnp.arange(rows * columns, dtype=jnp.int32)
-    offsets = jnp.asarray([row * columns + column for row, column in MOVES], jnp.int32)
-    ahead = jnp.clip(cells[:, None] + offsets[None, :], 0, rows * columns - 1)
-    blocked = walls.reshape(-1)[ahead] | walls.reshape(-1)[:, None]
-    return jnp.where(blocked, cells[:, None], ahead)
 
 
 @family("maze")
@@ -209,46 +198,3 @@ def mutate(key: jax.Array, task: MazeTask) -> MazeTask:
     goal = choose_cell(goal_key, reachable(task.walls, task.start) & (cells != task.start))
     move = jax.random.bernoulli(kind_key)
     return MazeTask(jnp.where(move, task.walls, walls), task.start, jnp.where(move, goal, task.goal))
-
-
-def known_goal(tasks: MazeTask, horizon: int, trial_steps: int) -> Reference:
-    """Shortest paths, again and again: ``floor(trial_steps / d)`` goals, none where ``d > horizon``."""
-    distance = jax.jit(jax.vmap(lambda t: planning.shortest_paths(successors(t.walls), t.start)[t.goal]))(tasks)
-    distance = np.asarray(distance)
-    found = np.where(distance <= horizon, trial_steps // distance, 0)
-    return Reference("optimal", "exact", found.astype(float), None, "goal known: shortest paths")
-
-
-def references(parsed: list, horizon: int, tasks: MazeTask, trial_steps: int) -> list[Reference]:
-    """Known answers when the layout is known and its goals are equally likely; the tasks may be a part of them.
-
-    Only shortest paths where a task is none of those (a mutated one), or where episodes are cut short: that sends the
-    agent back to the start, which the walks do not expect.
-    """
-    known = [known_goal(tasks, horizon, trial_steps)]
-    if horizon < trial_steps:
-        return known
-    walls, goals, starts = (np.asarray(x) for x in (tasks.walls, tasks.goal, tasks.start))
-    found, repeated, upper, used = (np.full(len(goals), np.nan) for _ in range(4))
-    for wall, start, cells in parsed:
-        rows = np.flatnonzero((walls == wall).all(axis=(1, 2)) & (starts == start) & np.isin(goals, cells))
-        bracket = search(wall.tobytes(), wall.shape, start, tuple(cells.tolist()))
-        counts = planning.trial_returns(bracket, trial_steps)
-        index = np.searchsorted(cells, goals[rows])
-        found[rows], repeated[rows], upper[rows] = counts.search[index], counts.repeat[index], counts.upper
-        used[rows] = np.bincount(index, minlength=len(cells)).min() * len(cells) == len(rows)
-    if np.isnan(found).any():
-        return known
-    bounds = [Reference("bayes", "lower", found, None, "layout known: best search walk, then shortest paths")]
-    if used.all():  # a bound on the mean over all goals of a layout says nothing of some of them
-        note = "layout known: no two goals found at once"
-        bounds.append(Reference("bayes", "upper", upper.mean(), None, note))
-    note = "layout known: the search walk in every episode"
-    return [*known, *bounds, Reference("non_adaptive", "lower", repeated, None, note)]
-
-
-@functools.lru_cache(maxsize=64)
-def search(walls: bytes, shape: tuple[int, int], start: int, goals: tuple[int, ...]) -> planning.Bracket:
-    """The hidden-goal search of a layout: seconds of beam search, so it is kept."""
-    table = np.asarray(successors(jnp.asarray(np.frombuffer(walls, bool).reshape(shape))))
-    return planning.search_bracket(table, start, goals)

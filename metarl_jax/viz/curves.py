@@ -62,10 +62,7 @@ def lengths_vary(report: "Report") -> bool:
 
 
 def draw_returns(axes: Any, report: "Report") -> None:
-    for reference in report.references:
-        if reference["by_episode"]:
-            values = np.array(reference["by_episode"], float)
-            axes.plot(np.arange(1, values.size + 1), values, **reference_style(reference))
+    draw_references(axes, report, "by_episode")
     last = draw_by_episode(axes, report, "return")
     for _, colour, side, _ in sides(report):
         low, high, began = (np.array(side[key][:last], float) for key in ("low", "high", "began"))
@@ -75,9 +72,18 @@ def draw_returns(axes: Any, report: "Report") -> None:
 
 
 def draw_lengths(axes: Any, report: "Report") -> None:
+    draw_references(axes, report, "length_by_episode")
     draw_by_episode(axes, report, "length")
     axes.set_ylim(bottom=0)
     axes.set_title("Steps of the episodes that finished")
+
+
+def draw_references(axes: Any, report: "Report", key: str) -> None:
+    """The references that are known by episode."""
+    for reference in report.references:
+        if reference[key]:
+            values = np.array(reference[key], float)
+            axes.plot(np.arange(1, values.size + 1), values, **reference_style(reference))
 
 
 def draw_by_episode(axes: Any, report: "Report", key: str) -> int:
