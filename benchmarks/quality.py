@@ -21,7 +21,7 @@ import jax
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from record import Clock, record
+from record import RESULTS, Clock, record
 
 import metarl_jax as mrl
 from metarl_jax.evaluation import live, segment
@@ -135,6 +135,8 @@ def maze_rows(seeds: list[int]) -> list[dict[str, Any]]:
         seconds.append(round(clock.seconds, 1))
         measured.append(maze_scores(mrl.load(out)))
         print(f"maze-100 seed {seed}: {measured[-1]} in {clock.seconds:.0f} s", flush=True)
+    for picture in ("report.png", "trial.gif"):  # for the README
+        shutil.copy(folder / str(seeds[0]) / picture, RESULTS / f"maze-100-{picture}")
     shutil.rmtree(folder)
     bars = {
         "goals a trial, share of search walk then shortest paths": (0.75, 1),

@@ -133,7 +133,8 @@ def trial_returns(bracket: Bracket, trial_steps: int) -> TrialReturns:
     worth = np.where(step <= trial_steps, 1 + (trial_steps - step) // distance[:, None], 0)
     upper = worth[linear_sum_assignment(worth, maximize=True)].sum() / len(distance)
     pairs = (distance, distance), (find_time, distance), (find_time, find_time)
-    return TrialReturns(*(episodes_within(*pair, trial_steps)[0] for pair in pairs), float(upper))
+    known, search, repeat = (episodes_within(*pair, trial_steps)[0] for pair in pairs)
+    return TrialReturns(known, search, repeat, float(upper))
 
 
 def episodes_within(first: np.ndarray, later: np.ndarray, trial_steps: int) -> tuple[np.ndarray, np.ndarray]:
