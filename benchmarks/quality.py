@@ -193,7 +193,7 @@ def maze_scores(run: mrl.Run) -> dict[str, float]:
 def search_of(run: mrl.Run) -> tuple[float, np.ndarray]:
     """(the best known mean time to find, shortest path of each goal) of the run's one layout."""
     from metarl_jax import planning
-    from metarl_jax.tasks.maze import successors
+    from metarl_jax.tasks._layouts import successors
 
     tasks = run.tasks.tasks
     bracket = planning.search_bracket(
