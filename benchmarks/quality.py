@@ -171,6 +171,7 @@ def maze_scores(run: mrl.Run) -> dict[str, float]:
     (those in which one did).
     """
     tasks, steps = run.tasks, run.tasks.trial_steps
+    assert tasks.references is not None
     references = {(r.role, r.kind): r.trial_return for r in tasks.references(tasks.tasks, steps)}
     trials = segment(live(run, tasks.tasks, jax.random.key(12345), 10, steps, False))
     first = np.where(trials.finished[..., 0], trials.lengths[..., 0], steps)
@@ -196,6 +197,7 @@ def search_of(run: mrl.Run) -> tuple[float, np.ndarray]:
     from metarl_jax.tasks._layouts import successors
 
     tasks = run.tasks.tasks
+    assert tasks is not None
     bracket = planning.search_bracket(
         np.asarray(successors(tasks.walls[0])), int(tasks.start[0]), np.asarray(tasks.goal)
     )

@@ -128,7 +128,8 @@ class Trajectory(NamedTuple):
 class ActionDistribution(NamedTuple):
     """A family of distributions over actions, parameters last: ``[..., size]``.
 
-    ``noise(key, shape)`` draws in bulk what ``sample(parameters, noise)`` consumes.
+    ``noise(key, shape)`` draws in bulk what ``sample(parameters, noise)`` consumes; ``kl(p, q)`` is the divergence
+    KL(p || q) of two parameters.
     """
 
     size: int
@@ -137,6 +138,7 @@ class ActionDistribution(NamedTuple):
     mode: Callable[[jax.Array], jax.Array]
     log_prob: Callable[[jax.Array, jax.Array], jax.Array]
     entropy: Callable[[jax.Array], jax.Array]
+    kl: Callable[[jax.Array, jax.Array], jax.Array]
 
 
 class Policy(NamedTuple):

@@ -1,7 +1,18 @@
 """Meta-learners. A new one is one file and one line here."""
 
+from metarl_jax.algorithms.maml import anil, e_maml, fomaml, maml, meta_sgd, promp, reptile
 from metarl_jax.algorithms.rl2 import ppo, rl2
 
-REGISTRY = {"rl2": rl2, "ppo": ppo}
+REGISTRY = {
+    "rl2": rl2,
+    "ppo": ppo,
+    "maml": maml,
+    "fomaml": fomaml,
+    "e-maml": e_maml,
+    "promp": promp,
+    "meta-sgd": meta_sgd,
+    "anil": anil,
+    "reptile": reptile,
+}
 
-__all__ = ["REGISTRY", "ppo", "rl2"]
+__all__ = ["REGISTRY", "anil", "e_maml", "fomaml", "maml", "meta_sgd", "ppo", "promp", "reptile", "rl2"]

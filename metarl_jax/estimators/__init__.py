@@ -1,7 +1,21 @@
 """Returns, advantages, losses and gradient steps: pure functions, time first."""
 
 from metarl_jax.estimators.advantages import discounted_sums, generalised_advantages
+from metarl_jax.estimators.baselines import linear_baseline, time_in_episode
 from metarl_jax.estimators.epochs import minibatch_epochs
+from metarl_jax.estimators.inner import OBJECTIVES, sampling_score
 from metarl_jax.estimators.losses import clipped_surrogate, squared_error
+from metarl_jax.estimators.trust_region import trust_region_step
 
-__all__ = ["clipped_surrogate", "discounted_sums", "generalised_advantages", "minibatch_epochs", "squared_error"]
+__all__ = [
+    "OBJECTIVES",
+    "clipped_surrogate",
+    "discounted_sums",
+    "generalised_advantages",
+    "linear_baseline",
+    "minibatch_epochs",
+    "sampling_score",
+    "squared_error",
+    "time_in_episode",
+    "trust_region_step",
+]

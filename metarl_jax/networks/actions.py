@@ -28,6 +28,10 @@ def categorical(num_actions: int) -> ActionDistribution:
         log_probs = jax.nn.log_softmax(logits)
         return -jnp.sum(jnp.exp(log_probs) * log_probs, axis=-1)
 
+    def kl(old, new):
+        log_old = jax.nn.log_softmax(old)
+        return jnp.sum(jnp.exp(log_old) * (log_old - jax.nn.log_softmax(new)), axis=-1)
+
     return ActionDistribution(
         size=num_actions,
         noise=jax.random.uniform,
@@ -35,6 +39,7 @@ def categorical(num_actions: int) -> ActionDistribution:
         mode=lambda logits: jnp.argmax(logits, axis=-1).astype(jnp.int32),
         log_prob=log_prob,
         entropy=entropy,
+        kl=kl,
     )
 
 
@@ -59,6 +64,11 @@ def gaussian(spec: Spec) -> ActionDistribution:
         z = (action - mean) * jnp.exp(-log_std)
         return jnp.sum(-0.5 * (z * z + np.log(2 * np.pi)) - log_std, axis=-1)
 
+    def kl(old, new):
+        (mean, log_std), (new_mean, new_log_std) = split(old), split(new)
+        squares = jnp.exp(2 * log_std) + jnp.square(mean - new_mean)
+        return jnp.sum(new_log_std - log_std + 0.5 * (squares * jnp.exp(-2 * new_log_std) - 1.0), axis=-1)
+
     return ActionDistribution(
         size=2 * size,
         noise=lambda key, shape: jax.random.normal(key, (*shape, size)),
@@ -66,6 +76,7 @@ def gaussian(spec: Spec) -> ActionDistribution:
         mode=lambda parameters: split(parameters)[0],
         log_prob=log_prob,
         entropy=lambda parameters: jnp.sum(split(parameters)[1] + 0.5 * np.log(2 * np.pi * np.e), axis=-1),
+        kl=kl,
     )
 
 

@@ -40,7 +40,8 @@ class ActorCritic(nn.Module):
     """Encoder (MLP) -> memory -> linear heads for the action parameters and the value.
 
     With ``meta_inputs`` the encoder sees ``(o_t, a_{t-1}, r_{t-1}, episode start)`` as in RL^2 (Duan et al. 2016,
-    Wang et al. 2016), else the observation alone.
+    Wang et al. 2016), else the observation alone. Without ``critic`` there is no value head and values are 0. With
+    ``own_std`` the standard deviations of continuous actions are parameters of their own, the same in every state.
     """
 
     spec: Spec
@@ -48,14 +49,21 @@ class ActorCritic(nn.Module):
     memory_size: int
     encoder_sizes: Sequence[int]
     meta_inputs: bool
+    critic: bool = True
+    own_std: bool = False
 
     def setup(self):
         wide = nn.initializers.orthogonal(2**0.5)
         self.encoder = [nn.Dense(n, kernel_init=wide, name=f"encoder_{i}") for i, n in enumerate(self.encoder_sizes)]
         self.core = MEMORIES[self.memory].module(self.memory_size)
         size = actions.for_spec(self.spec).size
+        self.apart = self.own_std and self.spec.num_actions is None
+        if self.apart:
+            size = self.spec.action_size
+            self.log_std = self.param("log_std", nn.initializers.zeros, (size,))
         self.policy_head = nn.Dense(size, kernel_init=nn.initializers.orthogonal(0.01), name="policy_head")
-        self.value_head = nn.Dense(1, kernel_init=nn.initializers.orthogonal(1.0), name="value_head")
+        if self.critic:
+            self.value_head = nn.Dense(1, kernel_init=nn.initializers.orthogonal(1.0), name="value_head")
 
     def step(self, h, timestep: TimeStep):
         h, x = self.core.step(h, self.encode(timestep), timestep.trial_start)
@@ -81,13 +89,23 @@ class ActorCritic(nn.Module):
         return x
 
     def heads(self, x: jax.Array):
-        return self.policy_head(x), self.value_head(x)[..., 0]
+        parameters = self.policy_head(x)
+        if self.apart:
+            log_std = self.log_std.reshape((1,) * (x.ndim - 1) + (-1,))
+            parameters = jnp.concatenate([parameters, jnp.broadcast_to(log_std, parameters.shape)], axis=-1)
+        return parameters, self.value_head(x)[..., 0] if self.critic else jnp.zeros(x.shape[:-1])
 
 
 def actor_critic(spec: Spec, memory: str, memory_size: int, encoder_sizes: Sequence[int], meta_inputs: bool) -> Policy:
     """A Policy of ``ActorCritic``: with or without memory, one set of heads."""
     module = ActorCritic(spec, memory, memory_size, tuple(encoder_sizes), meta_inputs)
     return from_module(module, spec, functools.partial(MEMORIES[memory].carry, memory_size))
+
+
+def actor(spec: Spec, encoder_sizes: Sequence[int]) -> Policy:
+    """A Policy without memory or critic: an MLP on the observation, standard deviations of their own."""
+    module = ActorCritic(spec, "none", 0, tuple(encoder_sizes), meta_inputs=False, critic=False, own_std=True)
+    return from_module(module, spec, functools.partial(MEMORIES["none"].carry, 0))
 
 
 def from_module(module: nn.Module, spec: Spec, carry: Callable[[tuple[int, ...]], PyTree]) -> Policy:

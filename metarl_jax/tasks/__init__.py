@@ -5,6 +5,7 @@ from metarl_jax.tasks.bandit import bandit, dependent_bandit
 from metarl_jax.tasks.environment import Environment
 from metarl_jax.tasks.gridnavi import gridnavi
 from metarl_jax.tasks.maze import maze, maze_100, maze_200, random_maze
+from metarl_jax.tasks.navigation import corner_navigation, navigation, sparse_navigation
 from metarl_jax.tasks.tabular import from_arrays, tabular
 
 REGISTRY = {
@@ -16,12 +17,16 @@ REGISTRY = {
     "maze-100": maze_100,
     "maze-200": maze_200,
     "maze-random": random_maze,
+    "navigation": navigation,
+    "navigation-sparse": sparse_navigation,
+    "navigation-corners": corner_navigation,
 }
 
 __all__ = [
     "REGISTRY",
     "Environment",
     "bandit",
+    "corner_navigation",
     "dependent_bandit",
     "from_arrays",
     "from_gymnax",
@@ -29,6 +34,8 @@ __all__ = [
     "maze",
     "maze_100",
     "maze_200",
+    "navigation",
     "random_maze",
+    "sparse_navigation",
     "tabular",
 ]

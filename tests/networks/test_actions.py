@@ -49,6 +49,20 @@ def test_categorical_log_prob_entropy_mode():
     np.testing.assert_allclose(gradient, np.eye(4)[[2, 0]] - probabilities, atol=1e-6)
 
 
+def test_divergences_against_scipy_and_by_integration():
+    other = LOGITS[::-1] * 0.3
+    chances = [scipy.special.softmax(np.asarray(x, np.float64), axis=-1) for x in (LOGITS, other)]
+    np.testing.assert_allclose(categorical(4).kl(LOGITS, other), scipy.stats.entropy(*chances, axis=-1), rtol=1e-4)
+    old, new = np.array([0.3, -1.0, -0.2, 0.1]), np.array([-0.5, 0.4, 0.3, -0.6])  # means, log standard deviations
+    grid, wanted = np.linspace(-12, 12, 20_001), 0.0
+    for d in range(2):
+        p, q = (scipy.stats.norm(x[d], np.exp(x[2 + d])) for x in (old, new))
+        wanted += np.trapezoid(p.pdf(grid) * (p.logpdf(grid) - q.logpdf(grid)), grid)
+    found = gaussian(SPEC).kl(*(jnp.asarray(x, jnp.float32) for x in (old, new)))
+    np.testing.assert_allclose(found, wanted, rtol=1e-5)
+    assert abs(float(gaussian(SPEC).kl(jnp.asarray(old), jnp.asarray(old)))) < 1e-6
+
+
 def test_certain_actions_stay_finite():
     logits = jnp.array([[0.0, -1e4]])
     actions = categorical(2)

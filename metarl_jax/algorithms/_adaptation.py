@@ -1,0 +1,144 @@
+"""What methods that adapt by gradient share: living a window of episodes, the inner step, a trial of several steps.
+
+Axis letters: ``[E]`` episodes lived side by side, ``[T]`` steps of each, ``[K]`` inner steps. A *window* is what one
+inner step learns from: ``E`` episodes of up to ``T`` steps under one policy, leaves ``[T, E, ...]``.
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from metarl_jax import estimators
+from metarl_jax.rollout import replay, rollout
+from metarl_jax.types import Key, Policy, PyTree, Task, TaskDistribution, TimeStep, Trajectory
+
+
+class Window(NamedTuple):
+    """What is learned from ``E`` episodes; ``parameters`` and ``log_prob`` are those of the policy that lived them."""
+
+    timestep: TimeStep
+    action: jax.Array
+    parameters: jax.Array
+    log_prob: jax.Array
+    advantage: jax.Array
+    earned: jax.Array  # scalar: reward of an episode, on average
+
+
+class Inner(NamedTuple):
+    """How an agent lives and adapts in one task.
+
+    ``live(key, params, task, greedy) -> Trajectory [T, E]``; ``window(Trajectory) -> Window``;
+    ``learn(meta, params, window, scale) -> params``: one inner step; ``start(meta) -> params``.
+    """
+
+    live: Callable[..., Trajectory]
+    window: Callable[[Trajectory], Window]
+    learn: Callable[[PyTree, PyTree, Window, float | jax.Array], PyTree]
+    start: Callable[[PyTree], PyTree]
+    num_steps: int
+
+
+def windows_of(tasks: TaskDistribution, num_windows: int, episodes: int) -> int:
+    """Episodes a window: ``episodes``, or (0) those of the distribution's trial divided over ``num_windows``."""
+    return episodes or max(1, math.ceil(tasks.trial_steps / tasks.horizon) // num_windows)
+
+
+def live(tasks: TaskDistribution, policy: Policy, episodes: int, key: Key, params, task: Task, greedy: bool = False):
+    """``episodes`` episodes side by side in one task. A window's last step ends its episodes, whatever happens."""
+    lanes = jax.tree.map(lambda x: jnp.broadcast_to(x, (episodes, *x.shape)), task)
+    _, lived = rollout(key, tasks.env, policy, params, lanes, tasks.horizon, greedy=greedy)
+    last = (jnp.arange(tasks.horizon) == tasks.horizon - 1)[:, None]
+    return lived._replace(truncated=lived.truncated | (last & ~lived.terminated))
+
+
+def window(policy: Policy, discount: float, trace: float, lived: Trajectory) -> Window:
+    """Advantages over a linear baseline that is fitted to this window, standardised over it.
+
+    Returns end with the episode, by its own end and by the horizon alike: the baseline sees the time.
+    """
+    going_on = 1.0 - (lived.terminated | lived.truncated).astype(lived.reward.dtype)
+    returns = estimators.discounted_sums(lived.reward, discount * going_on)
+    time = estimators.time_in_episode(lived.timestep.episode_start)
+    values = estimators.linear_baseline(lived.timestep.observation, time, returns)
+    following = jnp.concatenate([values[1:], jnp.zeros_like(values[:1])])
+    advantage = estimators.generalised_advantages(lived.reward, values, following, discount * going_on, trace)
+    # Where all episodes earned the same, what is left is rounding: it must not be blown up.
+    rounding = 1e-3 * jnp.sqrt(jnp.square(returns).mean()) + 1e-8
+    advantage = (advantage - advantage.mean()) / (advantage.std() + rounding)
+    log_prob = policy.actions.log_prob(lived.outputs[0], lived.action)
+    earned = lived.mean_reward.sum(axis=0).mean()
+    return Window(lived.timestep, lived.action, lived.outputs[0], log_prob, advantage, earned)
+
+
+def said(policy: Policy, params: PyTree, seen: Window) -> tuple[jax.Array, jax.Array]:
+    """(action parameters, log-probabilities of the actions taken) of another policy on a window."""
+    parameters, _ = replay(policy, params, seen.timestep)
+    return parameters, policy.actions.log_prob(parameters, seen.action)
+
+
+def inner_gradient(policy: Policy, objective: Callable, params: PyTree, seen: Window) -> PyTree:
+    """The gradient of the window's policy-gradient loss; differentiable again."""
+
+    def loss(params):
+        log_prob = said(policy, params, seen)[1]
+        return -objective(log_prob, seen.advantage, seen.timestep.episode_start).mean()
+
+    return jax.grad(loss)(params)
+
+
+def descend(params: PyTree, gradient: PyTree, rates: PyTree, scale: float | jax.Array) -> PyTree:
+    return jax.tree.map(lambda p, g, rate: p - scale * rate * g, params, gradient, rates)
+
+
+def adapt(inner: Inner, policy: Policy, meta: PyTree, windows: Window) -> tuple[PyTree, tuple[jax.Array, jax.Array]]:
+    """The parameters after a step on each of ``windows [K, T, E, ...]``, and what was ``said`` of each before it."""
+
+    def body(params, seen):
+        return inner.learn(meta, params, seen, 1.0), said(policy, params, seen)
+
+    return jax.lax.scan(body, inner.start(meta), windows)
+
+
+def lifetime(inner: Inner, key: Key, meta: PyTree, task: Task) -> Window:
+    """``num_steps`` windows in one task, an inner step after each, and one more: leaves ``[K + 1, T, E, ...]``."""
+    keys = jax.random.split(key, inner.num_steps + 1)
+
+    def body(params, key):
+        seen = inner.window(inner.live(key, params, task))
+        return inner.learn(meta, params, seen, 1.0), seen
+
+    params, before = jax.lax.scan(body, inner.start(meta), keys[:-1])
+    after = inner.window(inner.live(keys[-1], params, task))
+    return jax.tree.map(lambda many, one: jnp.concatenate([many, one[None]]), before, after)
+
+
+def trial(
+    inner: Inner, decay: float, key: Key, meta: PyTree, task: Task, num_steps: int, forget: bool, greedy: bool
+) -> Trajectory:
+    """One task's whole trial, its episodes one after the other: ``[num_steps]``.
+
+    As many inner steps as fit; those beyond the ones of training shrink by ``decay`` each. ``forget``: none at all.
+    """
+    size = jax.eval_shape(inner.live, key, inner.start(meta), task).reward.size
+    count = math.ceil(num_steps / size)
+    scales = decay ** jnp.maximum(0, jnp.arange(count) - inner.num_steps + 1)
+
+    def body(params, inputs):
+        key, scale = inputs
+        lived = inner.live(key, params, task, greedy)
+        return (params if forget else inner.learn(meta, params, inner.window(lived), scale)), lived
+
+    _, lived = jax.lax.scan(body, inner.start(meta), (jax.random.split(key, count), scales))
+    flat = jax.tree.map(lambda x: jnp.swapaxes(x, 1, 2).reshape(-1, *x.shape[3:])[:num_steps], lived)
+    first = jnp.arange(num_steps) == 0
+    return flat._replace(timestep=flat.timestep._replace(trial_start=first))
+
+
+def rates_like(params: PyTree, rate: float, names: tuple[str, ...] | None) -> PyTree:
+    """``rate`` for every parameter of the layers called ``names`` (None: all), 0 for the others."""
+    adapts = {name: names is None or name in names for name in params}
+    return {name: optax.tree.full_like(leaf, rate if adapts[name] else 0.0) for name, leaf in params.items()}

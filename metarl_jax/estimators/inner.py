@@ -1,0 +1,57 @@
+"""The policy gradient of an inner loop, and the credit that its samples get in the outer gradient. Time first.
+
+An inner step moves ``theta`` to ``theta' = theta + rate * grad J(theta; D)`` on trials ``D`` that ``pi_theta`` lived.
+The outer gradient of what ``theta'`` earns has two parts: through the step, and through the choice of ``D``. The
+objectives below have one gradient and differ in their second derivative, that is, in what the first part sees of how
+``D`` depends on ``theta``; ``sampling_score`` is the second part as a term of its own.
+
+Sources: Finn et al. 2017 (MAML: none); Stadie et al. 2018 (E-MAML: the score); Foerster et al. 2018 and Farquhar et al.
+2019 (DiCE, with advantages: Loaded DiCE); Rothfuss et al. 2019 (ProMP: the low-variance curvature, LVC).
+"""
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from metarl_jax.estimators.advantages import discounted_sums
+
+
+def log_prob_objective(log_prob: jax.Array, advantage: jax.Array, episode_start: jax.Array) -> jax.Array:
+    """``log pi_t A_t``: its second derivative ignores that the samples depend on the parameters. ``[T, ...]``."""
+    del episode_start
+    chex.assert_equal_shape([log_prob, advantage])
+    return log_prob * advantage
+
+
+def lvc_objective(log_prob: jax.Array, advantage: jax.Array, episode_start: jax.Array) -> jax.Array:
+    """``pi_t / stop(pi_t) A_t``: sees how each action's own chance depends on the parameters, not those before it."""
+    del episode_start
+    chex.assert_equal_shape([log_prob, advantage])
+    return magic_box(log_prob) * advantage
+
+
+def dice_objective(log_prob: jax.Array, advantage: jax.Array, episode_start: jax.Array) -> jax.Array:
+    """``(box(L_t) - box(L_t - log pi_t)) A_t``, ``L_t`` the sum of ``log pi`` from the episode's start to ``t``.
+
+    All derivatives are unbiased for those of the expected return, ``box(x) = exp(x - stop(x))``.
+    """
+    chex.assert_equal_shape([log_prob, advantage, episode_start])
+    flip = lambda x: jnp.flip(x, axis=0)
+    so_far = flip(discounted_sums(flip(log_prob), flip(1.0 - episode_start.astype(log_prob.dtype))))
+    return (magic_box(so_far) - magic_box(so_far - log_prob)) * advantage
+
+
+OBJECTIVES = {"none": log_prob_objective, "lvc": lvc_objective, "dice": dice_objective}
+
+
+def magic_box(x: jax.Array) -> jax.Array:
+    """1, with the derivatives of ``exp(x)`` (Foerster et al. 2018)."""
+    return jnp.exp(x - jax.lax.stop_gradient(x))
+
+
+def sampling_score(log_prob: jax.Array, earned: jax.Array) -> jax.Array:
+    """``stop(earned) * sum log pi``: the credit of all sampled actions for what was earned after the inner step.
+
+    Added to the outer objective, with ``log_prob_objective`` inside, it makes the outer gradient unbiased.
+    """
+    return jax.lax.stop_gradient(earned) * log_prob.sum()

@@ -1,0 +1,51 @@
+"""A step of trust-region policy optimisation (TRPO, Schulman et al. 2015)."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.scipy.sparse.linalg import cg
+
+from metarl_jax.types import PyTree
+
+
+def trust_region_step(
+    params: PyTree,
+    evaluate: Callable[[PyTree], tuple[jax.Array, jax.Array]],
+    fisher: Callable[[PyTree], PyTree],
+    max_kl: float,
+    *,
+    damping: float = 1e-5,
+    iterations: int = 10,
+    backtracks: int = 15,
+    shrink: float = 0.8,
+) -> tuple[PyTree, dict[str, jax.Array]]:
+    """``theta - c x`` with ``F x = g`` by conjugate gradient and ``c = sqrt(2 max_kl / x F x)``, shrunk until it helps.
+
+    Args:
+      evaluate: ``params -> (loss, KL from the policy that lived the batch)``.
+      fisher: ``v -> F v`` at ``params``.
+      max_kl: of a step, on average over the batch.
+      damping: added to ``F``. iterations: of conjugate gradient. backtracks, shrink: of the line search.
+
+    Returns:
+      The new parameters (the old ones where no step lowered the loss within ``max_kl``), and metrics.
+    """
+    before, gradient = jax.value_and_grad(lambda p: evaluate(p)[0])(params)
+    damped = lambda v: optax.tree.add_scale(fisher(v), damping, v)
+    direction, _ = cg(damped, gradient, tol=1e-10, maxiter=iterations)
+    curvature = optax.tree.vdot(direction, damped(direction))
+    length = jnp.sqrt(2.0 * max_kl / jnp.maximum(curvature, 1e-20))
+    moved = lambda j: optax.tree.add_scale(params, -length * shrink**j, direction)
+
+    def search(carry):
+        j, *_ = carry
+        loss, kl = evaluate(moved(j))
+        return j + 1, loss, kl, jnp.isfinite(loss) & (loss < before) & (kl <= max_kl)
+
+    start = (jnp.float32(0), before, jnp.zeros_like(before), jnp.bool_(False))
+    tried, loss, kl, good = jax.lax.while_loop(lambda c: (c[0] < backtracks) & ~c[3], search, start)
+    new = jax.tree.map(lambda a, b: jnp.where(good, a, b), moved(tried - 1), params)
+    metrics = {"loss": before, "improvement": jnp.where(good, before - loss, 0.0), "kl": jnp.where(good, kl, 0.0)}
+    return new, metrics | {"backtracks": tried - 1, "gradient_norm": optax.tree.norm(gradient)}

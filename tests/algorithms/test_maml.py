@@ -1,0 +1,122 @@
+"""MAML's outer step: its gradients by finite differences, its Fisher product by an explicit Hessian."""
+
+import functools
+import importlib
+
+import jax
+import jax.flatten_util
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from metarl_jax import algorithms, tasks
+from metarl_jax.algorithms import _adaptation as adaptation
+from metarl_jax.config import ConfigError
+
+module = importlib.import_module("metarl_jax.algorithms.maml")  # the package has a function of that name
+NUM_TASKS = 3
+FAMILIES = {
+    "navigation": lambda: tasks.navigation(horizon=5, num_episodes=6),
+    "bandit": lambda: tasks.bandit(num_arms=3, num_pulls=8),
+}
+
+
+def captured(monkeypatch, name: str, **options):
+    """The pieces that an update is made of, and a batch that was lived: (pieces by name, state, batch)."""
+    pieces = {}
+
+    def keep(inner, policy, score, kl_cost, meta, batch, clip=None):
+        pieces.update(inner=inner, policy=policy, meta=meta, batch=batch)
+        return original(inner, policy, score, kl_cost, meta, batch, clip)
+
+    original = module.outer_loss
+    monkeypatch.setattr(module, "outer_loss", keep)
+    distribution = FAMILIES[name]()
+    algorithm = algorithms.maml(encoder=(3,), **options).build(distribution)
+    state = algorithm.init(jax.random.key(0))
+    batch_tasks = jax.vmap(distribution.sample)(jax.random.split(jax.random.key(1), NUM_TASKS))
+    jax.eval_shape(algorithm.update, jax.random.key(2), state, batch_tasks)
+    inner, policy = pieces["inner"], pieces["policy"]
+    keys = jax.random.split(jax.random.key(3), NUM_TASKS)
+    live = jax.vmap(functools.partial(adaptation.lifetime, inner), in_axes=(0, None, 0), out_axes=1)
+    return inner, policy, functools.partial(original, inner, policy), state.meta, live(keys, state.meta, batch_tasks)
+
+
+def double(tree):
+    floating = lambda x: jnp.issubdtype(x.dtype, jnp.floating)
+    return jax.tree.map(lambda x: jnp.asarray(np.asarray(x), jnp.float64) if floating(x) else x, tree)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("options", [{}, {"learned_rates": True, "inner_steps": 2}, {"adapted": "head"}], ids=str)
+def test_outer_gradient_is_that_of_finite_differences(monkeypatch, name, options):
+    _, _, loss, meta, batch = captured(monkeypatch, name, inner_rate=0.5, **options)
+    with jax.enable_x64(True):
+        meta, batch = double((meta, batch))
+        flat, back = jax.flatten_util.ravel_pytree(meta)
+        flat = flat + 0.1 * jnp.asarray(np.random.default_rng(0).normal(size=flat.shape))  # off the batch's own policy
+        value = jax.jit(lambda x: loss(False, 0.1, back(x), batch)[0])
+        gradient = jax.jit(jax.grad(value))(flat)
+        generator = np.random.default_rng(1)
+        for _ in range(5):
+            direction = jnp.asarray(generator.normal(size=flat.shape))
+            measured = (value(flat + 1e-5 * direction) - value(flat - 1e-5 * direction)) / 2e-5
+            np.testing.assert_allclose(gradient @ direction, measured, rtol=1e-5, atol=1e-8)
+
+
+def test_first_order_leaves_the_curvature_out(monkeypatch):
+    gradients = []
+    for second_order in (True, False):
+        _, _, loss, meta, batch = captured(monkeypatch, "navigation", inner_rate=0.5, second_order=second_order)
+        gradients.append(
+            jax.flatten_util.ravel_pytree(jax.grad(lambda m, f=loss, b=batch: f(False, 0.0, m, b)[0])(meta))[0]
+        )
+    apart = np.linalg.norm(gradients[0] - gradients[1]) / np.linalg.norm(gradients[0])
+    assert apart > 0.01
+
+
+def test_fisher_product_is_the_hessian_of_the_divergence(monkeypatch):
+    inner, policy, loss, meta, batch = captured(monkeypatch, "navigation", inner_rate=0.5)
+    with jax.enable_x64(True):
+        meta, batch = double((meta, batch))
+        # The batch's last policies said this, in double precision too.
+        told = module.said_of(inner, policy, meta, batch).after
+        last = lambda all, one: all.at[-1].set(one)
+        batch = batch._replace(parameters=last(batch.parameters, told[0]), log_prob=last(batch.log_prob, told[1]))
+        flat, back = jax.flatten_util.ravel_pytree(meta)
+        hessian = jax.hessian(lambda x: loss(False, 0.0, back(x), batch)[1])(flat)
+        fisher = module.fisher_product(inner, policy, meta, batch)
+        vector = jnp.asarray(np.random.default_rng(0).normal(size=flat.shape))
+        found = jax.flatten_util.ravel_pytree(fisher(back(vector)))[0]
+        np.testing.assert_allclose(found, hessian @ vector, rtol=1e-6, atol=1e-9)
+        assert np.linalg.eigvalsh(hessian).min() > -1e-9
+
+
+def test_a_trial_adapts_after_every_window_and_less_after_the_trained_ones():
+    distribution = tasks.bandit(num_arms=3, num_pulls=80)
+    algorithm = algorithms.maml(encoder=(3,), episodes=20, inner_rate=1.0, rate_decay=0.5).build(distribution)
+    state = algorithm.init(jax.random.key(0))
+    task = distribution.sample(jax.random.key(1))
+    adapt = jax.jit(algorithm.adapt, static_argnums=(3, 4))
+    lived = adapt(jax.random.key(2), state, task, 80, False)
+    said = np.asarray(lived.outputs[0]).reshape(4, 20, 3)
+    assert np.abs(said - said[:, :1]).max() < 1e-6  # one policy a window
+    moved = np.abs(np.diff(said[:, 0], axis=0)).max(axis=1)
+    assert (moved > 1e-3).all()
+    forgot = adapt(jax.random.key(2), state, task, 80, True)
+    assert np.abs(np.asarray(forgot.outputs[0]) - said[0, :1]).max() < 1e-6
+    np.testing.assert_array_equal(forgot.action[:20], lived.action[:20])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"inner_steps": 0}, "inner_steps=0: must be above 0"),
+        ({"second_order": False, "credit": "dice"}, "credit='dice': acts through second_order"),
+        ({"outer": "reptile", "learned_rates": True}, "learned_rates=True: Reptile has no"),
+        ({"outer": "newton"}, "outer='newton'"),
+    ],
+)
+def test_wrong_options_are_named(options, message):
+    with pytest.raises(ConfigError, match=message):
+        algorithms.maml(**options).build(tasks.bandit())
