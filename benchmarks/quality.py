@@ -115,7 +115,7 @@ def job_rows(name: str, seeds: list[int]) -> list[dict[str, Any]]:
         dict(
             row=f"rl2 {name}: minutes a seed",
             value=minutes,
-            spread=seconds,
+            spread=[s / 60 for s in seconds],
             bar=job.minutes,
             holds=minutes <= job.minutes,
             **common,
@@ -149,7 +149,7 @@ def maze_rows(seeds: list[int]) -> list[dict[str, Any]]:
         dict(
             row="rl2 maze-100: minutes, the README's command",
             value=max(seconds) / 60,
-            spread=seconds,
+            spread=[s / 60 for s in seconds],
             bar=10.0,
             holds=max(seconds) <= 600,
         )

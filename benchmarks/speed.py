@@ -30,11 +30,12 @@ from metarl_jax.driver import driver
 from metarl_jax.rollout import rollout
 from metarl_jax.sharding import shard_tasks, task_mesh
 
-FAMILIES = mrl.tasks.REGISTRY | {
-    "bandit": lambda: mrl.tasks.bandit(num_arms=2),  # as the peers have it: two arms,
-    "maze-random": lambda: mrl.tasks.random_maze(view=0),  # and each task its own layout and goal
+FAMILIES = {name: make for name, make in mrl.tasks.REGISTRY.items() if name != "maze"}  # maze-100 by default
+FAMILIES |= {  # as the peers have it
+    "bandit, 2 arms": lambda: mrl.tasks.bandit(num_arms=2),
+    "maze-random, no view": lambda: mrl.tasks.random_maze(view=0),
 }
-PEERS = {"MetaMaze-misc": "maze-random", "BernoulliBandit-misc": "bandit"}
+PEERS = {"MetaMaze-misc": "maze-random, no view", "BernoulliBandit-misc": "bandit, 2 arms"}
 RATIO_BARS = {"MetaMaze-misc": 10.0, "BernoulliBandit-misc": 5.0}
 STEPS = 1000
 

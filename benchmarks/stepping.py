@@ -9,8 +9,11 @@ from metarl_jax.networks import first_timestep
 from metarl_jax.rollout import Place, advance
 
 
-def random_actions(key, shape: tuple[int, ...], num_actions: int):
-    """A byte of randomness an action, in both loops (uniform where ``num_actions`` divides 256, else nearly)."""
+def random_actions(key, shape: tuple[int, ...], num_actions: int | None, size: int = 0):
+    """A byte of randomness an action, in both loops (uniform where ``num_actions`` divides 256, else nearly); vectors
+    ``[..., size]`` between -1 and 1 where actions are continuous."""
+    if num_actions is None:
+        return jax.random.uniform(key, (*shape, size), minval=-1.0)
     return (jax.random.bits(key, shape, "uint8").astype(jnp.int32) * num_actions) >> 8
 
 
@@ -34,7 +37,10 @@ def ours(tasks, num_tasks: int, num_steps: int):
             return (Place(state, timestep, ()), total), None
 
         shape = (num_steps, num_tasks)
-        noise = (env.draw(env_key, shape), random_actions(action_key, shape, env.spec.num_actions))
+        noise = (
+            env.draw(env_key, shape),
+            random_actions(action_key, shape, env.spec.num_actions, env.spec.action_size),
+        )
         return jax.lax.scan(step, (place, jnp.zeros(num_tasks)), noise)[0][1].sum()
 
     return lambda key: loop(key, batch)

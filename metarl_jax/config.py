@@ -23,6 +23,11 @@ def check(condition: bool, field: str, value: Any, fix: str) -> None:
         raise ConfigError(f"{field}={value!r}: {fix}")
 
 
+def whole(value: Any) -> bool:
+    """Whether it is a whole number (True and False are none)."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 def lookup(registry: Mapping[str, Any], name: str, kind: str) -> Any:
     """``registry[name]``, or a ConfigError that suggests the nearest known name."""
     if name in registry:

@@ -1,7 +1,7 @@
 """CPU cores as devices. Nothing here starts JAX."""
 
-import contextlib
 import os
+import warnings
 
 import jax
 
@@ -28,5 +28,8 @@ def use_cpu_cores(most: int = 8) -> None:
     asked = os.environ.get(SWITCH) or str(1 << (min(cores, most).bit_length() - 1))
     if not (asked.isdecimal() and int(asked) > 0):
         raise ConfigError(f"{SWITCH}={asked!r}: set a number of devices, 1 or more, or leave it unset")
-    with contextlib.suppress(RuntimeError):  # JAX has started
+    try:
         jax.config.update("jax_num_cpu_devices", int(asked))
+    except RuntimeError:  # JAX has started
+        if SWITCH in os.environ and len(jax.devices("cpu")) != int(asked):
+            warnings.warn(f"{SWITCH}={asked} comes too late: JAX has started with its own devices", stacklevel=2)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metarl_jax import compile_cache
-from metarl_jax.config import check
+from metarl_jax.config import check, whole
 from metarl_jax.logging import Progress
 from metarl_jax.report import Report, Trials, summarize
 from metarl_jax.run import Run
@@ -56,15 +56,16 @@ def evaluate(
     check(isinstance(run, Run), "run", run, "give what train or load returned")
     chosen = run.tasks if tasks is None else resolve("ppo", tasks).tasks
     spaces, wanted = chosen.env.spec, run.tasks.env.spec
-    check(spaces == wanted, "tasks", chosen.name, f"has the spaces {spaces}, the run's tasks have {wanted}")
+    check(spaces == wanted, "tasks", chosen.name, f"must have the run's spaces, {wanted}, not {spaces}")
     steps = chosen.trial_steps if trial_steps is None else trial_steps
     for field, value in {
         "num_tasks": num_tasks,
         "trial_steps": steps,
         "trials_per_task": 1 if trials_per_task is None else trials_per_task,
     }.items():
-        check(isinstance(value, int) and value >= 1, field, value, "must be a whole number of at least 1")
-    check(isinstance(seed, int) and 0 <= seed < 2**31, "seed", seed, "must be a whole number from 0")
+        check(whole(value) and value >= 1, field, value, "must be a whole number of at least 1")
+    check(whole(seed) and 0 <= seed < 2**31, "seed", seed, "must be a whole number from 0")
+    check(isinstance(greedy, bool), "greedy", greedy, "must be True or False")
     compile_cache.enable()
     key = jax.random.fold_in(jax.random.key(seed), KEY_DOMAIN)
     batch = evaluation_tasks(key, chosen, num_tasks)
@@ -126,8 +127,8 @@ def live(
         parts.append(step(keys[index], run.state, take(batch, index // repeats)))
         if progress is not None:
             trials = min(block, total - start)
-            returns = np.asarray(parts[-1].reward).sum(axis=-1)
-            progress.advance(trials, trials * steps * run.num_seeds, float(returns.mean()))
+            returns = np.nan if forget else np.asarray(parts[-1].reward)[:, :trials].sum(axis=-1).mean()
+            progress.advance(trials, trials * steps * run.num_seeds, float(returns))
     lived = jax.tree.map(lambda *x: np.concatenate(x, axis=1)[:, :total], *parts)
     return jax.tree.map(lambda x: x.reshape(x.shape[0], count, repeats, steps), lived)
 

@@ -15,6 +15,7 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
+LOCK = ".lock"
 PACKAGES = ("metarl-jax", "jax", "jaxlib", "flax", "optax")
 
 
@@ -43,15 +44,23 @@ def write_json(path: Path, value: Any) -> Path:
 
 @contextlib.contextmanager
 def locked(folder: Path | None) -> Iterator[None]:
-    """No other process trains in ``folder`` meanwhile, where the system has such locks; they end with the process.
+    """Makes ``folder`` and keeps other processes from training in it meanwhile, where the system has such locks.
 
     Raises:
-      ConfigError: another process does.
+      ConfigError: another process does, or the folder cannot be made.
     """
-    if folder is None or fcntl is None:
+    if folder is None:
         yield
         return
-    with open(folder / ".lock", "w") as file:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        fix = "give a folder you may write"
+        raise ConfigError(f"out={str(folder)!r}: cannot be made ({error.strerror}): {fix}") from None
+    if fcntl is None:
+        yield
+        return
+    with open(folder / LOCK, "w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

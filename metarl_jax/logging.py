@@ -36,14 +36,13 @@ class MetricsLog:
         """
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = open(self.path, "ab")  # noqa: SIM115 (closed by close)
-        size = self._file.tell()
+        size = self.path.stat().st_size if self.path.exists() else 0
         if offset is not None and size < offset:
-            self._file.close()
             raise LogError(
                 f"{path} has {size} bytes, the checkpoint was saved when it had {offset}: put the file back, or start "
                 "in a new folder"
             )
+        self._file = open(self.path, "ab")  # noqa: SIM115 (closed by close)
         self._file.truncate(size if offset is None else offset)
         self._file.seek(0, os.SEEK_END)
 
@@ -78,7 +77,7 @@ def read_metrics(path: str | Path) -> dict[str, np.ndarray]:
       LogError: there is no such file, or a line that is not a JSON object; names the line.
     """
     if not Path(path).is_file():
-        raise LogError(f"{path} is missing: put it back, or start in a new folder")
+        raise LogError(f"{path} is missing: train first; if it was removed, put it back or start in a new folder")
     lines = Path(path).read_text(encoding="utf-8").split("\n")[:-1]
     records = []
     for number, line in enumerate(lines, start=1):

@@ -31,7 +31,7 @@ class Trials(NamedTuple):
     """All trials of one evaluation; ``R`` trials a task, ``E`` the most episodes that a trial can hold.
 
     ``returns`` and ``lengths`` (steps): ``[S, N, R, E]``, NaN where the trial never began that episode;
-    ``finished``: ``[S, N, R, E]`` bool, the episode ended before the trial did; ``trial_return``: ``[S, N, R]``.
+    ``finished``: ``[S, N, R, E]`` bool, the episode ended by the trial's last step; ``trial_return``: ``[S, N, R]``.
     """
 
     returns: Any
@@ -47,8 +47,8 @@ class Report:
     ``mean``, ``iqm``, ``interval``, ``iqm_interval``: trial return over tasks, seeds and trials, intervals of 95 %
     over tasks and seeds; ``cvar``: its mean over the worst 10 % of tasks; ``seed_means``: ``[S]``.
     ``by_episode``: ``return`` with ``low`` and ``high`` (95 %) over the trials that began the episode, ``length``
-    in steps of the episodes that ended, and the shares of trials that ``began`` and ``finished`` it;
-    ``control_by_episode`` the same for the control, whose memory is wiped at each episode.
+    in steps of the episodes that ended (by the trial's last step at the latest), and the shares of trials that
+    ``began`` and ``finished`` it; ``control_by_episode`` the same for the control, whose memory is wiped at each episode.
     ``gain``: ``mean - control_mean``, paired by task and seed; ``adapted``: its interval lies above zero (None where
     nothing can be compared). ``gap_closed``: ``(mean - base) / (target - base)``, see ``gap_note``.
     ``task_means``: ``[N]`` for up to 1000 tasks; ``quantiles``: 0, 1, ... 100 % of the task means.
@@ -149,7 +149,7 @@ def summarize(
     scores, control_scores = trials.trial_return.mean(axis=2), control.trial_return.mean(axis=2)  # [S, N]
     gain = statistics.paired_gain(scores, control_scores)
     mean, control_mean = float(scores.mean()), float(control_scores.mean())
-    known = [describe(reference, mean) for reference in references]
+    known = [describe(reference, mean, trials) for reference in references]
     gap_closed, gap_note = gap(mean, control_mean, known)
     several = max(np.isfinite(t.returns).sum(axis=-1).max() for t in (trials, control)) > 1
     scale = float(np.nansum(np.abs(trials.returns), axis=-1).mean())
@@ -214,10 +214,13 @@ def by_episode(trials: Trials) -> dict[str, np.ndarray]:
     }
 
 
-def describe(reference: Reference, score: float) -> dict[str, Any]:
-    """A reference as plain data: mean value, the score's share of it (where both are positive), its regret."""
+def describe(reference: Reference, score: float, trials: Trials) -> dict[str, Any]:
+    """A reference as plain data: mean value, the score's share of it (where both are positive), its regret.
+
+    ``length_by_episode`` is a mean over the trials in which the agent finished the episode: late ones are only those
+    of easy tasks, for both.
+    """
     by_task = np.asarray(reference.trial_return, float)
-    known = lambda x: None if x is None else np.asarray(x, float)
     value = float(by_task.mean())
     return {
         "role": reference.role,
@@ -225,11 +228,19 @@ def describe(reference: Reference, score: float) -> dict[str, Any]:
         "value": value,
         "share": score / value if value > 0 and score > 0 else None,
         "regret": value - score,
-        "by_episode": known(reference.by_episode),
-        "length_by_episode": known(reference.length_by_episode),
+        "by_episode": None if reference.by_episode is None else np.asarray(reference.by_episode, float),
+        "length_by_episode": None if reference.lengths is None else mean_lengths(np.asarray(reference.lengths), trials),
         "quantiles": np.percentile(by_task, np.arange(101)) if by_task.ndim else None,
         "note": reference.note,
     }
+
+
+def mean_lengths(lengths: np.ndarray, trials: Trials) -> np.ndarray:
+    """A reference's ``lengths [N, E']`` in the trials and episodes that the agent finished: ``[E]``."""
+    finished = trials.finished & np.isfinite(trials.returns)
+    columns = np.minimum(np.arange(finished.shape[-1]), lengths.shape[1] - 1)
+    each = np.broadcast_to(lengths[None, :, None, columns], finished.shape)
+    return statistics.masked_mean(each, finished, (0, 1, 2))
 
 
 def plain(x: Any) -> Any:

@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from metarl_jax import checkpoint, compile_cache
-from metarl_jax.config import ConfigError, Recipe, check
+from metarl_jax.config import ConfigError, Recipe, check, whole
 from metarl_jax.devices import use_cpu_cores
 from metarl_jax.driver import Driver, Learner, chunk_length, driver, first_bad_leaf
-from metarl_jax.files import locked, versions, write_json
+from metarl_jax.files import LOCK, locked, versions, write_json
 from metarl_jax.logging import MetricsLog, Progress, read_metrics
 from metarl_jax.run import Run, check_same_config, read_config
 from metarl_jax.setting import describe_tasks, rebuild, resolve
@@ -54,7 +54,8 @@ def train(
 
     Update ``i`` of a seed is a function of (configuration, seed, i): on one backend, number of devices and version of
     jax, ``num_updates=20`` gives bit for bit what 10 updates and then, resumed, the other 10 give. Tasks are spread
-    over all devices; where JAX has not started yet, each CPU core becomes one.
+    over all devices; where JAX has not started yet, CPU cores become devices
+    (README, Hardware).
 
     Args:
       algorithm: a name of ``metarl_jax.algorithms.REGISTRY``, or a recipe: ``algorithms.rl2(memory_size=64)``.
@@ -77,9 +78,8 @@ def train(
     """
     counts = dict(num_updates=num_updates, num_tasks=num_tasks, num_seeds=num_seeds, keep_checkpoints=keep_checkpoints)
     for field, value in counts.items():
-        whole = isinstance(value, int) and not isinstance(value, bool)
-        check(whole and value >= 1, field, value, "must be a whole number of at least 1")
-    fits = isinstance(seed, int) and 0 <= seed < 2**31 - num_seeds
+        check(whole(value) and value >= 1, field, value, "must be a whole number of at least 1")
+    fits = whole(seed) and 0 <= seed < 2**31 - num_seeds
     check(fits, "seed", seed, f"must be a whole number from 0 to {2**31 - num_seeds - 1}")
     number = isinstance(checkpoint_seconds, int | float) and checkpoint_seconds >= 0
     check(number, "checkpoint_seconds", checkpoint_seconds, "must be a number of seconds, 0 or more")
@@ -99,7 +99,7 @@ def train(
     built.check(num_tasks)
     folder = None if out is None else Path(out)
     if folder is not None:
-        open_folder(folder, config)
+        check_folder(folder, config)
     if compilation_cache:
         compile_cache.enable()
     mesh = task_mesh() if num_tasks % jax.device_count() == 0 else None
@@ -118,26 +118,26 @@ def train(
     return run
 
 
-def open_folder(folder: Path, config: dict[str, Any]) -> None:
-    """Makes the folder, or checks that the run in it has this configuration."""
+def check_folder(folder: Path, config: dict[str, Any]) -> None:
+    """Checks that the folder is free, or that the run in it has this configuration; writes nothing."""
     if (folder / "config.json").exists():
         check_same_config(folder, config)
-        saved, now = read_config(folder), {"devices": devices(), "versions": versions()}
+        return
+    # A kill before config.json was whole leaves the lock and a partial file.
+    free = lambda: all(path.name == LOCK or path.name.endswith(".partial") for path in folder.iterdir())
+    usable = not folder.exists() or (folder.is_dir() and free())
+    check(usable, "out", str(folder), "is no empty folder and holds no run: give another folder")
+
+
+def describe_run(folder: Path, config: dict[str, Any]) -> None:
+    """Writes ``config.json``: of a new run, or of one that goes on, perhaps with more updates or on other devices."""
+    now = {"devices": devices(), "versions": versions()}
+    if (folder / "config.json").exists():
+        saved = read_config(folder)
         for what, value in now.items():
             if saved.get(what) != value:
                 warnings.warn(f"{folder}: {what} were {saved.get(what)}, are {value}: not bit for bit", stacklevel=3)
-        write_json(folder / "config.json", saved | {"config": config})  # num_updates may have grown
-        return
-    # A kill in the middle of writing config.json leaves its partial file.
-    usable = not folder.exists() or (folder.is_dir() and all(p.name.endswith(".partial") for p in folder.iterdir()))
-    check(usable, "out", str(folder), "is no empty folder and holds no run: give another folder")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(
-            f"out={str(folder)!r}: cannot be made ({error.strerror}): give a folder you may write"
-        ) from None
-    write_json(folder / "config.json", {"config": config, "versions": versions(), "devices": devices()})
+    write_json(folder / "config.json", {"config": config, **now})
 
 
 def devices() -> str:
@@ -203,14 +203,18 @@ def begin(loop: Loop, seeds: jax.Array, progress: Progress) -> tuple[Learner, in
     learner = loop.program.init(seeds)
     if loop.folder is None:
         return learner, 0, None
+    check_folder(loop.folder, loop.config)  # again: another process may have been here before the lock was taken
     found = checkpoint.latest(loop.folder / "checkpoints", learner)
     if found is None:
+        describe_run(loop.folder, loop.config)
         return learner, 0, MetricsLog(loop.folder / "metrics.jsonl", offset=0)
     done, learner, extra = found
     if done > loop.config["num_updates"]:
         raise ConfigError(f"num_updates={loop.config['num_updates']}: the run in {loop.folder} has {done} already")
+    log = MetricsLog(loop.folder / "metrics.jsonl", offset=extra["metrics_offset"])
+    describe_run(loop.folder, loop.config)
     progress.message(f"continuing {loop.folder} after update {done}")
-    return learner, done, MetricsLog(loop.folder / "metrics.jsonl", offset=extra["metrics_offset"])
+    return learner, done, log
 
 
 def save(loop: Loop, done: int, learner: Learner, log: MetricsLog) -> None:

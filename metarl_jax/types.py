@@ -61,8 +61,8 @@ class Reference(NamedTuple):
     ``non_adaptive`` (the best behaviour that forgets at each episode), ``random`` or any other name.
     ``kind``: ``exact``, ``estimate`` (simulated), ``lower`` or ``upper`` (a bound on the role's true value).
     ``trial_return``: ``[N]``, or a scalar for the mean over tasks. ``by_episode``: ``[E]``, its mean over tasks for
-    each episode of the trial, where that makes sense. ``note`` says how it was computed. ``length_by_episode``:
-    ``[E]``, the mean length of the episodes that end within the trial, where lengths vary.
+    each episode of the trial, where that makes sense. ``note`` says how it was computed. ``lengths``: ``[N, E]``,
+    how long each episode of each task is, the last column standing for all later ones, where lengths vary.
     """
 
     role: str
@@ -70,7 +70,7 @@ class Reference(NamedTuple):
     trial_return: Any
     by_episode: Any = None
     note: str = ""
-    length_by_episode: Any = None
+    lengths: Any = None
 
 
 class TaskDistribution(NamedTuple):

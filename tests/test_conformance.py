@@ -564,6 +564,11 @@ def test_references_are_in_order(name):
         assert low <= values.get(("bayes", "upper"), np.inf) + slack
         for role in ("non_adaptive", "random", "posterior_sampling"):
             assert low >= values.get((role, "exact"), values.get((role, "lower"), -np.inf)) - slack, role
+    for r in found:
+        if r.lengths is not None:  # and as many such episodes fit in the trial as it earns, at 1 each
+            assert r.lengths.shape == (count, 2) and (r.lengths >= 1).all()
+            fit = 1 + (steps - r.lengths[:, 0]) // r.lengths[:, 1]
+            np.testing.assert_array_equal(np.where(r.trial_return == 0, 0, fit), r.trial_return)
     by_task = {r.role: np.asarray(r.trial_return) for r in found if r.kind == "exact" and np.ndim(r.trial_return)}
     if "random" in by_task:
         assert (by_task["optimal"] >= by_task["random"] - slack).all()

@@ -52,6 +52,11 @@ def test_a_wrong_number_is_named():
     assert ended.returncode and "METARL_JAX_CPU_DEVICES='two': set a number" in ended.stderr
 
 
+def test_a_request_after_jax_has_started_is_answered():
+    ended = process("import jax; jax.devices(); import metarl_jax as m; m.tasks.bandit()", METARL_JAX_CPU_DEVICES="3")
+    assert ended.returncode == 0 and "METARL_JAX_CPU_DEVICES=3 comes too late" in ended.stderr
+
+
 def test_several_seeds_on_several_devices_begin():
     """Batched QR on both devices at once left no thread in XLA's pool, and training never began (jaxlib 0.10.2)."""
     assert process(INIT, METARL_JAX_CPU_DEVICES="2", PJRT_NPROC="2").stdout == "2\n"

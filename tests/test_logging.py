@@ -64,7 +64,7 @@ def test_garbage_is_named(tmp_path):
             read_metrics(path)
     path.write_text("")
     assert read_metrics(path) == {}
-    with pytest.raises(LogError, match="is missing: put it back"):
+    with pytest.raises(LogError, match="is missing: train first"):
         read_metrics(tmp_path / "none.jsonl")
 
 

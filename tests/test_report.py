@@ -77,6 +77,14 @@ def test_a_single_score_gives_no_verdict():
     assert "no interval" in report.verdict
 
 
+def test_lengths_of_references_are_those_of_the_trials_that_the_agent_finished():
+    """Of two tasks, one trial each: the agent finished two episodes of the first and none of the second."""
+    trials = varying()
+    known = Reference("optimal", "exact", np.array([3.0, 1.0]), None, "", np.array([[3.0, 2.0], [9.0, 8.0]]))
+    (found,) = summarize(trials, trials, [known]).references
+    assert found["length_by_episode"] == [3.0, 2.0, None, None]
+
+
 def test_episodes_that_vary_in_length_and_number():
     report = summarize(varying(), varying())
     assert report.by_episode["return"] == [0.5, 1.0, 0.0]

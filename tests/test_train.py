@@ -340,10 +340,27 @@ def test_a_folder_is_trained_in_by_one_process_at_a_time(tmp_path):
     command = [sys.executable, "-c", hold, str(tmp_path / "run" / ".lock")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout.readline() == "held\n"
+        before = (tmp_path / "run" / "config.json").read_bytes()
         with pytest.raises(ConfigError, match="another process is training in it"):
             train(tmp_path / "run", num_updates=2)
+        assert (tmp_path / "run" / "config.json").read_bytes() == before
         other.communicate("\n")
     assert train(tmp_path / "run", num_updates=2).num_updates == 2
+
+
+def test_what_is_refused_changes_nothing(tmp_path):
+    train(tmp_path, num_updates=3)
+    files = lambda: {p.name: p.read_bytes() for p in tmp_path.iterdir() if p.is_file()}
+    before = files()
+    with pytest.raises(ConfigError, match=r"num_updates=2: the run in .* has 3 already"):
+        train(tmp_path, num_updates=2)
+    assert files() == before
+    (tmp_path / "metrics.jsonl").unlink()
+    with pytest.raises(ConfigError, match="has 0 bytes, the checkpoint was saved when it had"):
+        train(tmp_path, num_updates=4)
+    assert not (tmp_path / "metrics.jsonl").exists()
+    with pytest.raises(ConfigError, match=r"metrics\.jsonl is missing"):
+        load(tmp_path)
 
 
 # Evaluation.
@@ -368,11 +385,19 @@ def test_evaluate_on_the_runs_own_tasks_and_on_held_out_ones(tmp_path):
     assert mrl.evaluate(run, trials_per_task=2, seed=1, save=False).task_means != report.task_means
     assert (tmp_path / "run" / "report.json").read_bytes() == saved
     jax.tree.map(np.testing.assert_array_equal, run.state, state)
-    with pytest.raises(ConfigError, match="has the spaces"):
+    with pytest.raises(ConfigError, match="must have the run's spaces"):
         mrl.evaluate(run, tasks.bandit())
     for wrong in ({"num_tasks": 0}, {"trial_steps": 0}, {"trials_per_task": -1}):
         with pytest.raises(ConfigError, match="must be a whole number of at least 1"):
             mrl.evaluate(run, **wrong)
+
+
+def test_evaluate_shows_progress_unless_quiet(whole, capfd):
+    mrl.evaluate(whole, num_tasks=50, save=False)
+    told = capfd.readouterr().err
+    assert "100/100 trials" in told and "planning the references" in told
+    mrl.evaluate(whole, num_tasks=50, save=False, quiet=True)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_evaluation_is_about_what_was_lived(whole):

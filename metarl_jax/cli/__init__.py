@@ -72,14 +72,12 @@ COMMANDS = {"demo": "demo", "list": "list_names", "train": "train", "evaluate": 
 
 def exit_code(error: BaseException) -> int | None:
     """What the shell is told of an error; None where it is a bug of ours."""
+    if isinstance(error, KeyboardInterrupt):  # of its kind is Stopped, which knows the signal
+        return 128 + getattr(error, "signal_number", 2)
     from metarl_jax.checkpoint import CheckpointError
     from metarl_jax.config import ConfigError
-    from metarl_jax.training import Diverged, Stopped
+    from metarl_jax.training import Diverged
 
-    if isinstance(error, Stopped):
-        return 128 + error.signal_number
-    if isinstance(error, KeyboardInterrupt):
-        return 130
     if isinstance(error, Diverged):
         return 1
     return 2 if isinstance(error, ConfigError | CheckpointError | OSError) else None

@@ -155,7 +155,7 @@ def plot(words: list[str]) -> None:
         return
     folder = Path(names[0])
     read_config(folder)
-    metrics = read_metrics(folder / "metrics.jsonl") if (folder / "metrics.jsonl").exists() else {}
+    metrics = read_metrics(folder / "metrics.jsonl")
     if not metrics:
         raise ConfigError(f"{folder} has no metrics yet: train it first")
     viz.plot_metrics(metrics, folder / "metrics.png")

@@ -133,22 +133,13 @@ def trial_returns(bracket: Bracket, trial_steps: int) -> TrialReturns:
     worth = np.where(step <= trial_steps, 1 + (trial_steps - step) // distance[:, None], 0)
     upper = worth[linear_sum_assignment(worth, maximize=True)].sum() / len(distance)
     pairs = (distance, distance), (find_time, distance), (find_time, find_time)
-    known, search, repeat = (episodes_within(*pair, trial_steps)[0] for pair in pairs)
+    known, search, repeat = (episodes_within(*pair, trial_steps) for pair in pairs)
     return TrialReturns(known, search, repeat, float(upper))
 
 
-def episodes_within(first: np.ndarray, later: np.ndarray, trial_steps: int) -> tuple[np.ndarray, np.ndarray]:
-    """Trials whose first episode takes ``first [G]`` steps and whose others take ``later [G]``.
-
-    Returns:
-      ``(count [G], length [E])``: how many episodes end within the trial, and the mean length of the first, second ...
-      episode over the trials in which it does.
-    """
-    count = np.where(first <= trial_steps, 1 + (trial_steps - first) // later, 0)
-    episode = np.arange(count.max(initial=0))
-    ends = episode < count[:, None]
-    length = np.where(episode == 0, first[:, None], later[:, None])
-    return count, np.where(ends, length, 0).sum(axis=0) / ends.sum(axis=0)
+def episodes_within(first: np.ndarray, later: np.ndarray, trial_steps: int) -> np.ndarray:
+    """How many episodes end within a trial whose first takes ``first [G]`` steps and whose others ``later [G]``."""
+    return np.where(first <= trial_steps, 1 + (trial_steps - first) // later, 0)
 
 
 @jax.jit

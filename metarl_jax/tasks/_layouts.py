@@ -106,7 +106,7 @@ def generate(key: jax.Array, rows: int, columns: int, openness: float) -> jax.Ar
     room_rows, room_columns = rows // 2, columns // 2
     num_rooms = room_rows * room_columns
     dig_key, open_key = jax.random.split(key)
-    moves = jnp.array([(-1, 0), (0, 1), (1, 0), (0, -1)], jnp.int32)
+    moves = jnp.array(MOVES, jnp.int32)
 
     def dig(carry, noise):
         walls, visited, stack, depth = carry

@@ -21,8 +21,8 @@ def known_goal(tasks: Task, horizon: int, trial_steps: int) -> Reference:
 
 def repeated(role: str, kind: str, first: np.ndarray, later: np.ndarray, trial_steps: int, note: str) -> Reference:
     """What finds the goal of each task after ``first [N]`` steps and then every ``later [N]`` steps."""
-    found, length = planning.episodes_within(first, later, trial_steps)
-    return Reference(role, kind, found.astype(float), None, note, length)
+    found = planning.episodes_within(first, later, trial_steps).astype(float)
+    return Reference(role, kind, found, None, note, np.minimum(np.stack([first, later], axis=1), trial_steps))
 
 
 def references(parsed: list, horizon: int, tasks: Task, trial_steps: int) -> list[Reference]:
