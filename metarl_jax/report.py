@@ -48,7 +48,8 @@ class Report:
     over tasks and seeds; ``cvar``: its mean over the worst 10 % of tasks; ``seed_means``: ``[S]``.
     ``by_episode``: ``return`` with ``low`` and ``high`` (95 %) over the trials that began the episode, ``length``
     in steps of the episodes that ended (by the trial's last step at the latest), and the shares of trials that
-    ``began`` and ``finished`` it; ``control_by_episode`` the same for the control, whose memory is wiped at each episode.
+    ``began`` and ``finished`` it; ``control_by_episode`` the same for the control, whose memory is wiped at each
+    episode.
     ``gain``: ``mean - control_mean``, paired by task and seed; ``adapted``: its interval lies above zero (None where
     nothing can be compared). ``gap_closed``: ``(mean - base) / (target - base)``, see ``gap_note``.
     ``task_means``: ``[N]`` for up to 1000 tasks; ``quantiles``: 0, 1, ... 100 % of the task means.
