@@ -9,6 +9,7 @@ all tasks of a finite set, or 20,000 held-out tasks; ``spread`` is what each see
 """
 
 import argparse
+import functools
 import shutil
 import subprocess
 import sys
@@ -21,6 +22,7 @@ import jax
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+import navigation
 from record import RESULTS, Clock, record
 
 import metarl_jax as mrl
@@ -206,7 +208,7 @@ def search_of(run: mrl.Run) -> tuple[float, np.ndarray]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    names = ["planners", "maze-100", *JOBS]
+    names = ["planners", "maze-100", *JOBS, "maml-navigation"]
     parser.add_argument("jobs", nargs="*", default=names, help=f"of {', '.join(names)}")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--list", action="store_true", help="only name the jobs")
@@ -220,7 +222,10 @@ def main() -> None:
         elif name == "planners":
             record("quality", planner_rows())
         else:
-            record("quality", maze_rows(arguments.seeds) if name == "maze-100" else job_rows(name, arguments.seeds))
+            rows = {"maze-100": maze_rows, "maml-navigation": navigation.rows}.get(
+                name, functools.partial(job_rows, name)
+            )
+            record("quality", rows(arguments.seeds))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Runs killed at random times and resumed by the same command: benchmarks/results/resume.json.
 
-    python benchmarks/resume.py            # 20 runs, about five minutes on two cores
+    python benchmarks/resume.py            # 20 runs, five minutes on two cores
+    python benchmarks/resume.py maml       # of these algorithms
 
 Each run is killed (SIGKILL) at a time drawn uniformly from the length of an uninterrupted one, started again, killed
 once more with probability 1/2, and then left to end. Its parameters, optimiser state and metrics are compared bit for
@@ -25,7 +26,9 @@ from metarl_jax import algorithms
 CODE = """
 import sys, metarl_jax as m
 algorithm, out = sys.argv[1:]
-recipe = m.algorithms.REGISTRY[algorithm](memory_size=32, num_minibatches=4)
+make = m.algorithms.REGISTRY[algorithm]
+small = dict(memory_size=32, num_minibatches=4)
+recipe = make(**{option: value for option, value in small.items() if option in make.signature})
 m.train(recipe, "gridnavi", num_updates=60, num_tasks=128, num_seeds=2, out=out, checkpoint_seconds=0.0, quiet=True)
 """
 
@@ -58,10 +61,14 @@ def killed(algorithm: str, out: Path, seconds: float, dice: random.Random) -> in
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    known = sorted(algorithms.REGISTRY)
+    parser.add_argument("algorithms", nargs="*", default=["ppo", "rl2"], help=f"of {', '.join(known)}")
     parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    dice, names = random.Random(arguments.seed), sorted(algorithms.REGISTRY)
+    dice, names = random.Random(arguments.seed), arguments.algorithms
+    if unknown := set(names) - set(known):
+        parser.error(f"unknown algorithm {sorted(unknown)[0]!r}: choose of {', '.join(known)}")
     same: list[bool] = []
     hits = 0
     with tempfile.TemporaryDirectory() as folder, Clock() as clock:
@@ -77,8 +84,9 @@ def main() -> None:
             hits += killed(name, out, whole[name][1], dice)
             same.append(digest(out) == whole[name][0])
             print(f"run {i + 1}: {name}, {'identical' if same[-1] else 'DIFFERS'}, {hits} kills so far", flush=True)
-    command = f"python benchmarks/resume.py --runs {arguments.runs} --seed {arguments.seed}"
-    row = dict(row=f"{arguments.runs} runs killed at random times ({hits} kills), resumed: bit-identical ends")
+    command = f"python benchmarks/resume.py {' '.join(names)} --runs {arguments.runs} --seed {arguments.seed}"
+    what = f"{arguments.runs} runs killed at random times ({hits} kills), resumed: bit-identical ends"
+    row = dict(row=f"{', '.join(names)}: {what}")
     row |= dict(value=sum(same), spread=None, bar=arguments.runs, holds=all(same), seeds=[arguments.seed])
     record("resume", [row | dict(seconds=round(clock.seconds, 1), command=command)])
 

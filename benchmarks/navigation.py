@@ -1,0 +1,62 @@
+"""MAML on the 2-D navigation of its paper, by a fixed protocol, for the table of ``quality``.
+
+Training: 20 tasks an update, 20 episodes of 100 steps before and after one inner step. Test: 400 goals, 20 fresh
+episodes for each of four policies: before adaptation and after one, two and three steps at rates x 1, x 0.5, x 0.25. The
+score is ``S = (R + 38.26) / (38.26 - 0.506)``: 0 for standing still, 1 with the goal known.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import numpy as np
+from record import Clock
+
+import metarl_jax as mrl
+from metarl_jax.evaluation import evaluation_tasks, live
+
+STILL, KNOWN, EPISODES, GOALS = -38.26, -0.506, 20, 400
+UPDATES = 60
+KEY = 400  # of the test's goals and episodes, the same for all seeds
+
+
+def scores(run: mrl.Run) -> np.ndarray:
+    """S before adaptation and after one, two and three inner steps: ``[4]``."""
+    key = jax.random.key(KEY)
+    goals = evaluation_tasks(key, run.tasks, GOALS)
+    lived = live(run, goals, key, 1, 4 * EPISODES * run.tasks.horizon, forget=False)
+    returns = (
+        np.asarray(lived.reward).reshape(-1, GOALS, 4, EPISODES, run.tasks.horizon).sum(axis=-1).mean(axis=(0, 1, 3))
+    )
+    return (returns - STILL) / (KNOWN - STILL)
+
+
+def rows(seeds: list[int]) -> list[dict[str, Any]]:
+    tasks = mrl.tasks.navigation(num_episodes=2 * EPISODES)
+    found, untrained, seconds = [], [], []
+    for seed in seeds:
+        with Clock() as clock:
+            run = mrl.train(
+                mrl.algorithms.maml(outer="clip"), tasks, num_updates=UPDATES, num_tasks=20, seed=seed, quiet=True
+            )
+        seconds.append(round(clock.seconds, 1))
+        found.append(scores(run))
+        first = jax.tree.map(lambda x: x[None], run.algorithm.init(jax.random.key(seed)))
+        untrained.append(scores(dataclasses.replace(run, state=first))[1:].max())
+        print(f"maml navigation seed {seed}: S {np.round(found[-1], 3)} in {clock.seconds:.0f} s", flush=True)
+    by_step = np.asarray(found).T  # [4, seeds]
+    measured = {
+        "S after one inner step": (by_step[1], 0.68, 1),
+        "S after three": (by_step[3], 0.92, 1),
+        "S after one, less S before": (by_step[1] - by_step[0], 0.65, 1),
+        "S before adaptation, absolute": (np.abs(by_step[0]), 0.1, -1),
+        "S of an untrained network, best of one to three steps": (np.asarray(untrained), 0.0, -1),
+        "minutes": (np.asarray(seconds) / 60, 10.0, -1),
+    }
+    command = f"python benchmarks/quality.py maml-navigation --seeds {' '.join(map(str, seeds))}"
+    common = dict(seeds=seeds, seconds=seconds, command=command)
+    return [
+        dict(row=f"maml navigation: {name}", value=float(values.mean()), spread=values.tolist(), bar=bar, **common)
+        | dict(holds=bool(sign * values.mean() >= sign * bar))
+        for name, (values, bar, sign) in measured.items()
+    ]
