@@ -1,8 +1,8 @@
 """MAML on the 2-D navigation of its paper, by a fixed protocol, for the table of ``quality``.
 
 Training: 20 tasks an update, 20 episodes of 100 steps before and after one inner step. Test: 400 goals, 20 fresh
-episodes for each of four policies: before adaptation and after one, two and three steps at rates x 1, x 0.5, x 0.25. The
-score is ``S = (R + 38.26) / (38.26 - 0.506)``: 0 for standing still, 1 with the goal known.
+episodes for each of four policies: before adaptation and after one, two and three steps at rates x 1, x 0.5, x 0.25.
+The score is ``S = (R + 38.26) / (38.26 - 0.506)``: 0 for standing still, 1 with the goal known.
 """
 
 import dataclasses
