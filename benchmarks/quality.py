@@ -45,8 +45,8 @@ class Job(NamedTuple):
 JOBS = {
     "bandit-5x10": Job(
         tasks=lambda: mrl.tasks.bandit(num_arms=5, num_pulls=10),
-        algorithm=lambda: mrl.algorithms.rl2(memory_size=48, num_minibatches=4, discount=1.0),
-        options=dict(num_updates=300, num_tasks=2048),
+        algorithm=lambda: mrl.algorithms.rl2(memory_size=48, num_minibatches=4, discount=1.0, decay_updates=600),
+        options=dict(num_updates=600, num_tasks=2048),
         bar=0.993,
         minutes=3,
     ),

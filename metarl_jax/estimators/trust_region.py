@@ -16,7 +16,7 @@ def trust_region_step(
     fisher: Callable[[PyTree], PyTree],
     max_kl: float,
     *,
-    damping: float = 1e-5,
+    damping: float = 1e-3,
     iterations: int = 10,
     backtracks: int = 15,
     shrink: float = 0.8,
