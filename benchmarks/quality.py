@@ -1,6 +1,6 @@
 """What the agents learn, beside the exact answers: benchmarks/results/quality.json.
 
-    python benchmarks/quality.py                         # everything, about an hour on two cores
+    python benchmarks/quality.py                         # everything, half an hour on two cores
     python benchmarks/quality.py maze-100 --seeds 0      # one job, one seed
     python benchmarks/quality.py --list
 

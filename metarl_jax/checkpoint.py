@@ -112,15 +112,6 @@ def load(path: str | Path, template: PyTree) -> tuple[int, PyTree, dict[str, Any
     return header["step"], jax.tree_util.tree_unflatten(structure, restored), header["extra"]
 
 
-def read_header(path: str | Path) -> dict[str, Any]:
-    """The header of a checkpoint (see the head of this file) without its arrays, after the digest was checked.
-
-    Raises:
-      DamagedCheckpoint, CheckpointError: as ``load``.
-    """
-    return _read(Path(path))[0]
-
-
 def _encode(step: int, tree: PyTree, extra: dict[str, Any]) -> list[bytes]:
     """The file's bytes in pieces: magic, digest, length, header, one piece a leaf."""
     leaves = jax.tree_util.tree_flatten_with_path(tree)[0]

@@ -23,6 +23,12 @@ def check(condition: bool, field: str, value: Any, fix: str) -> None:
         raise ConfigError(f"{field}={value!r}: {fix}")
 
 
+def check_all(fields: Mapping[str, Any], holds: Callable[[Any], bool], fix: str, owner: str = "") -> None:
+    """``check`` of each field, told as ``owner: field``."""
+    for field, value in fields.items():
+        check(holds(value), f"{owner}: {field}" if owner else field, value, fix)
+
+
 def whole(value: Any) -> bool:
     """Whether it is a whole number (True and False are none)."""
     return isinstance(value, int) and not isinstance(value, bool)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metarl_jax import compile_cache
-from metarl_jax.config import check, whole
+from metarl_jax.config import check, check_all, whole
 from metarl_jax.logging import Progress
 from metarl_jax.report import Report, Trials, summarize
 from metarl_jax.run import Run
@@ -58,12 +58,10 @@ def evaluate(
     spaces, wanted = chosen.env.spec, run.tasks.env.spec
     check(spaces == wanted, "tasks", chosen.name, f"must have the run's spaces, {wanted}, not {spaces}")
     steps = chosen.trial_steps if trial_steps is None else trial_steps
-    for field, value in {
-        "num_tasks": num_tasks,
-        "trial_steps": steps,
-        "trials_per_task": 1 if trials_per_task is None else trials_per_task,
-    }.items():
-        check(whole(value) and value >= 1, field, value, "must be a whole number of at least 1")
+    counts = dict(
+        num_tasks=num_tasks, trial_steps=steps, trials_per_task=1 if trials_per_task is None else trials_per_task
+    )
+    check_all(counts, lambda x: whole(x) and x >= 1, "must be a whole number of at least 1")
     check(whole(seed) and 0 <= seed < 2**31, "seed", seed, "must be a whole number from 0")
     check(isinstance(greedy, bool), "greedy", greedy, "must be True or False")
     compile_cache.enable()

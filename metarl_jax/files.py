@@ -2,8 +2,9 @@
 
 import contextlib
 import json
+import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,19 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             found[package] = "not installed"
     return found
+
+
+def plain(x: Any, non_finite: Callable[[float], Any] = lambda x: None) -> Any:
+    """``x`` as JSON has it: lists, dicts with string keys, numbers, else words; ``non_finite(x)`` for NaN and Inf."""
+    if isinstance(x, Mapping):
+        return {str(key): plain(value, non_finite) for key, value in x.items()}
+    if hasattr(x, "tolist"):  # NumPy and JAX, scalars too
+        x = x.tolist()
+    if isinstance(x, list | tuple):
+        return [plain(value, non_finite) for value in x]
+    if isinstance(x, float) and not math.isfinite(x):
+        return non_finite(x)
+    return x if x is None or isinstance(x, bool | int | float | str) else str(x)
 
 
 def write_json(path: Path, value: Any) -> Path:

@@ -13,6 +13,7 @@ from typing import IO, Any
 import numpy as np
 
 from metarl_jax.config import ConfigError
+from metarl_jax.files import plain
 
 NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
@@ -48,7 +49,7 @@ class MetricsLog:
 
     def append(self, records: Iterable[Mapping[str, Any]]) -> None:
         """Adds records (numbers, strings, booleans, arrays as nested lists) in one write."""
-        lines = [json.dumps(_plain(record), allow_nan=False, separators=(",", ":")) + "\n" for record in records]
+        lines = [json.dumps(plain(record, _name), allow_nan=False, separators=(",", ":")) + "\n" for record in records]
         self._file.write("".join(lines).encode())
         self._file.flush()
 
@@ -216,17 +217,8 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-def _plain(value: Any) -> Any:
-    """``value`` as JSON holds it; arrays as lists, floats as doubles, non-finite ones as strings."""
-    if isinstance(value, Mapping):
-        return {str(name): _plain(item) for name, item in value.items()}
-    if hasattr(value, "tolist"):  # NumPy and JAX, scalars too
-        value = value.tolist()
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    return value
+def _name(x: float) -> str:
+    return "NaN" if math.isnan(x) else "Infinity" if x > 0 else "-Infinity"
 
 
 def _number(value: Any) -> Any:

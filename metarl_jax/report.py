@@ -8,7 +8,6 @@ Rutherford et al. 2024, "No Regrets" (the tail of the tasks, CVaR); Duan et al. 
 
 import dataclasses
 import json
-import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ import numpy as np
 
 from metarl_jax import statistics, tables
 from metarl_jax.config import ConfigError
-from metarl_jax.files import write_json
+from metarl_jax.files import plain, write_json
 from metarl_jax.tables import number
 from metarl_jax.types import Reference
 from metarl_jax.verdict import gap, judge
@@ -242,16 +241,3 @@ def mean_lengths(lengths: np.ndarray, trials: Trials) -> np.ndarray:
     columns = np.minimum(np.arange(finished.shape[-1]), lengths.shape[1] - 1)
     each = np.broadcast_to(lengths[None, :, None, columns], finished.shape)
     return statistics.masked_mean(each, finished, (0, 1, 2))
-
-
-def plain(x: Any) -> Any:
-    """``x`` as JSON has it: lists, dicts with string keys, numbers, strings; None for NaN and infinities."""
-    if isinstance(x, Mapping):
-        return {str(key): plain(value) for key, value in x.items()}
-    if isinstance(x, np.ndarray | np.generic):
-        return plain(x.tolist())
-    if isinstance(x, list | tuple):
-        return [plain(value) for value in x]
-    if isinstance(x, float):
-        return x if math.isfinite(x) else None
-    return x if x is None or isinstance(x, bool | int | str) else str(x)

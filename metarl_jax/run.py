@@ -1,6 +1,6 @@
 """A run: what training returns, and the folder it lives in.
 
-config.json      the resolved configuration, and the versions it began with
+config.json      the resolved configuration, and the devices and versions it last ran on
 checkpoints/     the last few, each one file with a digest
 metrics.jsonl    a record an update
 report.json      written by evaluate, with the figures report.png, trial.gif beside it
@@ -8,13 +8,16 @@ report.json      written by evaluate, with the figures report.png, trial.gif bes
 
 import dataclasses
 import json
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
-from metarl_jax.config import ConfigError
+from metarl_jax.config import ConfigError, check
+from metarl_jax.files import LOCK, versions, write_json
 from metarl_jax.types import Algorithm, PyTree, TaskDistribution
 
 
@@ -54,6 +57,32 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not isinstance(config, dict) or not all(isinstance(config.get(part), dict) for part in parts):
         raise ConfigError(f"{path} is not the config.json of a run: give the folder that train(out=...) made")
     return found
+
+
+def check_folder(folder: Path, config: dict[str, Any]) -> None:
+    """Checks that the folder is free, or that the run in it has this configuration; writes nothing."""
+    if (folder / "config.json").exists():
+        check_same_config(folder, config)
+        return
+    # A kill before config.json was whole leaves the lock and a partial file.
+    free = lambda: all(path.name == LOCK or path.name.endswith(".partial") for path in folder.iterdir())
+    usable = not folder.exists() or (folder.is_dir() and free())
+    check(usable, "out", str(folder), "is no empty folder and holds no run: give another folder")
+
+
+def describe_run(folder: Path, config: dict[str, Any]) -> None:
+    """Writes ``config.json``: of a new run, or of one that goes on, perhaps with more updates or on other devices."""
+    now = {"devices": devices(), "versions": versions()}
+    if (folder / "config.json").exists():
+        saved = read_config(folder)
+        for what, value in now.items():
+            if saved.get(what) != value:
+                warnings.warn(f"{folder}: {what} were {saved.get(what)}, are {value}: not bit for bit", stacklevel=4)
+    write_json(folder / "config.json", {"config": config, **now})
+
+
+def devices() -> str:
+    return f"{jax.device_count()} x {jax.devices()[0].platform}"
 
 
 def check_same_config(folder: Path, config: Mapping[str, Any]) -> None:

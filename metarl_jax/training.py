@@ -11,12 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from metarl_jax import checkpoint, compile_cache
-from metarl_jax.config import ConfigError, Recipe, check, whole
+from metarl_jax.config import ConfigError, Recipe, check, check_all, whole
 from metarl_jax.devices import use_cpu_cores
 from metarl_jax.driver import Driver, Learner, chunk_length, driver, first_bad_leaf
-from metarl_jax.files import LOCK, locked, versions, write_json
+from metarl_jax.files import locked
 from metarl_jax.logging import MetricsLog, Progress, read_metrics
-from metarl_jax.run import Run, check_same_config, read_config
+from metarl_jax.run import Run, check_folder, describe_run, read_config
 from metarl_jax.setting import describe_tasks, rebuild, resolve
 from metarl_jax.sharding import task_mesh
 from metarl_jax.signals import StopSignals
@@ -77,8 +77,7 @@ def train(
       Stopped: Ctrl-C or SIGTERM, after saving.
     """
     counts = dict(num_updates=num_updates, num_tasks=num_tasks, num_seeds=num_seeds, keep_checkpoints=keep_checkpoints)
-    for field, value in counts.items():
-        check(whole(value) and value >= 1, field, value, "must be a whole number of at least 1")
+    check_all(counts, lambda x: whole(x) and x >= 1, "must be a whole number of at least 1")
     fits = whole(seed) and 0 <= seed < 2**31 - num_seeds
     check(fits, "seed", seed, f"must be a whole number from 0 to {2**31 - num_seeds - 1}")
     number = isinstance(checkpoint_seconds, int | float) and checkpoint_seconds >= 0
@@ -116,32 +115,6 @@ def train(
         how = f"the same command continues it: {folder}" if folder else "it lives in memory: catch Stopped, use its run"
         raise Stopped(f"stopped after update {done} of {num_updates}; {how}", run, stop)
     return run
-
-
-def check_folder(folder: Path, config: dict[str, Any]) -> None:
-    """Checks that the folder is free, or that the run in it has this configuration; writes nothing."""
-    if (folder / "config.json").exists():
-        check_same_config(folder, config)
-        return
-    # A kill before config.json was whole leaves the lock and a partial file.
-    free = lambda: all(path.name == LOCK or path.name.endswith(".partial") for path in folder.iterdir())
-    usable = not folder.exists() or (folder.is_dir() and free())
-    check(usable, "out", str(folder), "is no empty folder and holds no run: give another folder")
-
-
-def describe_run(folder: Path, config: dict[str, Any]) -> None:
-    """Writes ``config.json``: of a new run, or of one that goes on, perhaps with more updates or on other devices."""
-    now = {"devices": devices(), "versions": versions()}
-    if (folder / "config.json").exists():
-        saved = read_config(folder)
-        for what, value in now.items():
-            if saved.get(what) != value:
-                warnings.warn(f"{folder}: {what} were {saved.get(what)}, are {value}: not bit for bit", stacklevel=3)
-    write_json(folder / "config.json", {"config": config, **now})
-
-
-def devices() -> str:
-    return f"{jax.device_count()} x {jax.devices()[0].platform}"
 
 
 class Loop(NamedTuple):

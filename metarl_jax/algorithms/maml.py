@@ -13,7 +13,7 @@ import optax
 
 from metarl_jax import estimators
 from metarl_jax.algorithms import _adaptation as adaptation
-from metarl_jax.config import check, preset, recipe
+from metarl_jax.config import check, check_all, preset, recipe
 from metarl_jax.networks import actor
 from metarl_jax.types import Algorithm, Outcome, Policy, TaskDistribution
 
@@ -83,12 +83,11 @@ def maml(
       rate_decay: at meta-test, each inner step beyond those of training is this much smaller.
     """
     sizes = dict(inner_steps=inner_steps, num_epochs=num_epochs, num_minibatches=num_minibatches)
-    for field, value in (sizes | dict(inner_rate=inner_rate, max_kl=max_kl, learning_rate=learning_rate)).items():
-        check(value > 0, field, value, "must be above 0")
-    for field, value in dict(episodes=episodes, kl_cost=kl_cost, clip=clip).items():
-        check(value >= 0, field, value, "must not be negative")
-    for field, value in dict(discount=discount, trace=trace, rate_decay=rate_decay).items():
-        check(0 <= value <= 1, field, value, "must lie between 0 and 1")
+    positive = sizes | dict(inner_rate=inner_rate, max_kl=max_kl, learning_rate=learning_rate)
+    shares = dict(discount=discount, trace=trace, rate_decay=rate_decay)
+    check_all(positive, lambda x: x > 0, "must be above 0")
+    check_all(dict(episodes=episodes, kl_cost=kl_cost, clip=clip), lambda x: x >= 0, "must not be negative")
+    check_all(shares, lambda x: 0 <= x <= 1, "must lie between 0 and 1")
     check(second_order or credit in ("none", "e-maml"), "credit", credit, "acts through second_order=True")
     check(outer != "reptile" or not learned_rates, "learned_rates", True, "Reptile has no gradient for them")
     policy = actor(tasks.env.spec, encoder)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import optax
 
 from metarl_jax import estimators
-from metarl_jax.config import check, preset, recipe
+from metarl_jax.config import check, check_all, preset, recipe
 from metarl_jax.networks import actor_critic
 from metarl_jax.rollout import replay, rollout
 from metarl_jax.types import Algorithm, Outcome, Policy, TaskDistribution, TimeStep, Trajectory
@@ -80,14 +80,11 @@ def rl2(
     """
     sizes = dict(memory_size=memory_size, num_epochs=num_epochs, num_minibatches=num_minibatches)
     positive = sizes | dict(learning_rate=learning_rate, clip=clip, max_gradient_norm=max_gradient_norm)
-    for field, value in positive.items():
-        check(value > 0, field, value, "must be above 0")
+    check_all(positive, lambda x: x > 0, "must be above 0")
     costs = dict(entropy_cost=entropy_cost, value_cost=value_cost, decay_updates=decay_updates)
-    for field, value in costs.items():
-        check(value >= 0, field, value, "must not be negative")
+    check_all(costs, lambda x: x >= 0, "must not be negative")
     check(all(size > 0 for size in encoder), "encoder", encoder, "each layer needs at least one unit")
-    for field, value in {"discount": discount, "trace": trace}.items():
-        check(0 <= value <= 1, field, value, "must lie between 0 and 1")
+    check_all(dict(discount=discount, trace=trace), lambda x: 0 <= x <= 1, "must lie between 0 and 1")
     check(across_episodes or memory == "none", "across_episodes", False, 'needs memory="none"')
     policy = actor_critic(tasks.env.spec, memory, memory_size, encoder, meta_inputs)
     steps = num_epochs * num_minibatches * decay_updates

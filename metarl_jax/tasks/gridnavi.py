@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metarl_jax import planning
-from metarl_jax.config import check, family
+from metarl_jax.config import check, check_all, family
 from metarl_jax.tasks.environment import Environment, one_hot_cell, one_of
 from metarl_jax.types import Reference, Spec, TaskDistribution
 
@@ -79,8 +79,7 @@ def gridnavi(*, size: int = 5, horizon: int = 15, num_episodes: int = 4) -> Task
       num_episodes: episodes in a trial.
     """
     check(size >= 3, "gridnavi: size", size, "must be at least 3")
-    for field, value in {"horizon": horizon, "num_episodes": num_episodes}.items():
-        check(value >= 1, f"gridnavi: {field}", value, "must be at least 1")
+    check_all(dict(horizon=horizon, num_episodes=num_episodes), lambda x: x >= 1, "must be at least 1", "gridnavi")
     goals = np.array([c for c in range(size * size) if c // size > 1 or c % size > 1], np.int32)
     env = GridEnv(size, horizon)
 

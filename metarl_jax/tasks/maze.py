@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metarl_jax.config import check, family, preset
+from metarl_jax.config import check, check_all, family, preset
 from metarl_jax.tasks._layouts import COLUMNS, MOVES, PILLARS, choose_cell, generate, parse_all, reachable
 from metarl_jax.tasks._maze_references import known_goal, references
 from metarl_jax.tasks.environment import Environment, one_hot_cell, one_of
@@ -164,8 +164,7 @@ def random_maze(
 
 
 def check_options(owner: str, horizon: int, trial_steps: int, view: int) -> None:
-    for field, value in {"horizon": horizon, "trial_steps": trial_steps}.items():
-        check(value >= 1, f"{owner}: {field}", value, "must be at least 1")
+    check_all(dict(horizon=horizon, trial_steps=trial_steps), lambda x: x >= 1, "must be at least 1", owner)
     check(view == 0 or (view > 0 and view % 2 == 1), f"{owner}: view", view, "must be 0 (none) or odd")
 
 

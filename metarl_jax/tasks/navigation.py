@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metarl_jax.config import check, family
+from metarl_jax.config import check, check_all, family
 from metarl_jax.tasks.environment import Environment, one_of
 from metarl_jax.types import Reference, Spec, TaskDistribution
 
@@ -153,8 +153,7 @@ def corner_navigation(
 
 
 def checked(owner: str, horizon: int, num_episodes: int) -> int:
-    for field, value in {"horizon": horizon, "num_episodes": num_episodes}.items():
-        check(value >= 1, f"{owner}: {field}", value, "must be at least 1")
+    check_all(dict(horizon=horizon, num_episodes=num_episodes), lambda x: x >= 1, "must be at least 1", owner)
     return horizon
 
 
