@@ -176,6 +176,8 @@ class Algorithm(NamedTuple):
     ``forget`` the agent loses at the start of each episode all that it
     learned in the trial: the control that shows what adapting is worth. ``steps``: environment steps that an update
     spends in each task. ``check(num_tasks)`` raises ConfigError where an update could not be run on that many tasks.
+    ``decode(state, Trajectory [T]) -> [T, G]``: how likely the agent thought each task of the finite set at each step,
+    where it holds a belief that says so.
     """
 
     init: Callable[[Key], State]
@@ -183,6 +185,7 @@ class Algorithm(NamedTuple):
     adapt: Callable[..., Trajectory]
     steps: int
     check: Callable[[int], None]
+    decode: Callable[[State, Trajectory], jax.Array] | None = None
 
 
 class Curriculum(NamedTuple):

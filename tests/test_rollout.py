@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from metarl_jax.algorithms.rl2 import learning_batch
+from metarl_jax.algorithms._ppo import learning_batch
 from metarl_jax.networks import actor_critic
 from metarl_jax.networks.actions import categorical
 from metarl_jax.rollout import enter, replay, rollout

@@ -2,6 +2,7 @@
 
 from metarl_jax.algorithms.maml import anil, e_maml, fomaml, maml, meta_sgd, promp, reptile
 from metarl_jax.algorithms.rl2 import ppo, rl2
+from metarl_jax.algorithms.varibad import varibad, varibad_task
 
 REGISTRY = {
     "rl2": rl2,
@@ -13,6 +14,21 @@ REGISTRY = {
     "meta-sgd": meta_sgd,
     "anil": anil,
     "reptile": reptile,
+    "varibad": varibad,
+    "varibad-task": varibad_task,
 }
 
-__all__ = ["REGISTRY", "anil", "e_maml", "fomaml", "maml", "meta_sgd", "ppo", "promp", "reptile", "rl2"]
+__all__ = [
+    "REGISTRY",
+    "anil",
+    "e_maml",
+    "fomaml",
+    "maml",
+    "meta_sgd",
+    "ppo",
+    "promp",
+    "reptile",
+    "rl2",
+    "varibad",
+    "varibad_task",
+]

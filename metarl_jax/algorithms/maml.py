@@ -204,7 +204,8 @@ def trust_region(inner, policy: Policy, loss, max_kl: float, key, state: Learner
 def clipped(loss, optimizer, passes: tuple[int, int], clip: float, key, state: LearnerState, batch):
     """Epochs of the clipped surrogate with Adam."""
 
-    def minibatch_loss(meta, minibatch):
+    def minibatch_loss(meta, minibatch, key):
+        del key
         value, kl = loss(meta, minibatch, clip)
         return value, {"loss": value, "kl": kl}
 

@@ -5,33 +5,22 @@ the recurrent dynamics become the learning algorithm. Without memory and these i
 multi-task policy that shows what adapting is worth.
 """
 
-import functools
 from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from metarl_jax import estimators
-from metarl_jax.config import check, check_all, preset, recipe
+from metarl_jax.algorithms._ppo import Settings, proximal
+from metarl_jax.config import check, preset, recipe
 from metarl_jax.networks import actor_critic
-from metarl_jax.rollout import replay, rollout
-from metarl_jax.types import Algorithm, Outcome, Policy, TaskDistribution, TimeStep, Trajectory
+from metarl_jax.rollout import rollout
+from metarl_jax.types import Algorithm, Outcome, TaskDistribution
 
 
 class LearnerState(NamedTuple):
     params: optax.Params
     optimizer: optax.OptState
-
-
-class Batch(NamedTuple):
-    """What PPO's epochs learn from, leaves ``[T, N, ...]``."""
-
-    timestep: TimeStep
-    action: jax.Array
-    log_prob: jax.Array
-    advantage: jax.Array
-    target: jax.Array
 
 
 @recipe("rl2")
@@ -78,46 +67,42 @@ def rl2(
         rewards' scale (our addition).
       max_gradient_norm: of all gradients together.
     """
-    sizes = dict(memory_size=memory_size, num_epochs=num_epochs, num_minibatches=num_minibatches)
-    positive = sizes | dict(learning_rate=learning_rate, clip=clip, max_gradient_norm=max_gradient_norm)
-    check_all(positive, lambda x: x > 0, "must be above 0")
-    costs = dict(entropy_cost=entropy_cost, value_cost=value_cost, decay_updates=decay_updates)
-    check_all(costs, lambda x: x >= 0, "must not be negative")
+    check(memory_size > 0, "memory_size", memory_size, "must be above 0")
     check(all(size > 0 for size in encoder), "encoder", encoder, "each layer needs at least one unit")
-    check_all(dict(discount=discount, trace=trace), lambda x: 0 <= x <= 1, "must lie between 0 and 1")
     check(across_episodes or memory == "none", "across_episodes", False, 'needs memory="none"')
     policy = actor_critic(tasks.env.spec, memory, memory_size, encoder, meta_inputs)
-    steps = num_epochs * num_minibatches * decay_updates
-    rate = optax.linear_schedule(learning_rate, learning_rate / 10, steps) if steps else learning_rate
-    optimizer = optax.chain(optax.clip_by_global_norm(max_gradient_norm), optax.adam(rate, eps=1e-5))
+    settings = Settings(
+        discount=discount,
+        trace=trace,
+        learning_rate=learning_rate,
+        decay_updates=decay_updates,
+        num_epochs=num_epochs,
+        num_minibatches=num_minibatches,
+        clip=clip,
+        entropy_cost=entropy_cost,
+        value_cost=value_cost,
+        max_gradient_norm=max_gradient_norm,
+    )
+    learner = proximal(policy, settings, across_episodes)
 
     def init(key):
         params = policy.init(key)
-        return LearnerState(params, optimizer.init(params))
-
-    loss = functools.partial(ppo_loss, policy, (clip, value_cost, entropy_cost))
+        return LearnerState(params, learner.init(params))
 
     def update(key, state: LearnerState, batch_tasks):
         live_key, epoch_key = jax.random.split(key)
         _, lived = rollout(live_key, tasks.env, policy, state.params, batch_tasks, tasks.trial_steps)
-        batch = learning_batch(policy, state.params, lived, discount, trace, across_episodes)
-        params, optimizer_state, metrics = estimators.minibatch_epochs(
-            epoch_key, state.params, state.optimizer, batch, loss, optimizer, num_epochs, num_minibatches
-        )
+        params, optimizer, metrics = learner.improve(epoch_key, state.params, state.optimizer, lived)
         trial_return = lived.mean_reward.sum(axis=0)
         outcome = Outcome(batch_tasks, trial_return, jnp.ones_like(trial_return, bool), metrics)
-        return LearnerState(params, optimizer_state), outcome
+        return LearnerState(params, optimizer), outcome
 
     def adapt(key, state: LearnerState, task, trial_steps: int, forget: bool = False, greedy: bool = False):
         one = jax.tree.map(lambda x: x[None], task)
         _, lived = rollout(key, tasks.env, policy, state.params, one, trial_steps, forget=forget, greedy=greedy)
         return jax.tree.map(lambda x: x[:, 0], lived)
 
-    def check_tasks(num_tasks: int):
-        fits = num_tasks % num_minibatches == 0
-        check(fits, "num_minibatches", num_minibatches, f"must divide num_tasks={num_tasks}")
-
-    return Algorithm(init, update, adapt, steps=tasks.trial_steps, check=check_tasks)
+    return Algorithm(init, update, adapt, steps=tasks.trial_steps, check=learner.check)
 
 
 ppo = preset(
@@ -129,38 +114,3 @@ ppo = preset(
     meta_inputs=False,
     across_episodes=False,
 )
-
-
-def ppo_loss(policy: Policy, weights: tuple[float, float, float], params, batch: Batch):
-    """PPO's loss on whole trials, replayed from their start, and its parts; ``weights``: clip, value, entropy."""
-    clip, value_cost, entropy_cost = weights
-    parameters, value = replay(policy, params, batch.timestep)
-    log_prob = policy.actions.log_prob(parameters, batch.action)
-    policy_loss = estimators.clipped_surrogate(log_prob, batch.log_prob, batch.advantage, clip).mean()
-    value_loss = estimators.squared_error(value, batch.target).mean() / (batch.target.var() + 1e-4)
-    entropy = policy.actions.entropy(parameters).mean()
-    kl = (batch.log_prob - log_prob).mean()
-    metrics = {"policy_loss": policy_loss, "value_loss": value_loss, "entropy": entropy, "kl": kl}
-    return policy_loss + value_cost * value_loss - entropy_cost * entropy, metrics
-
-
-def learning_batch(
-    policy: Policy, params, lived: Trajectory, discount: float, trace: float, across_episodes: bool
-) -> Batch:
-    """Advantages and value targets of whole trials ``[T, N]``; advantages are standardised over the batch."""
-    parameters, values = lived.outputs
-    log_prob = policy.actions.log_prob(parameters, lived.action)
-    following = jnp.concatenate([values[1:], jnp.zeros_like(values[:1])])
-    discounts, traces = jnp.full_like(values, discount), jnp.full_like(values, trace)
-    if not across_episodes:
-        flags = jnp.zeros_like(lived.terminated)
-        after_step = TimeStep(lived.next_observation, lived.action, lived.reward, flags, flags)
-        _, after = replay(policy, params, after_step)
-        last = jnp.arange(values.shape[0])[:, None] == values.shape[0] - 1
-        cut = lived.truncated | last
-        following = jnp.where(cut, after, following)
-        traces = jnp.where(cut, 0.0, traces)
-        discounts = jnp.where(lived.terminated, 0.0, discounts)
-    advantages = estimators.generalised_advantages(lived.reward, values, following, discounts, traces)
-    standard = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
-    return Batch(lived.timestep, lived.action, log_prob, standard, advantages + values)

@@ -73,17 +73,7 @@ class ActorCritic(nn.Module):
         return self.heads(self.core.unroll(h, self.encode(timesteps), timesteps.trial_start))
 
     def encode(self, timestep: TimeStep) -> jax.Array:
-        batch = timestep.last_reward.shape
-        x = timestep.observation.astype(jnp.float32).reshape(*batch, -1)
-        if self.meta_inputs:
-            if self.spec.num_actions is not None:
-                # No action came before the first step of a trial: all zeros.
-                taken = jnp.where(timestep.trial_start, -1, timestep.last_action)
-                last_action = jax.nn.one_hot(taken, self.spec.num_actions)
-            else:
-                last_action = timestep.last_action
-            flags = jnp.stack([timestep.last_reward, timestep.episode_start.astype(jnp.float32)], axis=-1)
-            x = jnp.concatenate([x, last_action, flags], axis=-1)
+        x = inputs(self.spec, timestep, self.meta_inputs)
         for layer in self.encoder:
             x = jnp.tanh(layer(x))
         return x
@@ -94,6 +84,23 @@ class ActorCritic(nn.Module):
             log_std = self.log_std.reshape((1,) * (x.ndim - 1) + (-1,))
             parameters = jnp.concatenate([parameters, jnp.broadcast_to(log_std, parameters.shape)], axis=-1)
         return parameters, self.value_head(x)[..., 0] if self.critic else jnp.zeros(x.shape[:-1])
+
+
+def inputs(spec: Spec, timestep: TimeStep, meta_inputs: bool) -> jax.Array:
+    """The observation as a vector ``[..., F]``, with ``meta_inputs`` the last action, reward and episode start too."""
+    x = timestep.observation.astype(jnp.float32).reshape(*timestep.last_reward.shape, -1)
+    if not meta_inputs:
+        return x
+    # No action came before the first step of a trial: all zeros.
+    discrete = spec.num_actions is not None
+    taken = jnp.where(timestep.trial_start, -1, timestep.last_action) if discrete else timestep.last_action
+    flags = jnp.stack([timestep.last_reward, timestep.episode_start.astype(jnp.float32)], axis=-1)
+    return jnp.concatenate([x, as_vector(spec, taken), flags], axis=-1)
+
+
+def as_vector(spec: Spec, action: jax.Array) -> jax.Array:
+    """Actions as float vectors ``[..., A]``: discrete ones one-hot (zeros for -1)."""
+    return action if spec.num_actions is None else jax.nn.one_hot(action, spec.num_actions)
 
 
 def actor_critic(spec: Spec, memory: str, memory_size: int, encoder_sizes: Sequence[int], meta_inputs: bool) -> Policy:

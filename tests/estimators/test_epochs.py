@@ -20,7 +20,7 @@ def batch():
     return {"x": jnp.asarray(x), "y": jnp.asarray(y.sum(-1))}
 
 
-def loss(params, batch):
+def loss(params, batch, key=None):
     error = batch["x"] @ params["w"] + params["b"] - batch["y"]
     return jnp.mean(error**2), {"error": jnp.mean(jnp.abs(error))}
 
@@ -62,7 +62,7 @@ def test_every_row_is_used_exactly_once_an_epoch(num_minibatches):
     num_epochs = 3
     counts = jnp.broadcast_to(jnp.eye(N), (T, N, N))  # row n is the n-th unit vector
 
-    def counting(params, batch):
+    def counting(params, batch, key):
         seen = batch["row"][0].sum(0)  # [N]: how often each row is in this minibatch
         aligned = jnp.abs(batch["row"] - batch["row"][:1]).sum()  # all steps of a trial stay together
         return params["count"] @ seen, {"size": seen.sum(), "aligned": aligned}

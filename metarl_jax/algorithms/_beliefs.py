@@ -1,0 +1,185 @@
+"""What is learned about beliefs: the evidence bound of a trial (ELBO), and the readout of the task from a belief."""
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from metarl_jax.networks.belief import Belief, Decoder, Readout, facts
+from metarl_jax.rollout import replay
+from metarl_jax.types import Policy, Spec, Task, TaskDistribution, TimeStep, Trajectory
+
+MOST_CANDIDATES = 1024  # of a finite set: larger ones are read out as numbers, not as one of so many
+
+
+class Costs(NamedTuple):
+    """Weights of what is decoded, and of the divergence between one belief and the next."""
+
+    reward: float
+    transition: float
+    task: float
+    kl: float
+
+
+class Trials(NamedTuple):
+    """What the model learns from, leaves ``[T, N, ...]``; ``truth``: the task, see ``task_readout``."""
+
+    timestep: TimeStep
+    facts: jax.Array
+    reward: jax.Array
+    next_observation: jax.Array
+    truth: jax.Array
+
+
+class TaskReadout(NamedTuple):
+    """How a task is told: ``truth(tasks [N]) -> [N, ...]``; ``loss(said [..., size], truth) -> [...]``.
+
+    ``candidates``: how many tasks there are to tell apart, 0 where they are told as numbers.
+    """
+
+    size: int
+    candidates: int
+    truth: Callable[[Task], jax.Array]
+    loss: Callable[[jax.Array, jax.Array], jax.Array]
+
+
+def task_readout(tasks: TaskDistribution) -> TaskReadout:
+    """A finite set: which of its tasks, by cross-entropy. Else the task's numbers, each a Gaussian, by likelihood."""
+    count = 0 if tasks.tasks is None else jax.tree.leaves(tasks.tasks)[0].shape[0]
+    if 0 < count <= MOST_CANDIDATES:
+
+        def among(some: Task) -> jax.Array:
+            same = [same_rows(a, b) for a, b in zip(jax.tree.leaves(some), jax.tree.leaves(tasks.tasks), strict=True)]
+            return jnp.argmax(jnp.stack(same).all(axis=0), axis=1).astype(jnp.float32)
+
+        return TaskReadout(count, count, among, cross_entropy)
+    size = sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(tasks.sample, jax.random.key(0))))
+    return TaskReadout(2 * size, 0, flat_tasks, gaussian_loss)
+
+
+def same_rows(a: jax.Array, b: jax.Array) -> jax.Array:
+    """``a [N, ...], b [G, ...] -> bool [N, G]``: which rows are equal."""
+    return (a.reshape(a.shape[0], 1, -1) == b.reshape(1, b.shape[0], -1)).all(axis=-1)
+
+
+def flat_tasks(some: Task) -> jax.Array:
+    """The leaves of ``[N]`` tasks as one vector each: ``[N, D]``."""
+    leaves = jax.tree.leaves(some)
+    return jnp.concatenate([leaf.astype(jnp.float32).reshape(leaf.shape[0], -1) for leaf in leaves], axis=1)
+
+
+def cross_entropy(logits: jax.Array, index: jax.Array) -> jax.Array:
+    index = jnp.broadcast_to(index, logits.shape[:-1]).astype(jnp.int32)
+    return optax.softmax_cross_entropy_with_integer_labels(logits, index)
+
+
+def gaussian_loss(said: jax.Array, truth: jax.Array) -> jax.Array:
+    """Minus the log-likelihood of numbers under means and log-variances, without its constant."""
+    mean, log_var = jnp.split(said, 2, axis=-1)
+    log_var = jnp.clip(log_var, -10.0, 10.0)
+    return 0.5 * (jnp.square(truth - mean) * jnp.exp(-log_var) + log_var).sum(axis=-1)
+
+
+class Model(NamedTuple):
+    """``init(key) -> params`` of decoders and readout (those of weight 0 have none); ``trials(lived [T, N], tasks)``;
+    ``loss(params, trials, key)``; ``decode(params, belief) -> [..., G]``: how likely each candidate is."""
+
+    init: Callable
+    trials: Callable[[Trajectory, Task], Trials]
+    loss: Callable
+    decode: Callable | None
+
+
+def belief_model(
+    tasks: TaskDistribution, encoder: Policy, costs: Costs, layers: Sequence[int], latent_size: int, num_beliefs: int
+) -> Model:
+    """The model of ``varibad``; see there."""
+    spec, task = tasks.env.spec, task_readout(tasks)
+    size = math.prod(spec.observation_shape)
+    parts = Parts(encoder, Decoder(layers, 1), Decoder(layers, size), Readout(layers, task.size), task.loss)
+
+    def init(key):
+        keys, latent = jax.random.split(key, 3), jnp.zeros((1, latent_size))
+        action = spec.num_actions or spec.action_size
+        params = {"readout": parts.readout.init(keys[0], jnp.zeros(2 * latent_size))["params"]}
+        if costs.reward:
+            params["reward"] = parts.reward.init(keys[1], latent, jnp.zeros((1, 2 * size + action)))["params"]
+        if costs.transition:
+            params["transition"] = parts.transition.init(keys[2], latent, jnp.zeros((1, size + action)))["params"]
+        return params
+
+    def decode(params, belief: Belief):
+        return jax.nn.softmax(parts.readout.apply({"params": params["readout"]}, belief.vector()))
+
+    return Model(
+        init=init,
+        trials=lambda lived, some: trials(spec, lived, task.truth(some)),
+        loss=functools.partial(model_loss, parts, costs, num_beliefs),
+        decode=decode if task.candidates else None,
+    )
+
+
+class Parts(NamedTuple):
+    encoder: Policy
+    reward: Decoder
+    transition: Decoder
+    readout: Readout
+    task_loss: Callable[[jax.Array, jax.Array], jax.Array]
+
+
+def trials(spec: Spec, lived: Trajectory, truth: jax.Array) -> Trials:
+    told = facts(spec, lived.timestep.observation, lived.action, lived.next_observation)
+    flat = lived.next_observation.astype(jnp.float32).reshape(*lived.reward.shape, -1)
+    truth = jnp.broadcast_to(truth[None], (lived.reward.shape[0], *truth.shape))
+    return Trials(lived.timestep, told, lived.reward, flat, truth)
+
+
+def divergence(belief: Belief) -> jax.Array:
+    """``KL(q_t || q_{t-1})`` of a trial's beliefs ``[T, ..., L]``, ``q_{-1} = N(0, I)``: ``[T, ...]``."""
+    mean, log_var = belief
+    before_mean, before_log_var = (jnp.concatenate([jnp.zeros_like(x[:1]), x[:-1]]) for x in belief)
+    squares = jnp.exp(log_var) + jnp.square(mean - before_mean)
+    return 0.5 * (before_log_var - log_var + squares * jnp.exp(-before_log_var) - 1.0).sum(axis=-1)
+
+
+def model_loss(
+    parts: Parts, costs: Costs, num_beliefs: int, params: dict, batch: Trials, key: jax.Array
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Minus the evidence bound of whole trials, a mean over beliefs ``t`` and trials.
+
+    ``E_{m ~ q_t} sum_t' (r_t' - r(m, x_t'))^2 / 2 + ... + kl_cost KL(q_t || q_{t-1})``: every belief accounts for the
+    whole trial, what is past and what is to come. The readout learns from beliefs as they are (its gradient stops
+    there) unless the task is decoded, too.
+    """
+    belief = replay(parts.encoder, params["encoder"], batch.timestep)
+    latent = sample(key, belief, num_beliefs)
+    metrics = {"belief_kl": divergence(belief).mean()}
+    loss = costs.kl * metrics["belief_kl"]
+    if costs.reward:
+        said = parts.reward.apply({"params": params["reward"]}, latent, batch.facts)[..., 0]  # [B, T, N]
+        metrics["reward_error"] = 0.5 * jnp.square(said - batch.reward[None]).sum(axis=1).mean()
+        loss = loss + costs.reward * metrics["reward_error"]
+    if costs.transition:
+        known = batch.facts[..., : -batch.next_observation.shape[-1]]
+        said = parts.transition.apply({"params": params["transition"]}, latent, known)  # [B, T, N, F]
+        error = 0.5 * jnp.square(said - batch.next_observation[None]).sum(axis=(1, -1)).mean()
+        metrics["transition_error"] = error
+        loss = loss + costs.transition * error
+    seen = belief.vector() if costs.task else jax.lax.stop_gradient(belief.vector())
+    told = parts.readout.apply({"params": params["readout"]}, seen)
+    metrics["task_loss"] = parts.task_loss(told, batch.truth).mean()
+    return loss + (costs.task or 1.0) * metrics["task_loss"], metrics
+
+
+def sample(key: jax.Array, belief: Belief, most: int) -> jax.Array:
+    """A latent from each of a trial's beliefs, or from ``most`` of them: ``[B, N, L]``."""
+    choose_key, noise_key = jax.random.split(key)
+    steps = belief.mean.shape[0]
+    if steps > most:
+        index = jax.random.permutation(choose_key, steps)[:most]
+        belief = jax.tree.map(lambda x: x[index], belief)
+    return belief.mean + jnp.exp(0.5 * belief.log_var) * jax.random.normal(noise_key, belief.mean.shape)

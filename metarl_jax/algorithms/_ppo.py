@@ -1,0 +1,110 @@
+"""Proximal policy optimisation (Schulman et al. 2017) on whole trials: what RL^2 and VariBAD share."""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from metarl_jax import estimators
+from metarl_jax.config import check, check_all
+from metarl_jax.rollout import replay
+from metarl_jax.types import Policy, TimeStep, Trajectory
+
+
+class Settings(NamedTuple):
+    """The options of ``rl2`` by the same names."""
+
+    discount: float
+    trace: float
+    learning_rate: float
+    decay_updates: int
+    num_epochs: int
+    num_minibatches: int
+    clip: float
+    entropy_cost: float
+    value_cost: float
+    max_gradient_norm: float
+
+
+class PPO(NamedTuple):
+    """``init(params) -> optimiser state``; ``improve(key, params, optimiser state, lived [T, N]) -> (params, optimiser
+    state, metrics)``; ``check(num_tasks)`` raises ConfigError."""
+
+    init: Callable
+    improve: Callable
+    check: Callable[[int], None]
+
+
+class Batch(NamedTuple):
+    """What the epochs learn from, leaves ``[T, N, ...]``."""
+
+    timestep: TimeStep
+    action: jax.Array
+    log_prob: jax.Array
+    advantage: jax.Array
+    target: jax.Array
+
+
+def proximal(policy: Policy, settings: Settings, across_episodes: bool = True) -> PPO:
+    """PPO for ``policy``; ``across_episodes``: see ``rl2``."""
+    numbers = settings._asdict()
+    names = ("learning_rate", "num_epochs", "num_minibatches", "clip", "max_gradient_norm")
+    check_all({name: numbers[name] for name in names}, lambda x: x > 0, "must be above 0")
+    names = ("entropy_cost", "value_cost", "decay_updates")
+    check_all({name: numbers[name] for name in names}, lambda x: x >= 0, "must not be negative")
+    names = ("discount", "trace")
+    check_all({name: numbers[name] for name in names}, lambda x: 0 <= x <= 1, "must lie between 0 and 1")
+    steps = settings.num_epochs * settings.num_minibatches * settings.decay_updates
+    rate = settings.learning_rate
+    rate = optax.linear_schedule(rate, rate / 10, steps) if steps else rate
+    optimizer = optax.chain(optax.clip_by_global_norm(settings.max_gradient_norm), optax.adam(rate, eps=1e-5))
+    loss = functools.partial(ppo_loss, policy, settings)
+
+    def improve(key, params, optimizer_state, lived: Trajectory):
+        batch = learning_batch(policy, params, lived, settings.discount, settings.trace, across_episodes)
+        passes = settings.num_epochs, settings.num_minibatches
+        return estimators.minibatch_epochs(key, params, optimizer_state, batch, loss, optimizer, *passes)
+
+    return PPO(optimizer.init, improve, functools.partial(check_divides, settings.num_minibatches))
+
+
+def check_divides(num_minibatches: int, num_tasks: int, field: str = "num_minibatches") -> None:
+    check(num_tasks % num_minibatches == 0, field, num_minibatches, f"must divide num_tasks={num_tasks}")
+
+
+def ppo_loss(policy: Policy, settings: Settings, params, batch: Batch, key):
+    """PPO's loss on whole trials, replayed from their start, and its parts."""
+    del key
+    parameters, value = replay(policy, params, batch.timestep)
+    log_prob = policy.actions.log_prob(parameters, batch.action)
+    policy_loss = estimators.clipped_surrogate(log_prob, batch.log_prob, batch.advantage, settings.clip).mean()
+    value_loss = estimators.squared_error(value, batch.target).mean() / (batch.target.var() + 1e-4)
+    entropy = policy.actions.entropy(parameters).mean()
+    kl = (batch.log_prob - log_prob).mean()
+    metrics = {"policy_loss": policy_loss, "value_loss": value_loss, "entropy": entropy, "kl": kl}
+    return policy_loss + settings.value_cost * value_loss - settings.entropy_cost * entropy, metrics
+
+
+def learning_batch(
+    policy: Policy, params, lived: Trajectory, discount: float, trace: float, across_episodes: bool
+) -> Batch:
+    """Advantages and value targets of whole trials ``[T, N]``; advantages are standardised over the batch."""
+    parameters, values = lived.outputs
+    log_prob = policy.actions.log_prob(parameters, lived.action)
+    following = jnp.concatenate([values[1:], jnp.zeros_like(values[:1])])
+    discounts, traces = jnp.full_like(values, discount), jnp.full_like(values, trace)
+    if not across_episodes:
+        flags = jnp.zeros_like(lived.terminated)
+        after_step = TimeStep(lived.next_observation, lived.action, lived.reward, flags, flags)
+        _, after = replay(policy, params, after_step)
+        last = jnp.arange(values.shape[0])[:, None] == values.shape[0] - 1
+        cut = lived.truncated | last
+        following = jnp.where(cut, after, following)
+        traces = jnp.where(cut, 0.0, traces)
+        discounts = jnp.where(lived.terminated, 0.0, discounts)
+    advantages = estimators.generalised_advantages(lived.reward, values, following, discounts, traces)
+    standard = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+    return Batch(lived.timestep, lived.action, log_prob, standard, advantages + values)

@@ -1,0 +1,161 @@
+"""VariBAD (Zintgraf et al. 2020): a policy on an approximate belief over tasks, learned by variational inference."""
+
+import math
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from metarl_jax import estimators
+from metarl_jax.algorithms import _beliefs as beliefs
+from metarl_jax.algorithms._ppo import Settings, check_divides, proximal
+from metarl_jax.config import check, check_all, preset, recipe
+from metarl_jax.networks import actor_critic, belief
+from metarl_jax.rollout import rollout
+from metarl_jax.types import Algorithm, Outcome, TaskDistribution
+
+
+class LearnerState(NamedTuple):
+    """``params``: ``actor`` (with its critic), ``encoder``, decoders and ``readout``."""
+
+    params: dict
+    optimizer: optax.OptState
+    model_optimizer: optax.OptState
+
+
+@recipe("varibad")
+def varibad(
+    tasks: TaskDistribution,
+    *,
+    memory: Literal["gru"] = "gru",
+    memory_size: int = 64,
+    latent_size: int = 5,
+    encoder: tuple[int, ...] = (),
+    actor: tuple[int, ...] = (64,),
+    decoder: tuple[int, ...] = (32, 32),
+    reward_cost: float = 1.0,
+    transition_cost: float = 0.0,
+    task_cost: float = 0.0,
+    kl_cost: float = 0.05,
+    num_beliefs: int = 64,
+    model_rate: float = 2e-3,
+    model_epochs: int = 3,
+    model_minibatches: int = 8,
+    discount: float = 0.97,
+    trace: float = 0.95,
+    learning_rate: float = 2e-3,
+    decay_updates: int = 0,
+    num_epochs: int = 3,
+    num_minibatches: int = 4,
+    clip: float = 0.2,
+    entropy_cost: float = 0.01,
+    value_cost: float = 0.5,
+    max_gradient_norm: float = 0.5,
+) -> Algorithm:
+    """VariBAD: a recurrent encoder's belief, decoded to what the task will pay, and a policy that sees the belief.
+
+    Each update lives one whole trial in each of N tasks, improves the policy (on observation and belief) by PPO with
+    beliefs as they were, then encoder and decoders by the evidence bound of the same trials. No gradient of the policy
+    reaches the encoder. The paper replays old trials for the bound; with hundreds of tasks an update there is no need.
+
+    Args:
+      memory: the encoder's recurrent cell.
+      memory_size: its units.
+      latent_size: dimensions of the Gaussian belief.
+      encoder: sizes of tanh layers before the memory.
+      actor: sizes of tanh layers of the policy and its critic.
+      decoder: sizes of relu layers of each decoder and of the readout of the task.
+      reward_cost: weight of decoding rewards from (o, a, o'): half the squared error, summed over the trial.
+      transition_cost: weight of decoding o' from (o, a), likewise.
+      task_cost: weight of decoding the task itself, where it is known in training: which of a finite set, else its
+        numbers. At 0 the task is still read out of the belief, for reports, and the belief does not know.
+      kl_cost: weight of the KL divergence from each belief to the next.
+      num_beliefs: beliefs a trial that are decoded; in longer trials so many are drawn for each gradient step.
+      model_rate: Adam's, for encoder and decoders.
+      model_epochs: passes of the evidence bound over the trials of an update.
+      model_minibatches: its gradient steps a pass; must divide the number of tasks.
+      discount: gamma, a step.
+      trace: lambda of the generalised advantages, a step.
+      learning_rate: Adam's, for the policy.
+      decay_updates: updates over which the policy's learning rate falls linearly to a tenth (0: constant).
+      num_epochs: PPO's passes over the trials of an update.
+      num_minibatches: its gradient steps a pass; must divide the number of tasks.
+      clip: how far PPO lets a probability ratio move from 1.
+      entropy_cost: weight of the entropy bonus.
+      value_cost: weight of the value loss (see ``rl2``).
+      max_gradient_norm: of all gradients together, for policy and model alike.
+    """
+    sizes = dict(memory_size=memory_size, latent_size=latent_size, num_beliefs=num_beliefs)
+    passes = dict(model_rate=model_rate, model_epochs=model_epochs, model_minibatches=model_minibatches)
+    check_all(sizes | passes, lambda x: x > 0, "must be above 0")
+    costs = beliefs.Costs(reward_cost, transition_cost, task_cost, kl_cost)
+    check_all({f"{k}_cost": v for k, v in costs._asdict().items()}, lambda x: x >= 0, "must not be negative")
+    check(any(costs[:3]), "reward_cost", reward_cost, "decode something: rewards, transitions or tasks")
+    for name, layers in dict(encoder=encoder, actor=actor, decoder=decoder).items():
+        check(all(size > 0 for size in layers), name, layers, "each layer needs at least one unit")
+    check(len(decoder) > 0, "decoder", decoder, "needs at least one layer")
+    spec = tasks.env.spec
+    seen = math.prod(spec.observation_shape) + 2 * latent_size
+    head = actor_critic(spec._replace(observation_shape=(seen,)), "none", 0, actor, meta_inputs=False)
+    inference = belief.belief_encoder(spec, memory, memory_size, encoder, latent_size)
+    policy = belief.on_beliefs(inference, head)
+    model = beliefs.belief_model(tasks, inference, costs, decoder, latent_size, num_beliefs)
+    settings = Settings(
+        discount=discount,
+        trace=trace,
+        learning_rate=learning_rate,
+        decay_updates=decay_updates,
+        num_epochs=num_epochs,
+        num_minibatches=num_minibatches,
+        clip=clip,
+        entropy_cost=entropy_cost,
+        value_cost=value_cost,
+        max_gradient_norm=max_gradient_norm,
+    )
+    learner = proximal(head, settings)
+    optimizer = optax.chain(optax.clip_by_global_norm(max_gradient_norm), optax.adam(model_rate, eps=1e-5))
+
+    def init(key):
+        policy_key, model_key = jax.random.split(key)
+        params = policy.init(policy_key) | model.init(model_key)
+        models, actor_params = apart(params)
+        return LearnerState(params, learner.init(actor_params), optimizer.init(models))
+
+    def update(key, state: LearnerState, batch_tasks):
+        live_key, policy_key, model_key = jax.random.split(key, 3)
+        models, actor_params = apart(state.params)
+        _, lived = rollout(live_key, tasks.env, policy, state.params, batch_tasks, tasks.trial_steps)
+        *outputs, told = lived.outputs
+        known = lived._replace(timestep=belief.seen_with(lived.timestep, told), outputs=tuple(outputs))
+        actor_params, optimizer_state, metrics = learner.improve(policy_key, actor_params, state.optimizer, known)
+        trials = model.trials(lived, batch_tasks)
+        models, model_state, model_metrics = estimators.minibatch_epochs(
+            model_key, models, state.model_optimizer, trials, model.loss, optimizer, model_epochs, model_minibatches
+        )
+        metrics |= model_metrics | {"model_gradient_norm": model_metrics.pop("gradient_norm")}
+        trial_return = lived.mean_reward.sum(axis=0)
+        outcome = Outcome(batch_tasks, trial_return, jnp.ones_like(trial_return, bool), metrics)
+        return LearnerState(models | {"actor": actor_params}, optimizer_state, model_state), outcome
+
+    def adapt(key, state: LearnerState, task, trial_steps: int, forget: bool = False, greedy: bool = False):
+        one = jax.tree.map(lambda x: x[None], task)
+        _, lived = rollout(key, tasks.env, policy, state.params, one, trial_steps, forget=forget, greedy=greedy)
+        return jax.tree.map(lambda x: x[:, 0], lived)
+
+    def check_tasks(num_tasks: int):
+        learner.check(num_tasks)
+        check_divides(model_minibatches, num_tasks, "model_minibatches")
+
+    decode = lambda state, lived: model.decode(state.params, lived.outputs[2])
+    return Algorithm(init, update, adapt, steps=tasks.trial_steps, check=check_tasks, decode=decode)
+
+
+def apart(params: dict) -> tuple[dict, dict]:
+    """(encoder, decoders and readout; the actor)."""
+    return {name: x for name, x in params.items() if name != "actor"}, params["actor"]
+
+
+varibad_task = preset(
+    "varibad-task", varibad, "VariBAD that decodes the task itself, known in training.", reward_cost=0.0, task_cost=1.0
+)

@@ -1,0 +1,130 @@
+"""Beliefs over tasks: an encoder to a Gaussian over latents, decoders of what a latent predicts, a policy on beliefs.
+
+VariBAD (Zintgraf et al. 2020).
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from metarl_jax.networks.policy import MEMORIES, as_vector, from_module, inputs
+from metarl_jax.types import Policy, Spec, TimeStep
+
+
+class Belief(NamedTuple):
+    """A diagonal Gaussian over latents: ``mean`` and ``log_var [..., L]``."""
+
+    mean: jax.Array
+    log_var: jax.Array
+
+    def vector(self) -> jax.Array:
+        return jnp.concatenate(self, axis=-1)
+
+
+class BeliefEncoder(nn.Module):
+    """Encoder (MLP) -> memory -> belief, on ``(o_t, a_{t-1}, r_{t-1}, episode start)``: ``q(m | tau_{:t})``."""
+
+    spec: Spec
+    memory: str
+    memory_size: int
+    encoder_sizes: Sequence[int]
+    latent_size: int
+
+    def setup(self):
+        wide = nn.initializers.orthogonal(2**0.5)
+        self.encoder = [nn.Dense(n, kernel_init=wide, name=f"encoder_{i}") for i, n in enumerate(self.encoder_sizes)]
+        self.core = MEMORIES[self.memory].module(self.memory_size)
+        self.mean, self.log_var = (nn.Dense(self.latent_size, name=name) for name in ("mean", "log_var"))
+
+    def step(self, h, timestep: TimeStep):
+        h, x = self.core.step(h, self.encode(timestep), timestep.trial_start)
+        return h, self.belief(x)
+
+    def unroll(self, h, timesteps: TimeStep):
+        return self.belief(self.core.unroll(h, self.encode(timesteps), timesteps.trial_start))
+
+    def encode(self, timestep: TimeStep) -> jax.Array:
+        x = inputs(self.spec, timestep, meta_inputs=True)
+        for layer in self.encoder:
+            x = jnp.tanh(layer(x))
+        return x
+
+    def belief(self, x: jax.Array) -> Belief:
+        return Belief(self.mean(x), jnp.clip(self.log_var(x), -12.0, 4.0))
+
+
+class Decoder(nn.Module):
+    """``f(m, x)``: an MLP on latents and facts, every latent with every fact.
+
+    Its first layer is a sum, ``W m + V x``, so that its matmuls are over latents and facts apart, not over pairs.
+    """
+
+    sizes: Sequence[int]
+    size: int
+
+    @nn.compact
+    def __call__(self, latents: jax.Array, facts: jax.Array) -> jax.Array:
+        """latents ``[B, ..., L]``, facts ``[T, ..., F]`` -> ``[B, T, ..., size]``."""
+        first, *others = self.sizes
+        x = nn.Dense(first, name="latent")(latents)[:, None]
+        x = nn.relu(x + nn.Dense(first, use_bias=False, name="facts")(facts)[None])
+        for i, size in enumerate(others):
+            x = nn.relu(nn.Dense(size, name=f"layer_{i}")(x))
+        return nn.Dense(self.size, name="output")(x)
+
+
+class Readout(nn.Module):
+    """An MLP from a belief to what it says of the task."""
+
+    sizes: Sequence[int]
+    size: int
+
+    @nn.compact
+    def __call__(self, belief: jax.Array) -> jax.Array:
+        """``[..., 2 L] -> [..., size]``."""
+        x = belief
+        for i, size in enumerate(self.sizes):
+            x = nn.relu(nn.Dense(size, name=f"layer_{i}")(x))
+        return nn.Dense(self.size, name="output")(x)
+
+
+def belief_encoder(spec: Spec, memory: str, memory_size: int, encoder_sizes: Sequence[int], latent_size: int) -> Policy:
+    """``BeliefEncoder`` behind the face of a Policy: its outputs are a Belief."""
+    module = BeliefEncoder(spec, memory, memory_size, tuple(encoder_sizes), latent_size)
+    return from_module(module, spec, lambda batch: MEMORIES[memory].carry(memory_size, batch))
+
+
+def facts(spec: Spec, observation: jax.Array, action: jax.Array, next_observation: jax.Array) -> jax.Array:
+    """``(o, a, o')`` as vectors ``[..., F]``: what a transition's reward is predicted from."""
+    batch = action.shape if spec.num_actions is not None else action.shape[:-1]
+    flat = lambda x: x.astype(jnp.float32).reshape(*batch, -1)
+    return jnp.concatenate([flat(observation), as_vector(spec, action), flat(next_observation)], axis=-1)
+
+
+def seen_with(timestep: TimeStep, belief: Belief) -> TimeStep:
+    """The time step of an agent that is told its belief: observation ``(o, mean, log_var)``."""
+    observation = timestep.observation.astype(jnp.float32).reshape(*timestep.last_reward.shape, -1)
+    return timestep._replace(observation=jnp.concatenate([observation, belief.vector()], axis=-1))
+
+
+def on_beliefs(encoder: Policy, actor: Policy) -> Policy:
+    """A Policy of parameters ``{"encoder", "actor"}`` that acts on its belief; outputs ``(action parameters, value,
+    Belief)``."""
+
+    def init(key):
+        keys = jax.random.split(key)
+        return {"encoder": encoder.init(keys[0]), "actor": actor.init(keys[1])}
+
+    def step(params, memory, timestep):
+        memory, belief = encoder.step(params["encoder"], memory, timestep)
+        _, (parameters, value) = actor.step(params["actor"], (), seen_with(timestep, belief))
+        return memory, (parameters, value, belief)
+
+    def unroll(params, memory, timesteps):
+        belief = encoder.unroll(params["encoder"], memory, timesteps)
+        return *actor.unroll(params["actor"], (), seen_with(timesteps, belief)), belief
+
+    return Policy(init, encoder.carry, step, unroll, actor.actions)
