@@ -32,13 +32,16 @@ class Inner(NamedTuple):
     """How an agent lives and adapts in one task.
 
     ``live(key, params, task, greedy) -> Trajectory [T, E]``; ``window(Trajectory) -> Window``;
-    ``learn(meta, params, window, scale) -> params``: one inner step; ``start(meta) -> params``.
+    ``said(params, window) -> (action parameters, log-probabilities of the actions taken)``;
+    ``learn(meta, params, window, scale) -> params``: one inner step;
+    ``start(meta, task) -> params``: where a trial starts, ``task`` None at meta-test (only in training may it help).
     """
 
     live: Callable[..., Trajectory]
     window: Callable[[Trajectory], Window]
+    said: Callable[[PyTree, Window], tuple[jax.Array, jax.Array]]
     learn: Callable[[PyTree, PyTree, Window, float | jax.Array], PyTree]
-    start: Callable[[PyTree], PyTree]
+    start: Callable[[PyTree, Task | None], PyTree]
     num_steps: int
 
 
@@ -80,11 +83,11 @@ def said(policy: Policy, params: PyTree, seen: Window) -> tuple[jax.Array, jax.A
     return parameters, policy.actions.log_prob(parameters, seen.action)
 
 
-def inner_gradient(policy: Policy, objective: Callable, params: PyTree, seen: Window) -> PyTree:
+def inner_gradient(said: Callable, objective: Callable, params: PyTree, seen: Window) -> PyTree:
     """The gradient of the window's policy-gradient loss; differentiable again."""
 
     def loss(params):
-        log_prob = said(policy, params, seen)[1]
+        log_prob = said(params, seen)[1]
         return -objective(log_prob, seen.advantage, seen.timestep.episode_start).mean()
 
     return jax.grad(loss)(params)
@@ -94,13 +97,13 @@ def descend(params: PyTree, gradient: PyTree, rates: PyTree, scale: float | jax.
     return jax.tree.map(lambda p, g, rate: p - scale * rate * g, params, gradient, rates)
 
 
-def adapt(inner: Inner, policy: Policy, meta: PyTree, windows: Window) -> tuple[PyTree, tuple[jax.Array, jax.Array]]:
+def adapt(inner: Inner, meta: PyTree, task: Task, windows: Window) -> tuple[PyTree, tuple[jax.Array, jax.Array]]:
     """The parameters after a step on each of ``windows [K, T, E, ...]``, and what was ``said`` of each before it."""
 
     def body(params, seen):
-        return inner.learn(meta, params, seen, 1.0), said(policy, params, seen)
+        return inner.learn(meta, params, seen, 1.0), inner.said(params, seen)
 
-    return jax.lax.scan(body, inner.start(meta), windows)
+    return jax.lax.scan(body, inner.start(meta, task), windows)
 
 
 def lifetime(inner: Inner, key: Key, meta: PyTree, task: Task) -> Window:
@@ -111,7 +114,7 @@ def lifetime(inner: Inner, key: Key, meta: PyTree, task: Task) -> Window:
         seen = inner.window(inner.live(key, params, task))
         return inner.learn(meta, params, seen, 1.0), seen
 
-    params, before = jax.lax.scan(body, inner.start(meta), keys[:-1])
+    params, before = jax.lax.scan(body, inner.start(meta, task), keys[:-1])
     after = inner.window(inner.live(keys[-1], params, task))
     return jax.tree.map(lambda many, one: jnp.concatenate([many, one[None]]), before, after)
 
@@ -123,7 +126,8 @@ def trial(
 
     As many inner steps as fit; those beyond the ones of training shrink by ``decay`` each. ``forget``: none at all.
     """
-    size = jax.eval_shape(inner.live, key, inner.start(meta), task).reward.size
+    start = inner.start(meta, None)
+    size = jax.eval_shape(inner.live, key, start, task).reward.size
     count = math.ceil(num_steps / size)
     scales = decay ** jnp.maximum(0, jnp.arange(count) - inner.num_steps + 1)
 
@@ -132,7 +136,7 @@ def trial(
         lived = inner.live(key, params, task, greedy)
         return (params if forget else inner.learn(meta, params, inner.window(lived), scale)), lived
 
-    _, lived = jax.lax.scan(body, inner.start(meta), (jax.random.split(key, count), scales))
+    _, lived = jax.lax.scan(body, start, (jax.random.split(key, count), scales))
     flat = jax.tree.map(lambda x: jnp.swapaxes(x, 1, 2).reshape(-1, *x.shape[3:])[:num_steps], lived)
     first = jnp.arange(num_steps) == 0
     return flat._replace(timestep=flat.timestep._replace(trial_start=first))

@@ -5,7 +5,7 @@ is taken.
 """
 
 import functools
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -13,23 +13,12 @@ import optax
 
 from metarl_jax import estimators
 from metarl_jax.algorithms import _adaptation as adaptation
+from metarl_jax.algorithms._outer import Meta, Outer, meta_learner
 from metarl_jax.config import check, check_all, preset, recipe
 from metarl_jax.networks import actor
-from metarl_jax.types import Algorithm, Outcome, Policy, TaskDistribution
+from metarl_jax.types import Algorithm, TaskDistribution
 
 HEAD = ("policy_head", "log_std")
-
-
-class Meta(NamedTuple):
-    """What is meta-learned: where adaptation starts, and how far it steps (``()`` where that is fixed)."""
-
-    params: optax.Params
-    log_rates: optax.Params
-
-
-class LearnerState(NamedTuple):
-    meta: Meta
-    optimizer: optax.OptState
 
 
 @recipe("maml")
@@ -82,20 +71,18 @@ def maml(
       encoder: sizes of tanh layers.
       rate_decay: at meta-test, each inner step beyond those of training is this much smaller.
     """
-    sizes = dict(inner_steps=inner_steps, num_epochs=num_epochs, num_minibatches=num_minibatches)
-    positive = sizes | dict(inner_rate=inner_rate, max_kl=max_kl, learning_rate=learning_rate)
-    shares = dict(discount=discount, trace=trace, rate_decay=rate_decay)
-    check_all(positive, lambda x: x > 0, "must be above 0")
-    check_all(dict(episodes=episodes, kl_cost=kl_cost, clip=clip), lambda x: x >= 0, "must not be negative")
-    check_all(shares, lambda x: 0 <= x <= 1, "must lie between 0 and 1")
+    check_all(dict(inner_steps=inner_steps, inner_rate=inner_rate), lambda x: x > 0, "must be above 0")
+    check(episodes >= 0, "episodes", episodes, "must not be negative")
+    check_all(dict(discount=discount, trace=trace), lambda x: 0 <= x <= 1, "must lie between 0 and 1")
     check(second_order or credit in ("none", "e-maml"), "credit", credit, "acts through second_order=True")
     check(outer != "reptile" or not learned_rates, "learned_rates", True, "Reptile has no gradient for them")
     policy = actor(tasks.env.spec, encoder)
     count = adaptation.windows_of(tasks, inner_steps + 1, episodes)
+    said = functools.partial(adaptation.said, policy)
     objective = estimators.OBJECTIVES["none" if credit == "e-maml" else credit]
 
     def learn(meta: Meta, params, seen, scale):
-        gradient = adaptation.inner_gradient(policy, objective, params, seen)
+        gradient = adaptation.inner_gradient(said, objective, params, seen)
         gradient = gradient if second_order else jax.lax.stop_gradient(gradient)
         fixed = adaptation.rates_like(params, inner_rate, None if adapted == "all" else HEAD)
         rates = jax.tree.map(lambda fix, log: fix * jnp.exp(log), fixed, meta.log_rates) if learned_rates else fixed
@@ -104,126 +91,19 @@ def maml(
     inner = adaptation.Inner(
         live=functools.partial(adaptation.live, tasks, policy, count),
         window=functools.partial(adaptation.window, policy, discount, trace),
+        said=said,
         learn=learn,
-        start=lambda meta: meta.params,
+        start=lambda meta, task: meta.params,
         num_steps=inner_steps,
     )
-    optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(learning_rate, eps=1e-5))
 
-    def init(key):
+    def init_meta(key):
         params = policy.init(key)
-        meta = Meta(params, optax.tree.zeros_like(params) if learned_rates else ())
-        return LearnerState(meta, () if outer == "trust-region" else optimizer.init(meta))
+        return Meta(params, optax.tree.zeros_like(params) if learned_rates else ())
 
-    surrogate = functools.partial(outer_loss, inner, policy, credit == "e-maml", kl_cost)
-    step = {
-        "trust-region": functools.partial(trust_region, inner, policy, surrogate, max_kl),
-        "clip": functools.partial(clipped, surrogate, optimizer, (num_epochs, num_minibatches), clip),
-        "reptile": functools.partial(reptile_step, inner, policy, optimizer),
-    }[outer]
-
-    def update(key, state: LearnerState, batch_tasks):
-        live_key, step_key = jax.random.split(key)
-        keys = jax.random.split(live_key, jax.tree.leaves(batch_tasks)[0].shape[0])
-        live = jax.vmap(functools.partial(adaptation.lifetime, inner), in_axes=(0, None, 0), out_axes=1)
-        batch = live(keys, state.meta, batch_tasks)  # [K + 1, N, T, E, ...]
-        new, metrics = step(step_key, state, batch)
-        told = {"return_before": batch.earned[0].mean(), "return_after": batch.earned[-1].mean()}
-        trial_return = count * batch.earned.sum(axis=0)
-        outcome = Outcome(batch_tasks, trial_return, jnp.ones_like(trial_return, bool), metrics | told)
-        return new, outcome
-
-    def adapt(key, state: LearnerState, task, trial_steps: int, forget: bool = False, greedy: bool = False):
-        return adaptation.trial(inner, rate_decay, key, state.meta, task, trial_steps, forget, greedy)
-
-    def check_tasks(num_tasks: int):
-        fits = outer != "clip" or num_tasks % num_minibatches == 0
-        check(fits, "num_minibatches", num_minibatches, f"must divide num_tasks={num_tasks}")
-
-    return Algorithm(init, update, adapt, steps=(inner_steps + 1) * count * tasks.horizon, check=check_tasks)
-
-
-class Said(NamedTuple):
-    """What policies say of the batch when adaptation is lived again from its windows: (action parameters,
-    log-probabilities), ``before [N, K, T, E, ...]`` each inner step, and ``after [N, T, E, ...]`` the last one."""
-
-    before: tuple[jax.Array, jax.Array]
-    after: tuple[jax.Array, jax.Array]
-
-
-def said_of(inner: adaptation.Inner, policy: Policy, meta: Meta, batch: adaptation.Window) -> Said:
-    """Differentiable in ``meta``; ``batch [K + 1, N, T, E, ...]``."""
-
-    def one(windows):
-        first, last = jax.tree.map(lambda x: x[:-1], windows), jax.tree.map(lambda x: x[-1], windows)
-        params, before = adaptation.adapt(inner, policy, meta, first)
-        return Said(before, adaptation.said(policy, params, last))
-
-    return jax.vmap(one, in_axes=1)(batch)
-
-
-def outer_loss(
-    inner: adaptation.Inner, policy: Policy, score: bool, kl_cost: float, meta: Meta, batch, clip: float | None = None
-) -> tuple[jax.Array, jax.Array]:
-    """(loss, KL of the adapted policies from those that lived the batch); without ``clip`` the plain surrogate."""
-    ((parameters, log_prob), (after_parameters, after_log_prob)) = said_of(inner, policy, meta, batch)
-    last = jax.tree.map(lambda x: x[-1], batch)
-    if clip is None:
-        loss = -(jnp.exp(after_log_prob - last.log_prob) * last.advantage).mean()
-    else:
-        loss = estimators.clipped_surrogate(after_log_prob, last.log_prob, last.advantage, clip).mean()
-    if score:
-        standard = (last.earned - last.earned.mean()) / (last.earned.std() + 1e-8)
-        credited = jax.vmap(estimators.sampling_score)(log_prob, standard)
-        loss = loss - credited.mean() / last.log_prob[0].size  # a mean over steps: a sum wrecks the policy
-    if kl_cost:
-        lived = jnp.moveaxis(batch.parameters[:-1], 0, 1)
-        loss = loss + kl_cost * policy.actions.kl(lived, parameters).mean()
-    return loss, policy.actions.kl(last.parameters, after_parameters).mean()
-
-
-def fisher_product(inner: adaptation.Inner, policy: Policy, meta: Meta, batch: adaptation.Window):
-    """``v -> F v``, the Hessian of the mean KL divergence of the adapted policies at ``meta``.
-
-    Adaptation is linearised once: a product is two linear maps, and the (diagonal) Hessian of the divergence between.
-    """
-    told, push = jax.linearize(lambda meta: said_of(inner, policy, meta, batch).after[0], meta)
-    pull = jax.linear_transpose(push, meta)
-    slope = jax.grad(lambda parameters: policy.actions.kl(told, parameters).mean())
-    return lambda v: pull(jax.jvp(slope, (told,), (push(v),))[1])[0]
-
-
-def trust_region(inner, policy: Policy, loss, max_kl: float, key, state: LearnerState, batch):
-    """A TRPO step on the adapted policies."""
-    del key
-    fisher = fisher_product(inner, policy, state.meta, batch)
-    meta, metrics = estimators.trust_region_step(state.meta, lambda meta: loss(meta, batch), fisher, max_kl)
-    return LearnerState(meta, ()), metrics
-
-
-def clipped(loss, optimizer, passes: tuple[int, int], clip: float, key, state: LearnerState, batch):
-    """Epochs of the clipped surrogate with Adam."""
-
-    def minibatch_loss(meta, minibatch, key):
-        del key
-        value, kl = loss(meta, minibatch, clip)
-        return value, {"loss": value, "kl": kl}
-
-    meta, optimizer_state, metrics = estimators.minibatch_epochs(
-        key, state.meta, state.optimizer, batch, minibatch_loss, optimizer, *passes
-    )
-    return LearnerState(meta, optimizer_state), metrics
-
-
-def reptile_step(inner, policy: Policy, optimizer, key, state: LearnerState, batch):
-    """Towards where adaptation led: ``theta - mean_n theta_n`` as a gradient."""
-    del key
-    led = jax.vmap(lambda windows: adaptation.adapt(inner, policy, state.meta, windows)[0], in_axes=1)(batch)
-    away = jax.tree.map(lambda start, ends: start - ends.mean(axis=0), state.meta.params, led)
-    updates, optimizer_state = optimizer.update(Meta(away, ()), state.optimizer, state.meta)
-    moved = optax.tree.norm(away)
-    params = optax.apply_updates(state.meta.params, updates.params)
-    return LearnerState(Meta(params, ()), optimizer_state), {"gradient_norm": moved}
+    score = credit == "e-maml"
+    options = Outer(outer, max_kl, learning_rate, num_epochs, num_minibatches, clip, kl_cost, score)
+    return meta_learner(tasks, policy.actions, inner, init_meta, options, count, rate_decay)
 
 
 fomaml = preset("fomaml", maml, "First-order MAML: the inner step counts as a constant.", second_order=False)

@@ -1,7 +1,6 @@
 """MAML's outer step: its gradients by finite differences, its Fisher product by an explicit Hessian."""
 
 import functools
-import importlib
 
 import jax
 import jax.flatten_util
@@ -11,9 +10,9 @@ import pytest
 
 from metarl_jax import algorithms, tasks
 from metarl_jax.algorithms import _adaptation as adaptation
+from metarl_jax.algorithms import _outer as outer
 from metarl_jax.config import ConfigError
 
-module = importlib.import_module("metarl_jax.algorithms.maml")  # the package has a function of that name
 NUM_TASKS = 3
 FAMILIES = {
     "navigation": lambda: tasks.navigation(horizon=5, num_episodes=6),
@@ -22,24 +21,24 @@ FAMILIES = {
 
 
 def captured(monkeypatch, name: str, **options):
-    """The pieces that an update is made of, and a batch that was lived: (pieces by name, state, batch)."""
+    """The pieces that an update is made of, and a batch that was lived: (inner, actions, loss, meta, batch)."""
     pieces = {}
 
-    def keep(inner, policy, score, kl_cost, meta, batch, clip=None):
-        pieces.update(inner=inner, policy=policy, meta=meta, batch=batch)
-        return original(inner, policy, score, kl_cost, meta, batch, clip)
+    def keep(inner, actions, options, penalty, meta, batch, clip=None):
+        pieces.update(inner=inner, actions=actions, loss=functools.partial(original, inner, actions, options, penalty))
+        return original(inner, actions, options, penalty, meta, batch, clip)
 
-    original = module.outer_loss
-    monkeypatch.setattr(module, "outer_loss", keep)
+    original = outer.outer_loss
+    monkeypatch.setattr(outer, "outer_loss", keep)
     distribution = FAMILIES[name]()
     algorithm = algorithms.maml(encoder=(3,), **options).build(distribution)
     state = algorithm.init(jax.random.key(0))
     batch_tasks = jax.vmap(distribution.sample)(jax.random.split(jax.random.key(1), NUM_TASKS))
     jax.eval_shape(algorithm.update, jax.random.key(2), state, batch_tasks)
-    inner, policy = pieces["inner"], pieces["policy"]
     keys = jax.random.split(jax.random.key(3), NUM_TASKS)
-    live = jax.vmap(functools.partial(adaptation.lifetime, inner), in_axes=(0, None, 0), out_axes=1)
-    return inner, policy, functools.partial(original, inner, policy), state.meta, live(keys, state.meta, batch_tasks)
+    live = jax.vmap(functools.partial(adaptation.lifetime, pieces["inner"]), in_axes=(0, None, 0), out_axes=1)
+    batch = outer.Batch(live(keys, state.meta, batch_tasks), jax.tree.map(lambda x: x[None], batch_tasks))
+    return pieces["inner"], pieces["actions"], pieces["loss"], state.meta, batch
 
 
 def double(tree):
@@ -50,12 +49,12 @@ def double(tree):
 @pytest.mark.parametrize("name", FAMILIES)
 @pytest.mark.parametrize("options", [{}, {"learned_rates": True, "inner_steps": 2}, {"adapted": "head"}], ids=str)
 def test_outer_gradient_is_that_of_finite_differences(monkeypatch, name, options):
-    _, _, loss, meta, batch = captured(monkeypatch, name, inner_rate=0.5, **options)
+    _, _, loss, meta, batch = captured(monkeypatch, name, inner_rate=0.5, kl_cost=0.1, **options)
     with jax.enable_x64(True):
         meta, batch = double((meta, batch))
         flat, back = jax.flatten_util.ravel_pytree(meta)
         flat = flat + 0.1 * jnp.asarray(np.random.default_rng(0).normal(size=flat.shape))  # off the batch's own policy
-        value = jax.jit(lambda x: loss(False, 0.1, back(x), batch)[0])
+        value = jax.jit(lambda x: loss(back(x), batch)[0])
         gradient = jax.jit(jax.grad(value))(flat)
         generator = np.random.default_rng(1)
         for _ in range(5):
@@ -68,24 +67,26 @@ def test_first_order_leaves_the_curvature_out(monkeypatch):
     gradients = []
     for second_order in (True, False):
         _, _, loss, meta, batch = captured(monkeypatch, "navigation", inner_rate=0.5, second_order=second_order)
-        gradients.append(
-            jax.flatten_util.ravel_pytree(jax.grad(lambda m, f=loss, b=batch: f(False, 0.0, m, b)[0])(meta))[0]
-        )
+        gradients.append(jax.flatten_util.ravel_pytree(jax.grad(lambda m, f=loss, b=batch: f(m, b)[0])(meta))[0])
     apart = np.linalg.norm(gradients[0] - gradients[1]) / np.linalg.norm(gradients[0])
     assert apart > 0.01
 
 
 def test_fisher_product_is_the_hessian_of_the_divergence(monkeypatch):
-    inner, policy, loss, meta, batch = captured(monkeypatch, "navigation", inner_rate=0.5)
+    inner, actions, loss, meta, batch = captured(monkeypatch, "navigation", inner_rate=0.5)
     with jax.enable_x64(True):
         meta, batch = double((meta, batch))
         # The batch's last policies said this, in double precision too.
-        told = module.said_of(inner, policy, meta, batch).after
+        told = outer.said_of(inner, meta, batch).after
         last = lambda all, one: all.at[-1].set(one)
-        batch = batch._replace(parameters=last(batch.parameters, told[0]), log_prob=last(batch.log_prob, told[1]))
+        windows = batch.windows
+        windows = windows._replace(
+            parameters=last(windows.parameters, told[0]), log_prob=last(windows.log_prob, told[1])
+        )
+        batch = batch._replace(windows=windows)
         flat, back = jax.flatten_util.ravel_pytree(meta)
-        hessian = jax.hessian(lambda x: loss(False, 0.0, back(x), batch)[1])(flat)
-        fisher = module.fisher_product(inner, policy, meta, batch)
+        hessian = jax.hessian(lambda x: loss(back(x), batch)[1])(flat)
+        fisher = outer.fisher_product(inner, actions, meta, batch)
         vector = jnp.asarray(np.random.default_rng(0).normal(size=flat.shape))
         found = jax.flatten_util.ravel_pytree(fisher(back(vector)))[0]
         np.testing.assert_allclose(found, hessian @ vector, rtol=1e-6, atol=1e-9)

@@ -1,0 +1,202 @@
+"""The outer loop that methods which adapt by gradient share: live, adapt, live on, and improve where they start from.
+
+A method brings an ``Inner`` (how an agent lives and adapts in one task) and its meta-parameters; it gets an Algorithm.
+The outer step is a trust region's, epochs of PPO's clipped surrogate, or Reptile's.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from metarl_jax import estimators
+from metarl_jax.algorithms import _adaptation as adaptation
+from metarl_jax.config import check, check_all
+from metarl_jax.types import ActionDistribution, Algorithm, Key, Outcome, Task, TaskDistribution
+
+
+class Meta(NamedTuple):
+    """What is meta-learned: where adaptation starts, and how far it steps (``()`` where that is fixed)."""
+
+    params: optax.Params
+    log_rates: optax.Params
+
+
+class LearnerState(NamedTuple):
+    meta: Meta
+    optimizer: optax.OptState
+
+
+class Outer(NamedTuple):
+    """The outer step's options, by the names under which ``maml`` documents them; ``score``: E-MAML's term."""
+
+    outer: str
+    max_kl: float
+    learning_rate: float
+    num_epochs: int
+    num_minibatches: int
+    clip: float
+    kl_cost: float
+    score: bool = False
+
+    def check(self) -> None:
+        sizes = dict(num_epochs=self.num_epochs, num_minibatches=self.num_minibatches)
+        check_all(
+            sizes | dict(max_kl=self.max_kl, learning_rate=self.learning_rate), lambda x: x > 0, "must be above 0"
+        )
+        check_all(dict(kl_cost=self.kl_cost, clip=self.clip), lambda x: x >= 0, "must not be negative")
+
+
+class Batch(NamedTuple):
+    """An update's lives: ``windows [K + 1, N, T, E, ...]`` in ``tasks [1, N, ...]``."""
+
+    windows: adaptation.Window
+    tasks: Task
+
+
+def meta_learner(
+    tasks: TaskDistribution,
+    actions: ActionDistribution,
+    inner: adaptation.Inner,
+    init_meta: Callable[[Key], Meta],
+    options: Outer,
+    episodes: int,
+    rate_decay: float,
+    penalty: Callable[[Meta, Task], jax.Array] = lambda meta, tasks: jnp.zeros(()),
+) -> Algorithm:
+    """The Algorithm that meta-learns ``init_meta(key)`` for an ``Inner``.
+
+    Args:
+      episodes: in each of ``inner``'s windows.
+      rate_decay: at meta-test, each inner step beyond those of training is this much smaller.
+      penalty: ``(meta, tasks [N]) -> scalar``, added to the outer loss (not to Reptile's, which has none).
+    """
+    options.check()
+    check(0 <= rate_decay <= 1, "rate_decay", rate_decay, "must lie between 0 and 1")
+    optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(options.learning_rate, eps=1e-5))
+    loss = functools.partial(outer_loss, inner, actions, options, penalty)
+    step = {
+        "trust-region": functools.partial(trust_region, inner, actions, loss, options.max_kl),
+        "clip": functools.partial(clipped, loss, optimizer, options),
+        "reptile": functools.partial(reptile_step, inner, optimizer),
+    }[options.outer]
+
+    def init(key):
+        meta = init_meta(key)
+        return LearnerState(meta, () if options.outer == "trust-region" else optimizer.init(meta))
+
+    def update(key, state: LearnerState, batch_tasks):
+        live_key, step_key = jax.random.split(key)
+        keys = jax.random.split(live_key, jax.tree.leaves(batch_tasks)[0].shape[0])
+        live = jax.vmap(functools.partial(adaptation.lifetime, inner), in_axes=(0, None, 0), out_axes=1)
+        windows = live(keys, state.meta, batch_tasks)
+        new, metrics = step(step_key, state, Batch(windows, jax.tree.map(lambda x: x[None], batch_tasks)))
+        told = {"return_before": windows.earned[0].mean(), "return_after": windows.earned[-1].mean()}
+        trial_return = episodes * windows.earned.sum(axis=0)
+        outcome = Outcome(batch_tasks, trial_return, jnp.ones_like(trial_return, bool), metrics | told)
+        return new, outcome
+
+    def adapt(key, state: LearnerState, task, trial_steps: int, forget: bool = False, greedy: bool = False):
+        return adaptation.trial(inner, rate_decay, key, state.meta, task, trial_steps, forget, greedy)
+
+    def check_tasks(num_tasks: int):
+        fits = options.outer != "clip" or num_tasks % options.num_minibatches == 0
+        check(fits, "num_minibatches", options.num_minibatches, f"must divide num_tasks={num_tasks}")
+
+    steps = (inner.num_steps + 1) * episodes * tasks.horizon
+    return Algorithm(init, update, adapt, steps=steps, check=check_tasks)
+
+
+class Said(NamedTuple):
+    """What policies say of the batch when adaptation is lived again from its windows: (action parameters,
+    log-probabilities), ``before [N, K, T, E, ...]`` each inner step, and ``after [N, T, E, ...]`` the last one."""
+
+    before: tuple[jax.Array, jax.Array]
+    after: tuple[jax.Array, jax.Array]
+
+
+def said_of(inner: adaptation.Inner, meta: Meta, batch: Batch) -> Said:
+    """Differentiable in ``meta``."""
+
+    def one(windows, task):
+        first, last = jax.tree.map(lambda x: x[:-1], windows), jax.tree.map(lambda x: x[-1], windows)
+        params, before = adaptation.adapt(inner, meta, task, first)
+        return Said(before, inner.said(params, last))
+
+    return jax.vmap(one, in_axes=(1, 0))(batch.windows, jax.tree.map(lambda x: x[0], batch.tasks))
+
+
+def outer_loss(
+    inner: adaptation.Inner,
+    actions: ActionDistribution,
+    options: Outer,
+    penalty: Callable,
+    meta: Meta,
+    batch: Batch,
+    clip: float | None = None,
+) -> tuple[jax.Array, jax.Array]:
+    """(loss, KL of the adapted policies from those that lived the batch); without ``clip`` the plain surrogate."""
+    ((parameters, log_prob), (after_parameters, after_log_prob)) = said_of(inner, meta, batch)
+    last = jax.tree.map(lambda x: x[-1], batch.windows)
+    if clip is None:
+        loss = -(jnp.exp(after_log_prob - last.log_prob) * last.advantage).mean()
+    else:
+        loss = estimators.clipped_surrogate(after_log_prob, last.log_prob, last.advantage, clip).mean()
+    loss = loss + penalty(meta, jax.tree.map(lambda x: x[0], batch.tasks))
+    if options.score:
+        standard = (last.earned - last.earned.mean()) / (last.earned.std() + 1e-8)
+        credited = jax.vmap(estimators.sampling_score)(log_prob, standard)
+        loss = loss - credited.mean() / last.log_prob[0].size  # a mean over steps: a sum wrecks the policy
+    if options.kl_cost:
+        lived = jnp.moveaxis(batch.windows.parameters[:-1], 0, 1)
+        loss = loss + options.kl_cost * actions.kl(lived, parameters).mean()
+    return loss, actions.kl(last.parameters, after_parameters).mean()
+
+
+def fisher_product(inner: adaptation.Inner, actions: ActionDistribution, meta: Meta, batch: Batch):
+    """``v -> F v``, the Hessian of the mean KL divergence of the adapted policies at ``meta``.
+
+    Adaptation is linearised once: a product is two linear maps, and the (diagonal) Hessian of the divergence between.
+    """
+    told, push = jax.linearize(lambda meta: said_of(inner, meta, batch).after[0], meta)
+    pull = jax.linear_transpose(push, meta)
+    slope = jax.grad(lambda parameters: actions.kl(told, parameters).mean())
+    return lambda v: pull(jax.jvp(slope, (told,), (push(v),))[1])[0]
+
+
+def trust_region(inner, actions: ActionDistribution, loss, max_kl: float, key, state: LearnerState, batch: Batch):
+    """A TRPO step on the adapted policies."""
+    del key
+    fisher = fisher_product(inner, actions, state.meta, batch)
+    meta, metrics = estimators.trust_region_step(state.meta, lambda meta: loss(meta, batch), fisher, max_kl)
+    return LearnerState(meta, ()), metrics
+
+
+def clipped(loss, optimizer, options: Outer, key, state: LearnerState, batch: Batch):
+    """Epochs of the clipped surrogate with Adam."""
+
+    def minibatch_loss(meta, minibatch, key):
+        del key
+        value, kl = loss(meta, minibatch, options.clip)
+        return value, {"loss": value, "kl": kl}
+
+    passes = (options.num_epochs, options.num_minibatches)
+    meta, optimizer_state, metrics = estimators.minibatch_epochs(
+        key, state.meta, state.optimizer, batch, minibatch_loss, optimizer, *passes
+    )
+    return LearnerState(meta, optimizer_state), metrics
+
+
+def reptile_step(inner: adaptation.Inner, optimizer, key, state: LearnerState, batch: Batch):
+    """Towards where adaptation led: ``theta - mean_n theta_n`` as a gradient."""
+    del key
+    adapt = lambda windows, task: adaptation.adapt(inner, state.meta, task, windows)[0]
+    led = jax.vmap(adapt, in_axes=(1, 0))(batch.windows, jax.tree.map(lambda x: x[0], batch.tasks))
+    away = jax.tree.map(lambda start, ends: start - ends.mean(axis=0), state.meta.params, led)
+    updates, optimizer_state = optimizer.update(Meta(away, ()), state.optimizer, state.meta)
+    moved = optax.tree.norm(away)
+    params = optax.apply_updates(state.meta.params, updates.params)
+    return LearnerState(Meta(params, ()), optimizer_state), {"gradient_norm": moved}
