@@ -91,6 +91,4 @@ def select(condition: jax.Array, chosen: jax.Array, other: jax.Array) -> jax.Arr
 def replay(policy: Policy, params: PyTree, timesteps: TimeStep, memory: PyTree | None = None):
     """What the policy says on a record ``[T, N, ...]``: (action parameters, values). From the trial's start unless
     ``memory`` is given."""
-    if memory is None:
-        memory = policy.carry(timesteps.last_reward.shape[1:])
     return policy.unroll(params, memory, timesteps)

@@ -147,7 +147,7 @@ class Policy(NamedTuple):
     ``init(key) -> params``; ``carry(batch_shape) -> memory``;
     ``step(params, memory, timestep [...]) -> (memory, (action parameters [..., P], value [...]))``;
     ``unroll(params, memory, timesteps [T, ...]) -> (action parameters [T, ..., P], values [T, ...])``.
-    ``unroll`` equals ``step`` scanned, up to rounding.
+    ``unroll`` equals ``step`` scanned, up to rounding; with None for its memory it starts from ``carry``'s.
     """
 
     init: Callable[[Key], PyTree]

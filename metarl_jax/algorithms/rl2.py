@@ -27,8 +27,9 @@ class LearnerState(NamedTuple):
 def rl2(
     tasks: TaskDistribution,
     *,
-    memory: Literal["gru", "none"] = "gru",
+    memory: Literal["gru", "s5", "transformer", "none"] = "gru",
     memory_size: int = 128,
+    memory_window: int = 0,
     encoder: tuple[int, ...] = (),
     meta_inputs: bool = True,
     across_episodes: bool = True,
@@ -49,8 +50,11 @@ def rl2(
     whole trials, unrolled from the trial's start.
 
     Args:
-      memory: the recurrent cell.
-      memory_size: its units.
+      memory: a recurrent cell (``gru``), a state space layer (``s5``: its steps of learning are parallel in time), a
+        causal ``transformer``, or none.
+      memory_size: its units; for a transformer a multiple of 8.
+      memory_window: steps that a transformer attends to, the last ones of the trial; a longer trial is forgotten from
+        its start (0: as many as a training trial has).
       encoder: sizes of tanh layers before the memory.
       meta_inputs: show the encoder the last action, reward and episode end besides the observation.
       across_episodes: the end of an episode does not cut the discount (RL^2), only the end of the trial does; else
@@ -70,7 +74,10 @@ def rl2(
     check(memory_size > 0, "memory_size", memory_size, "must be above 0")
     check(all(size > 0 for size in encoder), "encoder", encoder, "each layer needs at least one unit")
     check(across_episodes or memory == "none", "across_episodes", False, 'needs memory="none"')
-    policy = actor_critic(tasks.env.spec, memory, memory_size, encoder, meta_inputs)
+    check(memory_window >= 0, "memory_window", memory_window, "must not be negative")
+    check(memory == "transformer" or not memory_window, "memory_window", memory_window, 'needs memory="transformer"')
+    window = memory_window or tasks.trial_steps
+    policy = actor_critic(tasks.env.spec, memory, memory_size, encoder, meta_inputs, window)
     settings = Settings(
         discount=discount,
         trace=trace,

@@ -28,8 +28,9 @@ class LearnerState(NamedTuple):
 def varibad(
     tasks: TaskDistribution,
     *,
-    memory: Literal["gru"] = "gru",
+    memory: Literal["gru", "s5", "transformer"] = "gru",
     memory_size: int = 64,
+    memory_window: int = 0,
     latent_size: int = 5,
     encoder: tuple[int, ...] = (),
     actor: tuple[int, ...] = (64,),
@@ -60,8 +61,9 @@ def varibad(
     reaches the encoder. The paper replays old trials for the bound; with hundreds of tasks an update there is no need.
 
     Args:
-      memory: the encoder's recurrent cell.
+      memory: the encoder's memory, by the names of ``rl2``.
       memory_size: its units.
+      memory_window: steps that a transformer attends to (0: the whole trial).
       latent_size: dimensions of the Gaussian belief.
       encoder: sizes of tanh layers before the memory.
       actor: sizes of tanh layers of the policy and its critic.
@@ -98,7 +100,8 @@ def varibad(
     spec = tasks.env.spec
     seen = math.prod(spec.observation_shape) + 2 * latent_size
     head = actor_critic(spec._replace(observation_shape=(seen,)), "none", 0, actor, meta_inputs=False)
-    inference = belief.belief_encoder(spec, memory, memory_size, encoder, latent_size)
+    window = memory_window or tasks.trial_steps
+    inference = belief.belief_encoder(spec, memory, memory_size, encoder, latent_size, window)
     policy = belief.on_beliefs(inference, head)
     model = beliefs.belief_model(tasks, inference, costs, decoder, latent_size, num_beliefs)
     settings = Settings(

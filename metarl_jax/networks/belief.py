@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from metarl_jax.networks.policy import MEMORIES, as_vector, from_module, inputs
+from metarl_jax.networks.policy import MEMORIES, as_vector, from_module, initial_memory, inputs
 from metarl_jax.types import Policy, Spec, TimeStep
 
 
@@ -32,11 +32,12 @@ class BeliefEncoder(nn.Module):
     memory_size: int
     encoder_sizes: Sequence[int]
     latent_size: int
+    window: int
 
     def setup(self):
         wide = nn.initializers.orthogonal(2**0.5)
         self.encoder = [nn.Dense(n, kernel_init=wide, name=f"encoder_{i}") for i, n in enumerate(self.encoder_sizes)]
-        self.core = MEMORIES[self.memory].module(self.memory_size)
+        self.core = MEMORIES[self.memory].module(self.memory_size, self.window)
         self.mean, self.log_var = (nn.Dense(self.latent_size, name=name) for name in ("mean", "log_var"))
 
     def step(self, h, timestep: TimeStep):
@@ -93,8 +94,8 @@ class Readout(nn.Module):
 
 def belief_encoder(spec: Spec, memory: str, memory_size: int, encoder_sizes: Sequence[int], latent_size: int) -> Policy:
     """``BeliefEncoder`` behind the face of a Policy: its outputs are a Belief."""
-    module = BeliefEncoder(spec, memory, memory_size, tuple(encoder_sizes), latent_size)
-    return from_module(module, spec, lambda batch: MEMORIES[memory].carry(memory_size, batch))
+    module = BeliefEncoder(spec, memory, memory_size, tuple(encoder_sizes), latent_size, window)
+    return from_module(module, spec, initial_memory(memory, memory_size, window))
 
 
 def facts(spec: Spec, observation: jax.Array, action: jax.Array, next_observation: jax.Array) -> jax.Array:

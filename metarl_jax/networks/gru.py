@@ -98,8 +98,9 @@ class GRU(nn.Module):
         h, _ = gru_gates(self.project(x), _mask(h, reset), self.kernels, self.bias)
         return h, h
 
-    def unroll(self, h: jax.Array, x: jax.Array, reset: jax.Array) -> jax.Array:
-        """h ``[..., H]``, x ``[T, ..., F]``, reset ``[T, ...]`` -> ``[T, ..., H]``."""
+    def unroll(self, h: jax.Array | None, x: jax.Array, reset: jax.Array) -> jax.Array:
+        """h ``[..., H]``, x ``[T, ..., F]``, reset ``[T, ...]`` -> ``[T, ..., H]``; without h all begin a trial."""
+        h = jnp.zeros((*x.shape[1:-1], self.size)) if h is None else h
         return gru_sequence(self.project(x), reset, h, self.kernels, self.bias)
 
     def project(self, x: jax.Array) -> Gates:

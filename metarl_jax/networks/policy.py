@@ -8,9 +8,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from metarl_jax.config import check
 from metarl_jax.networks import actions
 from metarl_jax.networks.gru import GRU
+from metarl_jax.networks.s5 import S5
+from metarl_jax.networks.transformer import NUM_HEADS, Transformer
 from metarl_jax.types import Policy, PyTree, Spec, TimeStep
+
+WINDOW = 256
 
 
 class Memoryless(nn.Module):
@@ -24,16 +29,55 @@ class Memoryless(nn.Module):
 
 
 class Memory(NamedTuple):
-    """A kind of memory: its linen module (``step``, ``unroll``) and its initial state, both given the size."""
+    """A kind of memory, by its size and the ``window`` of steps that a transformer attends to (others have none).
 
-    module: Callable[[int], nn.Module]
-    carry: Callable[[int, tuple[int, ...]], PyTree]
+    ``module(size, window)`` is a linen module with ``step(h, x, reset)`` and ``unroll(h, x, reset)``, in which h is
+    None where all trials begin; ``carry(size, batch, window)`` its initial state. Sizes are multiples of ``multiple``.
+    """
+
+    module: Callable[..., nn.Module]
+    carry: Callable[..., PyTree]
+    multiple: int = 1
 
 
 MEMORIES = {
-    "gru": Memory(lambda size: GRU(size, name="memory"), lambda size, batch: jnp.zeros((*batch, size))),
-    "none": Memory(lambda size: Memoryless(name="memory"), lambda size, batch: ()),
+    "gru": Memory(
+        lambda size, window=WINDOW: GRU(size, name="memory"),
+        lambda size, batch, window=WINDOW: jnp.zeros((*batch, size)),
+    ),
+    "s5": Memory(
+        lambda size, window=WINDOW: S5(size, name="memory"),
+        lambda size, batch, window=WINDOW: S5(size).carry(batch),
+    ),
+    "transformer": Memory(
+        lambda size, window=WINDOW: Transformer(size, window, name="memory"),
+        lambda size, batch, window=WINDOW: Transformer(size, window).carry(batch),
+        multiple=2 * NUM_HEADS,
+    ),
+    "none": Memory(lambda size, window=WINDOW: Memoryless(name="memory"), lambda size, batch, window=WINDOW: ()),
 }
+
+
+def num_parameters(memory: str, inputs: int, size: int) -> int:
+    """Parameters of a memory of ``size`` H on ``inputs`` F features, heads and encoder not counted.
+
+    ``gru``: ``3 H (H + F) + 4 H``. ``s5``, with P = H / 2 rounded up, 2 blocks: ``H (F + 3) + 2 (4 H P + H^2 + 4 H +
+    3 P)``. ``transformer``, 2 blocks: ``H (F + 3) + 2 (8 H^2 + 7 H)``, whatever its window.
+    """
+    module, h = MEMORIES[memory].module(size), MEMORIES[memory].carry(size, ())
+    init = lambda key: module.init(key, h, jnp.zeros(inputs), jnp.zeros((), bool), method="step")
+    return sum(x.size for x in jax.tree.leaves(jax.eval_shape(init, jax.random.key(0))))
+
+
+def initial_memory(memory: str, size: int, window: int = WINDOW) -> Callable[[tuple[int, ...]], PyTree]:
+    """``carry(batch_shape)`` of a memory; ConfigError where the size does not fit its kind."""
+    kind = MEMORIES[memory]
+    fits = size > 0 or memory == "none"
+    check(fits, "memory_size", size, "must be above 0")
+    check(
+        size % kind.multiple == 0, "memory_size", size, f'must be a multiple of {kind.multiple} for memory="{memory}"'
+    )
+    return functools.partial(kind.carry, size, window=window)
 
 
 class ActorCritic(nn.Module):
@@ -51,11 +95,12 @@ class ActorCritic(nn.Module):
     meta_inputs: bool
     critic: bool = True
     own_std: bool = False
+    window: int = WINDOW
 
     def setup(self):
         wide = nn.initializers.orthogonal(2**0.5)
         self.encoder = [nn.Dense(n, kernel_init=wide, name=f"encoder_{i}") for i, n in enumerate(self.encoder_sizes)]
-        self.core = MEMORIES[self.memory].module(self.memory_size)
+        self.core = MEMORIES[self.memory].module(self.memory_size, self.window)
         size = actions.for_spec(self.spec).size
         self.apart = self.own_std and self.spec.num_actions is None
         if self.apart:
@@ -103,10 +148,21 @@ def as_vector(spec: Spec, action: jax.Array) -> jax.Array:
     return action if spec.num_actions is None else jax.nn.one_hot(action, spec.num_actions)
 
 
-def actor_critic(spec: Spec, memory: str, memory_size: int, encoder_sizes: Sequence[int], meta_inputs: bool) -> Policy:
-    """A Policy of ``ActorCritic``: with or without memory, one set of heads."""
-    module = ActorCritic(spec, memory, memory_size, tuple(encoder_sizes), meta_inputs)
-    return from_module(module, spec, functools.partial(MEMORIES[memory].carry, memory_size))
+def actor_critic(
+    spec: Spec,
+    memory: str,
+    memory_size: int,
+    encoder_sizes: Sequence[int],
+    meta_inputs: bool,
+    window: int = WINDOW,
+) -> Policy:
+    """A Policy of ``ActorCritic``: with or without memory, one set of heads.
+
+    Raises:
+      ConfigError: the size does not fit the memory's kind.
+    """
+    module = ActorCritic(spec, memory, memory_size, tuple(encoder_sizes), meta_inputs, window=window)
+    return from_module(module, spec, initial_memory(memory, memory_size, window))
 
 
 def actor(spec: Spec, encoder_sizes: Sequence[int]) -> Policy:
@@ -117,7 +173,7 @@ def actor(spec: Spec, encoder_sizes: Sequence[int]) -> Policy:
 
 def from_module(module: nn.Module, spec: Spec, carry: Callable[[tuple[int, ...]], PyTree]) -> Policy:
     """A Policy from any linen module with methods ``step(h, timestep)`` and ``unroll(h, timesteps)``;
-    ``carry(batch_shape)`` is its initial memory."""
+    ``carry(batch_shape)`` is its initial memory; ``unroll`` may get None for it."""
 
     def init(key):
         return module.init(key, carry(()), first_timestep(spec, ()), method="step")["params"]
