@@ -176,8 +176,8 @@ class Algorithm(NamedTuple):
     ``forget`` the agent loses at the start of each episode all that it
     learned in the trial: the control that shows what adapting is worth. ``steps``: environment steps that an update
     spends in each task. ``check(num_tasks)`` raises ConfigError where an update could not be run on that many tasks.
-    ``decode(state, Trajectory [T]) -> [T, G]``: how likely the agent thought each task of the finite set at each step,
-    where it holds a belief that says so.
+    ``decode(state, Trajectory [T]) -> [T, C]``, where the agent holds a belief: what it thought of the task before each
+    step, the chance of each task of a finite set, else the mean of the task's numbers.
     """
 
     init: Callable[[Key], State]

@@ -2,7 +2,7 @@
 
 from metarl_jax.algorithms.maml import anil, e_maml, fomaml, maml, meta_sgd, promp, reptile
 from metarl_jax.algorithms.rl2 import ppo, rl2
-from metarl_jax.algorithms.varibad import varibad, varibad_task
+from metarl_jax.algorithms.varibad import hyperx, varibad, varibad_task
 
 REGISTRY = {
     "rl2": rl2,
@@ -16,6 +16,7 @@ REGISTRY = {
     "reptile": reptile,
     "varibad": varibad,
     "varibad-task": varibad_task,
+    "hyperx": hyperx,
 }
 
 __all__ = [

@@ -36,15 +36,13 @@ class Trials(NamedTuple):
 
 
 class TaskReadout(NamedTuple):
-    """How a task is told: ``truth(tasks [N]) -> [N, ...]``; ``loss(said [..., size], truth) -> [...]``.
-
-    ``candidates``: how many tasks there are to tell apart, 0 where they are told as numbers.
-    """
+    """How a task is told: ``truth(tasks [N]) -> [N, ...]``; ``loss(said [..., size], truth) -> [...]``;
+    ``mean(said) -> [..., C]``: the chance of each candidate, or the task's numbers."""
 
     size: int
-    candidates: int
     truth: Callable[[Task], jax.Array]
     loss: Callable[[jax.Array, jax.Array], jax.Array]
+    mean: Callable[[jax.Array], jax.Array]
 
 
 def task_readout(tasks: TaskDistribution) -> TaskReadout:
@@ -56,9 +54,9 @@ def task_readout(tasks: TaskDistribution) -> TaskReadout:
             same = [same_rows(a, b) for a, b in zip(jax.tree.leaves(some), jax.tree.leaves(tasks.tasks), strict=True)]
             return jnp.argmax(jnp.stack(same).all(axis=0), axis=1).astype(jnp.float32)
 
-        return TaskReadout(count, count, among, cross_entropy)
+        return TaskReadout(count, among, cross_entropy, jax.nn.softmax)
     size = sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(tasks.sample, jax.random.key(0))))
-    return TaskReadout(2 * size, 0, flat_tasks, gaussian_loss)
+    return TaskReadout(2 * size, flat_tasks, gaussian_loss, lambda said: said[..., :size])
 
 
 def same_rows(a: jax.Array, b: jax.Array) -> jax.Array:
@@ -86,12 +84,14 @@ def gaussian_loss(said: jax.Array, truth: jax.Array) -> jax.Array:
 
 class Model(NamedTuple):
     """``init(key) -> params`` of decoders and readout (those of weight 0 have none); ``trials(lived [T, N], tasks)``;
-    ``loss(params, trials, key)``; ``decode(params, belief) -> [..., G]``: how likely each candidate is."""
+    ``loss(params, trials, key)``; ``surprise(params, belief, trials) -> [T, N]``: how wrong each step's prediction was;
+    ``decode(params, belief) -> [..., C]``: the chance of each candidate, or the task's numbers."""
 
     init: Callable
     trials: Callable[[Trajectory, Task], Trials]
     loss: Callable
-    decode: Callable | None
+    surprise: Callable
+    decode: Callable
 
 
 def belief_model(
@@ -113,13 +113,14 @@ def belief_model(
         return params
 
     def decode(params, belief: Belief):
-        return jax.nn.softmax(parts.readout.apply({"params": params["readout"]}, belief.vector()))
+        return task.mean(jnp.asarray(parts.readout.apply({"params": params["readout"]}, belief.vector())))
 
     return Model(
         init=init,
         trials=lambda lived, some: trials(spec, lived, task.truth(some)),
         loss=functools.partial(model_loss, parts, costs, num_beliefs),
-        decode=decode if task.candidates else None,
+        surprise=functools.partial(surprise, parts, costs),
+        decode=decode,
     )
 
 
@@ -157,22 +158,38 @@ def model_loss(
     """
     belief = replay(parts.encoder, params["encoder"], batch.timestep)
     latent = sample(key, belief, num_beliefs)
-    metrics = {"belief_kl": divergence(belief).mean()}
-    loss = costs.kl * metrics["belief_kl"]
+    metrics = {"kl": divergence(belief).mean()} | {
+        f"{name}_error": error.sum(axis=1).mean() for name, error in errors(parts, costs, params, latent, batch).items()
+    }
+    loss = costs.kl * metrics["kl"]
+    for name in ("reward", "transition"):
+        if f"{name}_error" in metrics:
+            loss = loss + getattr(costs, name) * metrics[f"{name}_error"]
+    seen = belief.vector() if costs.task else jax.lax.stop_gradient(belief.vector())
+    told = jnp.asarray(parts.readout.apply({"params": params["readout"]}, seen))
+    metrics["task_error"] = parts.task_loss(told, batch.truth).mean()
+    return loss + (costs.task or 1.0) * metrics["task_error"], metrics
+
+
+def errors(parts: Parts, costs: Costs, params: dict, latent: jax.Array, batch: Trials) -> dict[str, jax.Array]:
+    """Half the squared error of what each latent ``[B, N, L]`` says of each step: ``[B, T, N]`` by name."""
+    found = {}
     if costs.reward:
-        said = parts.reward.apply({"params": params["reward"]}, latent, batch.facts)[..., 0]  # [B, T, N]
-        metrics["reward_error"] = 0.5 * jnp.square(said - batch.reward[None]).sum(axis=1).mean()
-        loss = loss + costs.reward * metrics["reward_error"]
+        said = jnp.asarray(parts.reward.apply({"params": params["reward"]}, latent, batch.facts))
+        found["reward"] = 0.5 * jnp.square(said[..., 0] - batch.reward[None])
     if costs.transition:
         known = batch.facts[..., : -batch.next_observation.shape[-1]]
-        said = parts.transition.apply({"params": params["transition"]}, latent, known)  # [B, T, N, F]
-        error = 0.5 * jnp.square(said - batch.next_observation[None]).sum(axis=(1, -1)).mean()
-        metrics["transition_error"] = error
-        loss = loss + costs.transition * error
-    seen = belief.vector() if costs.task else jax.lax.stop_gradient(belief.vector())
-    told = parts.readout.apply({"params": params["readout"]}, seen)
-    metrics["task_loss"] = parts.task_loss(told, batch.truth).mean()
-    return loss + (costs.task or 1.0) * metrics["task_loss"], metrics
+        said = jnp.asarray(parts.transition.apply({"params": params["transition"]}, latent, known))
+        found["transition"] = 0.5 * jnp.square(said - batch.next_observation[None]).sum(axis=-1)
+    return found
+
+
+def surprise(parts: Parts, costs: Costs, params: dict, belief: Belief, batch: Trials) -> jax.Array:
+    """The error of what the belief's mean says of the step at hand: ``[T, N]``."""
+    one = jax.tree.map(lambda x: x[None], batch)  # all steps side by side: each belief with its own step alone
+    found = errors(parts, costs, params, belief.mean[None], one)
+    total = sum(getattr(costs, name) * error[0, 0] for name, error in found.items())
+    return jnp.asarray(total) + jnp.zeros_like(batch.reward)
 
 
 def sample(key: jax.Array, belief: Belief, most: int) -> jax.Array:

@@ -13,7 +13,7 @@ import optax
 
 from metarl_jax.algorithms._ppo import Settings, proximal
 from metarl_jax.config import check, preset, recipe
-from metarl_jax.networks import actor_critic
+from metarl_jax.networks import actor_critic, window_of
 from metarl_jax.rollout import rollout
 from metarl_jax.types import Algorithm, Outcome, TaskDistribution
 
@@ -71,12 +71,9 @@ def rl2(
         rewards' scale (our addition).
       max_gradient_norm: of all gradients together.
     """
-    check(memory_size > 0, "memory_size", memory_size, "must be above 0")
     check(all(size > 0 for size in encoder), "encoder", encoder, "each layer needs at least one unit")
     check(across_episodes or memory == "none", "across_episodes", False, 'needs memory="none"')
-    check(memory_window >= 0, "memory_window", memory_window, "must not be negative")
-    check(memory == "transformer" or not memory_window, "memory_window", memory_window, 'needs memory="transformer"')
-    window = memory_window or tasks.trial_steps
+    window = window_of(memory, memory_window, tasks.trial_steps)
     policy = actor_critic(tasks.env.spec, memory, memory_size, encoder, meta_inputs, window)
     settings = Settings(
         discount=discount,

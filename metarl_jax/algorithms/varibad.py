@@ -9,19 +9,21 @@ import optax
 
 from metarl_jax import estimators
 from metarl_jax.algorithms import _beliefs as beliefs
+from metarl_jax.algorithms._novelty import novelty
 from metarl_jax.algorithms._ppo import Settings, check_divides, proximal
 from metarl_jax.config import check, check_all, preset, recipe
-from metarl_jax.networks import actor_critic, belief
+from metarl_jax.networks import actor_critic, belief, window_of
 from metarl_jax.rollout import rollout
-from metarl_jax.types import Algorithm, Outcome, TaskDistribution
+from metarl_jax.types import Algorithm, Outcome, PyTree, TaskDistribution
 
 
 class LearnerState(NamedTuple):
-    """``params``: ``actor`` (with its critic), ``encoder``, decoders and ``readout``."""
+    """``params``: ``actor`` (with critic), ``encoder``, decoders and ``readout``; ``novelty``: () without bonuses."""
 
     params: dict
     optimizer: optax.OptState
     model_optimizer: optax.OptState
+    novelty: PyTree
 
 
 @recipe("varibad")
@@ -43,6 +45,9 @@ def varibad(
     model_rate: float = 2e-3,
     model_epochs: int = 3,
     model_minibatches: int = 8,
+    novelty_cost: float = 0.0,
+    surprise_cost: float = 0.0,
+    bonus_updates: int = 200,
     discount: float = 0.97,
     trace: float = 0.95,
     learning_rate: float = 2e-3,
@@ -77,6 +82,9 @@ def varibad(
       model_rate: Adam's, for encoder and decoders.
       model_epochs: passes of the evidence bound over the trials of an update.
       model_minibatches: its gradient steps a pass; must divide the number of tasks.
+      novelty_cost: weight of HyperX's bonus for new (observation, belief), a step of the first update earning 1.
+      surprise_cost: weight of its bonus for what the model did not expect, likewise.
+      bonus_updates: updates over which both bonuses fall linearly to nothing.
       discount: gamma, a step.
       trace: lambda of the generalised advantages, a step.
       learning_rate: Adam's, for the policy.
@@ -91,6 +99,9 @@ def varibad(
     sizes = dict(memory_size=memory_size, latent_size=latent_size, num_beliefs=num_beliefs)
     passes = dict(model_rate=model_rate, model_epochs=model_epochs, model_minibatches=model_minibatches)
     check_all(sizes | passes, lambda x: x > 0, "must be above 0")
+    bonuses = dict(novelty_cost=novelty_cost, surprise_cost=surprise_cost)
+    check_all(bonuses, lambda x: x >= 0, "must not be negative")
+    check(bonus_updates > 0, "bonus_updates", bonus_updates, "must be above 0")
     costs = beliefs.Costs(reward_cost, transition_cost, task_cost, kl_cost)
     check_all({f"{k}_cost": v for k, v in costs._asdict().items()}, lambda x: x >= 0, "must not be negative")
     check(any(costs[:3]), "reward_cost", reward_cost, "decode something: rewards, transitions or tasks")
@@ -100,7 +111,7 @@ def varibad(
     spec = tasks.env.spec
     seen = math.prod(spec.observation_shape) + 2 * latent_size
     head = actor_critic(spec._replace(observation_shape=(seen,)), "none", 0, actor, meta_inputs=False)
-    window = memory_window or tasks.trial_steps
+    window = window_of(memory, memory_window, tasks.trial_steps)
     inference = belief.belief_encoder(spec, memory, memory_size, encoder, latent_size, window)
     policy = belief.on_beliefs(inference, head)
     model = beliefs.belief_model(tasks, inference, costs, decoder, latent_size, num_beliefs)
@@ -119,27 +130,36 @@ def varibad(
     learner = proximal(head, settings)
     optimizer = optax.chain(optax.clip_by_global_norm(max_gradient_norm), optax.adam(model_rate, eps=1e-5))
 
+    bonus = novelty(seen, novelty_cost, surprise_cost, bonus_updates) if any(bonuses.values()) else None
+
     def init(key):
-        policy_key, model_key = jax.random.split(key)
+        policy_key, model_key, bonus_key = jax.random.split(key, 3)
         params = policy.init(policy_key) | model.init(model_key)
         models, actor_params = apart(params)
-        return LearnerState(params, learner.init(actor_params), optimizer.init(models))
+        curious = () if bonus is None else bonus.init(bonus_key)
+        return LearnerState(params, learner.init(actor_params), optimizer.init(models), curious)
 
     def update(key, state: LearnerState, batch_tasks):
         live_key, policy_key, model_key = jax.random.split(key, 3)
         models, actor_params = apart(state.params)
         _, lived = rollout(live_key, tasks.env, policy, state.params, batch_tasks, tasks.trial_steps)
-        *outputs, told = lived.outputs
-        known = lived._replace(timestep=belief.seen_with(lived.timestep, told), outputs=tuple(outputs))
-        actor_params, optimizer_state, metrics = learner.improve(policy_key, actor_params, state.optimizer, known)
+        *outputs, told, shown = lived.outputs
         trials = model.trials(lived, batch_tasks)
-        models, model_state, model_metrics = estimators.minibatch_epochs(
+        known = lived._replace(timestep=lived.timestep._replace(observation=shown), outputs=tuple(outputs))
+        curious, metrics = (), {}
+        if bonus is not None:
+            following = jnp.concatenate([shown[1:], shown[-1:]])
+            surprise = model.surprise(models, told, trials)
+            curious, extra, metrics = bonus.update(state.novelty, following, surprise)
+            known = known._replace(reward=known.reward + extra)
+        actor_params, moments, policy_metrics = learner.improve(policy_key, actor_params, state.optimizer, known)
+        models, model_moments, model_metrics = estimators.minibatch_epochs(
             model_key, models, state.model_optimizer, trials, model.loss, optimizer, model_epochs, model_minibatches
         )
-        metrics |= model_metrics | {"model_gradient_norm": model_metrics.pop("gradient_norm")}
+        metrics |= policy_metrics | {f"model_{name}": x for name, x in model_metrics.items()}
         trial_return = lived.mean_reward.sum(axis=0)
         outcome = Outcome(batch_tasks, trial_return, jnp.ones_like(trial_return, bool), metrics)
-        return LearnerState(models | {"actor": actor_params}, optimizer_state, model_state), outcome
+        return LearnerState(models | {"actor": actor_params}, moments, model_moments, curious), outcome
 
     def adapt(key, state: LearnerState, task, trial_steps: int, forget: bool = False, greedy: bool = False):
         one = jax.tree.map(lambda x: x[None], task)
@@ -161,4 +181,11 @@ def apart(params: dict) -> tuple[dict, dict]:
 
 varibad_task = preset(
     "varibad-task", varibad, "VariBAD that decodes the task itself, known in training.", reward_cost=0.0, task_cost=1.0
+)
+hyperx = preset(
+    "hyperx",
+    varibad,
+    "HyperX: VariBAD with bonuses for novel beliefs and unexpected rewards.",
+    novelty_cost=0.1,
+    surprise_cost=0.1,
 )

@@ -3,6 +3,7 @@
 VariBAD (Zintgraf et al. 2020).
 """
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -92,7 +93,9 @@ class Readout(nn.Module):
         return nn.Dense(self.size, name="output")(x)
 
 
-def belief_encoder(spec: Spec, memory: str, memory_size: int, encoder_sizes: Sequence[int], latent_size: int) -> Policy:
+def belief_encoder(
+    spec: Spec, memory: str, memory_size: int, encoder_sizes: Sequence[int], latent_size: int, window: int
+) -> Policy:
     """``BeliefEncoder`` behind the face of a Policy: its outputs are a Belief."""
     module = BeliefEncoder(spec, memory, memory_size, tuple(encoder_sizes), latent_size, window)
     return from_module(module, spec, initial_memory(memory, memory_size, window))
@@ -105,27 +108,61 @@ def facts(spec: Spec, observation: jax.Array, action: jax.Array, next_observatio
     return jnp.concatenate([flat(observation), as_vector(spec, action), flat(next_observation)], axis=-1)
 
 
-def seen_with(timestep: TimeStep, belief: Belief) -> TimeStep:
-    """The time step of an agent that is told its belief: observation ``(o, mean, log_var)``."""
-    observation = timestep.observation.astype(jnp.float32).reshape(*timestep.last_reward.shape, -1)
-    return timestep._replace(observation=jnp.concatenate([observation, belief.vector()], axis=-1))
-
-
 def on_beliefs(encoder: Policy, actor: Policy) -> Policy:
-    """A Policy of parameters ``{"encoder", "actor"}`` that acts on its belief; outputs ``(action parameters, value,
-    Belief)``."""
+    """A Policy of parameters ``{"encoder", "actor"}`` that acts on ``(o, belief)``.
 
-    def init(key):
-        keys = jax.random.split(key)
-        return {"encoder": encoder.init(keys[0]), "actor": actor.init(keys[1])}
+    Its outputs are ``(action parameters, value, Belief, what the actor saw [..., F])``.
+    """
 
     def step(params, memory, timestep):
         memory, belief = encoder.step(params["encoder"], memory, timestep)
-        _, (parameters, value) = actor.step(params["actor"], (), seen_with(timestep, belief))
-        return memory, (parameters, value, belief)
+        seen = timestep._replace(observation=beside(timestep, belief.vector()))
+        _, outputs = actor.step(params["actor"], (), seen)
+        return memory, (*outputs, belief, seen.observation)
 
     def unroll(params, memory, timesteps):
         belief = encoder.unroll(params["encoder"], memory, timesteps)
-        return *actor.unroll(params["actor"], (), seen_with(timesteps, belief)), belief
+        seen = timesteps._replace(observation=beside(timesteps, belief.vector()))
+        return *actor.unroll(params["actor"], (), seen), belief, seen.observation
 
-    return Policy(init, encoder.carry, step, unroll, actor.actions)
+    return Policy(functools.partial(init_both, encoder, actor), encoder.carry, step, unroll, actor.actions)
+
+
+def on_samples(encoder: Policy, actor: Policy, latent_size: int) -> Policy:
+    """As ``on_beliefs``, but the actor sees one latent, drawn from the belief as an episode begins and held in it.
+
+    Observations end in the noise that it is drawn with, ``[..., L]``, the same throughout an episode; the encoder does
+    not see it.
+    """
+
+    def step(params, memory, timestep):
+        memory, held = memory
+        noise, timestep = timestep.observation[..., -latent_size:], without(timestep, latent_size)
+        memory, belief = encoder.step(params["encoder"], memory, timestep)
+        drawn = belief.mean + jnp.exp(0.5 * belief.log_var) * noise
+        held = jnp.where(timestep.episode_start[..., None], drawn, held)
+        seen = timestep._replace(observation=beside(timestep, held))
+        _, outputs = actor.step(params["actor"], (), seen)
+        return (memory, held), (*outputs, belief, seen.observation)
+
+    def unroll(params, memory, timesteps):
+        raise NotImplementedError("beliefs are learned by the encoder, acting by what the actor saw")
+
+    carry = lambda batch: (encoder.carry(batch), jnp.zeros((*batch, latent_size)))
+    return Policy(functools.partial(init_both, encoder, actor), carry, step, unroll, actor.actions)
+
+
+def init_both(encoder: Policy, actor: Policy, key: jax.Array) -> dict:
+    keys = jax.random.split(key)
+    return {"encoder": encoder.init(keys[0]), "actor": actor.init(keys[1])}
+
+
+def beside(timestep: TimeStep, vector: jax.Array) -> jax.Array:
+    """``(o, vector) [..., F]``."""
+    observation = timestep.observation.astype(jnp.float32).reshape(*timestep.last_reward.shape, -1)
+    return jnp.concatenate([observation, vector], axis=-1)
+
+
+def without(timestep: TimeStep, size: int) -> TimeStep:
+    """The last ``size`` numbers of the observation taken off."""
+    return timestep._replace(observation=timestep.observation[..., :-size])

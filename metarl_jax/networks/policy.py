@@ -69,6 +69,13 @@ def num_parameters(memory: str, inputs: int, size: int) -> int:
     return sum(x.size for x in jax.tree.leaves(jax.eval_shape(init, jax.random.key(0))))
 
 
+def window_of(memory: str, memory_window: int, trial_steps: int) -> int:
+    """Steps that a memory attends to: ``memory_window``, or (0) the whole trial. ConfigError where it has no window."""
+    check(memory_window >= 0, "memory_window", memory_window, "must not be negative")
+    check(memory == "transformer" or not memory_window, "memory_window", memory_window, 'needs memory="transformer"')
+    return memory_window or trial_steps
+
+
 def initial_memory(memory: str, size: int, window: int = WINDOW) -> Callable[[tuple[int, ...]], PyTree]:
     """``carry(batch_shape)`` of a memory; ConfigError where the size does not fit its kind."""
     kind = MEMORIES[memory]
