@@ -1,0 +1,90 @@
+"""Bayes-optimal control where one of a few deterministic tasks is the true one: dynamic programming over beliefs.
+
+Axis letters: ``[G]`` candidate tasks, ``[S]`` cells, ``[A]`` actions, ``[E]`` episodes, ``[T]`` steps, ``[M]`` beliefs.
+All candidates share their moves; entering cell ``s`` pays ``reward[g, s]`` and shows ``signal[g, s]``. With a uniform
+prior and nothing random a belief is a set of candidates, each as likely as the others: a step splits it by what it
+paid and showed, and the agent goes on with the part that holds the truth,
+
+``V_t(B, s) = max_a sum_parts |B'| / |B| (reward(B', s') + V_{t+1}(B', s'))``, ``s' = next(s, a)``.
+
+``hidden_goal`` searches larger sets where "not here" is all that is ever learned; here a signal may tell anything.
+"""
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from metarl_jax.config import check
+from metarl_jax.planning.dynamic_programming import UNREACHABLE, shortest_paths
+
+MOST_BELIEFS = 2**16
+
+
+def hidden_task_return(
+    next_state: ArrayLike,
+    start: int,
+    reward: ArrayLike,
+    signal: ArrayLike,
+    horizon: int,
+    num_episodes: int,
+) -> np.ndarray:
+    """The expected return of each episode under the policy that is best for the whole trial; ``[E]``, exact.
+
+    Args:
+      next_state: ``[S, A]`` int. start: the cell where each episode begins.
+      reward: ``[G, S]``, for entering a cell or staying in it. signal: ``[G, S]`` int, what is seen there.
+      horizon: steps ``T`` of an episode. num_episodes: ``E``.
+
+    Raises:
+      ConfigError: if more than ``MOST_BELIEFS`` sets of candidates can come about, or there is nothing to live.
+    """
+    next_state, reward, signal = np.asarray(next_state), np.asarray(reward, float), np.asarray(signal)
+    check(horizon >= 1 and num_episodes >= 1, "horizon", horizon, "give at least one step and one episode")
+    next_state, reward, signal, start = _reachable(next_state, reward, signal, start)
+    parts = [_parts(reward[:, cell], signal[:, cell]) for cell in range(len(next_state))]
+    beliefs = _beliefs(parts, reward.shape[0])
+    splits = {cell: _split(beliefs, masks) for cell, masks in enumerate(parts) if len(masks) > 1}
+    bits = beliefs[:, None] >> np.arange(len(reward)) & 1
+    mean_reward = (bits / bits.sum(axis=1, keepdims=True)) @ reward  # [M, S]
+    value = np.zeros((0, *mean_reward.shape))  # of the steps still to come, by episode from this one on
+    for _ in range(num_episodes):
+        value = np.concatenate([np.zeros((1, *mean_reward.shape)), value])
+        value[:] = value[:, :, start, None]  # whatever cell the last episode ended in
+        for _ in range(horizon):
+            for cell, split in splits.items():
+                value[:, :, cell] = sum(chance * value[:, after, cell] for chance, after in split)
+            value[0] += mean_reward
+            best = value.sum(axis=0)[:, next_state].argmax(axis=-1)  # [M, S]
+            cell = next_state[np.arange(len(next_state)), best]
+            value = np.take_along_axis(value, cell[None], axis=-1)
+    return value[:, -1, start]  # the last belief holds all candidates
+
+
+def _reachable(next_state: np.ndarray, reward: np.ndarray, signal: np.ndarray, start: int) -> tuple:
+    """The same problem without the cells that ``start`` does not lead to."""
+    cells = np.flatnonzero(np.asarray(shortest_paths(next_state, start)) < UNREACHABLE)
+    return np.searchsorted(cells, next_state[cells]), reward[:, cells], signal[:, cells], np.searchsorted(cells, start)
+
+
+def _parts(reward: np.ndarray, signal: np.ndarray) -> list[int]:
+    """The candidates ``[G]`` that cannot be told apart in a cell, as bit masks."""
+    kinds = np.unique(np.stack([reward, signal]), axis=1, return_inverse=True)[1].ravel()
+    return [int((2 ** np.flatnonzero(kinds == kind)).sum()) for kind in range(kinds.max() + 1)]
+
+
+def _beliefs(parts: list[list[int]], num_candidates: int) -> np.ndarray:
+    """All sets that the cells' parts can cut out of the whole; ``[M]`` int64, ascending."""
+    beliefs = new = np.array([2**num_candidates - 1])
+    masks = np.array(sorted({mask for cell in parts for mask in cell}))
+    while len(new):
+        cut = np.unique(new[:, None] & masks)
+        new = np.setdiff1d(cut[cut > 0], beliefs)
+        beliefs = np.union1d(beliefs, new)
+        check(len(beliefs) <= MOST_BELIEFS, "beliefs", len(beliefs), f"must be at most {MOST_BELIEFS}: fewer tasks")
+    return beliefs
+
+
+def _split(beliefs: np.ndarray, parts: list[int]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """For each part, ``(chance [M], the belief's number after it [M])``; chance 0 where they share no candidate."""
+    left = beliefs & np.array(parts)[:, None]
+    chance = np.bitwise_count(left) / np.bitwise_count(beliefs)
+    return list(zip(chance, np.where(left > 0, np.searchsorted(beliefs, left), 0), strict=True))
