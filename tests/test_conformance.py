@@ -371,7 +371,7 @@ def test_grids_obey_their_rules(name):
 
 
 def test_treasure_hunts_obey_their_rules():
-    distribution, batch, _, _, lived = case("treasure")
+    _, batch, _, _, lived = case("treasure")
     letters = np.array([list(line) for line in SMALL["treasure"]["layout"].splitlines()])
     rows, columns = letters.shape
     found = read = 0
@@ -383,7 +383,7 @@ def test_treasure_hunts_obey_their_rules():
         treasure = divmod(int(host(batch).treasure[n]), columns)
         assert letters[treasure] == "T" and not terminated
         at_treasure = (row, column) == treasure
-        wanted = 1.0 if at_treasure else {"M": -1.0, "P": -1.0, "C": 0.1}.get(str(letters[row, column]), 0.0)
+        wanted = 1.0 if at_treasure else {"M": -1.0, "P": -1.0, "C": 0.02}.get(str(letters[row, column]), 0.0)
         assert reward == pytest.approx(wanted)
         seen = treasure if letters[row, column] == "P" else (-1, -1)
         places = zip((row, column, *seen), (rows, columns) * 2, strict=True)

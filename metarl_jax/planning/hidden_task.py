@@ -1,7 +1,8 @@
 """Bayes-optimal control where one of a few deterministic tasks is the true one: dynamic programming over beliefs.
 
 Axis letters: ``[G]`` candidate tasks, ``[S]`` cells, ``[A]`` actions, ``[E]`` episodes, ``[T]`` steps, ``[M]`` beliefs.
-All candidates share their moves; entering cell ``s`` pays ``reward[g, s]`` and shows ``signal[g, s]``. With a uniform
+All candidates share their moves; entering cell ``s`` pays ``reward[g, s]`` and shows ``signal[g, s]`` (not at the last
+step of an episode: the agent is back at the start before it looks around). With a uniform
 prior and nothing random a belief is a set of candidates, each as likely as the others: a step splits it by what it
 paid and showed, and the agent goes on with the part that holds the truth,
 
@@ -31,7 +32,8 @@ def hidden_task_return(
 
     Args:
       next_state: ``[S, A]`` int. start: the cell where each episode begins.
-      reward: ``[G, S]``, for entering a cell or staying in it. signal: ``[G, S]`` int, what is seen there.
+      reward: ``[G, S]``, for entering a cell or staying in it. signal: ``[G, S]`` int, what is seen there; at
+        ``start`` the same for all candidates.
       horizon: steps ``T`` of an episode. num_episodes: ``E``.
 
     Raises:
@@ -40,17 +42,18 @@ def hidden_task_return(
     next_state, reward, signal = np.asarray(next_state), np.asarray(reward, float), np.asarray(signal)
     check(horizon >= 1 and num_episodes >= 1, "horizon", horizon, "give at least one step and one episode")
     next_state, reward, signal, start = _reachable(next_state, reward, signal, start)
-    parts = [_parts(reward[:, cell], signal[:, cell]) for cell in range(len(next_state))]
-    beliefs = _beliefs(parts, reward.shape[0])
-    splits = {cell: _split(beliefs, masks) for cell, masks in enumerate(parts) if len(masks) > 1}
+    check(len(np.unique(signal[:, start])) == 1, "signal", signal[:, start], "must tell nothing at the start")
+    paid, seen = (_parts(reward, shown) for shown in (0 * signal, signal))
+    beliefs = _beliefs(paid + seen, reward.shape[0])
+    splits = [{s: _split(beliefs, masks) for s, masks in enumerate(x) if len(masks) > 1} for x in (paid, seen)]
     bits = beliefs[:, None] >> np.arange(len(reward)) & 1
     mean_reward = (bits / bits.sum(axis=1, keepdims=True)) @ reward  # [M, S]
     value = np.zeros((0, *mean_reward.shape))  # of the steps still to come, by episode from this one on
     for _ in range(num_episodes):
         value = np.concatenate([np.zeros((1, *mean_reward.shape)), value])
         value[:] = value[:, :, start, None]  # whatever cell the last episode ended in
-        for _ in range(horizon):
-            for cell, split in splits.items():
+        for left in range(horizon):
+            for cell, split in splits[min(left, 1)].items():
                 value[:, :, cell] = sum(chance * value[:, after, cell] for chance, after in split)
             value[0] += mean_reward
             best = value.sum(axis=0)[:, next_state].argmax(axis=-1)  # [M, S]
@@ -65,10 +68,13 @@ def _reachable(next_state: np.ndarray, reward: np.ndarray, signal: np.ndarray, s
     return np.searchsorted(cells, next_state[cells]), reward[:, cells], signal[:, cells], np.searchsorted(cells, start)
 
 
-def _parts(reward: np.ndarray, signal: np.ndarray) -> list[int]:
-    """The candidates ``[G]`` that cannot be told apart in a cell, as bit masks."""
-    kinds = np.unique(np.stack([reward, signal]), axis=1, return_inverse=True)[1].ravel()
-    return [int((2 ** np.flatnonzero(kinds == kind)).sum()) for kind in range(kinds.max() + 1)]
+def _parts(reward: np.ndarray, signal: np.ndarray) -> list[list[int]]:
+    """For each cell the candidates that cannot be told apart there, as bit masks; arguments ``[G, S]``."""
+    parts = []
+    for pair in np.stack([reward, signal]).transpose(2, 0, 1):
+        kinds = np.unique(pair, axis=1, return_inverse=True)[1].ravel()
+        parts.append([int((2 ** np.flatnonzero(kinds == kind)).sum()) for kind in range(kinds.max() + 1)])
+    return parts
 
 
 def _beliefs(parts: list[list[int]], num_candidates: int) -> np.ndarray:

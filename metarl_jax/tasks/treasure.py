@@ -91,7 +91,7 @@ def treasure(
     horizon: int = 18,
     num_episodes: int = 4,
     climb_cost: float = 1.0,
-    camp_reward: float = 0.1,
+    camp_reward: float = 0.02,
 ) -> TaskDistribution:
     """A treasure at one of many sites, and a mountain from whose peak its place can be seen: at a cost.
 
