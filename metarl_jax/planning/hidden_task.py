@@ -39,9 +39,15 @@ def hidden_task_return(
     Raises:
       ConfigError: if more than ``MOST_BELIEFS`` sets of candidates can come about, or there is nothing to live.
     """
-    next_state, reward, signal = np.asarray(next_state), np.asarray(reward, float), np.asarray(signal)
     check(horizon >= 1 and num_episodes >= 1, "horizon", horizon, "give at least one step and one episode")
-    next_state, reward, signal, start = _reachable(next_state, reward, signal, start)
+    arrays = np.asarray(next_state), np.asarray(reward, float), np.asarray(signal)
+    return _solve(*_reachable(*arrays, start), horizon, num_episodes)
+
+
+def _solve(
+    next_state: np.ndarray, reward: np.ndarray, signal: np.ndarray, start: int, horizon: int, num_episodes: int
+) -> np.ndarray:
+    """``hidden_task_return`` of arrays in which every cell can be reached."""
     check(len(np.unique(signal[:, start])) == 1, "signal", signal[:, start], "must tell nothing at the start")
     paid, seen = (_parts(reward, shown) for shown in (0 * signal, signal))
     beliefs = _beliefs(paid + seen, reward.shape[0])
@@ -62,10 +68,15 @@ def hidden_task_return(
     return value[:, -1, start]  # the last belief holds all candidates
 
 
-def _reachable(next_state: np.ndarray, reward: np.ndarray, signal: np.ndarray, start: int) -> tuple:
+def _reachable(next_state: np.ndarray, reward: np.ndarray, signal: np.ndarray, start: int):
     """The same problem without the cells that ``start`` does not lead to."""
     cells = np.flatnonzero(np.asarray(shortest_paths(next_state, start)) < UNREACHABLE)
-    return np.searchsorted(cells, next_state[cells]), reward[:, cells], signal[:, cells], np.searchsorted(cells, start)
+    return (
+        np.searchsorted(cells, next_state[cells]),
+        reward[:, cells],
+        signal[:, cells],
+        int(np.searchsorted(cells, start)),
+    )
 
 
 def _parts(reward: np.ndarray, signal: np.ndarray) -> list[list[int]]:

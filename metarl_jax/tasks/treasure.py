@@ -103,7 +103,8 @@ def treasure(
 
     The tasks are all sites, equally likely. References (all exact): treasure known; Bayes-optimal by dynamic
     programming over beliefs; the same without the map (``without_map``: what cannot be seen from a peak must be
-    searched); the best that forgets at each episode; random. Above 14 sites only the first and the last.
+    searched); the best that forgets at each episode; random. Above 14 sites only the first and the last. As it stands:
+    44 a trial, 34 (1 in the first episode, then 11 each), 18.2 (1.5 in the first), 6, -9.5.
 
     Args:
       layout: ASCII: ``#`` wall (the whole border), ``S`` start, ``T`` site, ``M`` slope, ``P`` peak, ``C`` camp, ``.``
@@ -185,10 +186,10 @@ def rewards(env: TreasureEnv) -> np.ndarray:
 
 def known_and_random(env: TreasureEnv) -> tuple[np.ndarray, np.ndarray]:
     """What an episode earns with the treasure known, and by random play; each ``[G]``, one value a site."""
-    entered = jnp.asarray(rewards(env)[:, env.next_state])  # [G, cells, actions]
-    lasting, uniform = jnp.ones(env.next_state.shape), jnp.full(env.next_state.shape, 1 / NUM_ACTIONS)
-    best = jax.vmap(lambda r: planning.table_backward_induction(env.next_state, r, lasting, env.horizon).value)
-    drift = jax.vmap(lambda r: planning.table_policy_value(env.next_state, r, lasting, uniform, env.horizon))
+    table, entered = jnp.asarray(env.next_state), jnp.asarray(rewards(env)[:, env.next_state])  # [G, cells, actions]
+    lasting, uniform = jnp.ones(table.shape), jnp.full(table.shape, 1 / NUM_ACTIONS)
+    best = jax.vmap(lambda r: planning.table_backward_induction(table, r, lasting, env.horizon).value)
+    drift = jax.vmap(lambda r: planning.table_policy_value(table, r, lasting, uniform, env.horizon))
     known, random = (np.asarray(values(entered), float)[:, 0, env.start] for values in (best, drift))
     return known, random
 
