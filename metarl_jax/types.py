@@ -73,12 +73,26 @@ class Reference(NamedTuple):
     lengths: Any = None
 
 
+class Belief(NamedTuple):
+    """What a trial has told of its task, exactly.
+
+    ``truth(task) -> [C]``: what is to be known, a one-hot over candidate tasks or numbers such as the arms' chances.
+    ``posterior(trajectory [T, ...]) -> [T, C]``: its mean given all that the agent was shown up to and with the
+    outcome of each step, ``E[truth(task) | shown up to t]``: the candidates' probabilities, or the arms' mean chances.
+    One trial; vmap for many. It starts anew where ``timestep.trial_start`` is set.
+    """
+
+    truth: Callable[[Task], jax.Array]
+    posterior: Callable[["Trajectory"], jax.Array]
+
+
 class TaskDistribution(NamedTuple):
     """WHAT is learned: a set of MDPs with shared state and action spaces.
 
     ``trial_steps`` is the default length of a trial, ``horizon`` the longest episode, both static. ``tasks`` is the
     whole set, leaves ``[N, ...]``, when it is finite. ``references(tasks [N], trial_steps)`` returns the known
     answers; ``mutate(key, task)`` a small random change of a task. ``recipe`` (name and options) rebuilds it.
+    ``belief`` is set where what a trial tells of the task has a closed form (``beliefs.exact_belief`` finds others).
     """
 
     name: str
@@ -90,6 +104,7 @@ class TaskDistribution(NamedTuple):
     references: Callable[[Task, int], list[Reference]] | None = None
     mutate: Callable[[Key, Task], Task] | None = None
     recipe: Mapping[str, Any] | None = None
+    belief: Belief | None = None
 
 
 class TimeStep(NamedTuple):

@@ -21,6 +21,7 @@ from metarl_jax.tasks.gridnavi import GridTask
 from metarl_jax.tasks.maze import MazeTask
 from metarl_jax.tasks.navigation import PointTask
 from metarl_jax.tasks.tabular import TabularTask
+from metarl_jax.tasks.treasure import TreasureTask
 from metarl_jax.types import Outcome, Policy, TaskDistribution, Trajectory
 
 N = 240
@@ -29,6 +30,11 @@ SMALL = {  # options under which a walk takes seconds
     "bandit-dependent": {"num_pulls": 20},
     "tabular": {"num_states": 4, "num_actions": 3, "horizon": 5, "num_episodes": 4},
     "gridnavi": {"size": 4, "horizon": 8, "num_episodes": 3},
+    "treasure": {
+        "layout": "#######\n#T...T#\n#P#.#.#\n#MS.C.#\n#.#.#.#\n#T...T#\n#######",
+        "horizon": 8,
+        "num_episodes": 3,
+    },
     "maze-random": {"rows": 7, "columns": 9, "horizon": 40, "trial_steps": 120},
 }
 
@@ -364,6 +370,30 @@ def test_grids_obey_their_rules(name):
     )
 
 
+def test_treasure_hunts_obey_their_rules():
+    _, batch, _, _, lived = case("treasure")
+    letters = np.array([list(line) for line in SMALL["treasure"]["layout"].splitlines()])
+    rows, columns = letters.shape
+    found = read = 0
+    for n, state, action, reward, terminated, after in transitions(lived):
+        row, column = divmod(int(state.cell), columns)
+        move = GRID_MOVES[GridTask][action]
+        if letters[row + move[0], column + move[1]] != "#":
+            row, column = row + move[0], column + move[1]
+        treasure = divmod(int(host(batch).treasure[n]), columns)
+        assert letters[treasure] == "T" and not terminated
+        at_treasure = (row, column) == treasure
+        wanted = 1.0 if at_treasure else {"M": -1.0, "P": -1.0, "C": 0.02}.get(str(letters[row, column]), 0.0)
+        assert reward == pytest.approx(wanted)
+        seen = treasure if letters[row, column] == "P" else (-1, -1)
+        places = zip((row, column, *seen), (rows, columns) * 2, strict=True)
+        np.testing.assert_array_equal(after, np.concatenate([np.arange(size) == place for place, size in places]))
+        found, read = found + at_treasure, read + (letters[row, column] == "P")
+    assert found > 20 and read > 20
+    cells = lived.env_state.cell[lived.timestep.episode_start]
+    assert (letters.ravel()[cells] == "S").all()
+
+
 @pytest.mark.parametrize("name", [n for n in BUILD if n.startswith("bandit")])
 def test_bandits_pay_as_they_say(name):
     _, batch, _, _, lived = case(name)
@@ -452,6 +482,11 @@ def check_valid(distribution: TaskDistribution, before: Any, after: Any) -> None
         size = distribution.env.size
         moved = np.abs(after.goal // size - before.goal // size) + np.abs(after.goal % size - before.goal % size)
         assert moved.max() == 1
+    elif isinstance(after, TreasureTask):
+        sites = np.asarray(distribution.tasks.treasure)
+        index = [np.searchsorted(sites, task.treasure) for task in (before, after)]
+        assert set(after.treasure.tolist()) <= set(sites.tolist())
+        assert set(((index[1] - index[0]) % len(sites)).tolist()) == {1, len(sites) - 1}
     elif isinstance(after, PointTask):
         moved = np.linalg.norm(after.goal - before.goal, axis=-1).mean()
         if distribution.name == "navigation":

@@ -17,6 +17,7 @@ LAYERS = [
     {"networks"},
     {"estimators"},
     {"rollout"},
+    {"beliefs"},
     {"algorithms"},
     {"curricula"},
     {"files"},

@@ -21,6 +21,7 @@ from metarl_jax.planning.dynamic_programming import table_value_iteration as tab
 from metarl_jax.planning.dynamic_programming import value_iteration as value_iteration
 from metarl_jax.planning.hidden_goal import HiddenGoal as HiddenGoal
 from metarl_jax.planning.hidden_goal import hidden_goal_return as hidden_goal_return
+from metarl_jax.planning.hidden_task import hidden_task_return as hidden_task_return
 from metarl_jax.planning.known_goal import known_goal_values as known_goal_values
 from metarl_jax.planning.known_goal import posterior_sampling_return as posterior_sampling_return
 from metarl_jax.planning.known_goal import random_return as random_return

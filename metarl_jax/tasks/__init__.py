@@ -7,12 +7,14 @@ from metarl_jax.tasks.gridnavi import gridnavi
 from metarl_jax.tasks.maze import maze, maze_100, maze_200, random_maze
 from metarl_jax.tasks.navigation import corner_navigation, navigation, sparse_navigation
 from metarl_jax.tasks.tabular import from_arrays, tabular
+from metarl_jax.tasks.treasure import treasure
 
 REGISTRY = {
     "bandit": bandit,
     "bandit-dependent": dependent_bandit,
     "tabular": tabular,
     "gridnavi": gridnavi,
+    "treasure": treasure,
     "maze": maze,
     "maze-100": maze_100,
     "maze-200": maze_200,
@@ -38,4 +40,5 @@ __all__ = [
     "random_maze",
     "sparse_navigation",
     "tabular",
+    "treasure",
 ]

@@ -1,5 +1,6 @@
 """Bandits: Bernoulli arms with uniform prior, and dependent two-armed bandits. A pull is an episode of one step."""
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -9,7 +10,7 @@ import numpy as np
 from metarl_jax import planning
 from metarl_jax.config import check, family
 from metarl_jax.tasks.environment import Environment
-from metarl_jax.types import Reference, Spec, TaskDistribution
+from metarl_jax.types import Belief, Reference, Spec, TaskDistribution, Trajectory
 
 BAR, GROUND, PULLED = (86, 140, 200), (236, 236, 232), (213, 94, 0)
 
@@ -88,6 +89,7 @@ def bandit(*, num_arms: int = 5, num_pulls: int = 10) -> TaskDistribution:
         trial_steps=num_pulls,
         references=references,
         mutate=mutate,
+        belief=Belief(lambda task: task.probability, functools.partial(beta_means, num_arms)),
     )
 
 
@@ -132,6 +134,20 @@ def common_references(tasks: BanditTask, trial_steps: int) -> list[Reference]:
         Reference("non_adaptive", "exact", 0.5 * trial_steps, half, "any arm, its mean over the prior"),
         Reference("random", "exact", mean * trial_steps, np.full(trial_steps, mean.mean()), "uniform over the arms"),
     ]
+
+
+def beta_means(num_arms: int, trajectory: Trajectory) -> jax.Array:
+    """Each arm's posterior mean after each step, ``(1 + wins) / (2 + pulls)``: Beta(1, 1) before any; ``[T, k]``."""
+    pulled = jax.nn.one_hot(trajectory.action, num_arms)
+
+    def step(counts, record):
+        new, trial_start = record
+        counts = jnp.where(trial_start, 0.0, counts) + new
+        return counts, counts
+
+    new = jnp.stack([pulled * trajectory.reward[:, None], pulled], axis=1)  # [T, 2, k]
+    _, counts = jax.lax.scan(step, jnp.zeros((2, num_arms)), (new, trajectory.timestep.trial_start))
+    return (1 + counts[:, 0]) / (2 + counts[:, 1])
 
 
 def mutate(key: jax.Array, task: BanditTask) -> BanditTask:

@@ -1,0 +1,75 @@
+"""What can be known of the task, exactly, from what a trial has shown: the truth that learned beliefs are held to."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from metarl_jax.networks import first_timestep
+from metarl_jax.rollout import Place, advance, select
+from metarl_jax.types import Belief, Environment, Task, TaskDistribution, Trajectory
+
+TOLERANCE = 1e-4  # two programs may compute one reward to different last bits
+
+
+def exact_belief(tasks: TaskDistribution) -> Belief | None:
+    """The exact belief over ``tasks``, or None where none is known.
+
+    A distribution may bring its own (``tasks.belief``: the bandits). Every other one has one where it is a finite set
+    (``tasks.tasks``), each task equally likely, and nothing random happens in it (its environment's ``draw`` returns
+    nothing): gridnavi, mazes of known layouts, treasure hunts, the corners of navigation. There ``truth`` is one-hot
+    over the ``[G]`` tasks of the set, in their order, and all zeros for a task that is none of them.
+    """
+    if tasks.belief is not None:
+        return tasks.belief
+    if tasks.tasks is None or jax.tree.leaves(jax.eval_shape(lambda key: tasks.env.draw(key, ()), jax.random.key(0))):
+        return None
+    candidates = tasks.tasks
+
+    def equal(some: jax.Array, one: jax.Array) -> jax.Array:
+        return (some == jnp.asarray(one)[None]).reshape(some.shape[0], -1).all(axis=1)
+
+    def truth(task: Task) -> jax.Array:
+        same = jax.tree.leaves(jax.tree.map(equal, candidates, task))
+        return jnp.stack(same).all(axis=0).astype(jnp.float32)
+
+    return Belief(truth, candidate_posterior(tasks.env, candidates))
+
+
+def candidate_posterior(env: Environment, candidates: Task) -> Callable[[Trajectory], jax.Array]:
+    """``posterior(trajectory [T, ...]) -> [T, G]`` over ``candidates [G]``, uniform prior, in a deterministic ``env``.
+
+    Every candidate is lived again with the actions of the record; what is not what it would have shown is out:
+    ``p_t(g) = 1[g agrees with steps 0..t] / number that agree``. An agent is shown rewards, ends of episodes and the
+    observations that it acts on. The observation that an episode ends with it never sees: the next one begins instead.
+    """
+    num = jax.tree.leaves(candidates)[0].shape[0]
+    env_state = jax.vmap(lambda task: env.begin((), task))(candidates)
+    first = first_timestep(env.spec, (num,), jax.vmap(env.observe)(env_state, candidates))
+    start = Place(env_state, first, ())
+
+    def same(some: jax.Array, one: jax.Array) -> jax.Array:
+        near = jnp.abs(some - one[None]) <= TOLERANCE * (1 + jnp.abs(one[None]))
+        return near.reshape(num, -1).all(axis=1)
+
+    def step(carry: tuple[Place, jax.Array], record: tuple):
+        lived, shown, visible = record
+        begins = jnp.broadcast_to(lived.timestep.trial_start, num)
+        place, possible = jax.tree.map(lambda new, old: select(begins, new, old), (start, begins), carry)
+        possible &= ~begins | same(start.timestep.observation, lived.timestep.observation)
+        action = jnp.broadcast_to(lived.action, (num, *lived.action.shape))
+        env_state, timestep, (reward, *_) = advance(env, (), place, action, candidates)
+        possible &= same(reward, lived.reward) & (timestep.episode_start == (lived.terminated | lived.truncated))
+        possible &= same(timestep.observation, shown) | ~visible
+        return (Place(env_state, timestep, ()), possible), possible
+
+    def posterior(trajectory: Trajectory) -> jax.Array:
+        observation = trajectory.timestep.observation
+        shown = jnp.concatenate([observation[1:], trajectory.next_observation[-1:]])
+        ends = (trajectory.terminated | trajectory.truncated)[-1]  # then what the last step shows is not on record
+        visible = (jnp.arange(observation.shape[0]) < observation.shape[0] - 1) | ~ends
+        lived = trajectory._replace(outputs=(), env_state=(), next_env_state=())
+        _, possible = jax.lax.scan(step, (start, jnp.ones(num, bool)), (lived, shown, visible))
+        return possible / jnp.maximum(possible.sum(axis=1, keepdims=True), 1)
+
+    return posterior
