@@ -84,19 +84,9 @@ def training(num_tasks: int = 256, size: int = 128) -> list[dict[str, Any]]:
     tasks = mrl.tasks.maze_100()
     recipe = mrl.algorithms.rl2(memory_size=size)
     epochs = recipe.options["num_epochs"]
-    algorithm = recipe.build(tasks)
-    program = driver(algorithm, mrl.curricula.uniform().build(tasks), num_tasks, task_mesh())
-    seeds = jnp.zeros(1, jnp.int32)
-    kept = [program.init(seeds), 0]
-
-    def update():
-        kept[0], metrics, _, _ = program.advance(seeds, kept[0], kept[1], 1)
-        kept[1] += 1
-        return kept[0], metrics
-
     before = matmul_rate()
-    seconds = shortest(update, 8)
-    living = shortest(living_only(tasks, size, num_tasks), 8)
+    seconds = shortest(update_of(recipe, tasks, num_tasks), 8)
+    living = shortest(living_only(recipe, tasks, num_tasks), 8)
     rate = max(before, matmul_rate())
     spec = tasks.env.spec
     inputs = spec.observation_shape[0] + spec.num_actions + 2
@@ -114,11 +104,32 @@ def training(num_tasks: int = 256, size: int = 128) -> list[dict[str, Any]]:
     ]
 
 
-def living_only(tasks, size: int, num_tasks: int):
-    """The rollout of an update alone."""
+def update_of(recipe, tasks, num_tasks: int):
+    """One more update of a training at each call."""
+    program = driver(recipe.build(tasks), mrl.curricula.uniform().build(tasks), num_tasks, task_mesh())
+    seeds = jnp.zeros(1, jnp.int32)
+    kept = [program.init(seeds), 0]
+
+    def update():
+        kept[0], metrics, _, _ = program.advance(seeds, kept[0], kept[1], 1)
+        kept[1] += 1
+        return kept[0], metrics
+
+    return update
+
+
+def policy_of(recipe, tasks):
+    """RL^2's."""
     from metarl_jax.networks import actor_critic
 
-    policy = actor_critic(tasks.env.spec, "gru", size, (), True)
+    options = recipe.options
+    memory = options["memory"], options["memory_size"], options["encoder"], options["meta_inputs"]
+    return actor_critic(tasks.env.spec, *memory, options["memory_window"] or tasks.trial_steps)
+
+
+def living_only(recipe, tasks, num_tasks: int):
+    """The rollout of an update alone."""
+    policy = policy_of(recipe, tasks)
     params = policy.init(jax.random.key(0))
     batch = jax.jit(jax.vmap(tasks.sample))(jax.random.split(jax.random.key(0), num_tasks))
     mesh = task_mesh()

@@ -186,6 +186,9 @@ def test_wrong_tasks_are_refused(call, field):
         ({"num_epochs": 0}, "num_epochs=0"),
         ({"across_episodes": False}, 'needs memory="none"'),
         ({"memory": "lstm"}, "memory='lstm'"),
+        ({"memory": "transformer", "memory_size": 12}, "memory_size=12: must be a multiple of 8"),
+        ({"memory": "transformer", "memory_size": 8, "memory_window": -1}, "memory_window=-1"),
+        ({"memory": "s5", "memory_window": 9}, 'memory_window=9: needs memory="transformer"'),
     ],
 )
 def test_wrong_options_of_rl2_are_refused(options, field):

@@ -13,6 +13,7 @@ import pytest
 import metarl_jax as mrl
 from metarl_jax import algorithms, curricula, tasks
 from metarl_jax.driver import driver
+from metarl_jax.networks import MEMORIES
 from metarl_jax.networks.actions import for_spec
 from metarl_jax.rollout import rollout
 from metarl_jax.sharding import task_mesh
@@ -665,9 +666,23 @@ AMPLIFIED = ("maml", "fomaml", "e-maml", "meta-sgd", "anil")
 NUM_TASKS = 8
 
 
-def tiny(name: str):
+def learners() -> list[str]:
+    """All algorithms; those with a memory of a kind also with each other kind, as ``name, memory``."""
+    names = list(algorithms.REGISTRY)
+    for name, make in algorithms.REGISTRY.items():
+        kind = make.signature["memory"].default if "memory" in make.signature else "none"
+        names += [f"{name}, {other}" for other in MEMORIES if kind != "none" and other not in (kind, "none")]
+    return names
+
+
+LEARNERS = learners()
+
+
+def tiny(learner: str):
+    name, _, memory = learner.partition(", ")
     make = algorithms.REGISTRY[name]
-    return make(**{option: value for option, value in TINY.items() if option in make.signature})
+    options = {option: value for option, value in TINY.items() if option in make.signature}
+    return make(**options | ({"memory": memory} if memory else {}))
 
 
 class Learning(NamedTuple):
@@ -693,7 +708,7 @@ def learning(name: str, family: str) -> Learning:
     return Learning(algorithm, batch, update, states, outcome)
 
 
-@pytest.fixture(params=[(a, f) for a in algorithms.REGISTRY for f in FAMILIES], ids="-".join)
+@pytest.fixture(params=[(a, f) for a in LEARNERS for f in FAMILIES], ids="-".join)
 def combination(request):
     return request.param
 
@@ -741,7 +756,7 @@ def test_adapt_lives_one_trial(combination):
     first = np.argmax(lived.timestep.episode_start[1:]) + 1
     for a, b in zip(jax.tree.leaves(lived.outputs), jax.tree.leaves(forgot.outputs), strict=True):
         np.testing.assert_allclose(a[:first], b[:first], rtol=1e-5, atol=1e-6)  # the first episode is the same
-    matters = FORGETTING_MATTERS.get(name)
+    matters = FORGETTING_MATTERS.get(name.partition(", ")[0])
     if matters is True:
         assert np.abs(lived.outputs[1][first:] - forgot.outputs[1][first:]).max() > 1e-4
     elif matters is False:
@@ -754,14 +769,14 @@ def train(name: str, out=None, **options):
     return mrl.train(tiny(name), FAMILIES["bandit"](), out=out, **options)
 
 
-@pytest.fixture(scope="module", params=algorithms.REGISTRY)
-def whole(request, tmp_path_factory):
-    """Six updates without a break."""
-    return train(request.param, tmp_path_factory.mktemp(request.param) / "run")
+@pytest.fixture(scope="module", params=LEARNERS)
+def unbroken(request, tmp_path_factory):
+    """A learner's name, and its six updates without a break."""
+    return request.param, train(request.param, tmp_path_factory.mktemp("unbroken") / "run")
 
 
-def test_resuming_is_bit_exact(whole, tmp_path):
-    name = whole.config["algorithm"]["name"]
+def test_resuming_is_bit_exact(unbroken, tmp_path):
+    name, whole = unbroken
     half = train(name, tmp_path / "run", num_updates=3)
     parts = train(name, tmp_path / "run")
     assert (half.num_updates, parts.num_updates) == (3, 6)
@@ -771,8 +786,8 @@ def test_resuming_is_bit_exact(whole, tmp_path):
     assert max(jax.tree.leaves(jax.tree.map(lambda a, b: np.abs(a - b).max(), half.state, whole.state))) > 1e-3
 
 
-def test_seeds_side_by_side_are_the_seeds_alone(whole):
-    name = whole.config["algorithm"]["name"]
+def test_seeds_side_by_side_are_the_seeds_alone(unbroken):
+    name, whole = unbroken
     rounding, options = (5e-3, {"num_updates": 1}) if name in AMPLIFIED else (1e-4, {})
     both = train(name, num_seeds=2, **options)
     for i, alone in enumerate((train(name, **options) if options else whole, train(name, seed=1, **options))):
@@ -787,7 +802,7 @@ def test_seeds_side_by_side_are_the_seeds_alone(whole):
     assert max(jax.tree.leaves(jax.tree.map(lambda x: np.abs(x[0] - x[1]).max(), both.state))) > 1e-2
 
 
-@pytest.mark.parametrize("name", algorithms.REGISTRY)
+@pytest.mark.parametrize("name", LEARNERS)
 def test_sharded_equals_unsharded(name):
     distribution = FAMILIES["bandit"]()
     built, curriculum = tiny(name).build(distribution), curricula.uniform().build(distribution)

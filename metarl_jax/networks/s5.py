@@ -11,6 +11,7 @@ complex64 the scan alone is faster on CPUs and its products three times slower, 
 """
 
 import functools
+from collections.abc import Callable
 
 import flax.linen as nn
 import jax
@@ -21,24 +22,28 @@ Pair = tuple[jax.Array, jax.Array]  # real and imaginary part
 States = tuple[Pair, ...]  # of each block, [..., P]
 
 
+def both(function: Callable[..., jax.Array], *pairs: Pair) -> Pair:
+    """A function of the real parts, and of the imaginary parts."""
+    real, imaginary = zip(*pairs, strict=True)
+    return function(*real), function(*imaginary)
+
+
+def add(a: Pair, b: Pair) -> Pair:
+    return both(jnp.add, a, b)
+
+
 def multiply(a: Pair, b: Pair) -> Pair:
     return a[0] * b[0] - a[1] * b[1], a[0] * b[1] + a[1] * b[0]
 
 
-def add(a: Pair, b: Pair) -> Pair:
-    return a[0] + b[0], a[1] + b[1]
-
-
 def kept(resets: jax.Array, pair: Pair) -> Pair:
     """Zero where ``resets [...]`` are set, ``pair [..., P]`` elsewhere."""
-    real, imaginary = (jnp.where(resets[..., None], 0.0, x) for x in pair)
-    return real, imaginary
+    return both(lambda x: jnp.where(resets[..., None], 0.0, x), pair)
 
 
-def lift(decay: Pair, like: jax.Array) -> Pair:
-    """``decay [P]`` with as many axes as ``like [..., P]``."""
-    real, imaginary = (x.reshape((1,) * (like.ndim - 1) + (-1,)) for x in decay)
-    return real, imaginary
+def lift(pair: Pair, like: jax.Array) -> Pair:
+    """``pair [P]`` with as many axes as ``like [..., P]``."""
+    return both(lambda x: x.reshape((1,) * (like.ndim - 1) + (-1,)), pair)
 
 
 def sequential(decay: Pair, inputs: Pair, resets: jax.Array, start: Pair) -> Pair:
@@ -58,10 +63,10 @@ def sequential(decay: Pair, inputs: Pair, resets: jax.Array, start: Pair) -> Pai
 
 def associative(decay: Pair, inputs: Pair, resets: jax.Array, start: Pair) -> Pair:
     """The same, parallel in T: ``(d1, x1) then (d2, x2)`` is ``(d1 * d2, d2 * x1 + x2)``."""
-    wide = jnp.broadcast_to(lift(decay, inputs[0])[0], inputs[0].shape)
-    decays = kept(resets, (wide, jnp.broadcast_to(lift(decay, inputs[1])[1], wide.shape)))
-    real, imaginary = add(tuple(x[0] for x in inputs), multiply(tuple(x[0] for x in decays), start))
-    inputs = inputs[0].at[0].set(real), inputs[1].at[0].set(imaginary)
+    wide = both(lambda d, x: jnp.broadcast_to(d, x.shape), lift(decay, inputs[0]), inputs)
+    decays = kept(resets, wide)
+    first = multiply(both(lambda d: d[0], decays), start)
+    inputs = both(lambda x, s: x.at[0].add(s), inputs, first)
 
     def join(first, second):
         return multiply(first[0], second[0]), add(multiply(second[0], first[1]), second[1])
@@ -88,15 +93,13 @@ def _backward(residuals, d_states):
     conjugate = (decay[0], -decay[1])
     # What reaches step t comes from t + 1, unless a trial starts there.
     cut = jnp.concatenate([resets[1:], jnp.ones_like(resets[:1])])[::-1]
-    backwards = tuple(x[::-1] for x in d_states)
-    zeros = tuple(jnp.zeros_like(x) for x in start)
-    d_inputs = tuple(x[::-1] for x in recurrence(conjugate, backwards, cut, zeros))
-    before = kept(resets, tuple(jnp.concatenate([a[None], b[:-1]]) for a, b in zip(start, states, strict=True)))
-    # With dL = d_re * Re + d_im * Im of a product, the gradient of one factor is conj(other) * d.
-    leading = tuple(range(before[0].ndim - 1))
-    d_decay = tuple(x.sum(leading) for x in multiply((before[0], -before[1]), d_inputs))
-    first = tuple(x[0] for x in d_inputs)
-    d_start = kept(resets[0], multiply(lift(conjugate, start[0]), first))
+    flip = lambda x: x[::-1]
+    d_inputs = both(flip, recurrence(conjugate, both(flip, d_states), cut, both(jnp.zeros_like, start)))
+    before = kept(resets, both(lambda s, x: jnp.concatenate([s[None], x[:-1]]), start, states))
+    # Of a product, the gradient of one factor is the other's conjugate times the gradient of the product.
+    leading = tuple(range(resets.ndim))
+    d_decay = both(lambda x: x.sum(leading), multiply((before[0], -before[1]), d_inputs))
+    d_start = kept(resets[0], multiply(lift(conjugate, start[0]), both(lambda x: x[0], d_inputs)))
     return d_decay, d_inputs, None, d_start
 
 

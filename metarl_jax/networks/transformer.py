@@ -148,8 +148,8 @@ class Transformer(nn.Module):
         """x ``[..., F]``, reset bool ``[...]`` -> (h', ``[..., H]``)."""
         position = jnp.where(reset, 0, h.length)
         x, keys, values = self.input(x), [], []
-        for block, *cached in zip(self.blocks, h.keys, h.values, strict=True):
-            key, value, x = block.step(*cached, x, position)
+        for block, key, value in zip(self.blocks, h.keys, h.values, strict=True):
+            key, value, x = block.step(key, value, x, position)
             keys.append(key)
             values.append(value)
         return Cache(tuple(keys), tuple(values), position + 1), self.norm(x)

@@ -1,0 +1,121 @@
+"""Memories of RL^2 side by side on maze-100, at 200 and 1,000 steps a trial: benchmarks/results/memories.json.
+
+    python benchmarks/memories.py                        # both parts, all seeds
+    python benchmarks/memories.py speed                  # steps a second alone: a minute or two
+    python benchmarks/memories.py maze --seeds 0         # final scores, one seed: four trainings
+
+All have as many parameters as a GRU of 128 units, heads included: S5 within 2 %, the transformer (in multiples of 8
+units, only in ``speed``) as near as it comes. ``maze`` gives each the same 15.36 million environment steps, RL^2's
+default options otherwise, episodes as long as the trial. Scores are ``quality``'s, over all mazes, 10 trials each.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from quality import maze_scores
+from record import Clock, record
+from speed import living_only, policy_of, row, shortest, update_of
+
+import metarl_jax as mrl
+from metarl_jax.config import Recipe
+from metarl_jax.devices import use_cpu_cores
+from metarl_jax.networks import MEMORIES
+from metarl_jax.types import TaskDistribution
+
+GRU_SIZE = 128
+TASKS = {200: 256, 1000: 128}  # steps a trial: trials an update
+STEPS = 15_360_000  # of each training
+SCORE = "goals a trial, share of search walk then shortest paths"
+
+
+def mazes(steps: int) -> TaskDistribution:
+    return mrl.tasks.maze_100(horizon=steps, trial_steps=steps)
+
+
+def parameters(memory: str, size: int) -> int:
+    """Of the whole policy on mazes."""
+    policy = policy_of(mrl.algorithms.rl2(memory=memory, memory_size=size), mazes(200))
+    return sum(x.size for x in jax.tree.leaves(jax.eval_shape(policy.init, jax.random.key(0))))
+
+
+def matched(memory: str) -> tuple[Recipe, str]:
+    """(RL^2 with this memory and as many parameters as with the GRU, how to call it)."""
+    wanted, multiple = parameters("gru", GRU_SIZE), MEMORIES[memory].multiple
+    size = min(range(multiple, 2 * GRU_SIZE, multiple), key=lambda size: abs(parameters(memory, size) - wanted))
+    count = parameters(memory, size)
+    assert memory == "transformer" or abs(count - wanted) <= 0.02 * wanted
+    return mrl.algorithms.rl2(memory=memory, memory_size=size), f"{memory} {size} ({count:,} parameters)"
+
+
+def speed(seeds: list[int]) -> list[dict[str, Any]]:
+    """Steps a second of a whole update; the spread is seconds of an update spent living and learning."""
+    del seeds
+    rows = []
+    for steps, num_tasks in TASKS.items():
+        rates = {}
+        for memory in ("gru", "s5", "transformer"):
+            recipe, name = matched(memory)
+            whole = shortest(update_of(recipe, mazes(steps), num_tasks), 3)
+            living = shortest(living_only(recipe, mazes(steps), num_tasks), 3)
+            rates[memory] = steps * num_tasks / whole
+            what = f"maze-100, {steps:,} steps a trial, {name}"
+            rows.append(row(f"{what}: training, k steps/s", rates[memory] / 1e3))
+            parts = [living, whole - living]
+            rows.append(row(f"{what}: seconds an update (living, learning)", whole, spread=parts))
+            print(f"{what}: {rates[memory] / 1e3:.1f} k steps/s", flush=True)
+        ratio = rates["s5"] / rates["gru"]
+        rows.append(row(f"maze-100, {steps:,} steps a trial: training steps/s, s5 against gru", ratio))
+    return rows
+
+
+def maze(seeds: list[int]) -> list[dict[str, Any]]:
+    """Final scores after the same number of environment steps."""
+    rows = []
+    for steps, num_tasks in TASKS.items():
+        for memory in ("gru", "s5"):
+            recipe, name = matched(memory)
+            scores, seconds = [], []
+            for seed in seeds:
+                with Clock() as clock:
+                    updates = STEPS // (steps * num_tasks)
+                    run = mrl.train(
+                        recipe, mazes(steps), num_updates=updates, num_tasks=num_tasks, seed=seed, quiet=True
+                    )
+                seconds.append(round(clock.seconds, 1))
+                scores.append(maze_scores(run)[SCORE])
+                print(f"{steps} steps, {name}, seed {seed}: {scores[-1]:.3f} in {clock.seconds:.0f} s", flush=True)
+            what = f"maze-100, {steps:,} steps a trial, {name}"
+            trained = {"seeds": seeds, "seconds": seconds}
+            rows.append(row(f"{what}: {SCORE}", float(np.mean(scores)), spread=scores) | trained)
+            minutes = [s / 60 for s in seconds]
+            rows.append(row(f"{what}: minutes a seed", max(minutes), spread=minutes) | trained)
+    return rows
+
+
+PARTS = {"speed": speed, "maze": maze}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", default=list(PARTS), help=", ".join(PARTS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    arguments = parser.parse_args()
+    use_cpu_cores()  # as train does
+    for part in arguments.parts:
+        if part not in PARTS:
+            parser.error(f"unknown part {part!r}: choose of {', '.join(PARTS)}")
+        with Clock() as clock:
+            rows = PARTS[part](arguments.seeds)
+        seeds = f" --seeds {' '.join(map(str, arguments.seeds))}" if part == "maze" else ""
+        common = {"seconds": round(clock.seconds, 1), "command": f"python benchmarks/memories.py {part}{seeds}"}
+        record("memories", [common | r for r in rows])
+
+
+if __name__ == "__main__":
+    main()
