@@ -1,5 +1,6 @@
 """What can be known of the task, exactly, from what a trial has shown: the truth that learned beliefs are held to."""
 
+import functools
 from collections.abc import Callable
 
 import jax

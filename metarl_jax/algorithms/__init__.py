@@ -1,6 +1,6 @@
 """Meta-learners. A new one is one file and one line here."""
 
-from metarl_jax.algorithms.maml import anil, e_maml, fomaml, maml, meta_sgd, promp, reptile
+from metarl_jax.algorithms.maml import anil, cavia, e_maml, fomaml, maml, meta_sgd, promp, reptile
 from metarl_jax.algorithms.rl2 import ppo, rl2
 from metarl_jax.algorithms.varibad import hyperx, varibad, varibad_task
 
@@ -13,6 +13,7 @@ REGISTRY = {
     "promp": promp,
     "meta-sgd": meta_sgd,
     "anil": anil,
+    "cavia": cavia,
     "reptile": reptile,
     "varibad": varibad,
     "varibad-task": varibad_task,
@@ -22,8 +23,10 @@ REGISTRY = {
 __all__ = [
     "REGISTRY",
     "anil",
+    "cavia",
     "e_maml",
     "fomaml",
+    "hyperx",
     "maml",
     "meta_sgd",
     "ppo",

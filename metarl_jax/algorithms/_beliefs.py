@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 
+from metarl_jax.beliefs import which
 from metarl_jax.networks.belief import Belief, Decoder, Readout, facts
 from metarl_jax.rollout import replay
 from metarl_jax.types import Policy, Spec, Task, TaskDistribution, TimeStep, Trajectory
@@ -36,7 +36,7 @@ class Trials(NamedTuple):
 
 
 class TaskReadout(NamedTuple):
-    """How a task is told: ``truth(tasks [N]) -> [N, ...]``; ``loss(said [..., size], truth) -> [...]``;
+    """How a task is told: ``truth(tasks [N]) -> [N, C]``; ``loss(said [..., size], truth [..., C]) -> [...]``;
     ``mean(said) -> [..., C]``: the chance of each candidate, or the task's numbers."""
 
     size: int
@@ -49,19 +49,10 @@ def task_readout(tasks: TaskDistribution) -> TaskReadout:
     """A finite set: which of its tasks, by cross-entropy. Else the task's numbers, each a Gaussian, by likelihood."""
     count = 0 if tasks.tasks is None else jax.tree.leaves(tasks.tasks)[0].shape[0]
     if 0 < count <= MOST_CANDIDATES:
-
-        def among(some: Task) -> jax.Array:
-            same = [same_rows(a, b) for a, b in zip(jax.tree.leaves(some), jax.tree.leaves(tasks.tasks), strict=True)]
-            return jnp.argmax(jnp.stack(same).all(axis=0), axis=1).astype(jnp.float32)
-
+        among = jax.vmap(functools.partial(which, tasks.tasks))
         return TaskReadout(count, among, cross_entropy, jax.nn.softmax)
     size = sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(tasks.sample, jax.random.key(0))))
     return TaskReadout(2 * size, flat_tasks, gaussian_loss, lambda said: said[..., :size])
-
-
-def same_rows(a: jax.Array, b: jax.Array) -> jax.Array:
-    """``a [N, ...], b [G, ...] -> bool [N, G]``: which rows are equal."""
-    return (a.reshape(a.shape[0], 1, -1) == b.reshape(1, b.shape[0], -1)).all(axis=-1)
 
 
 def flat_tasks(some: Task) -> jax.Array:
@@ -70,9 +61,8 @@ def flat_tasks(some: Task) -> jax.Array:
     return jnp.concatenate([leaf.astype(jnp.float32).reshape(leaf.shape[0], -1) for leaf in leaves], axis=1)
 
 
-def cross_entropy(logits: jax.Array, index: jax.Array) -> jax.Array:
-    index = jnp.broadcast_to(index, logits.shape[:-1]).astype(jnp.int32)
-    return optax.softmax_cross_entropy_with_integer_labels(logits, index)
+def cross_entropy(logits: jax.Array, truth: jax.Array) -> jax.Array:
+    return -(truth * jax.nn.log_softmax(logits)).sum(axis=-1)
 
 
 def gaussian_loss(said: jax.Array, truth: jax.Array) -> jax.Array:

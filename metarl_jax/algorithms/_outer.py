@@ -6,7 +6,7 @@ The outer step is a trust region's, epochs of PPO's clipped surrogate, or Reptil
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,20 +14,22 @@ import optax
 
 from metarl_jax import estimators
 from metarl_jax.algorithms import _adaptation as adaptation
+from metarl_jax.algorithms._baseline import Baseline
 from metarl_jax.config import check, check_all
-from metarl_jax.types import ActionDistribution, Algorithm, Key, Outcome, Task, TaskDistribution
+from metarl_jax.types import ActionDistribution, Algorithm, Key, Outcome, PyTree, Task, TaskDistribution
 
 
 class Meta(NamedTuple):
     """What is meta-learned: where adaptation starts, and how far it steps (``()`` where that is fixed)."""
 
-    params: optax.Params
-    log_rates: optax.Params
+    params: dict[str, PyTree]
+    log_rates: PyTree
 
 
 class LearnerState(NamedTuple):
     meta: Meta
     optimizer: optax.OptState
+    baseline: PyTree
 
 
 class Outer(NamedTuple):
@@ -61,6 +63,7 @@ def meta_learner(
     tasks: TaskDistribution,
     actions: ActionDistribution,
     inner: adaptation.Inner,
+    baseline: Baseline,
     init_meta: Callable[[Key], Meta],
     options: Outer,
     episodes: int,
@@ -86,21 +89,23 @@ def meta_learner(
 
     def init(key):
         meta = init_meta(key)
-        return LearnerState(meta, () if options.outer == "trust-region" else optimizer.init(meta))
+        optimizer_state = () if options.outer == "trust-region" else optimizer.init(meta)
+        return LearnerState(meta, optimizer_state, baseline.init(jax.random.fold_in(key, 1)))
 
     def update(key, state: LearnerState, batch_tasks):
         live_key, step_key = jax.random.split(key)
         keys = jax.random.split(live_key, jax.tree.leaves(batch_tasks)[0].shape[0])
-        live = jax.vmap(functools.partial(adaptation.lifetime, inner), in_axes=(0, None, 0), out_axes=1)
-        windows = live(keys, state.meta, batch_tasks)
+        live = jax.vmap(functools.partial(adaptation.lifetime, inner), in_axes=(0, None, None, 0), out_axes=1)
+        windows = live(keys, state.meta, state.baseline, batch_tasks)
         new, metrics = step(step_key, state, Batch(windows, jax.tree.map(lambda x: x[None], batch_tasks)))
+        new = new._replace(baseline=baseline.learn(state.baseline, windows.timestep, windows.returns))
         told = {"return_before": windows.earned[0].mean(), "return_after": windows.earned[-1].mean()}
         trial_return = episodes * windows.earned.sum(axis=0)
         outcome = Outcome(batch_tasks, trial_return, jnp.ones_like(trial_return, bool), metrics | told)
         return new, outcome
 
     def adapt(key, state: LearnerState, task, trial_steps: int, forget: bool = False, greedy: bool = False):
-        return adaptation.trial(inner, rate_decay, key, state.meta, task, trial_steps, forget, greedy)
+        return adaptation.trial(inner, rate_decay, key, state.meta, state.baseline, task, trial_steps, forget, greedy)
 
     def check_tasks(num_tasks: int):
         fits = options.outer != "clip" or num_tasks % options.num_minibatches == 0
@@ -172,7 +177,7 @@ def trust_region(inner, actions: ActionDistribution, loss, max_kl: float, key, s
     del key
     fisher = fisher_product(inner, actions, state.meta, batch)
     meta, metrics = estimators.trust_region_step(state.meta, lambda meta: loss(meta, batch), fisher, max_kl)
-    return LearnerState(meta, ()), metrics
+    return state._replace(meta=meta), metrics
 
 
 def clipped(loss, optimizer, options: Outer, key, state: LearnerState, batch: Batch):
@@ -187,7 +192,7 @@ def clipped(loss, optimizer, options: Outer, key, state: LearnerState, batch: Ba
     meta, optimizer_state, metrics = estimators.minibatch_epochs(
         key, state.meta, state.optimizer, batch, minibatch_loss, optimizer, *passes
     )
-    return LearnerState(meta, optimizer_state), metrics
+    return state._replace(meta=meta, optimizer=optimizer_state), metrics
 
 
 def reptile_step(inner: adaptation.Inner, optimizer, key, state: LearnerState, batch: Batch):
@@ -198,5 +203,5 @@ def reptile_step(inner: adaptation.Inner, optimizer, key, state: LearnerState, b
     away = jax.tree.map(lambda start, ends: start - ends.mean(axis=0), state.meta.params, led)
     updates, optimizer_state = optimizer.update(Meta(away, ()), state.optimizer, state.meta)
     moved = optax.tree.norm(away)
-    params = optax.apply_updates(state.meta.params, updates.params)
-    return LearnerState(Meta(params, ()), optimizer_state), {"gradient_norm": moved}
+    params: Any = optax.apply_updates(state.meta.params, updates.params)
+    return state._replace(meta=Meta(params, ()), optimizer=optimizer_state), {"gradient_norm": moved}

@@ -1,18 +1,13 @@
 """Networks: linen modules at the leaves, one adapter that turns a module into a Policy."""
 
-from metarl_jax.networks.actions import to_bounds
-from metarl_jax.networks.policy import (
-    MEMORIES,
-    actor,
-    actor_critic,
-    first_timestep,
-    from_module,
-    num_parameters,
-    window_of,
-)
+from metarl_jax.networks.actions import Bounding, to_bounds
+from metarl_jax.networks.memories import MEMORIES, num_parameters, window_of
+from metarl_jax.networks.policy import Critic, actor, actor_critic, first_timestep, from_module
 
 __all__ = [
     "MEMORIES",
+    "Bounding",
+    "Critic",
     "actor",
     "actor_critic",
     "first_timestep",

@@ -11,7 +11,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from metarl_jax.networks.policy import MEMORIES, as_vector, from_module, initial_memory, inputs
+from metarl_jax.networks.memories import MEMORIES, initial_memory
+from metarl_jax.networks.policy import as_vector, from_module, inputs
 from metarl_jax.types import Policy, Spec, TimeStep
 
 

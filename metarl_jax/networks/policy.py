@@ -2,89 +2,14 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from metarl_jax.config import check
 from metarl_jax.networks import actions
-from metarl_jax.networks.gru import GRU
-from metarl_jax.networks.s5 import S5
-from metarl_jax.networks.transformer import NUM_HEADS, Transformer
+from metarl_jax.networks.memories import MEMORIES, WINDOW, initial_memory
 from metarl_jax.types import Policy, PyTree, Spec, TimeStep
-
-WINDOW = 256
-
-
-class Memoryless(nn.Module):
-    """The face of a memory with nothing in it."""
-
-    def step(self, h, x, reset):
-        return h, x
-
-    def unroll(self, h, x, reset):
-        return x
-
-
-class Memory(NamedTuple):
-    """A kind of memory, by its size and the ``window`` of steps that a transformer attends to (others have none).
-
-    ``module(size, window)`` is a linen module with ``step(h, x, reset)`` and ``unroll(h, x, reset)``, in which h is
-    None where all trials begin; ``carry(size, batch, window)`` its initial state. Sizes are multiples of ``multiple``.
-    """
-
-    module: Callable[..., nn.Module]
-    carry: Callable[..., PyTree]
-    multiple: int = 1
-
-
-MEMORIES = {
-    "gru": Memory(
-        lambda size, window=WINDOW: GRU(size, name="memory"),
-        lambda size, batch, window=WINDOW: jnp.zeros((*batch, size)),
-    ),
-    "s5": Memory(
-        lambda size, window=WINDOW: S5(size, name="memory"),
-        lambda size, batch, window=WINDOW: S5(size).carry(batch),
-    ),
-    "transformer": Memory(
-        lambda size, window=WINDOW: Transformer(size, window, name="memory"),
-        lambda size, batch, window=WINDOW: Transformer(size, window).carry(batch),
-        multiple=2 * NUM_HEADS,
-    ),
-    "none": Memory(lambda size, window=WINDOW: Memoryless(name="memory"), lambda size, batch, window=WINDOW: ()),
-}
-
-
-def num_parameters(memory: str, inputs: int, size: int) -> int:
-    """Parameters of a memory of ``size`` H on ``inputs`` F features, heads and encoder not counted.
-
-    ``gru``: ``3 H (H + F) + 4 H``. ``s5``, with P = H / 2 rounded up, 2 blocks: ``H (F + 3) + 2 (4 H P + H^2 + 4 H +
-    3 P)``. ``transformer``, 2 blocks: ``H (F + 3) + 2 (8 H^2 + 7 H)``, whatever its window.
-    """
-    module, h = MEMORIES[memory].module(size), MEMORIES[memory].carry(size, ())
-    init = lambda key: module.init(key, h, jnp.zeros(inputs), jnp.zeros((), bool), method="step")
-    return sum(x.size for x in jax.tree.leaves(jax.eval_shape(init, jax.random.key(0))))
-
-
-def window_of(memory: str, memory_window: int, trial_steps: int) -> int:
-    """Steps that a memory attends to: ``memory_window``, or (0) the whole trial. ConfigError where it has no window."""
-    check(memory_window >= 0, "memory_window", memory_window, "must not be negative")
-    check(memory == "transformer" or not memory_window, "memory_window", memory_window, 'needs memory="transformer"')
-    return memory_window or trial_steps
-
-
-def initial_memory(memory: str, size: int, window: int = WINDOW) -> Callable[[tuple[int, ...]], PyTree]:
-    """``carry(batch_shape)`` of a memory; ConfigError where the size does not fit its kind."""
-    kind = MEMORIES[memory]
-    fits = size > 0 or memory == "none"
-    check(fits, "memory_size", size, "must be above 0")
-    check(
-        size % kind.multiple == 0, "memory_size", size, f'must be a multiple of {kind.multiple} for memory="{memory}"'
-    )
-    return functools.partial(kind.carry, size, window=window)
 
 
 class ActorCritic(nn.Module):
@@ -93,6 +18,7 @@ class ActorCritic(nn.Module):
     With ``meta_inputs`` the encoder sees ``(o_t, a_{t-1}, r_{t-1}, episode start)`` as in RL^2 (Duan et al. 2016,
     Wang et al. 2016), else the observation alone. Without ``critic`` there is no value head and values are 0. With
     ``own_std`` the standard deviations of continuous actions are parameters of their own, the same in every state.
+    ``context [context_size]`` is a parameter that the encoder sees beside its inputs, zeros at first.
     """
 
     spec: Spec
@@ -103,8 +29,11 @@ class ActorCritic(nn.Module):
     critic: bool = True
     own_std: bool = False
     window: int = WINDOW
+    context_size: int = 0
 
     def setup(self):
+        if self.context_size:
+            self.context = self.param("context", nn.initializers.zeros, (self.context_size,))
         wide = nn.initializers.orthogonal(2**0.5)
         self.encoder = [nn.Dense(n, kernel_init=wide, name=f"encoder_{i}") for i, n in enumerate(self.encoder_sizes)]
         self.core = MEMORIES[self.memory].module(self.memory_size, self.window)
@@ -126,6 +55,9 @@ class ActorCritic(nn.Module):
 
     def encode(self, timestep: TimeStep) -> jax.Array:
         x = inputs(self.spec, timestep, self.meta_inputs)
+        if self.context_size:
+            context = self.context.reshape((1,) * (x.ndim - 1) + (-1,))
+            x = jnp.concatenate([x, jnp.broadcast_to(context, (*x.shape[:-1], self.context_size))], axis=-1)
         for layer in self.encoder:
             x = jnp.tanh(layer(x))
         return x
@@ -172,13 +104,32 @@ def actor_critic(
     return from_module(module, spec, initial_memory(memory, memory_size, window))
 
 
-def actor(spec: Spec, encoder_sizes: Sequence[int]) -> Policy:
-    """A Policy without memory or critic: an MLP on the observation, standard deviations of their own."""
-    module = ActorCritic(spec, "none", 0, tuple(encoder_sizes), meta_inputs=False, critic=False, own_std=True)
-    return from_module(module, spec, functools.partial(MEMORIES["none"].carry, 0))
+def actor(
+    spec: Spec, encoder_sizes: Sequence[int], context_size: int = 0, bounding: actions.Bounding = "clip"
+) -> Policy:
+    """A Policy without memory or critic: an MLP on observation and context, standard deviations of their own."""
+    sizes = tuple(encoder_sizes)
+    module = ActorCritic(spec, "none", 0, sizes, False, critic=False, own_std=True, context_size=context_size)
+    return from_module(module, spec, functools.partial(MEMORIES["none"].carry, 0), bounding)
 
 
-def from_module(module: nn.Module, spec: Spec, carry: Callable[[tuple[int, ...]], PyTree]) -> Policy:
+class Critic(nn.Module):
+    """``V(o, t / horizon)``: an MLP of tanh layers, ``[..., *observation_shape], [...] -> [...]``."""
+
+    sizes: Sequence[int]
+
+    @nn.compact
+    def __call__(self, observation: jax.Array, time: jax.Array) -> jax.Array:
+        x = observation.astype(jnp.float32).reshape(*time.shape, -1)
+        x = jnp.concatenate([x, time[..., None]], axis=-1)
+        for i, size in enumerate(self.sizes):
+            x = jnp.tanh(nn.Dense(size, kernel_init=nn.initializers.orthogonal(2**0.5), name=f"encoder_{i}")(x))
+        return nn.Dense(1, kernel_init=nn.initializers.orthogonal(1.0), name="value_head")(x)[..., 0]
+
+
+def from_module(
+    module: nn.Module, spec: Spec, carry: Callable[[tuple[int, ...]], PyTree], bounding: actions.Bounding = "clip"
+) -> Policy:
     """A Policy from any linen module with methods ``step(h, timestep)`` and ``unroll(h, timesteps)``;
     ``carry(batch_shape)`` is its initial memory; ``unroll`` may get None for it."""
 
@@ -191,7 +142,7 @@ def from_module(module: nn.Module, spec: Spec, carry: Callable[[tuple[int, ...]]
     def unroll(params, h, timesteps):
         return module.apply({"params": params}, h, timesteps, method="unroll")
 
-    return Policy(init, carry, step, unroll, actions.for_spec(spec))
+    return Policy(init, carry, step, unroll, actions.for_spec(spec, bounding))
 
 
 def first_timestep(spec: Spec, batch: tuple[int, ...], observation: jax.Array | None = None) -> TimeStep:

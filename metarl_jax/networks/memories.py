@@ -1,0 +1,86 @@
+"""Memories by name, behind one face: ``step`` for acting, ``unroll`` for learning."""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from metarl_jax.config import check
+from metarl_jax.networks.gru import GRU
+from metarl_jax.networks.s5 import S5
+from metarl_jax.networks.transformer import NUM_HEADS, Transformer
+from metarl_jax.types import PyTree
+
+WINDOW = 256
+
+
+class Memoryless(nn.Module):
+    """The face of a memory with nothing in it."""
+
+    def step(self, h, x, reset):
+        return h, x
+
+    def unroll(self, h, x, reset):
+        return x
+
+
+class Memory(NamedTuple):
+    """A kind of memory, by its size and the ``window`` of steps that a transformer attends to (others have none).
+
+    ``module(size, window)`` is a linen module with ``step(h, x, reset)`` and ``unroll(h, x, reset)``, in which h is
+    None where all trials begin; ``carry(size, batch, window)`` its initial state. Sizes are multiples of ``multiple``.
+    """
+
+    module: Callable[..., nn.Module]
+    carry: Callable[..., PyTree]
+    multiple: int = 1
+
+
+MEMORIES = {
+    "gru": Memory(
+        lambda size, window=WINDOW: GRU(size, name="memory"),
+        lambda size, batch, window=WINDOW: jnp.zeros((*batch, size)),
+    ),
+    "s5": Memory(
+        lambda size, window=WINDOW: S5(size, name="memory"),
+        lambda size, batch, window=WINDOW: S5(size).carry(batch),
+    ),
+    "transformer": Memory(
+        lambda size, window=WINDOW: Transformer(size, window, name="memory"),
+        lambda size, batch, window=WINDOW: Transformer(size, window).carry(batch),
+        multiple=2 * NUM_HEADS,
+    ),
+    "none": Memory(lambda size, window=WINDOW: Memoryless(name="memory"), lambda size, batch, window=WINDOW: ()),
+}
+
+
+def num_parameters(memory: str, inputs: int, size: int) -> int:
+    """Parameters of a memory of ``size`` H on ``inputs`` F features, heads and encoder not counted.
+
+    ``gru``: ``3 H (H + F) + 4 H``. ``s5``, with P = H / 2 rounded up, 2 blocks: ``H (F + 3) + 2 (4 H P + H^2 + 4 H +
+    3 P)``. ``transformer``, 2 blocks: ``H (F + 3) + 2 (8 H^2 + 7 H)``, whatever its window.
+    """
+    module, h = MEMORIES[memory].module(size), MEMORIES[memory].carry(size, ())
+    init = lambda key: module.init(key, h, jnp.zeros(inputs), jnp.zeros((), bool), method="step")
+    return sum(x.size for x in jax.tree.leaves(jax.eval_shape(init, jax.random.key(0))))
+
+
+def window_of(memory: str, memory_window: int, trial_steps: int) -> int:
+    """Steps that a memory attends to: ``memory_window``, or (0) the whole trial. ConfigError where it has no window."""
+    check(memory_window >= 0, "memory_window", memory_window, "must not be negative")
+    check(memory == "transformer" or not memory_window, "memory_window", memory_window, 'needs memory="transformer"')
+    return memory_window or trial_steps
+
+
+def initial_memory(memory: str, size: int, window: int = WINDOW) -> Callable[[tuple[int, ...]], PyTree]:
+    """``carry(batch_shape)`` of a memory; ConfigError where the size does not fit its kind."""
+    kind = MEMORIES[memory]
+    fits = size > 0 or memory == "none"
+    check(fits, "memory_size", size, "must be above 0")
+    check(
+        size % kind.multiple == 0, "memory_size", size, f'must be a multiple of {kind.multiple} for memory="{memory}"'
+    )
+    return functools.partial(kind.carry, size, window=window)
