@@ -27,14 +27,39 @@ def exact_belief(tasks: TaskDistribution) -> Belief | None:
         return None
     candidates = tasks.tasks
 
-    def equal(some: jax.Array, one: jax.Array) -> jax.Array:
-        return (some == jnp.asarray(one)[None]).reshape(some.shape[0], -1).all(axis=1)
+    count = jax.tree.leaves(candidates)[0].shape[0]
+    return Belief(functools.partial(which, candidates), candidate_posterior(tasks.env, candidates), count)
 
-    def truth(task: Task) -> jax.Array:
-        same = jax.tree.leaves(jax.tree.map(equal, candidates, task))
-        return jnp.stack(same).all(axis=0).astype(jnp.float32)
 
-    return Belief(truth, candidate_posterior(tasks.env, candidates))
+def which(candidates: Task, task: Task) -> jax.Array:
+    """``[G]``: 1 for the one of ``candidates [G]`` that ``task`` is, 0 for the others."""
+    equal = lambda some, one: (some == jnp.asarray(one)[None]).reshape(some.shape[0], -1).all(axis=1)
+    same = jax.tree.leaves(jax.tree.map(equal, candidates, task))
+    return jnp.stack(same).all(axis=0).astype(jnp.float32)
+
+
+def scores(exact: Belief, task: Task, lived: Trajectory, decoded: jax.Array) -> dict[str, jax.Array]:
+    """A trial's decoded beliefs ``[T, C]``, each held before its step, beside the exact ones: ``[T - 1]`` by name,
+    after 1, 2, ... T - 1 steps.
+
+    Of candidates: ``right`` (the likeliest is the true one), ``confidence`` (its chance), ``log_loss`` (of the truth,
+    nats), ``best`` (the chance of the exactly likeliest: nobody is right more often), ``exact_log_loss`` and
+    ``divergence`` (KL from the exact belief). Of numbers, root mean squares: ``error`` and ``exact_error`` from the
+    truth, ``difference`` of the two.
+    """
+    known, said, truth = exact.posterior(lived)[:-1], decoded[1:], exact.truth(task)[None]
+    if not exact.candidates:
+        rms = lambda x: jnp.sqrt(jnp.square(x).mean(axis=-1))
+        return {"error": rms(said - truth), "exact_error": rms(known - truth), "difference": rms(said - known)}
+    log_said, log_known = (jnp.log(jnp.maximum(x, 1e-12)) for x in (said, known))
+    return {
+        "right": (said.argmax(axis=-1) == truth.argmax(axis=-1)).astype(jnp.float32),
+        "confidence": said.max(axis=-1),
+        "log_loss": -(truth * log_said).sum(axis=-1),
+        "best": known.max(axis=-1),
+        "exact_log_loss": -(truth * log_known).sum(axis=-1),
+        "divergence": (known * (log_known - log_said)).sum(axis=-1),
+    }
 
 
 def candidate_posterior(env: Environment, candidates: Task) -> Callable[[Trajectory], jax.Array]:

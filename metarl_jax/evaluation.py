@@ -8,22 +8,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metarl_jax import compile_cache
+from metarl_jax import beliefs, compile_cache
 from metarl_jax.config import check, check_all, whole
 from metarl_jax.logging import Progress
 from metarl_jax.report import Report, Trials, summarize
 from metarl_jax.run import Run
 from metarl_jax.setting import resolve
-from metarl_jax.types import Algorithm, Task, TaskDistribution
+from metarl_jax.types import Algorithm, Belief, Task, TaskDistribution
 
 KEY_DOMAIN = 0x7E57  # test keys are never training keys, whatever the seeds
 
 
 class Lived(NamedTuple):
-    """What is kept of a trial, leaves ``[..., T]``."""
+    """What is kept of a trial, leaves ``[..., T]``; ``belief``: see ``beliefs.scores``, ``[..., T - 1]``, if asked."""
 
     reward: jax.Array
     done: jax.Array
+    belief: dict[str, jax.Array]
 
 
 def evaluate(
@@ -71,7 +72,11 @@ def evaluate(
     repeats = trials_per_task or (1 if chosen.tasks is None else max(1, round(1000 / count)))
     with Progress(2 * count * repeats, unit="trials", quiet=quiet) as progress:
         progress.message("living the trials, then those with memory wiped at each episode ...")
-        records = [live(run, batch, key, repeats, steps, forget, greedy, progress) for forget in (False, True)]
+        believed = run.belief if tasks is None and run.algorithm.decode is not None and steps > 1 else None
+        records = [
+            live(run, batch, key, repeats, steps, forget, greedy, progress, None if forget else believed)
+            for forget in (False, True)
+        ]
         references = []
         if chosen.references is not None:
             progress.message("planning the references ...")
@@ -87,7 +92,8 @@ def evaluate(
         "updates": run.num_updates,
         "greedy": greedy,
     }
-    report = summarize(segment(records[0]), segment(records[1]), references, name=name)
+    belief = None if believed is None else believed_by_step(records[0], believed.candidates)
+    report = summarize(segment(records[0]), segment(records[1]), references, name=name, belief=belief)
     if save and run.path is not None and tasks is None:
         report.save(Path(run.path) / "report.json")
     return report
@@ -109,15 +115,18 @@ def live(
     forget: bool,
     greedy: bool = False,
     progress: Progress | None = None,
+    believed: Belief | None = None,
 ) -> Lived:
     """Every seed's agent lives ``repeats`` trials in each of the ``[N]`` tasks: leaves ``[S, N, R, T]`` (numpy).
+
+    ``believed``: also hold the beliefs that the agent decodes to these exact ones.
 
     The same trial has the same key whatever is asked of it, so that the control is paired with the agent.
     """
     count = jax.tree.leaves(batch)[0].shape[0]
     total = count * repeats
     block = min(total, max(1, 2**19 // steps))  # bounds the memory of one call
-    step = compiled(run.algorithm, steps, forget, greedy)
+    step = compiled(run.algorithm, steps, forget, greedy, believed)
     keys = jax.vmap(functools.partial(jax.random.fold_in, jax.random.fold_in(key, 2)))(jnp.arange(total))
     parts = []
     for start in range(0, total, block):
@@ -128,7 +137,7 @@ def live(
             returns = np.nan if forget else np.asarray(parts[-1].reward)[:, :trials].sum(axis=-1).mean()
             progress.advance(trials, trials * steps * run.num_seeds, float(returns))
     lived = jax.tree.map(lambda *x: np.concatenate(x, axis=1)[:, :total], *parts)
-    return jax.tree.map(lambda x: x.reshape(x.shape[0], count, repeats, steps), lived)
+    return jax.tree.map(lambda x: x.reshape(x.shape[0], count, repeats, -1), lived)
 
 
 def take(tree: Task, index: np.ndarray) -> Task:
@@ -136,13 +145,16 @@ def take(tree: Task, index: np.ndarray) -> Task:
 
 
 @functools.lru_cache(maxsize=16)
-def compiled(algorithm: Algorithm, steps: int, forget: bool, greedy: bool) -> Any:
+def compiled(algorithm: Algorithm, steps: int, forget: bool, greedy: bool, believed: Belief | None = None) -> Any:
     """``(keys [B], states [S], tasks [B]) -> Lived [S, B, T]``, compiled once for each way of living."""
     options = {"greedy": True} if greedy else {}
 
     def one(key, state, task):
         lived = algorithm.adapt(key, state, task, steps, forget, **options)
-        return Lived(lived.mean_reward, lived.terminated | lived.truncated)
+        belief = {}
+        if believed is not None and algorithm.decode is not None:
+            belief = beliefs.scores(believed, task, lived, algorithm.decode(state, lived))
+        return Lived(lived.mean_reward, lived.terminated | lived.truncated, belief)
 
     return jax.jit(jax.vmap(jax.vmap(one, in_axes=(0, None, 0)), in_axes=(None, 0, None)))
 
@@ -162,3 +174,29 @@ def segment(lived: Lived) -> Trials:
     returns, lengths = (np.where(lengths > 0, x, np.nan) for x in (returns, lengths))
     returns, lengths, finished = (x.reshape(*shape, num_episodes) for x in (returns, lengths, finished))
     return Trials(returns, lengths, finished, reward.sum(axis=1).reshape(shape))
+
+
+def believed_by_step(lived: Lived, candidates: int) -> dict[str, Any]:
+    """Decoded beliefs beside exact ones, means over trials: ``by_step`` (after 1, 2, ... steps), ``by_episode`` (when
+    each episode ended, the last one a step before), and of candidates the ``calibration``: the share of beliefs whose
+    confidence lies in each tenth, their mean confidence and how often they are right.
+    """
+    found = {name: np.asarray(x, np.float64).reshape(-1, x.shape[-1]) for name, x in lived.belief.items()}
+    done = np.asarray(lived.done).reshape(-1, np.shape(lived.done)[-1])
+    steps = done.shape[1] - 1
+    ended = np.cumsum(done, axis=1) * done  # the number of the episode that ended here
+    ends = [np.nonzero(ended == episode) for episode in range(1, int(ended.max(initial=0)) + 1)]
+    at_ends = lambda x: [float(x[row, np.minimum(column, steps - 1)].mean()) for row, column in ends]
+    told = {
+        "candidates": candidates,
+        "by_step": {name: x.mean(axis=0) for name, x in found.items()},
+        "by_episode": {name: at_ends(x) for name, x in found.items()},
+    }
+    if not candidates:
+        return told
+    tenth = np.minimum((found["confidence"] * 10).astype(int), 9).reshape(-1)
+    count = np.bincount(tenth, minlength=10)
+    sums = {name: np.bincount(tenth, found[name].reshape(-1), minlength=10) for name in ("confidence", "right")}
+    means = {name: np.where(count > 0, x / np.maximum(count, 1), np.nan) for name, x in sums.items()}
+    gap = float(np.abs(sums["confidence"] - sums["right"]).sum() / count.sum())
+    return told | {"calibration": {"share": count / count.sum(), **means}, "calibration_error": gap}

@@ -22,7 +22,7 @@ from metarl_jax.tables import number
 from metarl_jax.types import Reference
 from metarl_jax.verdict import gap, judge
 
-FORMAT = 2
+FORMAT = 3
 MOST_TASKS = 1000  # beyond, the report keeps quantiles over tasks instead of every task's mean
 
 
@@ -51,6 +51,8 @@ class Report:
     episode.
     ``gain``: ``mean - control_mean``, paired by task and seed; ``adapted``: its interval lies above zero (None where
     nothing can be compared). ``gap_closed``: ``(mean - base) / (target - base)``, see ``gap_note``.
+    ``belief``: what the agent thought of the task beside the exact belief, where both are known, see
+    ``evaluation.believed_by_step``.
     ``task_means``: ``[N]`` for up to 1000 tasks; ``quantiles``: 0, 1, ... 100 % of the task means.
     """
 
@@ -75,6 +77,7 @@ class Report:
     control_task_means: list[float] | None
     quantiles: list[float]
     control_quantiles: list[float]
+    belief: dict[str, Any] | None = None
 
     @property
     def title(self) -> str:
@@ -136,7 +139,12 @@ class Report:
 
 
 def summarize(
-    trials: Trials, control: Trials, references: Sequence[Reference] = (), *, name: Mapping[str, Any] | None = None
+    trials: Trials,
+    control: Trials,
+    references: Sequence[Reference] = (),
+    *,
+    name: Mapping[str, Any] | None = None,
+    belief: Mapping[str, Any] | None = None,
 ) -> Report:
     """The report on ``trials``; ``control`` is the same agent with its memory wiped at each episode.
 
@@ -174,6 +182,7 @@ def summarize(
         control_task_means=control_task_means if few else None,
         quantiles=np.percentile(task_means, np.arange(101)),
         control_quantiles=np.percentile(control_task_means, np.arange(101)),
+        belief=None if belief is None else dict(belief),
     )
     return Report(name=plain(dict(name or {})), adapted=adapted, gap_note=gap_note, verdict=verdict, **plain(numbers))
 

@@ -7,6 +7,7 @@ report.json      written by evaluate, with the figures report.png, trial.gif bes
 """
 
 import dataclasses
+import functools
 import json
 import warnings
 from collections.abc import Mapping
@@ -16,9 +17,10 @@ from typing import Any
 import jax
 import numpy as np
 
+from metarl_jax.beliefs import exact_belief
 from metarl_jax.config import ConfigError, check
 from metarl_jax.files import LOCK, versions, write_json
-from metarl_jax.types import Algorithm, PyTree, TaskDistribution
+from metarl_jax.types import Algorithm, Belief, PyTree, TaskDistribution
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +39,11 @@ class Run:
     @property
     def num_seeds(self) -> int:
         return self.config["num_seeds"]
+
+    @functools.cached_property
+    def belief(self) -> Belief | None:
+        """The exact belief over its tasks, where one is known (made once, so that what uses it compiles once)."""
+        return exact_belief(self.tasks)
 
     def __repr__(self) -> str:
         names = f"{self.config['algorithm']['name']} on {self.config['tasks']['name']}"

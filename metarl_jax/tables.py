@@ -68,7 +68,8 @@ def render(report: "Report") -> Any:
     parts: list[Any] = [Text(report.title, "bold"), Text("  ".join(details), "dim"), Text(), scores(report)]
     if report.references:
         parts.append(references(report))
-    return Group(*parts, episodes(report), Text(report.verdict, colour))
+    parts += [episodes(report), *([] if report.belief is None else [belief(report.belief)])]
+    return Group(*parts, Text(report.verdict, colour))
 
 
 def grid(title: str, columns: list[str]) -> Any:
@@ -138,6 +139,31 @@ def episodes(report: "Report") -> Any:
     if len(shown) > 2:
         captioned(table, "Means over the trials that began the episode; lengths over those that finished it.")
     return table
+
+
+BELIEVED = {
+    "right": ("right", percent),
+    "confidence": ("confidence", percent),
+    "best": ("best possible", percent),
+    "log_loss": ("log loss", number),
+    "exact_log_loss": ("exact", number),
+    "error": ("error", number),
+    "exact_error": ("exact", number),
+    "difference": ("difference", number),
+}
+
+
+def belief(told: Mapping[str, Any]) -> Any:
+    """What the agent thought of the task at the end of each episode, beside what could be known."""
+    rows = told["by_episode"]
+    shown = {name: how for name, how in BELIEVED.items() if name in rows}
+    table = grid("Belief at the end of an episode", ["episode", *(words for words, _ in shown.values())])
+    for episode in spread(len(next(iter(rows.values())))):
+        add(table, str(episode + 1), *(write(rows[name][episode]) for name, (_, write) in shown.items()))
+    if not told["candidates"]:
+        return captioned(table, "Root mean squares over the task's numbers; exact: of the posterior mean.")
+    error = percent(told["calibration_error"])
+    return captioned(table, f"One of {told['candidates']} tasks; calibration error {error}; log loss in nats.")
 
 
 def varies(report: "Report", key: str) -> bool:

@@ -79,11 +79,13 @@ class Belief(NamedTuple):
     ``truth(task) -> [C]``: what is to be known, a one-hot over candidate tasks or numbers such as the arms' chances.
     ``posterior(trajectory [T, ...]) -> [T, C]``: its mean given all that the agent was shown up to and with the
     outcome of each step, ``E[truth(task) | shown up to t]``: the candidates' probabilities, or the arms' mean chances.
-    One trial; vmap for many. It starts anew where ``timestep.trial_start`` is set.
+    One trial; vmap for many. It starts anew where ``timestep.trial_start`` is set. ``candidates``: how many tasks there
+    are to tell apart, 0 where the truth is numbers.
     """
 
     truth: Callable[[Task], jax.Array]
     posterior: Callable[["Trajectory"], jax.Array]
+    candidates: int = 0
 
 
 class TaskDistribution(NamedTuple):

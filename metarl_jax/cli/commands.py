@@ -131,6 +131,9 @@ def examine(run: "Run", values: Mapping[str, Any], other: Any, name: str) -> Non
         if run.tasks.tasks is not None and report.task_means is not None:
             typical = int(np.argsort(report.task_means, kind="stable")[len(report.task_means) // 2])
         written.append(viz.animate_trial(run, run.path / "trial.gif", typical))
+        if viz.has_belief(run):
+            viz.draw_belief(run, run.path / "belief.png", typical)
+            written += [run.path / "belief.png", viz.animate_belief(run, run.path / "belief.gif", typical)]
     print("written:", *written, sep="\n  ")
 
 

@@ -1,7 +1,19 @@
 """Figures and animations. matplotlib and Pillow are loaded here, when something is drawn, and nowhere else."""
 
+from metarl_jax.viz.beliefs import animate_belief, draw_belief, has_belief
 from metarl_jax.viz.curves import plot_metrics, plot_report
 from metarl_jax.viz.replay import animate_trial, draw_distribution, has_picture
 from metarl_jax.viz.trials import animate, draw_tasks
 
-__all__ = ["animate", "animate_trial", "draw_distribution", "draw_tasks", "has_picture", "plot_metrics", "plot_report"]
+__all__ = [
+    "animate",
+    "animate_belief",
+    "animate_trial",
+    "draw_belief",
+    "draw_distribution",
+    "draw_tasks",
+    "has_belief",
+    "has_picture",
+    "plot_metrics",
+    "plot_report",
+]

@@ -23,7 +23,7 @@ MOST_POINTS = 200
 
 
 def plot_report(report: "Report", path: str | os.PathLike | None = None) -> Any:
-    """Return by episode with references, length by episode where it varies, and the tail over tasks.
+    """Return by episode with references, length by episode where it varies, the tail over tasks, and the belief.
 
     The shaded interval is the report's (95 % over tasks and seeds). References appear by episode where they are known
     so, and as returns of a trial in the panel over tasks.
@@ -33,6 +33,7 @@ def plot_report(report: "Report", path: str | os.PathLike | None = None) -> Any:
     """
     with style.style():
         panels = [draw_returns, *([draw_lengths] if lengths_vary(report) else []), draw_tail]
+        panels += [] if report.belief is None else [draw_belief]
         figure = style.new_figure(4.7 * len(panels), 4.5)
         for axes, draw in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
             draw(axes, report)
@@ -124,6 +125,28 @@ def draw_tail(axes: Any, report: "Report") -> None:
     axes.set_xlim(0, 100)
     axes.set_xlabel("tasks, worst first (%)")
     axes.set_title("Return of a trial over tasks")
+
+
+BELIEVED = {  # by name in the report: how it is told, and whose it is
+    "right": ("belief right", style.AGENT, "-"),
+    "confidence": ("its confidence", style.AGENT, (0, (2, 2))),
+    "best": ("best possible", style.ROLES["bayes"], style.KINDS["exact"]),
+    "error": ("belief's error", style.AGENT, "-"),
+    "exact_error": ("exact posterior mean's error", style.ROLES["bayes"], style.KINDS["exact"]),
+}
+
+
+def draw_belief(axes: Any, report: "Report") -> None:
+    """The decoded belief beside the exact one, by step of the trial."""
+    assert report.belief is not None
+    by_step = report.belief["by_step"]
+    for name, (words, colour, dashes) in BELIEVED.items():
+        if name in by_step:
+            values = np.array(by_step[name], float)
+            axes.plot(np.arange(1, values.size + 1), values, color=colour, linestyle=dashes, label=words)
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("steps lived")
+    axes.set_title("Belief over tasks" if report.belief["candidates"] else "Belief: root mean square error")
 
 
 def reference_style(reference: Mapping[str, Any]) -> dict[str, Any]:

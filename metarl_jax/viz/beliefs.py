@@ -1,0 +1,142 @@
+"""What an agent thought of its task beside what could be known: heat maps over the places where tasks differ."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from metarl_jax.config import check
+from metarl_jax.types import TaskDistribution
+from metarl_jax.viz import style
+from metarl_jax.viz.replay import PAUSE, at, enlarged, has_picture, pick, picture, with_trail
+from metarl_jax.viz.trials import animate
+
+if TYPE_CHECKING:
+    from metarl_jax.run import Run
+
+HEAT, LINE = np.array((178, 24, 43)), (255, 255, 255)  # certain; between two panels
+SIDE = 160  # pixels of a panel, about
+
+
+class Believed(NamedTuple):
+    """A trial with beliefs ``[T, G]`` held before each step, decoded and exact; ``bare``: the picture without what
+    tells tasks apart; ``marks [G, rows, columns]``: what does."""
+
+    lived: Any
+    decoded: np.ndarray
+    exact: np.ndarray
+    bare: np.ndarray
+    marks: np.ndarray
+
+
+def has_belief(run: "Run") -> bool:
+    """Whether the run's agent holds a belief over tasks that can be drawn, beside the exact one."""
+    known = run.algorithm.decode is not None and run.belief is not None and run.belief.candidates > 0
+    return known and has_picture(run.tasks)
+
+
+def live_believing(run: "Run", task_index: int, seed: int) -> Believed:
+    """One trial of the first seed's agent in one task.
+
+    Raises:
+      ConfigError: where the agent holds no belief, its exact value is not known, or the tasks draw no pictures.
+    """
+    import jax
+    import jax.numpy as jnp
+
+    exact, decode, tasks = run.belief, run.algorithm.decode, run.tasks
+    fix = "beliefs are drawn of agents that hold one (VariBAD), over finite sets of deterministic tasks with pictures"
+    check(has_belief(run), "run", run, fix)
+    assert exact is not None and decode is not None
+    task, state = pick(tasks, task_index, seed), jax.tree.map(lambda leaf: leaf[0], run.state)
+
+    @jax.jit
+    def live(key, task):
+        lived = run.algorithm.adapt(key, state, task, tasks.trial_steps, False)
+        known = exact.posterior(lived)
+        prior = jnp.full_like(known[:1], 1 / exact.candidates)
+        return lived, decode(state, lived), jnp.concatenate([prior, known[:-1]])
+
+    lived, decoded, posterior = jax.device_get(live(jax.random.key(seed), task))
+    return Believed(lived, decoded, posterior, *differences(tasks, exact.candidates))
+
+
+def differences(tasks: TaskDistribution, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """(the commonest colour of each pixel over all tasks of the set, where each task's picture differs from it)."""
+    import jax
+
+    each = jax.device_get(tasks.tasks)
+    pictures = np.stack([picture(tasks, at(each, index)) for index in range(count)])
+    packed = pictures.astype(np.int64) @ np.array([65536, 256, 1])
+    ordered = np.sort(packed, axis=0)
+    middle = ordered[count // 2]  # a pixel that differs in fewer than half of the tasks
+    bare = np.stack([middle >> 16, middle >> 8 & 255, middle & 255], axis=-1).astype(np.uint8)
+    return bare, packed != middle
+
+
+def heat_map(belief: np.ndarray, bare: np.ndarray, marks: np.ndarray) -> np.ndarray:
+    """``bare`` with each task's mark in red, as strong as the task is likely beside the likeliest: ``belief [G]``."""
+    heat = np.tensordot(belief, marks, axes=1)
+    strength = np.sqrt(heat / max(float(heat.max()), 1e-9))[..., None]  # the root: small chances are seen, too
+    return ((1 - strength) * bare + strength * HEAT).round().astype(np.uint8)
+
+
+def draw_belief(
+    run: "Run", path: str | os.PathLike | None = None, task_index: int = 0, seed: int = 0, num_moments: int = 6
+) -> Any:
+    """The decoded belief (above) and the exact one (below) at moments of one trial, as heat maps.
+
+    Returns:
+      the matplotlib figure, also written to ``path`` if given.
+
+    Raises:
+      ConfigError: see ``live_believing``.
+    """
+    trial = live_believing(run, task_index, seed)
+    moments = np.unique(np.linspace(0, len(trial.decoded) - 1, num_moments).round().astype(int))
+    with style.style():
+        figure = style.new_figure(2.1 * len(moments), 4.7)
+        for row, (name, belief) in enumerate((("decoded", trial.decoded), ("exact", trial.exact))):
+            for column, moment in enumerate(moments):
+                axes = figure.add_subplot(2, len(moments), row * len(moments) + column + 1)
+                axes.imshow(heat_map(belief[moment], trial.bare, trial.marks), interpolation="nearest")
+                axes.set(xticks=[], yticks=[])
+                axes.set_title(f"after {moment} steps" if row == 0 else "", fontsize=9.5)
+                axes.set_ylabel(name if column == 0 else "")
+        figure.suptitle(f"{run.tasks.name}, task {task_index}: where the agent thinks the goal is", x=0.01, ha="left")
+        return style.save(figure, path)
+
+
+def animate_belief(
+    run: "Run", path: str | os.PathLike, task_index: int = 0, seed: int = 0, milliseconds: int = 120
+) -> Path:
+    """Writes a GIF of one trial: the agent, the belief that it decodes, the exact belief; returns its path.
+
+    Raises:
+      ConfigError: see ``live_believing``.
+    """
+    trial = live_believing(run, task_index, seed)
+    tasks, lived = run.tasks, trial.lived
+    task = pick(tasks, task_index, seed)
+    plain, trail = picture(tasks, task), np.zeros(trial.bare.shape[:2], bool)
+    done = np.asarray(lived.terminated | lived.truncated)
+    frames, captions, episode = [], [], 1
+    for t in range(len(done)):
+        seen, trail = with_trail(picture(tasks, task, at(lived.env_state, t)), plain, trail)
+        maps = [heat_map(belief[t], trial.bare, trial.marks) for belief in (trial.decoded, trial.exact)]
+        frame = beside([seen, *maps])
+        frames += [frame] * (PAUSE if done[t] else 1)
+        captions += [f"episode {episode}, step {t}: agent | its belief | exact"] * (PAUSE if done[t] else 1)
+        if done[t]:
+            episode, trail = episode + 1, np.zeros_like(trail)
+    return animate(frames, path, scale=1, milliseconds=milliseconds, captions=captions)
+
+
+def beside(panels: list[np.ndarray]) -> np.ndarray:
+    """Pictures side by side, each enlarged to about ``SIDE`` pixels, a line between two."""
+    height = max(panel.shape[0] for panel in panels)
+    zoom = max(1, round(SIDE / height))
+    large = [enlarged(panel, zoom * max(1, height // panel.shape[0])) for panel in panels]
+    line = np.full((large[0].shape[0], 4, 3), LINE, np.uint8)
+    return np.concatenate([part for panel in large for part in (panel, line)][:-1], axis=1)
