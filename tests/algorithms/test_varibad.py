@@ -1,0 +1,201 @@
+"""VariBAD's parts against brute force: divergences, pairs of beliefs and steps, what gradients reach, bonuses."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.stats
+
+import metarl_jax as mrl
+from metarl_jax import algorithms, tasks
+from metarl_jax.algorithms import _beliefs as beliefs
+from metarl_jax.algorithms._novelty import novelty
+from metarl_jax.networks.belief import Belief, Decoder, belief_encoder
+from metarl_jax.networks.policy import actor_critic
+from metarl_jax.rollout import rollout
+
+L, N = 3, 4
+
+
+@pytest.fixture(scope="module")
+def lived():
+    """Random play in a small grid: ``[T, N]``, and its tasks."""
+    distribution = tasks.gridnavi(size=3, horizon=4, num_episodes=2)
+    policy = actor_critic(distribution.env.spec, "none", 0, (4,), False)
+    batch = jax.vmap(distribution.sample)(jax.random.split(jax.random.key(0), N))
+    params = policy.init(jax.random.key(1))
+    _, trajectory = rollout(jax.random.key(2), distribution.env, policy, params, batch, distribution.trial_steps)
+    return distribution, batch, trajectory
+
+
+def model_of(distribution, costs: beliefs.Costs, num_beliefs: int = 100):
+    """The model and all of its parameters."""
+    encoder = belief_encoder(distribution.env.spec, "gru", 6, (), L, distribution.trial_steps)
+    model = beliefs.belief_model(distribution, encoder, costs, (5, 7), L, num_beliefs)
+    params = model.init(jax.random.key(3)) | {"encoder": encoder.init(jax.random.key(4))}
+    return encoder, model, params
+
+
+def test_divergence_from_one_belief_to_the_next_by_integration():
+    generator = np.random.default_rng(0)
+    mean, log_var = generator.normal(size=(2, 3, 2))
+    found = beliefs.divergence(Belief(*(jnp.asarray(x, jnp.float32) for x in (mean, log_var))))
+    grid = np.linspace(-25, 25, 40_001)
+    for t in range(3):
+        wanted = 0.0
+        for d in range(2):
+            new = scipy.stats.norm(mean[t, d], np.exp(0.5 * log_var[t, d]))
+            old = scipy.stats.norm(mean[t - 1, d], np.exp(0.5 * log_var[t - 1, d])) if t else scipy.stats.norm(0, 1)
+            wanted += np.trapezoid(new.pdf(grid) * (new.logpdf(grid) - old.logpdf(grid)), grid)
+        np.testing.assert_allclose(found[t], wanted, rtol=1e-4)
+
+
+def test_decoder_is_an_mlp_on_each_pair():
+    decoder = Decoder((5, 7), 2)
+    latents, facts = jax.random.normal(jax.random.key(0), (4, N, L)), jax.random.normal(jax.random.key(1), (6, N, 8))
+    params = decoder.init(jax.random.key(2), latents, facts)["params"]
+    found = decoder.apply({"params": params}, latents, facts)
+    assert found.shape == (4, 6, N, 2)
+    for b, t, n in ((0, 0, 0), (3, 5, 2), (1, 4, 3)):
+        x = np.concatenate([latents[b, n], facts[t, n]])
+        kernel = np.concatenate([params["latent"]["kernel"], params["facts"]["kernel"]])
+        x = np.maximum(x @ kernel + params["latent"]["bias"], 0)
+        x = np.maximum(x @ params["layer_0"]["kernel"] + params["layer_0"]["bias"], 0)
+        wanted = x @ params["output"]["kernel"] + params["output"]["bias"]
+        np.testing.assert_allclose(found[b, t, n], wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_the_bound_is_a_sum_over_the_whole_trial_from_every_belief(lived):
+    distribution, batch, trajectory = lived
+    costs = beliefs.Costs(reward=2.0, transition=0.5, task=0.0, kl=0.1)
+    encoder, model, params = model_of(distribution, costs)
+    # Beliefs all but certain: their latents are their means.
+    params["encoder"]["log_var"] = {"kernel": jnp.zeros((6, L)), "bias": jnp.full(L, -12.0)}
+    trials = model.trials(trajectory, batch)
+    loss, metrics = model.loss(params, trials, jax.random.key(5))
+    held = encoder.unroll(params["encoder"], None, trajectory.timestep)
+    spec, steps = distribution.env.spec, distribution.trial_steps
+    reward, transition = 0.0, 0.0
+    action = np.eye(spec.num_actions)[np.asarray(trajectory.action)]
+    before, after = np.asarray(trajectory.timestep.observation), np.asarray(trajectory.next_observation)
+    for n in range(N):
+        for t in range(steps):
+            latent = held.mean[t, n][None, None]
+            for s in range(steps):
+                known = jnp.asarray(np.concatenate([before[s, n], action[s, n]]), jnp.float32)[None, None]
+                fact = jnp.concatenate([known, jnp.asarray(after[s, n])[None, None]], axis=-1)
+                said = Decoder((5, 7), 1).apply({"params": params["reward"]}, latent, fact)
+                reward += 0.5 * float((said[0, 0, 0, 0] - trajectory.reward[s, n]) ** 2)
+                said = Decoder((5, 7), 6).apply({"params": params["transition"]}, latent, known)
+                transition += 0.5 * float(((said[0, 0, 0] - after[s, n]) ** 2).sum())
+    reward, transition = reward / (steps * N), transition / (steps * N)
+    np.testing.assert_allclose(metrics["reward_error"], reward, rtol=1e-2)
+    np.testing.assert_allclose(metrics["transition_error"], transition, rtol=1e-2)
+    kl = float(beliefs.divergence(held).mean())
+    wanted = 2.0 * reward + 0.5 * transition + 0.1 * kl + float(metrics["task_error"])
+    np.testing.assert_allclose(loss, wanted, rtol=1e-2)
+
+
+def test_subsampled_beliefs_leave_the_bound_the_same_on_average(lived):
+    distribution, batch, trajectory = lived
+    costs = beliefs.Costs(reward=1.0, transition=0.0, task=0.0, kl=0.0)
+    _, model, params = model_of(distribution, costs)
+    _, part, _ = model_of(distribution, costs, num_beliefs=3)
+    trials = model.trials(trajectory, batch)
+    keys = jax.random.split(jax.random.key(6), 400)
+    losses = [jax.jit(jax.vmap(lambda key, m=m: m.loss(params, trials, key)[0]))(keys) for m in (model, part)]
+    error = float(losses[1].std() / 20)
+    assert error > 0 and abs(float(losses[0].mean() - losses[1].mean())) < 4 * error
+
+
+@pytest.mark.parametrize("task_cost", [0.0, 1.0])
+def test_the_readout_shapes_the_belief_only_when_the_task_is_decoded(lived, task_cost):
+    distribution, batch, trajectory = lived
+    _, model, params = model_of(distribution, beliefs.Costs(1.0, 0.0, task_cost, 0.1))
+    trials = model.trials(trajectory, batch)
+    other = params | {"readout": jax.tree.map(lambda x: 3.0 * x + 0.1, params["readout"])}
+    gradient = jax.jit(jax.grad(lambda p: model.loss(p, trials, jax.random.key(7))[0]))
+    one, two = (gradient(p) for p in (params, other))
+    moved = max(jax.tree.leaves(jax.tree.map(lambda a, b: jnp.abs(a - b).max(), one["encoder"], two["encoder"])))
+    assert (moved > 1e-4) == bool(task_cost)
+    assert max(jnp.abs(leaf).max() for leaf in jax.tree.leaves(one["readout"])) > 1e-4
+
+
+def test_the_truth_is_the_task_itself(lived):
+    distribution, batch, _ = lived
+    truth = jax.jit(beliefs.task_readout(distribution).truth)(batch)
+    assert truth.shape == (N, 5) and (truth.sum(axis=1) == 1).all()
+    np.testing.assert_array_equal(distribution.tasks.goal[truth.argmax(axis=1)], batch.goal)
+    bandit = tasks.bandit(num_arms=3)
+    some = jax.vmap(bandit.sample)(jax.random.split(jax.random.key(0), N))
+    readout = beliefs.task_readout(bandit)
+    np.testing.assert_array_equal(readout.truth(some), some.probability)
+    said = jnp.concatenate([some.probability, jnp.full((N, 3), -1.0)], axis=1)
+    density = scipy.stats.norm(0, np.exp(-0.5)).logpdf(0) + 0.5 * np.log(2 * np.pi)
+    np.testing.assert_allclose(readout.loss(said, some.probability), -3 * density, rtol=1e-5)
+    np.testing.assert_array_equal(readout.mean(said), some.probability)
+
+
+def test_surprise_is_the_error_of_each_step_under_its_own_belief(lived):
+    distribution, batch, trajectory = lived
+    costs = beliefs.Costs(reward=2.0, transition=0.0, task=0.0, kl=0.1)
+    encoder, model, params = model_of(distribution, costs)
+    trials = model.trials(trajectory, batch)
+    held = encoder.unroll(params["encoder"], None, trajectory.timestep)
+    found = model.surprise(params, held, trials)
+    every = Decoder((5, 7), 1).apply({"params": params["reward"]}, held.mean, trials.facts)[..., 0]  # [B, T, N]
+    own = jnp.stack([every[t, t] for t in range(distribution.trial_steps)])
+    np.testing.assert_allclose(found, (own - trajectory.reward) ** 2, rtol=1e-4, atol=1e-6)
+
+
+def test_bonuses_start_at_their_cost_and_fade():
+    bonus = novelty(3, 0.5, 0.25, 10, rate=1e-2)
+    seen, surprise = jax.random.normal(jax.random.key(0), (6, N, 3)), jnp.full((6, N), 2.0)
+    state, totals = bonus.init(jax.random.key(1)), []
+    update = jax.jit(bonus.update)
+    for _ in range(11):
+        state, extra, _ = update(state, seen, surprise)
+        totals.append(float(extra.mean()))
+    np.testing.assert_allclose(totals[0], 0.75, rtol=1e-5)
+    assert totals[10] == 0.0 and all(a > b for a, b in zip(totals, totals[1:], strict=False))
+    share = 1 - 5 / 10
+    assert totals[5] < share * 0.75 - 0.01  # it fades faster than its share: what is seen again is known
+    again = state._replace(updates=jnp.int32(1))
+    familiar, strange = (float(update(again, x, surprise)[1].mean()) for x in (seen, seen + 3.0))
+    assert strange > 1.5 * familiar
+
+
+def test_a_belief_learns_what_a_bandit_pays():
+    """Some 40 updates: the decoded means come nearer to Bayes' than the prior's are."""
+    distribution = tasks.bandit(num_arms=2, num_pulls=12)
+    recipe = algorithms.varibad(memory_size=32, model_epochs=4, learning_rate=1e-3, model_rate=5e-3)
+    run = mrl.train(recipe, distribution, num_updates=40, num_tasks=128, quiet=True)
+    report = mrl.evaluate(run, num_tasks=500, quiet=True)
+    assert report.belief is not None and report.belief["candidates"] == 0
+    by_step = {name: np.array(x) for name, x in report.belief["by_step"].items()}
+    assert all(len(x) == 11 for x in by_step.values())
+    prior = np.sqrt(1 / 12)  # of a uniform chance
+    assert by_step["exact_error"][-1] < 0.75 * prior
+    assert by_step["error"][-1] < 0.85 * prior and by_step["difference"][-1] < 0.5 * prior
+    assert (by_step["error"] > by_step["exact_error"] - 0.01).all()  # nobody beats Bayes
+
+
+def test_wrong_options_are_told_before_anything_compiles():
+    build = functools.partial(lambda **options: algorithms.varibad(**options).build(tasks.gridnavi()))
+    for options, word in (
+        ({"reward_cost": 0.0}, "decode something"),
+        ({"kl_cost": -1.0}, "kl_cost"),
+        ({"decoder": ()}, "decoder"),
+        ({"actor": (0,)}, "actor"),
+        ({"num_beliefs": 0}, "num_beliefs"),
+        ({"memory_size": 0}, "memory_size"),
+        ({"novelty_cost": -0.1}, "novelty_cost"),
+        ({"bonus_updates": 0}, "bonus_updates"),
+        ({"memory_window": 3}, "memory_window"),
+    ):
+        with pytest.raises(mrl.ConfigError, match=word):
+            build(**options)
+    with pytest.raises(mrl.ConfigError, match="model_minibatches"):
+        mrl.train(algorithms.varibad(model_minibatches=3), "gridnavi", num_tasks=8, quiet=True)
