@@ -69,10 +69,16 @@ def test_the_bayes_optimal_agent_climbs_once_and_then_goes_straight():
 
 
 def test_what_looking_is_worth():
-    """Less in the first episode, nearly twice as much in the trial."""
-    bayes, blind = known()["bayes"], known()["without_map"]
-    assert bayes.by_episode[0] < blind.by_episode[0]
-    assert [round(float(r.trial_return), 2) for r in (bayes, blind, known()["non_adaptive"])] == [34.0, 18.17, 6.0]
+    """Twice the return of searching; with short episodes still more, though it costs in the first of them."""
+    blind = known()["without_map"]
+    assert [round(float(known()[r].trial_return), 2) for r in ("bayes", "without_map", "non_adaptive")] == [
+        38.0,
+        18.17,
+        20.0,
+    ]
+    brief = treasure(horizon=12)
+    found = {r.role: r.by_episode for r in brief.references(brief.tasks, brief.trial_steps)}
+    assert found["bayes"][0] < found["without_map"][0] and found["bayes"].sum() > 1.5 * found["without_map"].sum()
     tasks = treasure()
     camped = live(tasks, climber(tasks, look=False))
     np.testing.assert_allclose(camped, 0.02 * (tasks.horizon - 1), rtol=1e-5)
@@ -84,7 +90,7 @@ def test_without_a_cost_looking_is_free_and_without_a_peak_worth_nothing():
     returns = [
         {r.role: r.by_episode for r in tasks.references(tasks.tasks, tasks.horizon * 2)} for tasks in (cheap, dear)
     ]
-    np.testing.assert_allclose(returns[0]["bayes"][0] - returns[1]["bayes"][0], 5.0, atol=1e-9)  # up 3, down 2
+    np.testing.assert_allclose(returns[0]["bayes"][0] - returns[1]["bayes"][0], 3.0, atol=1e-9)  # 2 steps up, 1 down
     np.testing.assert_allclose(returns[0]["optimal"], returns[1]["optimal"])
     layout = "#######\n#T.S.T#\n#..C..#\n#######"
     flat = treasure(layout=layout, horizon=6, num_episodes=2)
