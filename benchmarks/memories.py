@@ -10,6 +10,8 @@ default options otherwise, episodes as long as the trial. Scores are ``quality``
 """
 
 import argparse
+import bisect
+import functools
 import sys
 from pathlib import Path
 from typing import Any
@@ -34,10 +36,12 @@ STEPS = 15_360_000  # of each training
 SCORE = "goals a trial, share of search walk then shortest paths"
 
 
+@functools.cache
 def mazes(steps: int) -> TaskDistribution:
     return mrl.tasks.maze_100(horizon=steps, trial_steps=steps)
 
 
+@functools.cache
 def parameters(memory: str, size: int) -> int:
     """Of the whole policy on mazes."""
     policy = policy_of(mrl.algorithms.rl2(memory=memory, memory_size=size), mazes(200))
@@ -47,7 +51,9 @@ def parameters(memory: str, size: int) -> int:
 def matched(memory: str) -> tuple[Recipe, str]:
     """(RL^2 with this memory and as many parameters as with the GRU, how to call it)."""
     wanted, multiple = parameters("gru", GRU_SIZE), MEMORIES[memory].multiple
-    size = min(range(multiple, 2 * GRU_SIZE, multiple), key=lambda size: abs(parameters(memory, size) - wanted))
+    sizes = range(multiple, 2 * GRU_SIZE, multiple)
+    above = bisect.bisect_left(sizes, wanted, key=functools.partial(parameters, memory))
+    size = min(sizes[max(above - 1, 0) : above + 1], key=lambda size: abs(parameters(memory, size) - wanted))
     count = parameters(memory, size)
     assert memory == "transformer" or abs(count - wanted) <= 0.02 * wanted
     return mrl.algorithms.rl2(memory=memory, memory_size=size), f"{memory} {size} ({count:,} parameters)"
