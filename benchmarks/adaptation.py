@@ -94,11 +94,11 @@ def adaptation_rows(row: Any, shortest: Any) -> list[dict[str, Any]]:
     ]
 
 
-def memory(num_tasks: int, inner_steps: int, remat: bool) -> float:
+def memory(num_tasks: int, inner_steps: int, remat: bool, at_once: int = 0) -> float:
     """MiB of temporaries of an update with 10 inner episodes of 200 steps, as the compiler plans them (no run)."""
     tasks = mrl.tasks.navigation(horizon=200, num_episodes=10)
-    recipe = mrl.algorithms.maml(outer="clip", episodes=10, inner_steps=inner_steps, remat=remat)
-    algorithm = recipe.build(tasks)
+    options = dict(episodes=10, inner_steps=inner_steps, remat=remat, tasks_at_once=at_once)
+    algorithm = mrl.algorithms.maml(outer="clip", **options).build(tasks)
     shapes = jax.eval_shape(algorithm.init, jax.random.key(0))
     batch = jax.eval_shape(jax.vmap(tasks.sample), jax.random.split(jax.random.key(0), num_tasks))
     compiled = jax.jit(algorithm.update).lower(jax.random.key(0), shapes, batch).compile()
@@ -106,11 +106,12 @@ def memory(num_tasks: int, inner_steps: int, remat: bool) -> float:
 
 
 def memory_rows(row: Any) -> list[dict[str, Any]]:
-    """``remat`` against keeping all."""
+    """Keeping all, ``remat``, and ``remat`` with two tasks at once (the value)."""
     rows = []
     for num_tasks in (20, 40):
         for inner_steps in (1, 3):
-            kept, again = (memory(num_tasks, inner_steps, remat) for remat in (False, True))
+            ways = ((False, 0), (True, 0), (True, 2))
+            spread = [memory(num_tasks, inner_steps, *way) for way in ways]
             name = f"maml second order, {num_tasks} tasks x 10 x 200, {inner_steps} inner steps"
-            rows.append(row(f"{name}: MiB, rematerialised", again, spread=[kept, again]))
+            rows.append(row(f"{name}: MiB, rematerialised, 2 tasks at once", spread[-1], spread=spread))
     return rows

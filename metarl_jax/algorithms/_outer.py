@@ -117,21 +117,24 @@ def meta_learner(
 
 class Said(NamedTuple):
     """What policies say of the batch when adaptation is lived again from its windows: (action parameters,
-    log-probabilities), ``before [N, K, T, E, ...]`` each inner step, and ``after [N, T, E, ...]`` the last one."""
+    log-probabilities), ``before [N, K, T, E, ...]`` each inner step (``()`` where not asked for), and ``after
+    [N, T, E, ...]`` the last one."""
 
-    before: tuple[jax.Array, jax.Array]
+    before: Any
     after: tuple[jax.Array, jax.Array]
 
 
-def said_of(inner: adaptation.Inner, meta: Meta, batch: Batch) -> Said:
+def said_of(inner: adaptation.Inner, meta: Meta, batch: Batch, before: bool = False) -> Said:
     """Differentiable in ``meta``."""
 
-    def one(windows, task):
+    def one(windows, task):  # [K + 1, T, E, ...]
         first, last = jax.tree.map(lambda x: x[:-1], windows), jax.tree.map(lambda x: x[-1], windows)
-        params, before = adaptation.adapt(inner, meta, task, first)
-        return Said(before, inner.said(params, last))
+        params, told = adaptation.adapt(inner, meta, task, first, before)
+        return Said(told, inner.said(params, last))
 
-    return jax.vmap(one, in_axes=(1, 0))(batch.windows, jax.tree.map(lambda x: x[0], batch.tasks))
+    one = jax.checkpoint(one) if inner.remat else one  # with groups of tasks: one group's memory, not that of all
+    by_task = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), batch.windows)
+    return adaptation.over_tasks(one, inner.at_once, by_task, jax.tree.map(lambda x: x[0], batch.tasks))
 
 
 def outer_loss(
@@ -144,7 +147,8 @@ def outer_loss(
     clip: float | None = None,
 ) -> tuple[jax.Array, jax.Array]:
     """(loss, KL of the adapted policies from those that lived the batch); without ``clip`` the plain surrogate."""
-    ((parameters, log_prob), (after_parameters, after_log_prob)) = said_of(inner, meta, batch)
+    told = said_of(inner, meta, batch, before=options.score or options.kl_cost > 0)
+    after_parameters, after_log_prob = told.after
     last = jax.tree.map(lambda x: x[-1], batch.windows)
     if clip is None:
         loss = -(jnp.exp(after_log_prob - last.log_prob) * last.advantage).mean()
@@ -153,11 +157,11 @@ def outer_loss(
     loss = loss + penalty(meta, jax.tree.map(lambda x: x[0], batch.tasks))
     if options.score:
         standard = (last.earned - last.earned.mean()) / (last.earned.std() + 1e-8)
-        credited = jax.vmap(estimators.sampling_score)(log_prob, standard)
+        credited = jax.vmap(estimators.sampling_score)(told.before[1], standard)
         loss = loss - credited.mean() / last.log_prob[0].size  # a mean over steps: a sum wrecks the policy
     if options.kl_cost:
         lived = jnp.moveaxis(batch.windows.parameters[:-1], 0, 1)
-        loss = loss + options.kl_cost * actions.kl(lived, parameters).mean()
+        loss = loss + options.kl_cost * actions.kl(lived, told.before[0]).mean()
     return loss, actions.kl(last.parameters, after_parameters).mean()
 
 

@@ -47,6 +47,7 @@ def maml(
     encoder: tuple[int, ...] = (64, 64),
     bounding: Bounding = "clip",
     rate_decay: float = 0.5,
+    tasks_at_once: int = 0,
     remat: bool = False,
 ) -> Algorithm:
     """MAML: parameters from which a gradient step on some episodes of a task leads to a good policy there.
@@ -80,12 +81,14 @@ def maml(
       encoder: sizes of tanh layers.
       bounding: how continuous actions keep to their bounds: a clipped Gaussian, or a tanh of one.
       rate_decay: at meta-test, each inner step beyond those of training is this much smaller.
-      remat: compute inner steps again for the outer gradient instead of keeping what they computed: less memory, more
-        time, the same numbers.
+      tasks_at_once: in the outer step, this many tasks side by side, the others after them (0, or where it does not
+        divide their number: all). Few stay in a CPU's caches, all fill an accelerator; the same numbers.
+      remat: compute tasks and inner steps again for the outer gradient instead of keeping what they computed: less
+        memory, most of all with few ``tasks_at_once``, more time, the same numbers.
     """
     check_all(dict(inner_steps=inner_steps, inner_rate=inner_rate), lambda x: x > 0, "must be above 0")
     check(adapted != "context" or context_size > 0, "context_size", context_size, "must be above 0")
-    check(episodes >= 0, "episodes", episodes, "must not be negative")
+    check_all(dict(episodes=episodes, tasks_at_once=tasks_at_once), lambda x: x >= 0, "must not be negative")
     check_all(dict(discount=discount, trace=trace), lambda x: 0 <= x <= 1, "must lie between 0 and 1")
     check(second_order or credit in ("none", "e-maml"), "credit", credit, "acts through second_order=True")
     check(outer != "reptile" or not learned_rates, "learned_rates", True, "Reptile has no gradient for them")
@@ -120,6 +123,7 @@ def maml(
         learn=learn,
         start=start,
         num_steps=inner_steps,
+        at_once=tasks_at_once,
         remat=remat,
     )
 

@@ -135,6 +135,17 @@ def test_rematerialised_steps_have_the_same_gradient(monkeypatch, inner_steps):
     np.testing.assert_allclose(gradients[0] / scale, gradients[1] / scale, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("outer_step", ["trust-region", "clip"])
+def test_tasks_in_groups_give_the_same_update(outer_step):
+    distribution, states = FAMILIES["navigation"](), []
+    batch = jax.vmap(distribution.sample)(jax.random.split(jax.random.key(1), 6))
+    for at_once in (0, 2):
+        algorithm = algorithms.maml(encoder=(3,), outer=outer_step, tasks_at_once=at_once).build(distribution)
+        state = algorithm.init(jax.random.key(0))
+        states.append(jax.jit(algorithm.update)(jax.random.key(2), state, batch)[0])
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), *states)
+
+
 def test_the_critic_regresses_on_returns():
     """On returns that are a function of state and time it explains nearly all of their variance."""
     distribution = tasks.navigation(horizon=20)
