@@ -22,6 +22,7 @@ import jax
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+import inference
 import navigation
 from record import RESULTS, Clock, record
 
@@ -206,9 +207,12 @@ def search_of(run: mrl.Run) -> tuple[float, np.ndarray]:
     return bracket.upper, bracket.distance
 
 
+OTHERS = {"maze-100": maze_rows, "maml-navigation": navigation.rows, "varibad-gridnavi": inference.rows}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    names = ["planners", "maze-100", *JOBS, "maml-navigation"]
+    names = ["planners", "maze-100", *JOBS, "maml-navigation", "varibad-gridnavi"]
     parser.add_argument("jobs", nargs="*", default=names, help=f"of {', '.join(names)}")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--list", action="store_true", help="only name the jobs")
@@ -222,9 +226,7 @@ def main() -> None:
         elif name == "planners":
             record("quality", planner_rows())
         else:
-            rows = {"maze-100": maze_rows, "maml-navigation": navigation.rows}.get(
-                name, functools.partial(job_rows, name)
-            )
+            rows = OTHERS.get(name, functools.partial(job_rows, name))
             record("quality", rows(arguments.seeds))
 
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from metarl_jax.beliefs import which
-from metarl_jax.networks.belief import Belief, Decoder, Readout, facts
+from metarl_jax.networks.belief import MLP, Belief, Decoder, facts
 from metarl_jax.rollout import replay
 from metarl_jax.types import Policy, Spec, Task, TaskDistribution, TimeStep, Trajectory
 
@@ -85,12 +85,18 @@ class Model(NamedTuple):
 
 
 def belief_model(
-    tasks: TaskDistribution, encoder: Policy, costs: Costs, layers: Sequence[int], latent_size: int, num_beliefs: int
+    tasks: TaskDistribution,
+    encoder: Policy,
+    costs: Costs,
+    layers: Sequence[int],
+    heads: int,
+    latent_size: int,
+    num_beliefs: int,
 ) -> Model:
     """The model of ``varibad``; see there."""
     spec, task = tasks.env.spec, task_readout(tasks)
     size = math.prod(spec.observation_shape)
-    parts = Parts(encoder, Decoder(layers, 1), Decoder(layers, size), Readout(layers, task.size), task.loss)
+    parts = Parts(encoder, Decoder(layers, heads, 1), Decoder(layers, heads, size), MLP(layers, task.size), task.loss)
 
     def init(key):
         keys, latent = jax.random.split(key, 3), jnp.zeros((1, latent_size))
@@ -118,7 +124,7 @@ class Parts(NamedTuple):
     encoder: Policy
     reward: Decoder
     transition: Decoder
-    readout: Readout
+    readout: MLP
     task_loss: Callable[[jax.Array, jax.Array], jax.Array]
 
 

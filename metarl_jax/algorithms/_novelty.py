@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from metarl_jax.networks.belief import Readout
+from metarl_jax.networks.belief import MLP
 from metarl_jax.types import PyTree
 
 WIDTH = 64
@@ -39,7 +39,7 @@ def novelty(size: int, cost: float, surprise_cost: float, num_updates: int, rate
 
     ``novelty = |f(x) - g(x)|^2`` of a fixed random network f and a network g that learns to say what f says.
     """
-    net = Readout((WIDTH, WIDTH), WIDTH)
+    net = MLP((WIDTH, WIDTH), WIDTH)
     target = lambda: net.init(jax.random.key(0x4E), jnp.zeros(size))["params"]  # the same for all: no state of its own
     optimizer = optax.adam(rate, eps=1e-5)
 

@@ -37,6 +37,7 @@ def varibad(
     encoder: tuple[int, ...] = (),
     actor: tuple[int, ...] = (64,),
     decoder: tuple[int, ...] = (32, 32),
+    heads: int = 64,
     reward_cost: float = 1.0,
     transition_cost: float = 0.0,
     task_cost: float = 0.0,
@@ -73,6 +74,7 @@ def varibad(
       encoder: sizes of tanh layers before the memory.
       actor: sizes of tanh layers of the policy and its critic.
       decoder: sizes of relu layers of each decoder and of the readout of the task.
+      heads: of each decoder, ``f(m, x) = g(m) . h(x)``: what latents and steps are told in before they meet.
       reward_cost: weight of decoding rewards from (o, a, o'): half the squared error, summed over the trial.
       transition_cost: weight of decoding o' from (o, a), likewise.
       task_cost: weight of decoding the task itself, where it is known in training: which of a finite set, else its
@@ -96,7 +98,7 @@ def varibad(
       value_cost: weight of the value loss (see ``rl2``).
       max_gradient_norm: of all gradients together, for policy and model alike.
     """
-    sizes = dict(memory_size=memory_size, latent_size=latent_size, num_beliefs=num_beliefs)
+    sizes = dict(memory_size=memory_size, latent_size=latent_size, heads=heads, num_beliefs=num_beliefs)
     passes = dict(model_rate=model_rate, model_epochs=model_epochs, model_minibatches=model_minibatches)
     check_all(sizes | passes, lambda x: x > 0, "must be above 0")
     bonuses = dict(novelty_cost=novelty_cost, surprise_cost=surprise_cost)
@@ -107,14 +109,13 @@ def varibad(
     check(any(costs[:3]), "reward_cost", reward_cost, "decode something: rewards, transitions or tasks")
     for name, layers in dict(encoder=encoder, actor=actor, decoder=decoder).items():
         check(all(size > 0 for size in layers), name, layers, "each layer needs at least one unit")
-    check(len(decoder) > 0, "decoder", decoder, "needs at least one layer")
     spec = tasks.env.spec
     seen = math.prod(spec.observation_shape) + 2 * latent_size
     head = actor_critic(spec._replace(observation_shape=(seen,)), "none", 0, actor, meta_inputs=False)
     window = window_of(memory, memory_window, tasks.trial_steps)
     inference = belief.belief_encoder(spec, memory, memory_size, encoder, latent_size, window)
     policy = belief.on_beliefs(inference, head)
-    model = beliefs.belief_model(tasks, inference, costs, decoder, latent_size, num_beliefs)
+    model = beliefs.belief_model(tasks, inference, costs, decoder, heads, latent_size, num_beliefs)
     settings = Settings(
         discount=discount,
         trace=trace,

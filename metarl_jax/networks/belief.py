@@ -60,35 +60,32 @@ class BeliefEncoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """``f(m, x)``: an MLP on latents and facts, every latent with every fact.
+    """``f(m, x) = g(m) . h(x)``: an inner product of heads, of every latent with every fact.
 
-    Its first layer is a sum, ``W m + V x``, so that its matmuls are over latents and facts apart, not over pairs.
+    ``g`` and ``h`` are MLPs of relu layers, so that the cost of a pair is one product a head, in a matmul, instead of a
+    network: beliefs times steps are many. With ``h`` one-hot in the state this is VariBAD's multi-headed decoder.
     """
 
     sizes: Sequence[int]
+    heads: int
     size: int
 
     @nn.compact
     def __call__(self, latents: jax.Array, facts: jax.Array) -> jax.Array:
         """latents ``[B, ..., L]``, facts ``[T, ..., F]`` -> ``[B, T, ..., size]``."""
-        first, *others = self.sizes
-        x = nn.Dense(first, name="latent")(latents)[:, None]
-        x = nn.relu(x + nn.Dense(first, use_bias=False, name="facts")(facts)[None])
-        for i, size in enumerate(others):
-            x = nn.relu(nn.Dense(size, name=f"layer_{i}")(x))
-        return nn.Dense(self.size, name="output")(x)
+        g = MLP(self.sizes, self.heads, name="latent")(latents)
+        h = MLP(self.sizes, self.heads * self.size, name="facts")(facts).reshape(*facts.shape[:-1], self.heads, -1)
+        return jnp.einsum("b...h,t...hd->bt...d", g, h) * self.heads**-0.5
 
 
-class Readout(nn.Module):
-    """An MLP from a belief to what it says of the task."""
+class MLP(nn.Module):
+    """relu layers, then a linear one: ``[..., F] -> [..., size]``."""
 
     sizes: Sequence[int]
     size: int
 
     @nn.compact
-    def __call__(self, belief: jax.Array) -> jax.Array:
-        """``[..., 2 L] -> [..., size]``."""
-        x = belief
+    def __call__(self, x: jax.Array) -> jax.Array:
         for i, size in enumerate(self.sizes):
             x = nn.relu(nn.Dense(size, name=f"layer_{i}")(x))
         return nn.Dense(self.size, name="output")(x)

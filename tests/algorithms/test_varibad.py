@@ -34,7 +34,7 @@ def lived():
 def model_of(distribution, costs: beliefs.Costs, num_beliefs: int = 100):
     """The model and all of its parameters."""
     encoder = belief_encoder(distribution.env.spec, "gru", 6, (), L, distribution.trial_steps)
-    model = beliefs.belief_model(distribution, encoder, costs, (5, 7), L, num_beliefs)
+    model = beliefs.belief_model(distribution, encoder, costs, (5,), 7, L, num_beliefs)
     params = model.init(jax.random.key(3)) | {"encoder": encoder.init(jax.random.key(4))}
     return encoder, model, params
 
@@ -53,18 +53,19 @@ def test_divergence_from_one_belief_to_the_next_by_integration():
         np.testing.assert_allclose(found[t], wanted, rtol=1e-4)
 
 
-def test_decoder_is_an_mlp_on_each_pair():
-    decoder = Decoder((5, 7), 2)
+def test_decoder_is_an_inner_product_of_two_networks():
+    decoder = Decoder((5,), 7, 2)
     latents, facts = jax.random.normal(jax.random.key(0), (4, N, L)), jax.random.normal(jax.random.key(1), (6, N, 8))
     params = decoder.init(jax.random.key(2), latents, facts)["params"]
     found = decoder.apply({"params": params}, latents, facts)
     assert found.shape == (4, 6, N, 2)
+
+    def network(name, x):
+        layer, output = params[name]["layer_0"], params[name]["output"]
+        return np.maximum(x @ layer["kernel"] + layer["bias"], 0) @ output["kernel"] + output["bias"]
+
     for b, t, n in ((0, 0, 0), (3, 5, 2), (1, 4, 3)):
-        x = np.concatenate([latents[b, n], facts[t, n]])
-        kernel = np.concatenate([params["latent"]["kernel"], params["facts"]["kernel"]])
-        x = np.maximum(x @ kernel + params["latent"]["bias"], 0)
-        x = np.maximum(x @ params["layer_0"]["kernel"] + params["layer_0"]["bias"], 0)
-        wanted = x @ params["output"]["kernel"] + params["output"]["bias"]
+        wanted = network("latent", latents[b, n]) @ network("facts", facts[t, n]).reshape(7, 2) / np.sqrt(7)
         np.testing.assert_allclose(found[b, t, n], wanted, rtol=1e-5, atol=1e-5)
 
 
@@ -87,9 +88,9 @@ def test_the_bound_is_a_sum_over_the_whole_trial_from_every_belief(lived):
             for s in range(steps):
                 known = jnp.asarray(np.concatenate([before[s, n], action[s, n]]), jnp.float32)[None, None]
                 fact = jnp.concatenate([known, jnp.asarray(after[s, n])[None, None]], axis=-1)
-                said = Decoder((5, 7), 1).apply({"params": params["reward"]}, latent, fact)
+                said = Decoder((5,), 7, 1).apply({"params": params["reward"]}, latent, fact)
                 reward += 0.5 * float((said[0, 0, 0, 0] - trajectory.reward[s, n]) ** 2)
-                said = Decoder((5, 7), 6).apply({"params": params["transition"]}, latent, known)
+                said = Decoder((5,), 7, 6).apply({"params": params["transition"]}, latent, known)
                 transition += 0.5 * float(((said[0, 0, 0] - after[s, n]) ** 2).sum())
     reward, transition = reward / (steps * N), transition / (steps * N)
     np.testing.assert_allclose(metrics["reward_error"], reward, rtol=1e-2)
@@ -146,7 +147,7 @@ def test_surprise_is_the_error_of_each_step_under_its_own_belief(lived):
     trials = model.trials(trajectory, batch)
     held = encoder.unroll(params["encoder"], None, trajectory.timestep)
     found = model.surprise(params, held, trials)
-    every = Decoder((5, 7), 1).apply({"params": params["reward"]}, held.mean, trials.facts)[..., 0]  # [B, T, N]
+    every = Decoder((5,), 7, 1).apply({"params": params["reward"]}, held.mean, trials.facts)[..., 0]  # [B, T, N]
     own = jnp.stack([every[t, t] for t in range(distribution.trial_steps)])
     np.testing.assert_allclose(found, (own - trajectory.reward) ** 2, rtol=1e-4, atol=1e-6)
 
@@ -188,7 +189,7 @@ def test_wrong_options_are_told_before_anything_compiles():
     for options, word in (
         ({"reward_cost": 0.0}, "decode something"),
         ({"kl_cost": -1.0}, "kl_cost"),
-        ({"decoder": ()}, "decoder"),
+        ({"heads": 0}, "heads"),
         ({"actor": (0,)}, "actor"),
         ({"num_beliefs": 0}, "num_beliefs"),
         ({"memory_size": 0}, "memory_size"),
