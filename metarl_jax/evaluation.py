@@ -93,7 +93,9 @@ def evaluate(
         "greedy": greedy,
     }
     belief = None if believed is None else believed_by_step(records[0], believed.candidates)
-    report = summarize(segment(records[0]), segment(records[1]), references, name=name, belief=belief)
+    report = summarize(
+        segment(records[0]), segment(records[1]), references, name=name, belief=belief, window=run.algorithm.window
+    )
     if save and run.path is not None and tasks is None:
         report.save(Path(run.path) / "report.json")
     return report

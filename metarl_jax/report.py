@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -19,24 +19,12 @@ from metarl_jax import statistics, tables
 from metarl_jax.config import ConfigError
 from metarl_jax.files import plain, write_json
 from metarl_jax.tables import number
+from metarl_jax.trials import Trials, by_adaptation, by_episode, checked, describe
 from metarl_jax.types import Reference
 from metarl_jax.verdict import gap, judge
 
 FORMAT = 3
 MOST_TASKS = 1000  # beyond, the report keeps quantiles over tasks instead of every task's mean
-
-
-class Trials(NamedTuple):
-    """All trials of one evaluation; ``R`` trials a task, ``E`` the most episodes that a trial can hold.
-
-    ``returns`` and ``lengths`` (steps): ``[S, N, R, E]``, NaN where the trial never began that episode;
-    ``finished``: ``[S, N, R, E]`` bool, the episode ended by the trial's last step; ``trial_return``: ``[S, N, R]``.
-    """
-
-    returns: Any
-    lengths: Any
-    finished: Any
-    trial_return: Any
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -51,6 +39,8 @@ class Report:
     episode.
     ``gain``: ``mean - control_mean``, paired by task and seed; ``adapted``: its interval lies above zero (None where
     nothing can be compared). ``gap_closed``: ``(mean - base) / (target - base)``, see ``gap_note``.
+    ``by_adaptation``: ``return`` of an episode before adaptation and after each inner step (of ``window`` episodes; 1:
+    after each episode), and ``gap_closed``, ``(R_k - R_0) / (R* - R_0)`` with R* of the agent that knows the task.
     ``belief``: what the agent thought of the task beside the exact belief, where both are known, see
     ``evaluation.believed_by_step``.
     ``task_means``: ``[N]`` for up to 1000 tasks; ``quantiles``: 0, 1, ... 100 % of the task means.
@@ -77,6 +67,7 @@ class Report:
     control_task_means: list[float] | None
     quantiles: list[float]
     control_quantiles: list[float]
+    by_adaptation: dict[str, Any]
     belief: dict[str, Any] | None = None
 
     @property
@@ -145,10 +136,12 @@ def summarize(
     *,
     name: Mapping[str, Any] | None = None,
     belief: Mapping[str, Any] | None = None,
+    window: int = 1,
 ) -> Report:
     """The report on ``trials``; ``control`` is the same agent with its memory wiped at each episode.
 
-    ``name`` identifies what was measured: algorithm, tasks, trial_steps, horizon, seeds, num_tasks, trials_per_task.
+    ``window``: episodes between two inner steps. ``name`` identifies what was measured: algorithm, tasks,
+    trial_steps, horizon, seeds, num_tasks, trials_per_task.
 
     Raises:
       ValueError: for shapes that do not belong together, or trial returns that are not finite.
@@ -182,71 +175,7 @@ def summarize(
         control_task_means=control_task_means if few else None,
         quantiles=np.percentile(task_means, np.arange(101)),
         control_quantiles=np.percentile(control_task_means, np.arange(101)),
+        by_adaptation=by_adaptation(by_episode(trials), known, window),
         belief=None if belief is None else dict(belief),
     )
     return Report(name=plain(dict(name or {})), adapted=adapted, gap_note=gap_note, verdict=verdict, **plain(numbers))
-
-
-def checked(trials: Trials, which: str) -> Trials:
-    """``trials`` as numpy arrays whose shapes agree and whose trial returns are finite."""
-    returns, lengths, trial_return = (
-        np.asarray(x, float) for x in (trials.returns, trials.lengths, trials.trial_return)
-    )
-    finished = np.asarray(trials.finished, bool)
-    if returns.ndim != 4 or not returns.shape == lengths.shape == finished.shape == (
-        *trial_return.shape,
-        returns.shape[-1],
-    ):
-        shapes = [x.shape for x in (returns, lengths, finished, trial_return)]
-        raise ValueError(f"{which}: want [S, N, R, E] three times and [S, N, R], not {shapes}")
-    wrong = np.count_nonzero(~np.isfinite(trial_return))
-    if wrong or not trial_return.size:
-        raise ValueError(
-            f"{which}: {wrong} of {trial_return.size} trial returns are not finite: the agent or a task is broken"
-        )
-    return Trials(returns, lengths, finished, trial_return)
-
-
-def by_episode(trials: Trials) -> dict[str, np.ndarray]:
-    """Means of each episode that any trial began, ``[E]`` each: see ``Report``."""
-    began = np.isfinite(trials.returns)
-    most = int(began.sum(axis=-1).max())
-    began, returns, lengths, finished = (x[..., :most] for x in (began, *trials[:3]))
-    low, high = statistics.clustered_interval(returns, began)
-    return {
-        "return": statistics.masked_mean(returns, began, (0, 1, 2)),
-        "low": low,
-        "high": high,
-        "length": statistics.masked_mean(lengths, finished & began, (0, 1, 2)),
-        "began": began.mean(axis=(0, 1, 2)),
-        "finished": (finished & began).mean(axis=(0, 1, 2)),
-    }
-
-
-def describe(reference: Reference, score: float, trials: Trials) -> dict[str, Any]:
-    """A reference as plain data: mean value, the score's share of it (where both are positive), its regret.
-
-    ``length_by_episode`` is a mean over the trials in which the agent finished the episode: late ones are only those
-    of easy tasks, for both.
-    """
-    by_task = np.asarray(reference.trial_return, float)
-    value = float(by_task.mean())
-    return {
-        "role": reference.role,
-        "kind": reference.kind,
-        "value": value,
-        "share": score / value if value > 0 and score > 0 else None,
-        "regret": value - score,
-        "by_episode": None if reference.by_episode is None else np.asarray(reference.by_episode, float),
-        "length_by_episode": None if reference.lengths is None else mean_lengths(np.asarray(reference.lengths), trials),
-        "quantiles": np.percentile(by_task, np.arange(101)) if by_task.ndim else None,
-        "note": reference.note,
-    }
-
-
-def mean_lengths(lengths: np.ndarray, trials: Trials) -> np.ndarray:
-    """A reference's ``lengths [N, E']`` in the trials and episodes that the agent finished: ``[E]``."""
-    finished = trials.finished & np.isfinite(trials.returns)
-    columns = np.minimum(np.arange(finished.shape[-1]), lengths.shape[1] - 1)
-    each = np.broadcast_to(lengths[None, :, None, columns], finished.shape)
-    return statistics.masked_mean(each, finished, (0, 1, 2))

@@ -68,7 +68,10 @@ def render(report: "Report") -> Any:
     parts: list[Any] = [Text(report.title, "bold"), Text("  ".join(details), "dim"), Text(), scores(report)]
     if report.references:
         parts.append(references(report))
-    parts += [episodes(report), *([] if report.belief is None else [belief(report.belief)])]
+    parts.append(episodes(report))
+    if report.by_adaptation["window"] > 1 and len(report.by_adaptation["return"]) > 1:
+        parts.append(adaptation(report.by_adaptation))
+    parts += [*([] if report.belief is None else [belief(report.belief)])]
     return Group(*parts, Text(report.verdict, colour))
 
 
@@ -133,12 +136,28 @@ def episodes(report: "Report") -> Any:
     columns += [("length", control, number), ("began", agent, percent)]
     columns += [("finished", agent, percent), ("finished", control, percent)]
     shown = [column for column in columns if column[0] == "return" or varies(report, column[0])]
-    table = grid("By episode of the trial", ["episode", *(key if side is agent else "wiped" for key, side, _ in shown)])
+    closed = report.by_adaptation["gap_closed"] if report.by_adaptation["window"] == 1 else None
+    if closed and len(closed) > 1:
+        shown.append(("gap closed", {"gap closed": closed}, percent))
+    table = grid(
+        "By episode of the trial", ["episode", *("wiped" if side is control else key for key, side, _ in shown)]
+    )
     for episode in spread(max(len(agent["return"]), len(control["return"]))):
         add(table, str(episode + 1), *(write(entry(side, key, episode)) for key, side, write in shown))
     if len(shown) > 2:
         captioned(table, "Means over the trials that began the episode; lengths over those that finished it.")
     return table
+
+
+def adaptation(told: Mapping[str, Any]) -> Any:
+    """Return of an episode before adaptation and after each inner step, and the share of the gap that it closes."""
+    closed = told["gap_closed"]
+    table = grid("By inner step", ["inner steps", "return", *(["gap closed"] if closed else [])])
+    for index in spread(len(told["return"])):
+        share = [percent(closed[index])] if closed else []
+        add(table, str(index), number(told["return"][index]), *share)
+    gap = "; the gap is from 0 inner steps to the optimal episode, task known" if closed else ""
+    return captioned(table, f"Means of an episode, {told['window']} episodes a step{gap}.")
 
 
 BELIEVED = {

@@ -195,7 +195,8 @@ class Algorithm(NamedTuple):
     learned in the trial: the control that shows what adapting is worth. ``steps``: environment steps that an update
     spends in each task. ``check(num_tasks)`` raises ConfigError where an update could not be run on that many tasks.
     ``decode(state, Trajectory [T]) -> [T, C]``, where the agent holds a belief: what it thought of the task before each
-    step, the chance of each task of a finite set, else the mean of the task's numbers.
+    step, the chance of each task of a finite set, else the mean of the task's numbers. ``window``: episodes that are
+    lived between one inner step and the next, 1 where the agent may learn at any step.
     """
 
     init: Callable[[Key], State]
@@ -204,6 +205,7 @@ class Algorithm(NamedTuple):
     steps: int
     check: Callable[[int], None]
     decode: Callable[[State, Trajectory], jax.Array] | None = None
+    window: int = 1
 
 
 class Curriculum(NamedTuple):

@@ -22,7 +22,7 @@ LAYERS = [
     {"curricula"},
     {"files"},
     {"checkpoint", "logging", "compile_cache", "sharding", "signals"},
-    {"statistics", "verdict", "tables", "report"},
+    {"statistics", "verdict", "tables", "trials", "report"},
     {"run", "driver", "setting"},
     {"training"},
     {"evaluation"},

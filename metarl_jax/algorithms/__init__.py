@@ -2,7 +2,7 @@
 
 from metarl_jax.algorithms.maml import anil, cavia, e_maml, fomaml, maml, meta_sgd, promp, reptile
 from metarl_jax.algorithms.rl2 import ppo, rl2
-from metarl_jax.algorithms.varibad import hyperx, varibad, varibad_task
+from metarl_jax.algorithms.varibad import hyperx, posterior_sampling, varibad, varibad_task
 
 REGISTRY = {
     "rl2": rl2,
@@ -18,6 +18,7 @@ REGISTRY = {
     "varibad": varibad,
     "varibad-task": varibad_task,
     "hyperx": hyperx,
+    "posterior-sampling": posterior_sampling,
 }
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "hyperx",
     "maml",
     "meta_sgd",
+    "posterior_sampling",
     "ppo",
     "promp",
     "reptile",

@@ -112,7 +112,7 @@ def meta_learner(
         check(fits, "num_minibatches", options.num_minibatches, f"must divide num_tasks={num_tasks}")
 
     steps = (inner.num_steps + 1) * episodes * tasks.horizon
-    return Algorithm(init, update, adapt, steps=steps, check=check_tasks)
+    return Algorithm(init, update, adapt, steps=steps, check=check_tasks, window=episodes)
 
 
 class Said(NamedTuple):

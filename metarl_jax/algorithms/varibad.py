@@ -9,6 +9,7 @@ import optax
 
 from metarl_jax import estimators
 from metarl_jax.algorithms import _beliefs as beliefs
+from metarl_jax.algorithms._held_noise import HeldNoise, without_noise
 from metarl_jax.algorithms._novelty import novelty
 from metarl_jax.algorithms._ppo import Settings, check_divides, proximal
 from metarl_jax.config import check, check_all, preset, recipe
@@ -46,6 +47,7 @@ def varibad(
     model_rate: float = 2e-3,
     model_epochs: int = 3,
     model_minibatches: int = 8,
+    acting: Literal["belief", "sample"] = "belief",
     novelty_cost: float = 0.0,
     surprise_cost: float = 0.0,
     bonus_updates: int = 200,
@@ -84,6 +86,8 @@ def varibad(
       model_rate: Adam's, for encoder and decoders.
       model_epochs: passes of the evidence bound over the trials of an update.
       model_minibatches: its gradient steps a pass; must divide the number of tasks.
+      acting: the policy sees the belief, or one latent drawn from it as an episode begins and held in it (posterior
+        sampling).
       novelty_cost: weight of HyperX's bonus for new (observation, belief), a step of the first update earning 1.
       surprise_cost: weight of its bonus for what the model did not expect, likewise.
       bonus_updates: updates over which both bonuses fall linearly to nothing.
@@ -110,11 +114,18 @@ def varibad(
     for name, layers in dict(encoder=encoder, actor=actor, decoder=decoder).items():
         check(all(size > 0 for size in layers), name, layers, "each layer needs at least one unit")
     spec = tasks.env.spec
-    seen = math.prod(spec.observation_shape) + 2 * latent_size
+    sampled = acting == "sample"
+    seen = math.prod(spec.observation_shape) + (latent_size if sampled else 2 * latent_size)
     head = actor_critic(spec._replace(observation_shape=(seen,)), "none", 0, actor, meta_inputs=False)
     window = window_of(memory, memory_window, tasks.trial_steps)
     inference = belief.belief_encoder(spec, memory, memory_size, encoder, latent_size, window)
-    policy = belief.on_beliefs(inference, head)
+    policy = belief.on_samples(inference, head, latent_size) if sampled else belief.on_beliefs(inference, head)
+    env = HeldNoise(tasks.env, latent_size) if sampled else tasks.env
+
+    def live(key, params, some, num_steps: int, **how):
+        _, lived = rollout(key, env, policy, params, some, num_steps, **how)
+        return without_noise(lived, spec.observation_shape, latent_size) if sampled else lived
+
     model = beliefs.belief_model(tasks, inference, costs, decoder, heads, latent_size, num_beliefs)
     settings = Settings(
         discount=discount,
@@ -143,7 +154,7 @@ def varibad(
     def update(key, state: LearnerState, batch_tasks):
         live_key, policy_key, model_key = jax.random.split(key, 3)
         models, actor_params = apart(state.params)
-        _, lived = rollout(live_key, tasks.env, policy, state.params, batch_tasks, tasks.trial_steps)
+        lived = live(live_key, state.params, batch_tasks, tasks.trial_steps)
         *outputs, told, shown = lived.outputs
         trials = model.trials(lived, batch_tasks)
         known = lived._replace(timestep=lived.timestep._replace(observation=shown), outputs=tuple(outputs))
@@ -164,7 +175,7 @@ def varibad(
 
     def adapt(key, state: LearnerState, task, trial_steps: int, forget: bool = False, greedy: bool = False):
         one = jax.tree.map(lambda x: x[None], task)
-        _, lived = rollout(key, tasks.env, policy, state.params, one, trial_steps, forget=forget, greedy=greedy)
+        lived = live(key, state.params, one, trial_steps, forget=forget, greedy=greedy)
         return jax.tree.map(lambda x: x[:, 0], lived)
 
     def check_tasks(num_tasks: int):
@@ -189,4 +200,10 @@ hyperx = preset(
     "HyperX: VariBAD with bonuses for novel beliefs and unexpected rewards.",
     novelty_cost=0.1,
     surprise_cost=0.1,
+)
+posterior_sampling = preset(
+    "posterior-sampling",
+    varibad,
+    "Posterior sampling: acts on one draw from VariBAD's belief an episode.",
+    acting="sample",
 )

@@ -143,11 +143,13 @@ def on_samples(encoder: Policy, actor: Policy, latent_size: int) -> Policy:
         _, outputs = actor.step(params["actor"], (), seen)
         return (memory, held), (*outputs, belief, seen.observation)
 
-    def unroll(params, memory, timesteps):
-        raise NotImplementedError("beliefs are learned by the encoder, acting by what the actor saw")
-
     carry = lambda batch: (encoder.carry(batch), jnp.zeros((*batch, latent_size)))
-    return Policy(functools.partial(init_both, encoder, actor), carry, step, unroll, actor.actions)
+    # Nothing unrolls it: the encoder learns from the record, the actor from what it saw.
+    return Policy(functools.partial(init_both, encoder, actor), carry, step, no_unroll, actor.actions)
+
+
+def no_unroll(params, memory, timesteps):
+    raise NotImplementedError("an agent that acts on samples is not unrolled: its encoder and its actor are")
 
 
 def init_both(encoder: Policy, actor: Policy, key: jax.Array) -> dict:

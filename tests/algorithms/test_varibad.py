@@ -201,3 +201,20 @@ def test_wrong_options_are_told_before_anything_compiles():
             build(**options)
     with pytest.raises(mrl.ConfigError, match="model_minibatches"):
         mrl.train(algorithms.varibad(model_minibatches=3), "gridnavi", num_tasks=8, quiet=True)
+
+
+def test_posterior_sampling_holds_one_draw_through_an_episode():
+    distribution = tasks.gridnavi(size=3, horizon=4, num_episodes=3)
+    algorithm = algorithms.posterior_sampling(memory_size=8, latent_size=L).build(distribution)
+    state = algorithm.init(jax.random.key(0))
+    # Wide beliefs, so that draws differ.
+    state.params["encoder"]["log_var"]["bias"] = jnp.ones(L)
+    task = jax.tree.map(lambda x: x[0], distribution.tasks)
+    lived = jax.jit(algorithm.adapt, static_argnums=(3, 4))(jax.random.key(1), state, task, 12, False)
+    assert lived.timestep.observation.shape == (12, 6) == lived.next_observation.shape
+    _, _, held, shown = lived.outputs
+    np.testing.assert_array_equal(shown[:, :6], lived.timestep.observation)
+    draws = np.asarray(shown[:, 6:]).reshape(3, 4, L)
+    assert (draws == draws[:, :1]).all() and (draws[0] != draws[1]).all() and (draws[1] != draws[2]).all()
+    noise = (draws[:, 0] - held.mean[::4]) * np.exp(-0.5 * held.log_var[::4])
+    assert np.abs(noise).max() < 5 and np.abs(noise).std() > 0.1  # as an episode begins, from the belief held then
