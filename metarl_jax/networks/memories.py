@@ -60,7 +60,7 @@ MEMORIES = {
 def num_parameters(memory: str, inputs: int, size: int) -> int:
     """Parameters of a memory of ``size`` H on ``inputs`` F features, heads and encoder not counted.
 
-    ``gru``: ``3 H (H + F) + 4 H``. ``s5``, with P = H / 2 rounded up, 2 blocks: ``H (F + 3) + 2 (4 H P + H^2 + 4 H +
+    ``gru``: ``3 H (H + F) + 4 H``. ``s5``, with P = H / 2 rounded up, 2 blocks: ``H (F + 1) + 2 (4 H P + H^2 + 2 H +
     3 P)``. ``transformer``, 2 blocks: ``H (F + 3) + 2 (8 H^2 + 7 H)``, whatever its window.
     """
     module, h = MEMORIES[memory].module(size), MEMORIES[memory].carry(size, ())

@@ -46,8 +46,9 @@ def lift(pair: Pair, like: jax.Array) -> Pair:
     return both(lambda x: x.reshape((1,) * (like.ndim - 1) + (-1,)), pair)
 
 
-def sequential(decay: Pair, inputs: Pair, resets: jax.Array, start: Pair) -> Pair:
-    """``s_t = (0 where resets_t else decay * s_{t-1}) + inputs_t`` step by step.
+def sequential(decay: Pair, inputs: Pair, resets: jax.Array, start: Pair, reverse: bool = False) -> Pair:
+    """``s_t = (0 where resets_t else decay * s_{t-1}) + inputs_t`` step by step; with ``reverse`` from the last step
+    to the first, ``s_{t+1}`` in place of ``s_{t-1}``.
 
     decay ``[P]``, inputs ``[T, ..., P]``, resets bool ``[T, ...]``, start ``[..., P]`` -> ``[T, ..., P]``.
     """
@@ -58,49 +59,60 @@ def sequential(decay: Pair, inputs: Pair, resets: jax.Array, start: Pair) -> Pai
         state = add(multiply(decay, kept(reset, state)), inputs)
         return state, state
 
-    return jax.lax.scan(step, start, (inputs, resets))[1]
+    return jax.lax.scan(step, start, (inputs, resets), reverse=reverse)[1]
 
 
-def associative(decay: Pair, inputs: Pair, resets: jax.Array, start: Pair) -> Pair:
+def associative(decay: Pair, inputs: Pair, resets: jax.Array, start: Pair, reverse: bool = False) -> Pair:
     """The same, parallel in T: ``(d1, x1) then (d2, x2)`` is ``(d1 * d2, d2 * x1 + x2)``."""
     wide = both(lambda d, x: jnp.broadcast_to(d, x.shape), lift(decay, inputs[0]), inputs)
     decays = kept(resets, wide)
-    first = multiply(both(lambda d: d[0], decays), start)
-    inputs = both(lambda x, s: x.at[0].add(s), inputs, first)
+    at = -1 if reverse else 0
+    first = multiply(both(lambda d: d[at], decays), start)
+    inputs = both(lambda x, s: x.at[at].add(s), inputs, first)
 
     def join(first, second):
         return multiply(first[0], second[0]), add(multiply(second[0], first[1]), second[1])
 
-    return jax.lax.associative_scan(join, (decays, inputs))[1]
+    return jax.lax.associative_scan(join, (decays, inputs), reverse=reverse)[1]
 
 
-@jax.custom_vjp
-def recurrence(decay: Pair, inputs: Pair, resets: jax.Array, start: Pair) -> Pair:
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
+def recurrence(decay: Pair, inputs: Pair, resets: jax.Array, start: Pair, reverse: bool = False) -> Pair:
     """``sequential`` on CPUs, ``associative`` elsewhere; differentiable in reverse mode, any number of times.
 
-    The gradient is the same recurrence run backwards, and keeps nothing but the states.
+    The gradient is the same recurrence in the other direction, and keeps nothing but the states.
     """
-    return jax.lax.platform_dependent(decay, inputs, resets, start, cpu=sequential, default=associative)
+    kinds = {"cpu": sequential, "default": associative}
+    kinds = {platform: functools.partial(scan, reverse=reverse) for platform, scan in kinds.items()}
+    return jax.lax.platform_dependent(decay, inputs, resets, start, **kinds)
 
 
-def _forward(decay, inputs, resets, start):
-    states = recurrence(decay, inputs, resets, start)
+def _forward(decay, inputs, resets, start, reverse):
+    states = recurrence(decay, inputs, resets, start, reverse)
     return states, (decay, resets, start, states)
 
 
-def _backward(residuals, d_states):
+def _backward(reverse, residuals, d_states):
     decay, resets, start, states = residuals
     conjugate = (decay[0], -decay[1])
-    # What reaches step t comes from t + 1, unless a trial starts there.
-    cut = jnp.concatenate([resets[1:], jnp.ones_like(resets[:1])])[::-1]
-    flip = lambda x: x[::-1]
-    d_inputs = both(flip, recurrence(conjugate, both(flip, d_states), cut, both(jnp.zeros_like, start)))
-    before = kept(resets, both(lambda s, x: jnp.concatenate([s[None], x[:-1]]), start, states))
+    first, early, late = (-1, slice(1, None), slice(-1)) if reverse else (0, slice(-1), slice(1, None))
+    # What reaches a step comes from the one that follows it, unless a trial starts there.
+    end = jnp.ones_like(resets[:1])
+    cut = jnp.concatenate([end, resets[late]] if reverse else [resets[late], end])
+    d_inputs: Pair = recurrence(conjugate, d_states, cut, both(jnp.zeros_like, start), not reverse)  # type: ignore
     # Of a product, the gradient of one factor is the other's conjugate times the gradient of the product.
-    leading = tuple(range(resets.ndim))
-    d_decay = both(lambda x: x.sum(leading), multiply((before[0], -before[1]), d_inputs))
-    d_start = kept(resets[0], multiply(lift(conjugate, start[0]), both(lambda x: x[0], d_inputs)))
-    return d_decay, d_inputs, None, d_start
+    at_first = kept(resets[first], both(lambda d: d[first], d_inputs))
+    later = kept(resets[late], both(lambda d: d[late], d_inputs))
+    d_decay = add(
+        summed(multiply((start[0], -start[1]), at_first)),
+        summed(multiply((states[0][early], -states[1][early]), later)),
+    )
+    return d_decay, d_inputs, None, multiply(lift(conjugate, start[0]), at_first)
+
+
+def summed(pair: Pair) -> Pair:
+    """``[..., P] -> [P]``."""
+    return both(lambda x: x.sum(tuple(range(x.ndim - 1))), pair)
 
 
 recurrence.defvjp(_forward, _backward)
@@ -127,7 +139,7 @@ class Block(nn.Module):
     def setup(self):
         size, pairs = self.size, num_pairs(self.size)
         frequencies = np.resize(hippo_eigenvalues(2 * min(pairs, 8)), pairs)
-        self.norm = nn.LayerNorm(name="norm")
+        self.norm = nn.LayerNorm(use_bias=False, use_scale=False, name="norm")
         self.gate = nn.Dense(size, name="gate")
         uniform = lambda key, shape: jax.random.uniform(key, shape, minval=np.log(1e-3), maxval=np.log(1e-1))
         self.log_timestep = self.param("log_timestep", uniform, (pairs,))
@@ -175,7 +187,7 @@ class S5(nn.Module):
     def setup(self):
         self.input = nn.Dense(self.size, name="input")
         self.blocks = [Block(self.size, name=f"block_{i}") for i in range(self.num_blocks)]
-        self.norm = nn.LayerNorm(name="norm")
+        self.norm = nn.LayerNorm(use_bias=False, use_scale=False, name="norm")
 
     def step(self, h: States, x: jax.Array, reset: jax.Array) -> tuple[States, jax.Array]:
         """h: a pair ``[..., P]`` a block, x ``[..., F]``, reset bool ``[...]`` -> (h', ``[..., H]``)."""

@@ -44,6 +44,14 @@ def test_scans_equal_complex_arithmetic(scan, inputs):
     np.testing.assert_allclose(as_complex(scan(inputs[0], one[0], inputs[2][:, 1], one[1])), found[:, 1], atol=1e-5)
 
 
+@pytest.mark.parametrize("scan", [sequential, associative, recurrence])
+def test_reverse(scan, inputs):
+    decay, driving, resets, start = inputs
+    flipped = jax.tree.map(lambda x: x[::-1], (driving, resets))
+    wanted = jax.tree.map(lambda x: x[::-1], sequential(decay, *flipped, start))
+    close(jax.jit(lambda *a: scan(*a, True))(*inputs), wanted)
+
+
 def scalar(scan):
     weights = np.random.default_rng(9).normal(size=(2, T, N, P)).astype(np.float32)
 
