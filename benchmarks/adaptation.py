@@ -24,8 +24,8 @@ AT_ONCE = 2  # one a device: a Fisher product took 0.147 CPU seconds instead of 
 MIB = 2**20
 
 
-def pieces(recipe: Any, tasks: Any) -> tuple[Any, Any, Any]:
-    """(algorithm, its Inner, its action distribution)."""
+def pieces(recipe: Any, tasks: Any) -> tuple[Any, ...]:
+    """(algorithm, its Inner, its action distribution, its outer options)."""
     module, kept = importlib.import_module("metarl_jax.algorithms.maml"), []
 
     def keep(tasks, actions, inner, *rest):
@@ -106,8 +106,9 @@ def memory(num_tasks: int, inner_steps: int, remat: bool, at_once: int = 0) -> f
     algorithm = mrl.algorithms.maml(outer="clip", **options).build(tasks)
     shapes = jax.eval_shape(algorithm.init, jax.random.key(0))
     batch = jax.eval_shape(jax.vmap(tasks.sample), jax.random.split(jax.random.key(0), num_tasks))
-    compiled = jax.jit(algorithm.update).lower(jax.random.key(0), shapes, batch).compile()
-    return compiled.memory_analysis().temp_size_in_bytes / MIB
+    compiled: Any = jax.jit(algorithm.update).lower(jax.random.key(0), shapes, batch).compile()
+    plan = compiled.memory_analysis()
+    return plan.temp_size_in_bytes / MIB
 
 
 def memory_rows(row: Any) -> list[dict[str, Any]]:
