@@ -23,7 +23,8 @@ class Belief(NamedTuple):
     log_var: jax.Array
 
     def vector(self) -> jax.Array:
-        return jnp.concatenate(self, axis=-1)
+        """``(mean, std) [..., 2 L]``: as the actor sees it; log-variances of sure beliefs would drown all else."""
+        return jnp.concatenate([self.mean, jnp.exp(0.5 * self.log_var)], axis=-1)
 
 
 class BeliefEncoder(nn.Module):
