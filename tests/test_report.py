@@ -64,6 +64,27 @@ def test_noise_alone_is_not_adaptation_and_harm_is_said():
     assert "memory costs" in harmed.verdict
 
 
+def test_returns_by_inner_step_are_means_of_windows_and_shares_of_the_gap():
+    trials = learning(slope=1.0, episodes=6)
+    returns = trials.returns.mean(axis=(0, 1, 2))
+    best = np.full(6, 12.0)
+    known = [Reference("optimal", "exact", 72.0, best, "known")]
+    report = summarize(trials, learning(slope=0.0, episodes=6), known, window=2)
+    told = report.by_adaptation
+    windows = returns.reshape(3, 2).mean(axis=1)
+    np.testing.assert_allclose(told["return"], windows)
+    np.testing.assert_allclose(told["gap_closed"], (windows - windows[0]) / (12.0 - windows[0]))
+    assert told["window"] == 2 and "By inner step" in str(report)
+    each = summarize(trials, learning(slope=0.0, episodes=6), known)
+    np.testing.assert_allclose(each.by_adaptation["gap_closed"], (returns - returns[0]) / (12.0 - returns[0]))
+    assert "gap closed" in str(each) and "By inner step" not in str(each)
+    cut = summarize(trials, learning(slope=0.0, episodes=6), window=4).by_adaptation  # the trial ends in a window
+    np.testing.assert_allclose(cut["return"], [returns[:4].mean(), returns[4:].mean()])
+    assert cut["gap_closed"] is None
+    rare = summarize(varying(), varying(), window=2).by_adaptation  # an episode counts by how many began it
+    np.testing.assert_allclose(rare["return"], [(0.5 * 1 + 1.0 * 0.5) / 1.5, 0.0])
+
+
 def test_one_episode_a_trial_leaves_nothing_to_compare():
     report = summarize(learning(episodes=1), learning(episodes=1, seed=3))
     assert report.adapted is None
