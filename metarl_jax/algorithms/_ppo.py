@@ -25,6 +25,7 @@ class Settings(NamedTuple):
     num_minibatches: int
     clip: float
     entropy_cost: float
+    entropy_updates: int
     value_cost: float
     max_gradient_norm: float
 
@@ -53,17 +54,23 @@ def proximal(policy: Policy, settings: Settings, across_episodes: bool = True) -
     numbers = settings._asdict()
     names = ("learning_rate", "num_epochs", "num_minibatches", "clip", "max_gradient_norm")
     check_all({name: numbers[name] for name in names}, lambda x: x > 0, "must be above 0")
-    names = ("entropy_cost", "value_cost", "decay_updates")
+    names = ("entropy_cost", "value_cost", "decay_updates", "entropy_updates")
     check_all({name: numbers[name] for name in names}, lambda x: x >= 0, "must not be negative")
     names = ("discount", "trace")
     check_all({name: numbers[name] for name in names}, lambda x: 0 <= x <= 1, "must lie between 0 and 1")
-    steps = settings.num_epochs * settings.num_minibatches * settings.decay_updates
+    per_update = settings.num_epochs * settings.num_minibatches
+    steps = per_update * settings.decay_updates
     rate = settings.learning_rate
     rate = optax.linear_schedule(rate, rate / 10, steps) if steps else rate
     optimizer = optax.chain(optax.clip_by_global_norm(settings.max_gradient_norm), optax.adam(rate, eps=1e-5))
-    loss = functools.partial(ppo_loss, policy, settings)
 
     def improve(key, params, optimizer_state, lived: Trajectory):
+        entropy_cost = settings.entropy_cost
+        if settings.entropy_updates:
+            (_, count), *_ = optax.tree.get_all_with_path(optimizer_state, "count")
+            done = count / (per_update * settings.entropy_updates)
+            entropy_cost *= 1.0 - 0.9 * jnp.minimum(done, 1.0)
+        loss = functools.partial(ppo_loss, policy, settings._replace(entropy_cost=entropy_cost))
         batch = learning_batch(policy, params, lived, settings.discount, settings.trace, across_episodes)
         passes = settings.num_epochs, settings.num_minibatches
         return estimators.minibatch_epochs(key, params, optimizer_state, batch, loss, optimizer, *passes)

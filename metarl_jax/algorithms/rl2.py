@@ -41,6 +41,7 @@ def rl2(
     num_minibatches: int = 8,
     clip: float = 0.2,
     entropy_cost: float = 0.01,
+    entropy_updates: int = 0,
     value_cost: float = 0.5,
     max_gradient_norm: float = 0.5,
 ) -> Algorithm:
@@ -67,6 +68,7 @@ def rl2(
       num_minibatches: gradient steps a pass; must divide the number of tasks.
       clip: how far PPO lets a probability ratio move from 1.
       entropy_cost: weight of the entropy bonus.
+      entropy_updates: updates over which it falls linearly to a tenth (0: constant).
       value_cost: weight of the value loss, which is divided by the variance of its targets: that frees it of the
         rewards' scale (our addition).
       max_gradient_norm: of all gradients together.
@@ -84,6 +86,7 @@ def rl2(
         num_minibatches=num_minibatches,
         clip=clip,
         entropy_cost=entropy_cost,
+        entropy_updates=entropy_updates,
         value_cost=value_cost,
         max_gradient_norm=max_gradient_norm,
     )

@@ -59,6 +59,7 @@ def varibad(
     num_minibatches: int = 4,
     clip: float = 0.2,
     entropy_cost: float = 0.01,
+    entropy_updates: int = 0,
     value_cost: float = 0.5,
     max_gradient_norm: float = 0.5,
 ) -> Algorithm:
@@ -99,6 +100,7 @@ def varibad(
       num_minibatches: its gradient steps a pass; must divide the number of tasks.
       clip: how far PPO lets a probability ratio move from 1.
       entropy_cost: weight of the entropy bonus.
+      entropy_updates: updates over which it falls linearly to a tenth (0: constant).
       value_cost: weight of the value loss (see ``rl2``).
       max_gradient_norm: of all gradients together, for policy and model alike.
     """
@@ -136,6 +138,7 @@ def varibad(
         num_minibatches=num_minibatches,
         clip=clip,
         entropy_cost=entropy_cost,
+        entropy_updates=entropy_updates,
         value_cost=value_cost,
         max_gradient_norm=max_gradient_norm,
     )
