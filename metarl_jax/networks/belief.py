@@ -23,8 +23,9 @@ class Belief(NamedTuple):
     log_var: jax.Array
 
     def vector(self) -> jax.Array:
-        """``(mean, std) [..., 2 L]``: as the actor sees it; log-variances of sure beliefs would drown all else."""
-        return jnp.concatenate([self.mean, jnp.exp(0.5 * self.log_var)], axis=-1)
+        """``(mean, log_var) [..., 2 L]``, as the actor sees it. Standard deviations instead, all but 0 once the task is
+        known, made policies learn more slowly."""
+        return jnp.concatenate(self, axis=-1)
 
 
 class BeliefEncoder(nn.Module):
