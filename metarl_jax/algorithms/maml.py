@@ -5,6 +5,7 @@ is taken.
 """
 
 import functools
+import math
 from typing import Literal
 
 import jax
@@ -46,6 +47,7 @@ def maml(
     baseline: Literal["linear", "critic"] = "linear",
     encoder: tuple[int, ...] = (64, 64),
     bounding: Bounding = "clip",
+    exploration_std: float = 0.0,
     rate_decay: float = 0.5,
     tasks_at_once: int = 0,
     remat: bool = False,
@@ -80,6 +82,9 @@ def maml(
         in the inner loss, regressed on returns in the outer loop (``num_epochs`` steps of Adam an update).
       encoder: sizes of tanh layers.
       bounding: how continuous actions keep to their bounds: a clipped Gaussian, or a tanh of one.
+      exploration_std: standard deviation of continuous actions before the first inner step of a trial; after it comes
+        the policy's own, which is free to shrink then, and inner steps are in proportion to it (the score
+        ``z / std`` grows as it shrinks). 0: one for both, and inner steps adapt it (the papers). Our addition.
       rate_decay: at meta-test, each inner step beyond those of training is this much smaller.
       tasks_at_once: in the outer step, this many tasks side by side, the others after them (0, or where it does not
         divide their number: all). Few stay in a CPU's caches, all fill an accelerator; the same numbers.
@@ -92,6 +97,11 @@ def maml(
     check_all(dict(discount=discount, trace=trace), lambda x: 0 <= x <= 1, "must lie between 0 and 1")
     check(second_order or credit in ("none", "e-maml"), "credit", credit, "acts through second_order=True")
     check(outer != "reptile" or not learned_rates, "learned_rates", True, "Reptile has no gradient for them")
+    explores = exploration_std > 0
+    continuous = tasks.env.spec.num_actions is None
+    check(exploration_std >= 0, "exploration_std", exploration_std, "must not be negative")
+    check(not explores or continuous, "exploration_std", exploration_std, "actions are discrete: leave it at 0")
+    check(not explores or outer != "reptile", "exploration_std", exploration_std, "needs an outer gradient")
     check(outer != "reptile" or adapted != "context", "outer", outer, "moves to where adaptation led: a context resets")
     policy = actor(tasks.env.spec, encoder, context_size if adapted == "context" else 0, bounding)
     count = adaptation.windows_of(tasks, inner_steps + 1, episodes)
@@ -102,19 +112,25 @@ def maml(
     names = ADAPTED[adapted]
 
     def adapting_of(params):
-        return {name: leaf for name, leaf in params.items() if names is None or name in names}
+        left_out = ("log_std",) if explores else ()
+        return {name: x for name, x in params.items() if name not in left_out and (names is None or name in names)}
 
     def learn(meta: Meta, params, seen, scale):
-        adapting = adapting_of(params)
+        adapting, own_std = adapting_of(params), {}
+        if explores:
+            own_std = {"log_std": meta.params["log_std"]}
+            scale = scale * jnp.exp(params["log_std"].mean()) / exploration_std
         gradient = adaptation.inner_gradient(said, objective, params, adapting, seen)
         gradient = gradient if second_order else jax.lax.stop_gradient(gradient)
         rates = optax.tree.full_like(adapting, inner_rate)
         rates = jax.tree.map(lambda fix, log: fix * jnp.exp(log), rates, meta.log_rates) if learned_rates else rates
-        return params | adaptation.descend(adapting, gradient, rates, scale)
+        return params | adaptation.descend(adapting, gradient, rates, scale) | own_std
 
     def start(meta: Meta, task):
         del task
-        return meta.params | ({"context": jnp.zeros(context_size)} if adapted == "context" else {})
+        context = {"context": jnp.zeros(context_size)} if adapted == "context" else {}
+        wide = {"log_std": jnp.full_like(meta.params["log_std"], math.log(exploration_std))} if explores else {}
+        return meta.params | context | wide
 
     inner = adaptation.Inner(
         live=functools.partial(adaptation.live, tasks, policy, count),

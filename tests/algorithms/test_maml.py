@@ -122,6 +122,20 @@ def test_a_context_is_a_bias_with_a_matrix_for_a_rate(monkeypatch):
         np.testing.assert_allclose(mine, other, rtol=1e-4, atol=1e-5)
 
 
+def test_exploration_has_its_own_deviation_and_later_steps_are_in_proportion(monkeypatch):
+    inner, _, _, meta, batch = captured(monkeypatch, "navigation", exploration_std=2.0, inner_rate=0.5)
+    plain = captured(monkeypatch, "navigation", inner_rate=0.5)[0]
+    seen = jax.tree.map(lambda x: x[0, 0], batch.windows)
+    start = inner.start(meta, None)
+    np.testing.assert_allclose(np.exp(start["log_std"]), 2.0, rtol=1e-6)
+    np.testing.assert_array_equal(inner.learn(meta, start, seen, 1.0)["log_std"], meta.params["log_std"])
+    for params, factor in ((start, 1.0), (meta.params, 0.5)):  # the policy's own deviation is 1
+        bias = lambda tree: tree["encoder_0"]["bias"]
+        step, wanted = (bias(each.learn(meta, params, seen, 1.0)) - bias(params) for each in (inner, plain))
+        assert np.abs(wanted).max() > 1e-4
+        np.testing.assert_allclose(step, factor * wanted, rtol=1e-3, atol=1e-6)
+
+
 @pytest.mark.parametrize("inner_steps", [1, 3])
 def test_rematerialised_steps_have_the_same_gradient(monkeypatch, inner_steps):
     gradients = []
@@ -203,6 +217,7 @@ def test_a_trial_adapts_after_every_window_and_less_after_the_trained_ones():
         ({"outer": "reptile", "learned_rates": True}, "learned_rates=True: Reptile has no"),
         ({"adapted": "context", "context_size": 0}, "context_size=0: must be above 0"),
         ({"outer": "reptile", "adapted": "context"}, "outer='reptile': moves to where"),
+        ({"exploration_std": 1.0}, "exploration_std=1.0: actions are discrete"),
         ({"outer": "newton"}, "outer='newton'"),
     ],
 )
