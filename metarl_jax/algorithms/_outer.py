@@ -38,6 +38,7 @@ class Outer(NamedTuple):
     outer: str
     max_kl: float
     learning_rate: float
+    decay_updates: int
     num_epochs: int
     num_minibatches: int
     clip: float
@@ -49,7 +50,8 @@ class Outer(NamedTuple):
         check_all(
             sizes | dict(max_kl=self.max_kl, learning_rate=self.learning_rate), lambda x: x > 0, "must be above 0"
         )
-        check_all(dict(kl_cost=self.kl_cost, clip=self.clip), lambda x: x >= 0, "must not be negative")
+        costs = dict(kl_cost=self.kl_cost, clip=self.clip, decay_updates=self.decay_updates)
+        check_all(costs, lambda x: x >= 0, "must not be negative")
 
 
 class Batch(NamedTuple):
@@ -79,7 +81,9 @@ def meta_learner(
     """
     options.check()
     check(0 <= rate_decay <= 1, "rate_decay", rate_decay, "must lie between 0 and 1")
-    optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(options.learning_rate, eps=1e-5))
+    steps = options.num_epochs * options.num_minibatches if options.outer == "clip" else 1
+    rate = estimators.falling_rate(options.learning_rate, steps * options.decay_updates)
+    optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(rate, eps=1e-5))
     loss = functools.partial(outer_loss, inner, actions, options, penalty)
     step = {
         "trust-region": functools.partial(trust_region, inner, actions, loss, options.max_kl),

@@ -59,9 +59,7 @@ def proximal(policy: Policy, settings: Settings, across_episodes: bool = True) -
     names = ("discount", "trace")
     check_all({name: numbers[name] for name in names}, lambda x: 0 <= x <= 1, "must lie between 0 and 1")
     per_update = settings.num_epochs * settings.num_minibatches
-    steps = per_update * settings.decay_updates
-    rate = settings.learning_rate
-    rate = optax.linear_schedule(rate, rate / 10, steps) if steps else rate
+    rate = estimators.falling_rate(settings.learning_rate, per_update * settings.decay_updates)
     optimizer = optax.chain(optax.clip_by_global_norm(settings.max_gradient_norm), optax.adam(rate, eps=1e-5))
 
     def improve(key, params, optimizer_state, lived: Trajectory):

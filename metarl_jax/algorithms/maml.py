@@ -38,6 +38,7 @@ def maml(
     outer: Literal["trust-region", "clip", "reptile"] = "trust-region",
     max_kl: float = 0.01,
     learning_rate: float = 5e-3,
+    decay_updates: int = 0,
     num_epochs: int = 5,
     num_minibatches: int = 1,
     clip: float = 0.2,
@@ -72,6 +73,7 @@ def maml(
         surrogate with Adam, or Reptile's mean of where adaptation led (Nichol et al. 2018) with Adam.
       max_kl: of a trust-region step.
       learning_rate: Adam's (``clip``, ``reptile``).
+      decay_updates: updates over which it falls linearly to a tenth (0: constant).
       num_epochs: passes over the batch (``clip``).
       num_minibatches: gradient steps a pass (``clip``); must divide the number of tasks.
       clip: how far a probability ratio may move from 1 (``clip``).
@@ -149,7 +151,7 @@ def maml(
         return Meta({name: leaf for name, leaf in params.items() if name != "context"}, log_rates)
 
     score = credit == "e-maml"
-    options = Outer(outer, max_kl, learning_rate, num_epochs, num_minibatches, clip, kl_cost, score)
+    options = Outer(outer, max_kl, learning_rate, decay_updates, num_epochs, num_minibatches, clip, kl_cost, score)
     return meta_learner(tasks, policy.actions, inner, values, init_meta, options, count, rate_decay)
 
 

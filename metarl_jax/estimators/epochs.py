@@ -50,3 +50,8 @@ def pick(x: jax.Array, chosen: jax.Array) -> jax.Array:
     """``x [T, G, M, ...], chosen [G] -> [T, G, ...]``."""
     index = chosen.reshape(1, -1, 1, *(1,) * (x.ndim - 3))
     return jnp.take_along_axis(x, index, axis=2)[:, :, 0]
+
+
+def falling_rate(rate: float, num_steps: int) -> float | optax.Schedule:
+    """A learning rate that falls linearly to a tenth over ``num_steps`` gradient steps (0: constant)."""
+    return optax.linear_schedule(rate, rate / 10, num_steps) if num_steps else rate
