@@ -10,11 +10,11 @@ from record import Clock
 
 import metarl_jax as mrl
 
-TOTAL, LATER = 4.0 + 465 / 14, 155 / 14
+TOTAL, LATER, UPDATES = 4.0 + 465 / 14, 155 / 14, 450
 
 
 def recipe() -> Any:
-    return mrl.algorithms.varibad(num_beliefs=16, entropy_cost=0.005, decay_updates=400)
+    return mrl.algorithms.varibad(entropy_updates=UPDATES, decay_updates=UPDATES)
 
 
 def rows(seeds: list[int]) -> list[dict[str, Any]]:
@@ -22,7 +22,7 @@ def rows(seeds: list[int]) -> list[dict[str, Any]]:
     found: dict[str, list[float]] = {"total": [], "later": [], "right": [], "calibration": []}
     for seed in seeds:
         with Clock() as clock:
-            run = mrl.train(recipe(), tasks, num_updates=400, num_tasks=512, seed=seed, quiet=True)
+            run = mrl.train(recipe(), tasks, num_updates=UPDATES, num_tasks=512, seed=seed, quiet=True)
         seconds.append(round(clock.seconds, 1))
         report = mrl.evaluate(run, seed=1, quiet=True)
         assert report.belief is not None
