@@ -662,20 +662,13 @@ FAMILIES = {  # discrete actions and episodes that terminate; continuous ones an
 TINY = {"memory_size": 8, "encoder": (8,), "num_minibatches": 2, "num_epochs": 2, "model_minibatches": 2}
 FORGETTING_MATTERS = {"rl2": True, "varibad": True, "ppo": False}  # by what the critic says after the first episode
 # Conjugate gradient makes rounding larger and a line search has steps: these are compared after one update, loosely.
-AMPLIFIED = ("maml", "fomaml", "e-maml", "meta-sgd", "anil")
+AMPLIFIED = ("maml", "fomaml", "e-maml", "meta-sgd", "anil", "cavia")
 NUM_TASKS = 8
 
 
-def learners() -> list[str]:
-    """All algorithms; those with a memory of a kind also with each other kind, as ``name, memory``."""
-    names = list(algorithms.REGISTRY)
-    for name, make in algorithms.REGISTRY.items():
-        kind = make.signature["memory"].default if "memory" in make.signature else "none"
-        names += [f"{name}, {other}" for other in MEMORIES if kind != "none" and other not in (kind, "none")]
-    return names
-
-
-LEARNERS = learners()
+# Every algorithm, and one with each other kind of memory (all of them reach memories through one function), as
+# ``name, memory``.
+LEARNERS = [*algorithms.REGISTRY, *(f"rl2, {kind}" for kind in MEMORIES if kind not in ("gru", "none"))]
 
 
 def tiny(learner: str):

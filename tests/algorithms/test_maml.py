@@ -172,7 +172,7 @@ def test_the_critic_regresses_on_returns():
     state = baseline.init(jax.random.key(0))
     observation = jax.random.uniform(jax.random.key(1), (2, 5, 20, 8, 2), minval=-1.0)
     start = jnp.broadcast_to((jnp.arange(20) == 0)[:, None], (2, 5, 20, 8))
-    returns = 100.0 * observation[..., 0] * observation[..., 1] - 7.0 * jnp.arange(20.0)[:, None] + 300.0
+    returns = 100.0 * observation[..., 0] * observation[..., 1] - 7.0 * jnp.arange(20.0).reshape(1, 1, 20, 1) + 300.0
     timestep = TimeStep(observation, observation, returns, start, start)
     learn = jax.jit(baseline.learn)
     for _ in range(15):

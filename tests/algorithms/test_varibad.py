@@ -13,7 +13,7 @@ import metarl_jax as mrl
 from metarl_jax import algorithms, tasks
 from metarl_jax.algorithms import _beliefs as beliefs
 from metarl_jax.algorithms._novelty import novelty
-from metarl_jax.networks.belief import Belief, Decoder, belief_encoder
+from metarl_jax.networks.belief import Belief, Decoder, belief_encoder, on_beliefs
 from metarl_jax.networks.policy import actor_critic
 from metarl_jax.rollout import rollout
 
@@ -218,3 +218,23 @@ def test_posterior_sampling_holds_one_draw_through_an_episode():
     assert (draws == draws[:, :1]).all() and (draws[0] != draws[1]).all() and (draws[1] != draws[2]).all()
     noise = (draws[:, 0] - held.mean[::4]) * np.exp(-0.5 * held.log_var[::4])
     assert np.abs(noise).max() < 5 and np.abs(noise).std() > 0.1  # as an episode begins, from the belief held then
+
+
+@pytest.mark.parametrize("memory", ["gru", "s5", "transformer"])
+def test_acting_is_the_encoder_unrolled_with_any_memory(memory):
+    """What the policy said step by step is what encoder and actor say of the record, before and after an update."""
+    distribution = tasks.gridnavi(size=3, horizon=4, num_episodes=2)
+    spec = distribution.env.spec
+    encoder = belief_encoder(spec, memory, 8, (), L, distribution.trial_steps)
+    head = actor_critic(spec._replace(observation_shape=(6 + 2 * L,)), "none", 0, (5,), False)
+    policy = on_beliefs(encoder, head)
+    params = policy.init(jax.random.key(0))
+    batch = jax.vmap(distribution.sample)(jax.random.split(jax.random.key(1), N))
+    _, lived = rollout(jax.random.key(2), distribution.env, policy, params, batch, distribution.trial_steps)
+    for found, wanted in zip(
+        jax.tree.leaves(lived.outputs), jax.tree.leaves(policy.unroll(params, None, lived.timestep)), strict=True
+    ):
+        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+    recipe = algorithms.varibad(memory=memory, memory_size=8, num_minibatches=2, model_minibatches=2)
+    run = mrl.train(recipe, distribution, num_updates=1, num_tasks=4, quiet=True)
+    assert np.isfinite(run.metrics["model_reward_error"]).all()
