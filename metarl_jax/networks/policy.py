@@ -102,9 +102,9 @@ def actor_critic(spec: Spec, memory: str, memory_size: int, encoder_sizes: Seque
     return from_module(module, spec, functools.partial(MEMORIES[memory].carry, memory_size))
 
 
-def actor(spec: Spec, encoder_sizes: Sequence[int]) -> Policy:
-    """A Policy without memory or critic: an MLP on the observation, standard deviations of their own."""
-    module = ActorCritic(spec, "none", 0, tuple(encoder_sizes), meta_inputs=False, critic=False, own_std=True)
+def actor(spec: Spec, encoder_sizes: Sequence[int], own_std: bool = True) -> Policy:
+    """A Policy without memory or critic: an MLP on the observation; ``own_std``: see ``ActorCritic``."""
+    module = ActorCritic(spec, "none", 0, tuple(encoder_sizes), meta_inputs=False, critic=False, own_std=own_std)
     return from_module(module, spec, functools.partial(MEMORIES["none"].carry, 0))
 
 
