@@ -23,6 +23,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import navigation
+import sparse
 from record import RESULTS, Clock, record
 
 import metarl_jax as mrl
@@ -208,7 +209,7 @@ def search_of(run: mrl.Run) -> tuple[float, np.ndarray]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    names = ["planners", "maze-100", *JOBS, "maml-navigation"]
+    names = ["planners", "maze-100", *JOBS, "maml-navigation", *(f"{name}-sparse" for name in sparse.ENTRIES)]
     parser.add_argument("jobs", nargs="*", default=names, help=f"of {', '.join(names)}")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--list", action="store_true", help="only name the jobs")
@@ -225,6 +226,8 @@ def main() -> None:
             rows = {"maze-100": maze_rows, "maml-navigation": navigation.rows}.get(
                 name, functools.partial(job_rows, name)
             )
+            if name.endswith("-sparse"):
+                rows = functools.partial(sparse.rows, name.removesuffix("-sparse"))
             record("quality", rows(arguments.seeds))
 
 

@@ -41,17 +41,20 @@ def divergence(p: Latent, q: Latent) -> jax.Array:
 
 
 class HeldState(NamedTuple):
-    """The environment's own state, and the noise ``[Z]`` of this episode."""
+    """The environment's own state, the noise ``[Z]`` that is held, and for how many steps it has been."""
 
     plain: State
     noise: jax.Array
+    age: jax.Array
 
 
 class HeldNoise:
-    """``env`` with observations ``(o, e)``: ``e ~ N(0, I)`` of ``size``, drawn as an episode begins and held in it."""
+    """``env`` with observations ``(o, e)``: ``e ~ N(0, I)`` of ``size`` is drawn as an episode begins and held for
+    ``hold`` steps (0: to its end), then drawn anew."""
 
-    def __init__(self, env: Environment, size: int):
-        self.env, self.size, self.features = env, size, int(np.prod(env.spec.observation_shape))
+    def __init__(self, env: Environment, size: int, hold: int = 0):
+        self.env, self.size, self.hold = env, size, hold
+        self.features = int(np.prod(env.spec.observation_shape))
         self.spec: Spec = env.spec._replace(observation_shape=(self.features + size,))
 
     def draw(self, key: Key, shape: tuple[int, ...]) -> PyTree:
@@ -59,11 +62,15 @@ class HeldNoise:
         return self.env.draw(plain_key, shape), jax.random.normal(noise_key, (*shape, self.size))
 
     def begin(self, noise: PyTree, task: Task) -> HeldState:
-        return HeldState(self.env.begin(noise[0], task), noise[1])
+        return HeldState(self.env.begin(noise[0], task), noise[1], jnp.int32(0))
 
     def advance(self, noise: PyTree, state: HeldState, action: jax.Array, task: Task):
         plain, *told = self.env.advance(noise[0], state.plain, action, task)
-        return HeldState(plain, state.noise), *told
+        age = state.age + 1
+        if self.hold:
+            old = age >= self.hold
+            return HeldState(plain, jnp.where(old, noise[1], state.noise), jnp.where(old, 0, age)), *told
+        return HeldState(plain, state.noise, age), *told
 
     def observe(self, state: HeldState, task: Task) -> jax.Array:
         seen = self.env.observe(state.plain, task).astype(jnp.float32).reshape(-1)
@@ -76,6 +83,13 @@ class HeldNoise:
 def held(observation: jax.Array, size: int) -> tuple[jax.Array, jax.Array]:
     """``(o [..., F], e [..., Z])`` of a wrapped environment's observation."""
     return observation[..., :-size], observation[..., -size:]
+
+
+def fresh(timestep: TimeStep, size: int) -> jax.Array:
+    """Where a latent was drawn, 1.0 or 0.0: ``[T, E]``. Those held at the window's start were drawn there."""
+    _, noise = held(timestep.observation, size)
+    changed = (noise[1:] != noise[:-1]).any(axis=-1)
+    return timestep.episode_start.at[1:].max(changed).astype(jnp.float32)
 
 
 def without_noise(lived: Trajectory, shape: tuple[int, ...], size: int) -> Trajectory:
@@ -113,6 +127,9 @@ def latent_actor(spec: Spec, size: int, encoder: tuple[int, ...], spread: float)
         if spec.num_actions is None:
             scale, bias = scale.at[spec.action_size :].mul(0.1), bias.at[spec.action_size :].set(-0.7)
         params["policy_head"] = {"kernel": kernel * scale[None], "bias": bias}
+        # Being surer of a latent is no other behaviour yet: else what paid would not pay again.
+        entrance = "encoder_0" if encoder else "policy_head"
+        params[entrance] = params[entrance] | {"kernel": params[entrance]["kernel"].at[-size:].set(0.0)}
         return params
 
     def seen(agent: Agent, timestep: TimeStep) -> TimeStep:

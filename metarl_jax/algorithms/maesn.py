@@ -24,7 +24,7 @@ from metarl_jax.networks import Network, mlp
 from metarl_jax.rollout import replay
 from metarl_jax.types import Algorithm, Outcome, Policy, Task, TaskDistribution, TimeStep, Trajectory
 
-LOG_STD = (-3.0, 1.0)  # where latents' log standard deviations are kept
+LOG_STD = (-3.0, 0.0)  # where latents' log standard deviations are kept
 
 
 class Step(NamedTuple):
@@ -63,23 +63,24 @@ class Window(NamedTuple):
 
 
 class Draws(NamedTuple):
-    """Latents as they were drawn, ``[..., E, Z]``, and how likely they were, ``[..., E]``: of the first episode of each
-    lane, as one more action of the agent, taken before the first step."""
+    """Latents ``[..., T, E, Z]``, how likely they were and where they were drawn, ``[..., T, E]``: a draw is one more
+    action of the agent, taken before that step's own."""
 
     latent: jax.Array
     log_prob: jax.Array
+    fresh: jax.Array
 
 
 class Batch(NamedTuple):
     """What the epochs learn from, leaves ``[1, N, ...]``: whole trials and the episodes of agents who knew the task."""
 
     windows: Window  # [K, T, E]
-    draws: Draws  # [K, E]
+    draws: Draws  # [K, T, E]
     facts: jax.Array  # [K, T, E, F], what the critic sees
     advantage: jax.Array  # [K, T, E]
     target: jax.Array  # [K, T, E]
     informed: Window  # [T, E]
-    informed_draws: Draws  # [E]
+    informed_draws: Draws  # [T, E]
     informed_advantage: jax.Array  # [T, E]
     informed_return: jax.Array  # [T, E]
     task: jax.Array  # [F]
@@ -90,18 +91,19 @@ def maesn(
     tasks: TaskDistribution,
     *,
     latents: int = 6,
+    hold: int = 0,
     episodes: int = 1,
     inner_steps: int = 0,
     inner_discount: float = 0.9,
-    informed: int = 2,
-    informed_weight: float = 1.0,
+    informed: int = 3,
+    informed_weight: float = 3.0,
     prior_cost: float = 0.01,
-    match_cost: float = 0.05,
-    discount: float = 0.98,
+    match_cost: float = 0.0,
+    discount: float = 0.99,
     trace: float = 0.95,
     learning_rate: float = 2e-3,
-    num_epochs: int = 4,
-    num_minibatches: int = 2,
+    num_epochs: int = 3,
+    num_minibatches: int = 4,
     clip: float = 0.2,
     value_cost: float = 0.5,
     encoder: tuple[int, ...] = (64, 64),
@@ -110,9 +112,9 @@ def maesn(
 ) -> Algorithm:
     """MAESN: structured exploration by latents held through an episode, adapted by gradient in the inner loop.
 
-    An agent acts on ``(o, z, log std)``, ``z = mean + std e``, ``e ~ N(0, I)`` drawn as an episode begins. A trial
-    starts from ``N(0, I)``; after every ``episodes`` episodes an inner step (``learn``) moves ``mean`` and ``std``
-    along the policy gradient by meta-learned steps. Where we differ from the paper:
+    An agent acts on ``(o, z, log std)``, where ``z = mean + std e`` and ``e ~ N(0, I)`` is drawn as an episode begins
+    and held in it. A trial starts from ``N(0, I)``; after every ``episodes`` episodes an inner step (``learn``) moves
+    ``mean`` and ``std`` along the policy gradient, by meta-learned steps. Where we differ from the paper:
 
     - Trials are lived in meta-training as they are tested, from ``N(0, I)``, and the outer loss is PPO's on whole
       trials (as in RL^2, the latents in place of the memory): an early episode has credit for all that is earned after
@@ -128,6 +130,8 @@ def maesn(
 
     Args:
       latents: Z, how many.
+      hold: steps for which a draw is held (0: the episode, as in the paper). Shorter, an episode tries several things,
+        and credit goes to the draw after which reward came.
       episodes: lived before each inner step.
       inner_steps: in a trial of meta-training (0: as many as leave a window after the last one in the distribution's
         trial). At meta-test as many as fit.
@@ -150,7 +154,7 @@ def maesn(
     sizes = dict(latents=latents, episodes=episodes, num_epochs=num_epochs, num_minibatches=num_minibatches)
     positive = sizes | dict(learning_rate=learning_rate, clip=clip, spread=spread)
     check_all(positive, lambda x: x > 0, "must be above 0")
-    costs = dict(inner_steps=inner_steps, informed_weight=informed_weight, prior_cost=prior_cost)
+    costs = dict(hold=hold, inner_steps=inner_steps, informed_weight=informed_weight, prior_cost=prior_cost)
     check_all(costs | dict(match_cost=match_cost, value_cost=value_cost), lambda x: x >= 0, "must not be negative")
     shares = dict(inner_discount=inner_discount, discount=discount, trace=trace, rate_decay=rate_decay)
     check_all(shares, lambda x: 0 <= x <= 1, "must lie between 0 and 1")
@@ -159,7 +163,7 @@ def maesn(
     describe, width = vectors(tasks)
     window_steps = tasks.horizon * episodes
     windows = 1 + (inner_steps or max(1, math.ceil(tasks.trial_steps / window_steps) - 1))
-    noisy = tasks._replace(env=structured.HeldNoise(tasks.env, latents))
+    noisy = tasks._replace(env=structured.HeldNoise(tasks.env, latents, hold))
     inner = adaptation.Inner(
         live=functools.partial(adaptation.live, noisy, policy, episodes),
         window=functools.partial(window, policy),
@@ -239,8 +243,8 @@ class Parts(NamedTuple):
 def first_step(latents: int) -> Step:
     """Where the inner step starts to be learned: about to where a draw paid, and somewhat narrower there."""
     number = lambda x: jnp.asarray(x, jnp.float32)
-    widths = jnp.full(latents, jnp.log(0.7))
-    return Step(0.3 * jnp.eye(latents), jnp.eye(latents), widths, number(1.0), number(0.1), number(jnp.log(0.3)))
+    widths = jnp.zeros(latents)
+    return Step(0.3 * jnp.eye(latents), jnp.eye(latents), widths, number(1.5), number(0.1), number(jnp.log(0.1)))
 
 
 def window(policy: Policy, lived: Trajectory) -> Window:
@@ -280,7 +284,7 @@ def learn(policy: Policy, discount: float, meta: Meta, agent: Agent, seen: Windo
 
     towards = jax.grad(likelihood)(mean)
     towards = towards * jax.lax.rsqrt(1.0 + jnp.square(towards).sum())
-    first = seen.timestep.episode_start.astype(credit.dtype)
+    first = structured.fresh(seen.timestep, size)
     weight = credit * first / first.sum()
     draws = jnp.exp(log_std) * jnp.einsum("te,tez->z", weight, noise)
     widths = jnp.einsum("te,tez->z", weight, 0.5 * (jnp.square(noise) - 1.0) - step.narrowing)
@@ -304,10 +308,11 @@ def proposed(parts: Parts, meta: Meta, task: jax.Array) -> Latent:
 
 
 def drawn(latent: Latent, timestep: TimeStep) -> Draws:
-    """What was drawn from ``latent`` for the first episodes of ``[T, E]`` steps."""
-    _, noise = structured.held(timestep.observation[0], latent.mean.size)
-    z = latent.mean[None] + jnp.exp(latent.log_std)[None] * noise
-    return Draws(z, structured.log_density(latent, z))
+    """What was drawn from ``latent`` in ``[T, E]`` steps."""
+    size = latent.mean.size
+    _, noise = structured.held(timestep.observation, size)
+    z = latent.mean[None, None] + jnp.exp(latent.log_std)[None, None] * noise
+    return Draws(z, structured.log_density(latent, z), structured.fresh(timestep, size))
 
 
 def live_one(parts: Parts, describe: Callable, key, meta: Meta, task: Task) -> tuple[Batch, jax.Array]:
@@ -386,12 +391,10 @@ def outer_loss(parts: Parts, meta: Meta, minibatch: Batch, key=None) -> tuple[ja
     )
     surrogate = functools.partial(estimators.clipped_surrogate, clip=o.clip)
     policy_loss = surrogate(log_prob, batch.windows.log_prob, batch.advantage).mean()
-    # A draw is one more action of an episode, before its first: weighed as such in a mean over steps.
-    share = 1.0 / parts.horizon
-    draw_loss = share * surrogate(of_draws, batch.draws.log_prob, batch.advantage[:, :, 0]).mean()
+    chosen = lambda new, draws, advantage: (draws.fresh * surrogate(new, draws.log_prob, advantage)).mean()
+    draw_loss = chosen(of_draws, batch.draws, batch.advantage)
     informed_loss = surrogate(said, batch.informed.log_prob, batch.informed_advantage).mean()
-    first = batch.informed_advantage[:, 0]
-    informed_loss += share * surrogate(of_known, batch.informed_draws.log_prob, first).mean()
+    informed_loss += chosen(of_known, batch.informed_draws, batch.informed_advantage)
     value = values(parts, meta, batch.facts)
     value_loss = estimators.squared_error(value, batch.target).mean() / (batch.target.var() + 1e-4)
     metrics = {"policy_loss": policy_loss, "informed_loss": informed_loss, "value_loss": value_loss}
