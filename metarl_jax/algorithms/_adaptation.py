@@ -6,7 +6,7 @@ inner step learns from: ``E`` episodes of up to ``T`` steps under one policy, le
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -35,12 +35,13 @@ class Inner(NamedTuple):
     ``said(params, window) -> (action parameters, log-probabilities of the actions taken)``;
     ``learn(meta, params, window, scale) -> params``: one inner step;
     ``start(meta, task) -> params``: where a trial starts, ``task`` None at meta-test (only in training may it help).
+    A method may have a record of its own in the place of ``Window``: whatever its ``said`` and ``learn`` read.
     """
 
     live: Callable[..., Trajectory]
-    window: Callable[[Trajectory], Window]
-    said: Callable[[PyTree, Window], tuple[jax.Array, jax.Array]]
-    learn: Callable[[PyTree, PyTree, Window, float | jax.Array], PyTree]
+    window: Callable[[Trajectory], Any]
+    said: Callable[[PyTree, Any], tuple[jax.Array, jax.Array]]
+    learn: Callable[[PyTree, PyTree, Any, float | jax.Array], PyTree]
     start: Callable[[PyTree, Task | None], PyTree]
     num_steps: int
 
@@ -106,7 +107,7 @@ def adapt(inner: Inner, meta: PyTree, task: Task, windows: Window) -> tuple[PyTr
     return jax.lax.scan(body, inner.start(meta, task), windows)
 
 
-def lifetime(inner: Inner, key: Key, meta: PyTree, task: Task) -> Window:
+def lifetime(inner: Inner, key: Key, meta: PyTree, task: Task) -> Any:
     """``num_steps`` windows in one task, an inner step after each, and one more: leaves ``[K + 1, T, E, ...]``."""
     keys = jax.random.split(key, inner.num_steps + 1)
 

@@ -1,7 +1,7 @@
 """A plain function approximator: an MLP as a pair of functions."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -35,4 +35,5 @@ def mlp(features: int, sizes: Sequence[int], size: int, head_scale: float = 1.0)
     """An ``MLP`` from ``features`` numbers to ``size``."""
     module = MLP(tuple(sizes), size, head_scale)
     init = lambda key: module.init(key, jnp.zeros(features))["params"]
-    return Network(init, lambda params, x: module.apply({"params": params}, x))
+    apply: Any = lambda params, x: module.apply({"params": params}, x)
+    return Network(init, apply)
