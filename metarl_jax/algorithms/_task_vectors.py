@@ -9,7 +9,7 @@ import numpy as np
 from metarl_jax.types import Task, TaskDistribution
 
 SAMPLES = 256  # from which the spread of each number is told
-LARGEST = 128  # whole numbers of at most this many values become one-hot
+LARGEST = 256  # whole numbers from a range of at most this many become one-hot
 
 
 def vectors(tasks: TaskDistribution) -> tuple[Callable[[Task], jax.Array], int]:

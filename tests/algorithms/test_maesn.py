@@ -204,8 +204,8 @@ def test_task_vectors():
     np.testing.assert_allclose(codes.std(axis=0), 1.0, atol=0.1)
     same = tasks.maze_100()
     describe, width = vectors(same)
-    assert width == 100  # one wall layout, one start: left out; a hundred goals
-    assert (np.asarray(jax.vmap(describe)(same.tasks)).sum(axis=1) == 1.0).all()
+    codes = np.asarray(jax.vmap(describe)(same.tasks))  # one layout and one start, left out; a hundred goals
+    assert codes.shape == (100, width) and (codes.sum(axis=1) == 1.0).all() and len(np.unique(codes, axis=0)) == 100
 
 
 @pytest.mark.parametrize(
