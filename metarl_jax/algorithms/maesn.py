@@ -106,6 +106,7 @@ def maesn(
     num_minibatches: int = 4,
     clip: float = 0.2,
     value_cost: float = 0.5,
+    entropy_cost: float = 0.01,
     encoder: tuple[int, ...] = (64, 64),
     spread: float = 1.0,
     rate_decay: float = 1.0,
@@ -147,6 +148,8 @@ def maesn(
       num_minibatches: gradient steps a pass; must divide the number of tasks.
       clip: how far PPO lets a probability ratio move from 1.
       value_cost: weight of the value loss, which is divided by the variance of its targets.
+      entropy_cost: weight of the entropy bonus, in trials alone: without it the search settles for the goals that it
+        found first.
       encoder: sizes of the policy's tanh layers; the critic's are the same.
       spread: how far apart the behaviours of different latents are at birth.
       rate_decay: at meta-test, each inner step beyond those of training is this much smaller.
@@ -154,8 +157,9 @@ def maesn(
     sizes = dict(latents=latents, episodes=episodes, num_epochs=num_epochs, num_minibatches=num_minibatches)
     positive = sizes | dict(learning_rate=learning_rate, clip=clip, spread=spread)
     check_all(positive, lambda x: x > 0, "must be above 0")
-    costs = dict(hold=hold, inner_steps=inner_steps, informed_weight=informed_weight, prior_cost=prior_cost)
-    check_all(costs | dict(match_cost=match_cost, value_cost=value_cost), lambda x: x >= 0, "must not be negative")
+    weights = dict(prior_cost=prior_cost, match_cost=match_cost, value_cost=value_cost, entropy_cost=entropy_cost)
+    costs = weights | dict(hold=hold, inner_steps=inner_steps, informed_weight=informed_weight)
+    check_all(costs, lambda x: x >= 0, "must not be negative")
     shares = dict(inner_discount=inner_discount, discount=discount, trace=trace, rate_decay=rate_decay)
     check_all(shares, lambda x: 0 <= x <= 1, "must lie between 0 and 1")
     check(informed >= 2, "informed", informed, "must be at least 2: each episode is the others' baseline")
@@ -178,7 +182,8 @@ def maesn(
         live_informed=functools.partial(adaptation.live, noisy, policy, informed),
         proposal=mlp(width, (32,), 2 * latents, head_scale=0.3),
         critic=mlp(seen + 2 * latents + windows + 3 + width, encoder, 1, head_scale=0.1),
-        options=Options(informed_weight, prior_cost, match_cost, value_cost, clip, discount, trace),
+        options=Options(informed_weight, prior_cost, match_cost, value_cost, entropy_cost, clip, discount, trace),
+        entropy=policy.actions.entropy,
         horizon=tasks.horizon,
     )
     optimizer = optax.chain(optax.clip_by_global_norm(0.5), optax.adam(learning_rate, eps=1e-5))
@@ -224,6 +229,7 @@ class Options(NamedTuple):
     prior_cost: float
     match_cost: float
     value_cost: float
+    entropy_cost: float
     clip: float
     discount: float
     trace: float
@@ -237,6 +243,7 @@ class Parts(NamedTuple):
     proposal: Network
     critic: Network
     options: Options
+    entropy: Callable[[jax.Array], jax.Array]
     horizon: int
 
 
@@ -292,11 +299,12 @@ def learn(policy: Policy, discount: float, meta: Meta, agent: Agent, seen: Windo
     return Agent(agent.params, Latent(moved, jnp.clip(log_std + scale * jnp.exp(step.log_widths) * widths, *LOG_STD)))
 
 
-def relive(parts: Parts, meta: Meta, windows: Window) -> tuple[Latent, jax.Array]:
-    """(latents ``[K]``, log-probabilities ``[K, T, E]`` of the actions taken) of a trial's windows, adapting anew."""
+def relive(parts: Parts, meta: Meta, windows: Window) -> tuple[Latent, tuple[jax.Array, jax.Array]]:
+    """(latents ``[K]``, (action parameters, log-probabilities of the actions taken) ``[K, T, E]``): a trial adapted
+    anew from its windows."""
 
     def body(agent, seen):
-        return parts.inner.learn(meta, agent, seen, 1.0), (agent.latent, parts.inner.said(agent, seen)[1])
+        return parts.inner.learn(meta, agent, seen, 1.0), (agent.latent, parts.inner.said(agent, seen))
 
     return jax.lax.scan(body, parts.inner.start(meta, None), windows)[1]
 
@@ -378,15 +386,16 @@ def outer_loss(parts: Parts, meta: Meta, minibatch: Batch, key=None) -> tuple[ja
     batch, o = jax.tree.map(lambda x: x[0], minibatch), parts.options
 
     def one(windows: Window, draws: Draws, informed: Window, informed_draws: Draws, task):
-        latents, log_prob = relive(parts, meta, windows)
+        latents, (parameters, log_prob) = relive(parts, meta, windows)
+        entropy = parts.entropy(parameters).mean()
         known = proposed(parts, meta, task)
         said = parts.inner.said(Agent(meta.params, known), informed)[1]
         of_draws = jax.vmap(structured.log_density)(latents, draws.latent)
         apart = divergence_after_a_find(known, latents, windows.reward)
         prior = structured.divergence(known, structured.standard_normal(known.mean.size))
-        return log_prob, of_draws, said, structured.log_density(known, informed_draws.latent), prior, apart
+        return log_prob, of_draws, said, structured.log_density(known, informed_draws.latent), prior, apart, entropy
 
-    log_prob, of_draws, said, of_known, prior, apart = jax.vmap(one)(
+    log_prob, of_draws, said, of_known, prior, apart, entropy = jax.vmap(one)(
         batch.windows, batch.draws, batch.informed, batch.informed_draws, batch.task
     )
     surrogate = functools.partial(estimators.clipped_surrogate, clip=o.clip)
@@ -398,9 +407,9 @@ def outer_loss(parts: Parts, meta: Meta, minibatch: Batch, key=None) -> tuple[ja
     value = values(parts, meta, batch.facts)
     value_loss = estimators.squared_error(value, batch.target).mean() / (batch.target.var() + 1e-4)
     metrics = {"policy_loss": policy_loss, "informed_loss": informed_loss, "value_loss": value_loss}
-    metrics |= {"kl_prior": prior.mean(), "kl_adapted": apart.mean()}
-    weights = (o.informed_weight, o.prior_cost, o.match_cost, o.value_cost)
-    others = (informed_loss, prior.mean(), apart.mean(), value_loss)
+    metrics |= {"kl_prior": prior.mean(), "kl_adapted": apart.mean(), "entropy": entropy.mean()}
+    weights = (o.informed_weight, o.prior_cost, o.match_cost, o.value_cost, -o.entropy_cost)
+    others = (informed_loss, prior.mean(), apart.mean(), value_loss, entropy.mean())
     return policy_loss + draw_loss + sum(w * x for w, x in zip(weights, others, strict=True)), metrics
 
 
