@@ -16,7 +16,7 @@ import metarl_jax as mrl
 from metarl_jax.evaluation import evaluation_tasks, live
 
 GOALS, EPISODES, KEY = 400, 5, 500  # the key: of the test's goals and trials, the same for all seeds
-ENV_STEPS = 17_920_000  # of a run
+ENV_STEPS = 27_200_000  # of a run
 MINUTES = 8.0
 
 
@@ -29,7 +29,7 @@ class Entry(NamedTuple):
 
 
 ENTRIES = {
-    "maesn": Entry(mrl.algorithms.maesn, num_tasks=200, bar=0.8),
+    "maesn": Entry(lambda: mrl.algorithms.maesn(hold=5), num_tasks=200, bar=0.8),
     "maml": Entry(lambda: mrl.algorithms.maml(episodes=4, outer="clip"), num_tasks=200, bar=None),
 }
 

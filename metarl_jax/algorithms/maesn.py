@@ -106,7 +106,7 @@ def maesn(
     num_minibatches: int = 4,
     clip: float = 0.2,
     value_cost: float = 0.5,
-    entropy_cost: float = 0.01,
+    entropy_cost: float = 0.0,
     encoder: tuple[int, ...] = (64, 64),
     spread: float = 1.0,
     rate_decay: float = 1.0,
@@ -148,8 +148,7 @@ def maesn(
       num_minibatches: gradient steps a pass; must divide the number of tasks.
       clip: how far PPO lets a probability ratio move from 1.
       value_cost: weight of the value loss, which is divided by the variance of its targets.
-      entropy_cost: weight of the entropy bonus, in trials alone: without it the search settles for the goals that it
-        found first.
+      entropy_cost: weight of the entropy bonus, in trials alone.
       encoder: sizes of the policy's tanh layers; the critic's are the same.
       spread: how far apart the behaviours of different latents are at birth.
       rate_decay: at meta-test, each inner step beyond those of training is this much smaller.
