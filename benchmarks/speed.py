@@ -1,10 +1,12 @@
 """How fast: benchmarks/results/speed.json. Ratios of what is measured in one run; unchanged on a GPU.
 
     python benchmarks/speed.py                # all parts, a few minutes
-    python benchmarks/speed.py stepping       # of: stepping, training, startup
+    python benchmarks/speed.py stepping       # of: stepping, training, startup, adaptation, memory
 
 stepping: environment steps a second with a random policy, every task its own, beside gymnax 1.x.
 training: RL^2 on 13x13 mazes against the float32 matmul rate of this machine.
+adaptation: seconds of an outer iteration of MAML with a trust region, its parts, beside PyTorch's.
+memory: of second order over ten inner episodes of 200 steps, with and without rematerialisation.
 startup: seconds from the start of a process to the end of its first update, compilation cache cold and warm.
 """
 
@@ -21,6 +23,7 @@ import jax
 import jax.numpy as jnp
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+from adaptation import adaptation_rows, memory_rows
 from record import Clock, record
 from stepping import gymnax_loop, ours, steps_per_second
 
@@ -151,7 +154,13 @@ def row(name: str, value: float, bar: float | None = None, holds: bool | None = 
     return {"row": name, "value": value, "spread": spread, "bar": bar, "holds": holds, "seeds": None}
 
 
-PARTS = {"stepping": stepping, "training": training, "startup": startup}
+PARTS = {
+    "stepping": stepping,
+    "training": training,
+    "startup": startup,
+    "adaptation": lambda: adaptation_rows(row, shortest),
+    "memory": lambda: memory_rows(row),
+}
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """Living in tasks: every trajectory in the library comes from here."""
 
 import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -58,16 +59,25 @@ def rollout(
         env_noise, action_noise = noise
         memory, outputs = policy.step(params, place.memory, place.timestep)
         action = policy.actions.mode(outputs[0]) if greedy else policy.actions.sample(outputs[0], action_noise)
-        env_state, timestep, record = advance(env, env_noise, place, action, tasks, forget)
+        env_state, timestep, record = advance(env, env_noise, place, action, tasks, forget, policy.actions.bounded)
         return Place(env_state, timestep, memory), Trajectory(place.timestep, action, *record, place.env_state, outputs)
 
     noise = (env.draw(env_key, shape), policy.actions.noise(action_key, shape))
     return jax.lax.scan(step, place, noise, length=num_steps)
 
 
-def advance(env: Environment, noise: PyTree, place: Place, action: jax.Array, tasks: Task, forget: bool = False):
-    """One step of the trial loop in ``[N]`` tasks: the environment's step and, where it ended, the next episode."""
-    given = to_bounds(env.spec, action)
+def advance(
+    env: Environment,
+    noise: PyTree,
+    place: Place,
+    action: jax.Array,
+    tasks: Task,
+    forget: bool = False,
+    bounded: Callable[[jax.Array], jax.Array] = lambda action: action,
+):
+    """One step of the trial loop in ``[N]`` tasks: the environment's step and, where it ended, the next episode.
+    ``bounded``: the action distribution's."""
+    given = to_bounds(env.spec, bounded(action))
     reached, reward, terminated, info = jax.vmap(env.advance)(noise, place.env_state, given, tasks)
     truncated = jax.vmap(env.is_truncated)(reached, tasks) & ~terminated
     done = terminated | truncated

@@ -129,7 +129,7 @@ class ActionDistribution(NamedTuple):
     """A family of distributions over actions, parameters last: ``[..., size]``.
 
     ``noise(key, shape)`` draws in bulk what ``sample(parameters, noise)`` consumes; ``kl(p, q)`` is the divergence
-    KL(p || q) of two parameters.
+    KL(p || q) of two parameters. ``bounded(action)`` is what the environment gets of a sample (before ``to_bounds``).
     """
 
     size: int
@@ -139,6 +139,7 @@ class ActionDistribution(NamedTuple):
     log_prob: Callable[[jax.Array, jax.Array], jax.Array]
     entropy: Callable[[jax.Array], jax.Array]
     kl: Callable[[jax.Array, jax.Array], jax.Array]
+    bounded: Callable[[jax.Array], jax.Array] = lambda action: action
 
 
 class Policy(NamedTuple):

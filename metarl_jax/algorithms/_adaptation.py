@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from metarl_jax import estimators
+from metarl_jax.algorithms._baseline import Baseline
 from metarl_jax.rollout import replay, rollout
-from metarl_jax.types import Key, Policy, PyTree, Task, TaskDistribution, TimeStep, Trajectory
+from metarl_jax.types import ActionDistribution, Key, Policy, PyTree, Task, TaskDistribution, TimeStep, Trajectory
 
 
 class Window(NamedTuple):
@@ -25,13 +25,15 @@ class Window(NamedTuple):
     parameters: jax.Array
     log_prob: jax.Array
     advantage: jax.Array
+    returns: jax.Array  # discounted, from each step to the episode's end
     earned: jax.Array  # scalar: reward of an episode, on average
 
 
 class Inner(NamedTuple):
     """How an agent lives and adapts in one task.
 
-    ``live(key, params, task, greedy) -> Trajectory [T, E]``; ``window(Trajectory) -> Window``;
+    ``live(key, params, task, greedy) -> Trajectory [T, E]``;
+    ``window(baseline, Trajectory) -> Window``, ``baseline`` the state of a ``_baseline.Baseline``;
     ``said(params, window) -> (action parameters, log-probabilities of the actions taken)``;
     ``learn(meta, params, window, scale) -> params``: one inner step;
     ``start(meta, task) -> params``: where a trial starts, ``task`` None at meta-test (only in training may it help).
@@ -39,11 +41,13 @@ class Inner(NamedTuple):
     """
 
     live: Callable[..., Trajectory]
-    window: Callable[[Trajectory], Any]
+    window: Callable[[PyTree, Trajectory], Any]
     said: Callable[[PyTree, Any], tuple[jax.Array, jax.Array]]
     learn: Callable[[PyTree, PyTree, Any, float | jax.Array], PyTree]
     start: Callable[[PyTree, Task | None], PyTree]
     num_steps: int
+    at_once: int = 0  # tasks side by side, see `over_tasks`
+    remat: bool = False  # `adapt` keeps parameters only, and computes each step again for its gradient
 
 
 def windows_of(tasks: TaskDistribution, num_windows: int, episodes: int) -> int:
@@ -59,23 +63,24 @@ def live(tasks: TaskDistribution, policy: Policy, episodes: int, key: Key, param
     return lived._replace(truncated=lived.truncated | (last & ~lived.terminated))
 
 
-def window(policy: Policy, discount: float, trace: float, lived: Trajectory) -> Window:
-    """Advantages over a linear baseline that is fitted to this window, standardised over it.
+def window(
+    actions: ActionDistribution, baseline: Baseline, discount: float, trace: float, state: PyTree, lived: Trajectory
+) -> Window:
+    """Advantages over the baseline in ``state``, standardised over the window.
 
     Returns end with the episode, by its own end and by the horizon alike: the baseline sees the time.
     """
     going_on = 1.0 - (lived.terminated | lived.truncated).astype(lived.reward.dtype)
     returns = estimators.discounted_sums(lived.reward, discount * going_on)
-    time = estimators.time_in_episode(lived.timestep.episode_start)
-    values = estimators.linear_baseline(lived.timestep.observation, time, returns)
+    values = baseline.values(state, lived.timestep, returns)
     following = jnp.concatenate([values[1:], jnp.zeros_like(values[:1])])
     advantage = estimators.generalised_advantages(lived.reward, values, following, discount * going_on, trace)
     # Where all episodes earned the same, what is left is rounding: it must not be blown up.
     rounding = 1e-3 * jnp.sqrt(jnp.square(returns).mean()) + 1e-8
     advantage = (advantage - advantage.mean()) / (advantage.std() + rounding)
-    log_prob = policy.actions.log_prob(lived.outputs[0], lived.action)
+    log_prob = actions.log_prob(lived.outputs[0], lived.action)
     earned = lived.mean_reward.sum(axis=0).mean()
-    return Window(lived.timestep, lived.action, lived.outputs[0], log_prob, advantage, earned)
+    return Window(lived.timestep, lived.action, lived.outputs[0], log_prob, advantage, returns, earned)
 
 
 def said(policy: Policy, params: PyTree, seen: Window) -> tuple[jax.Array, jax.Array]:
@@ -84,44 +89,72 @@ def said(policy: Policy, params: PyTree, seen: Window) -> tuple[jax.Array, jax.A
     return parameters, policy.actions.log_prob(parameters, seen.action)
 
 
-def inner_gradient(said: Callable, objective: Callable, params: PyTree, seen: Window) -> PyTree:
-    """The gradient of the window's policy-gradient loss; differentiable again."""
+def inner_gradient(said: Callable, objective: Callable, params: PyTree, adapting: PyTree, seen: Window) -> PyTree:
+    """The gradient of the window's policy-gradient loss by ``adapting``, some (or all) entries of the dictionary
+    ``params``; differentiable again."""
 
-    def loss(params):
-        log_prob = said(params, seen)[1]
+    def loss(adapting):
+        log_prob = said(params | adapting, seen)[1]
         return -objective(log_prob, seen.advantage, seen.timestep.episode_start).mean()
 
-    return jax.grad(loss)(params)
+    return jax.grad(loss)(adapting)
 
 
 def descend(params: PyTree, gradient: PyTree, rates: PyTree, scale: float | jax.Array) -> PyTree:
     return jax.tree.map(lambda p, g, rate: p - scale * rate * g, params, gradient, rates)
 
 
-def adapt(inner: Inner, meta: PyTree, task: Task, windows: Window) -> tuple[PyTree, tuple[jax.Array, jax.Array]]:
-    """The parameters after a step on each of ``windows [K, T, E, ...]``, and what was ``said`` of each before it."""
+def adapt(inner: Inner, meta: PyTree, task: Task, windows: Window, before: bool = False) -> tuple[PyTree, Any]:
+    """The parameters after a step on each of ``windows [K, T, E, ...]``, and (``before``) what was ``said`` of each
+    before it."""
 
     def body(params, seen):
-        return inner.learn(meta, params, seen, 1.0), inner.said(params, seen)
+        return inner.learn(meta, params, seen, 1.0), inner.said(params, seen) if before else ()
 
+    body = jax.checkpoint(body) if inner.remat else body
     return jax.lax.scan(body, inner.start(meta, task), windows)
 
 
-def lifetime(inner: Inner, key: Key, meta: PyTree, task: Task) -> Any:
+def over_tasks(function: Callable, at_once: int, *inputs: PyTree) -> PyTree:
+    """``function`` of each task, leaves ``[N, ...]``: ``at_once`` of them side by side, groups one after the other.
+
+    All at once where ``at_once`` is 0 or does not divide N.
+
+    On a CPU what a few tasks need stays in the cache. A group takes one of every ``N / at_once`` neighbouring tasks, so
+    that tasks which are spread over devices stay where they are.
+    """
+    count = jax.tree.leaves(inputs)[0].shape[0]
+    if not at_once or count % at_once or count == at_once:
+        return jax.vmap(function)(*inputs)
+    split = lambda x: jnp.moveaxis(x.reshape(at_once, count // at_once, *x.shape[1:]), 1, 0)
+    join = lambda x: jnp.moveaxis(x, 0, 1).reshape(count, *x.shape[2:])
+    grouped = jax.tree.map(split, inputs)
+    return jax.tree.map(join, jax.lax.map(lambda group: jax.vmap(function)(*group), grouped))
+
+
+def lifetime(inner: Inner, key: Key, meta: PyTree, baseline: PyTree, task: Task) -> Any:
     """``num_steps`` windows in one task, an inner step after each, and one more: leaves ``[K + 1, T, E, ...]``."""
     keys = jax.random.split(key, inner.num_steps + 1)
 
     def body(params, key):
-        seen = inner.window(inner.live(key, params, task))
+        seen = inner.window(baseline, inner.live(key, params, task))
         return inner.learn(meta, params, seen, 1.0), seen
 
     params, before = jax.lax.scan(body, inner.start(meta, task), keys[:-1])
-    after = inner.window(inner.live(keys[-1], params, task))
+    after = inner.window(baseline, inner.live(keys[-1], params, task))
     return jax.tree.map(lambda many, one: jnp.concatenate([many, one[None]]), before, after)
 
 
 def trial(
-    inner: Inner, decay: float, key: Key, meta: PyTree, task: Task, num_steps: int, forget: bool, greedy: bool
+    inner: Inner,
+    decay: float,
+    key: Key,
+    meta: PyTree,
+    baseline: PyTree,
+    task: Task,
+    num_steps: int,
+    forget: bool,
+    greedy: bool,
 ) -> Trajectory:
     """One task's whole trial, its episodes one after the other: ``[num_steps]``.
 
@@ -135,15 +168,9 @@ def trial(
     def body(params, inputs):
         key, scale = inputs
         lived = inner.live(key, params, task, greedy)
-        return (params if forget else inner.learn(meta, params, inner.window(lived), scale)), lived
+        return (params if forget else inner.learn(meta, params, inner.window(baseline, lived), scale)), lived
 
     _, lived = jax.lax.scan(body, start, (jax.random.split(key, count), scales))
     flat = jax.tree.map(lambda x: jnp.swapaxes(x, 1, 2).reshape(-1, *x.shape[3:])[:num_steps], lived)
     first = jnp.arange(num_steps) == 0
     return flat._replace(timestep=flat.timestep._replace(trial_start=first))
-
-
-def rates_like(params: PyTree, rate: float, names: tuple[str, ...] | None) -> PyTree:
-    """``rate`` for every parameter of the layers called ``names`` (None: all), 0 for the others."""
-    adapts = {name: names is None or name in names for name in params}
-    return {name: optax.tree.full_like(leaf, rate if adapts[name] else 0.0) for name, leaf in params.items()}

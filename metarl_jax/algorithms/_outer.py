@@ -6,7 +6,7 @@ The outer step is a trust region's, epochs of PPO's clipped surrogate, or Reptil
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,20 +14,22 @@ import optax
 
 from metarl_jax import estimators
 from metarl_jax.algorithms import _adaptation as adaptation
+from metarl_jax.algorithms._baseline import Baseline
 from metarl_jax.config import check, check_all
-from metarl_jax.types import ActionDistribution, Algorithm, Key, Outcome, Task, TaskDistribution
+from metarl_jax.types import ActionDistribution, Algorithm, Key, Outcome, PyTree, Task, TaskDistribution
 
 
 class Meta(NamedTuple):
     """What is meta-learned: where adaptation starts, and how far it steps (``()`` where that is fixed)."""
 
-    params: optax.Params
-    log_rates: optax.Params
+    params: dict[str, PyTree]
+    log_rates: PyTree
 
 
 class LearnerState(NamedTuple):
     meta: Meta
     optimizer: optax.OptState
+    baseline: PyTree
 
 
 class Outer(NamedTuple):
@@ -61,6 +63,7 @@ def meta_learner(
     tasks: TaskDistribution,
     actions: ActionDistribution,
     inner: adaptation.Inner,
+    baseline: Baseline,
     init_meta: Callable[[Key], Meta],
     options: Outer,
     episodes: int,
@@ -86,21 +89,23 @@ def meta_learner(
 
     def init(key):
         meta = init_meta(key)
-        return LearnerState(meta, () if options.outer == "trust-region" else optimizer.init(meta))
+        optimizer_state = () if options.outer == "trust-region" else optimizer.init(meta)
+        return LearnerState(meta, optimizer_state, baseline.init(jax.random.fold_in(key, 1)))
 
     def update(key, state: LearnerState, batch_tasks):
         live_key, step_key = jax.random.split(key)
         keys = jax.random.split(live_key, jax.tree.leaves(batch_tasks)[0].shape[0])
-        live = jax.vmap(functools.partial(adaptation.lifetime, inner), in_axes=(0, None, 0), out_axes=1)
-        windows = live(keys, state.meta, batch_tasks)
+        live = jax.vmap(functools.partial(adaptation.lifetime, inner), in_axes=(0, None, None, 0), out_axes=1)
+        windows = live(keys, state.meta, state.baseline, batch_tasks)
         new, metrics = step(step_key, state, Batch(windows, jax.tree.map(lambda x: x[None], batch_tasks)))
+        new = new._replace(baseline=baseline.learn(state.baseline, windows.timestep, windows.returns))
         told = {"return_before": windows.earned[0].mean(), "return_after": windows.earned[-1].mean()}
         trial_return = episodes * windows.earned.sum(axis=0)
         outcome = Outcome(batch_tasks, trial_return, jnp.ones_like(trial_return, bool), metrics | told)
         return new, outcome
 
     def adapt(key, state: LearnerState, task, trial_steps: int, forget: bool = False, greedy: bool = False):
-        return adaptation.trial(inner, rate_decay, key, state.meta, task, trial_steps, forget, greedy)
+        return adaptation.trial(inner, rate_decay, key, state.meta, state.baseline, task, trial_steps, forget, greedy)
 
     def check_tasks(num_tasks: int):
         fits = options.outer != "clip" or num_tasks % options.num_minibatches == 0
@@ -112,21 +117,24 @@ def meta_learner(
 
 class Said(NamedTuple):
     """What policies say of the batch when adaptation is lived again from its windows: (action parameters,
-    log-probabilities), ``before [N, K, T, E, ...]`` each inner step, and ``after [N, T, E, ...]`` the last one."""
+    log-probabilities), ``before [N, K, T, E, ...]`` each inner step (``()`` where not asked for), and ``after
+    [N, T, E, ...]`` the last one."""
 
-    before: tuple[jax.Array, jax.Array]
+    before: Any
     after: tuple[jax.Array, jax.Array]
 
 
-def said_of(inner: adaptation.Inner, meta: Meta, batch: Batch) -> Said:
+def said_of(inner: adaptation.Inner, meta: Meta, batch: Batch, before: bool = False) -> Said:
     """Differentiable in ``meta``."""
 
-    def one(windows, task):
+    def one(windows, task):  # [K + 1, T, E, ...]
         first, last = jax.tree.map(lambda x: x[:-1], windows), jax.tree.map(lambda x: x[-1], windows)
-        params, before = adaptation.adapt(inner, meta, task, first)
-        return Said(before, inner.said(params, last))
+        params, told = adaptation.adapt(inner, meta, task, first, before)
+        return Said(told, inner.said(params, last))
 
-    return jax.vmap(one, in_axes=(1, 0))(batch.windows, jax.tree.map(lambda x: x[0], batch.tasks))
+    one = jax.checkpoint(one) if inner.remat else one  # with groups of tasks: one group's memory, not that of all
+    by_task = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), batch.windows)
+    return adaptation.over_tasks(one, inner.at_once, by_task, jax.tree.map(lambda x: x[0], batch.tasks))
 
 
 def outer_loss(
@@ -139,7 +147,8 @@ def outer_loss(
     clip: float | None = None,
 ) -> tuple[jax.Array, jax.Array]:
     """(loss, KL of the adapted policies from those that lived the batch); without ``clip`` the plain surrogate."""
-    ((parameters, log_prob), (after_parameters, after_log_prob)) = said_of(inner, meta, batch)
+    told = said_of(inner, meta, batch, before=options.score or options.kl_cost > 0)
+    after_parameters, after_log_prob = told.after
     last = jax.tree.map(lambda x: x[-1], batch.windows)
     if clip is None:
         loss = -(jnp.exp(after_log_prob - last.log_prob) * last.advantage).mean()
@@ -148,11 +157,11 @@ def outer_loss(
     loss = loss + penalty(meta, jax.tree.map(lambda x: x[0], batch.tasks))
     if options.score:
         standard = (last.earned - last.earned.mean()) / (last.earned.std() + 1e-8)
-        credited = jax.vmap(estimators.sampling_score)(log_prob, standard)
+        credited = jax.vmap(estimators.sampling_score)(told.before[1], standard)
         loss = loss - credited.mean() / last.log_prob[0].size  # a mean over steps: a sum wrecks the policy
     if options.kl_cost:
         lived = jnp.moveaxis(batch.windows.parameters[:-1], 0, 1)
-        loss = loss + options.kl_cost * actions.kl(lived, parameters).mean()
+        loss = loss + options.kl_cost * actions.kl(lived, told.before[0]).mean()
     return loss, actions.kl(last.parameters, after_parameters).mean()
 
 
@@ -172,7 +181,7 @@ def trust_region(inner, actions: ActionDistribution, loss, max_kl: float, key, s
     del key
     fisher = fisher_product(inner, actions, state.meta, batch)
     meta, metrics = estimators.trust_region_step(state.meta, lambda meta: loss(meta, batch), fisher, max_kl)
-    return LearnerState(meta, ()), metrics
+    return state._replace(meta=meta), metrics
 
 
 def clipped(loss, optimizer, options: Outer, key, state: LearnerState, batch: Batch):
@@ -186,7 +195,7 @@ def clipped(loss, optimizer, options: Outer, key, state: LearnerState, batch: Ba
     meta, optimizer_state, metrics = estimators.minibatch_epochs(
         key, state.meta, state.optimizer, batch, minibatch_loss, optimizer, *passes
     )
-    return LearnerState(meta, optimizer_state), metrics
+    return state._replace(meta=meta, optimizer=optimizer_state), metrics
 
 
 def reptile_step(inner: adaptation.Inner, optimizer, key, state: LearnerState, batch: Batch):
@@ -197,5 +206,5 @@ def reptile_step(inner: adaptation.Inner, optimizer, key, state: LearnerState, b
     away = jax.tree.map(lambda start, ends: start - ends.mean(axis=0), state.meta.params, led)
     updates, optimizer_state = optimizer.update(Meta(away, ()), state.optimizer, state.meta)
     moved = optax.tree.norm(away)
-    params = optax.apply_updates(state.meta.params, updates.params)
-    return LearnerState(Meta(params, ()), optimizer_state), {"gradient_norm": moved}
+    params: Any = optax.apply_updates(state.meta.params, updates.params)
+    return state._replace(meta=Meta(params, ()), optimizer=optimizer_state), {"gradient_norm": moved}

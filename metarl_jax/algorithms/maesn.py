@@ -210,7 +210,7 @@ def maesn(
         return LearnerState(meta, optimizer_state), outcome
 
     def adapt(key, state: LearnerState, task, trial_steps: int, forget: bool = False, greedy: bool = False):
-        lived = adaptation.trial(inner, rate_decay, key, state.meta, task, trial_steps, forget, greedy)
+        lived = adaptation.trial(inner, rate_decay, key, state.meta, (), task, trial_steps, forget, greedy)
         return structured.without_noise(lived, tasks.env.spec.observation_shape, latents)
 
     def check_tasks(num_tasks: int):
@@ -253,7 +253,8 @@ def first_step(latents: int) -> Step:
     return Step(0.3 * jnp.eye(latents), jnp.eye(latents), widths, number(1.5), number(0.1), number(jnp.log(0.1)))
 
 
-def window(policy: Policy, lived: Trajectory) -> Window:
+def window(policy: Policy, baseline: tuple, lived: Trajectory) -> Window:
+    del baseline  # the inner step has a threshold instead
     log_prob = policy.actions.log_prob(lived.outputs[0], lived.action)
     return Window(lived.timestep, lived.action, log_prob, lived.reward, lived.terminated | lived.truncated)
 
@@ -326,7 +327,7 @@ def live_one(parts: Parts, describe: Callable, key, meta: Meta, task: Task) -> t
     """A trial in one task and the episodes of an agent who knows it: (its part of the batch, earned ``[K]``)."""
     keys = jax.random.split(key)
     code, o = describe(task), parts.options
-    windows = adaptation.lifetime(parts.inner, keys[0], meta, task)
+    windows = adaptation.lifetime(parts.inner, keys[0], meta, (), task)
     latents, _ = relive(parts, meta, windows)
     facts = critics_facts(parts, windows, latents, code)
     flat = lambda x: x.reshape(-1, *x.shape[2:])  # windows one after the other: [K T, E]
@@ -334,7 +335,7 @@ def live_one(parts: Parts, describe: Callable, key, meta: Meta, task: Task) -> t
     following = jnp.concatenate([value[1:], jnp.zeros_like(value[:1])])
     advantage = estimators.generalised_advantages(reward, value, following, jnp.full_like(value, o.discount), o.trace)
     known = proposed(parts, meta, code)
-    informed = parts.inner.window(parts.live_informed(keys[1], Agent(meta.params, known), task))
+    informed = parts.inner.window((), parts.live_informed(keys[1], Agent(meta.params, known), task))
     returns = estimators.discounted_sums(informed.reward, o.discount * (1.0 - informed.ended.astype(jnp.float32)))
     others = (returns.sum(axis=1, keepdims=True) - returns) / (returns.shape[1] - 1)
     batch = Batch(

@@ -1,15 +1,21 @@
 """Distributions over actions, as records of functions of their parameters ``[..., size]``."""
 
+from typing import Literal
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from metarl_jax.types import ActionDistribution, Spec
 
+Bounding = Literal["clip", "tanh"]
 
-def for_spec(spec: Spec) -> ActionDistribution:
-    """Categorical for discrete actions, a clipped diagonal Gaussian for continuous ones."""
-    return categorical(spec.num_actions) if spec.num_actions is not None else gaussian(spec)
+
+def for_spec(spec: Spec, bounding: Bounding = "clip") -> ActionDistribution:
+    """Categorical for discrete actions; for continuous ones a diagonal Gaussian, clipped or squashed by tanh."""
+    if spec.num_actions is not None:
+        return categorical(spec.num_actions)
+    return gaussian(spec) if bounding == "clip" else squashed(spec)
 
 
 def categorical(num_actions: int) -> ActionDistribution:
@@ -78,6 +84,35 @@ def gaussian(spec: Spec) -> ActionDistribution:
         entropy=lambda parameters: jnp.sum(split(parameters)[1] + 0.5 * np.log(2 * np.pi * np.e), axis=-1),
         kl=kl,
     )
+
+
+def squashed(spec: Spec, nodes: int = 32) -> ActionDistribution:
+    """``tanh(u)`` of a Gaussian ``u`` (SAC, Haarnoja et al. 2018): means and log standard deviations of ``u``.
+
+    A sample is ``u`` itself, so that nothing inverts a tanh; ``log_prob`` is the density of ``tanh(u)`` in (-1, 1)^D:
+    ``log N(u) - sum log(1 - tanh(u)^2)``. Its second term is the same whatever the parameters, so ratios, gradients
+    and KL divergences are the Gaussian's. The entropy is the Gaussian's and the mean of that term, by Gauss-Hermite
+    quadrature with ``nodes`` points.
+    """
+    raw = gaussian(spec)
+    points, weights = np.polynomial.hermite_e.hermegauss(nodes)
+    points, weights = jnp.asarray(points, jnp.float32), jnp.asarray(weights / weights.sum(), jnp.float32)
+
+    def log_slope(u):
+        """``log(1 - tanh(u)^2)``, without cancellation."""
+        return 2.0 * (np.log(2.0) - u - jax.nn.softplus(-2.0 * u))
+
+    def log_prob(parameters, action):
+        return raw.log_prob(parameters, action) - jnp.sum(log_slope(action), axis=-1)
+
+    def entropy(parameters):
+        noise = jnp.broadcast_to(
+            points.reshape(-1, *(1,) * parameters.ndim), (nodes, *parameters.shape[:-1], spec.action_size)
+        )
+        u = raw.sample(jnp.broadcast_to(parameters, (nodes, *parameters.shape)), noise)
+        return raw.entropy(parameters) + jnp.tensordot(weights, jnp.sum(log_slope(u), axis=-1), axes=1)
+
+    return raw._replace(log_prob=log_prob, entropy=entropy, bounded=jnp.tanh)
 
 
 def to_bounds(spec: Spec, action: jax.Array) -> jax.Array:

@@ -42,6 +42,7 @@ class ActorCritic(nn.Module):
     With ``meta_inputs`` the encoder sees ``(o_t, a_{t-1}, r_{t-1}, episode start)`` as in RL^2 (Duan et al. 2016,
     Wang et al. 2016), else the observation alone. Without ``critic`` there is no value head and values are 0. With
     ``own_std`` the standard deviations of continuous actions are parameters of their own, the same in every state.
+    ``context [context_size]`` is a parameter that the encoder sees beside its inputs, zeros at first.
     """
 
     spec: Spec
@@ -51,8 +52,11 @@ class ActorCritic(nn.Module):
     meta_inputs: bool
     critic: bool = True
     own_std: bool = False
+    context_size: int = 0
 
     def setup(self):
+        if self.context_size:
+            self.context = self.param("context", nn.initializers.zeros, (self.context_size,))
         wide = nn.initializers.orthogonal(2**0.5)
         self.encoder = [nn.Dense(n, kernel_init=wide, name=f"encoder_{i}") for i, n in enumerate(self.encoder_sizes)]
         self.core = MEMORIES[self.memory].module(self.memory_size)
@@ -84,6 +88,9 @@ class ActorCritic(nn.Module):
                 last_action = timestep.last_action
             flags = jnp.stack([timestep.last_reward, timestep.episode_start.astype(jnp.float32)], axis=-1)
             x = jnp.concatenate([x, last_action, flags], axis=-1)
+        if self.context_size:
+            context = self.context.reshape((1,) * len(batch) + (-1,))
+            x = jnp.concatenate([x, jnp.broadcast_to(context, (*batch, self.context_size))], axis=-1)
         for layer in self.encoder:
             x = jnp.tanh(layer(x))
         return x
@@ -102,13 +109,36 @@ def actor_critic(spec: Spec, memory: str, memory_size: int, encoder_sizes: Seque
     return from_module(module, spec, functools.partial(MEMORIES[memory].carry, memory_size))
 
 
-def actor(spec: Spec, encoder_sizes: Sequence[int], own_std: bool = True) -> Policy:
-    """A Policy without memory or critic: an MLP on the observation; ``own_std``: see ``ActorCritic``."""
-    module = ActorCritic(spec, "none", 0, tuple(encoder_sizes), meta_inputs=False, critic=False, own_std=own_std)
-    return from_module(module, spec, functools.partial(MEMORIES["none"].carry, 0))
+def actor(
+    spec: Spec,
+    encoder_sizes: Sequence[int],
+    context_size: int = 0,
+    bounding: actions.Bounding = "clip",
+    own_std: bool = True,
+) -> Policy:
+    """A Policy without memory or critic: an MLP on observation and context; ``own_std``: see ``ActorCritic``."""
+    sizes = tuple(encoder_sizes)
+    module = ActorCritic(spec, "none", 0, sizes, False, critic=False, own_std=own_std, context_size=context_size)
+    return from_module(module, spec, functools.partial(MEMORIES["none"].carry, 0), bounding)
 
 
-def from_module(module: nn.Module, spec: Spec, carry: Callable[[tuple[int, ...]], PyTree]) -> Policy:
+class Critic(nn.Module):
+    """``V(o, t / horizon)``: an MLP of tanh layers, ``[..., *observation_shape], [...] -> [...]``."""
+
+    sizes: Sequence[int]
+
+    @nn.compact
+    def __call__(self, observation: jax.Array, time: jax.Array) -> jax.Array:
+        x = observation.astype(jnp.float32).reshape(*time.shape, -1)
+        x = jnp.concatenate([x, time[..., None]], axis=-1)
+        for i, size in enumerate(self.sizes):
+            x = jnp.tanh(nn.Dense(size, kernel_init=nn.initializers.orthogonal(2**0.5), name=f"encoder_{i}")(x))
+        return nn.Dense(1, kernel_init=nn.initializers.orthogonal(1.0), name="value_head")(x)[..., 0]
+
+
+def from_module(
+    module: nn.Module, spec: Spec, carry: Callable[[tuple[int, ...]], PyTree], bounding: actions.Bounding = "clip"
+) -> Policy:
     """A Policy from any linen module with methods ``step(h, timestep)`` and ``unroll(h, timesteps)``;
     ``carry(batch_shape)`` is its initial memory."""
 
@@ -121,7 +151,7 @@ def from_module(module: nn.Module, spec: Spec, carry: Callable[[tuple[int, ...]]
     def unroll(params, h, timesteps):
         return module.apply({"params": params}, h, timesteps, method="unroll")
 
-    return Policy(init, carry, step, unroll, actions.for_spec(spec))
+    return Policy(init, carry, step, unroll, actions.for_spec(spec, bounding))
 
 
 def first_timestep(spec: Spec, batch: tuple[int, ...], observation: jax.Array | None = None) -> TimeStep:

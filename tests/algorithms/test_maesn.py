@@ -115,7 +115,7 @@ def test_divergence_and_density_by_quadrature():
 def an_inner_step(name: str, **changes):
     """(``learn`` of mean and log std, the window, the agent, credit by hand) with some of the step's numbers set."""
     _, policy, agent, trajectory = lived(name, num_tasks=4, steps=HORIZON if name == "navigation" else 1)
-    seen = module.window(policy, trajectory)._replace(reward=numbers(*trajectory.reward.shape, seed=3))
+    seen = module.window(policy, (), trajectory)._replace(reward=numbers(*trajectory.reward.shape, seed=3))
     step = module.first_step(Z)._replace(**changes)
     meta = module.Meta(agent.params, step, (), ())
     learn = lambda latent: module.learn(policy, 0.9, meta, Agent(agent.params, latent), seen, 0.5).latent
@@ -174,7 +174,7 @@ def test_nothing_earned_and_no_threshold_is_nothing_learned():
     distribution = FAMILIES["navigation"]()
     policy = structured.latent_actor(distribution.env.spec, Z, (8,), 1.0)
     _, _, agent, trajectory = lived("navigation", steps=HORIZON)
-    seen = module.window(policy, trajectory)._replace(reward=jnp.zeros_like(trajectory.reward))
+    seen = module.window(policy, (), trajectory)._replace(reward=jnp.zeros_like(trajectory.reward))
     step = module.first_step(Z)._replace(threshold=jnp.float32(0.0))
     after = module.learn(policy, 0.9, module.Meta(agent.params, step, (), ()), agent, seen, 1.0)
     before = agent.latent._replace(log_std=jnp.clip(agent.latent.log_std, *module.LOG_STD))

@@ -10,8 +10,10 @@ import pytest
 
 from metarl_jax import algorithms, tasks
 from metarl_jax.algorithms import _adaptation as adaptation
+from metarl_jax.algorithms import _baseline
 from metarl_jax.algorithms import _outer as outer
 from metarl_jax.config import ConfigError
+from metarl_jax.types import TimeStep
 
 NUM_TASKS = 3
 FAMILIES = {
@@ -36,8 +38,9 @@ def captured(monkeypatch, name: str, **options):
     batch_tasks = jax.vmap(distribution.sample)(jax.random.split(jax.random.key(1), NUM_TASKS))
     jax.eval_shape(algorithm.update, jax.random.key(2), state, batch_tasks)
     keys = jax.random.split(jax.random.key(3), NUM_TASKS)
-    live = jax.vmap(functools.partial(adaptation.lifetime, pieces["inner"]), in_axes=(0, None, 0), out_axes=1)
-    batch = outer.Batch(live(keys, state.meta, batch_tasks), jax.tree.map(lambda x: x[None], batch_tasks))
+    live = jax.vmap(functools.partial(adaptation.lifetime, pieces["inner"]), in_axes=(0, None, None, 0), out_axes=1)
+    windows = live(keys, state.meta, state.baseline, batch_tasks)
+    batch = outer.Batch(windows, jax.tree.map(lambda x: x[None], batch_tasks))
     return pieces["inner"], pieces["actions"], pieces["loss"], state.meta, batch
 
 
@@ -47,7 +50,9 @@ def double(tree):
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-@pytest.mark.parametrize("options", [{}, {"learned_rates": True, "inner_steps": 2}, {"adapted": "head"}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"learned_rates": True, "inner_steps": 2}, {"adapted": "head"}, {"adapted": "context"}], ids=str
+)
 def test_outer_gradient_is_that_of_finite_differences(monkeypatch, name, options):
     _, _, loss, meta, batch = captured(monkeypatch, name, inner_rate=0.5, kl_cost=0.1, **options)
     with jax.enable_x64(True):
@@ -93,6 +98,101 @@ def test_fisher_product_is_the_hessian_of_the_divergence(monkeypatch):
         assert np.linalg.eigvalsh(hessian).min() > -1e-9
 
 
+def test_a_context_is_a_bias_with_a_matrix_for_a_rate(monkeypatch):
+    """CAVIA in closed form: on the first layer's bias b the step is ``rate W' W db``, with W the context's weights.
+    Nothing else moves, and a trial starts from zeros."""
+    options = {"adapted": "context", "context_size": 4, "inner_rate": 0.5}
+    inner, _, _, meta, batch = captured(monkeypatch, "navigation", **options)
+    plain = captured(monkeypatch, "navigation", inner_rate=1.0)[0]
+    seen = jax.tree.map(lambda x: x[0, 0], batch.windows)
+    start = inner.start(meta, None)
+    assert "context" not in meta.params and not start["context"].any()
+    moved = inner.learn(meta, start, seen, 1.0)
+    for name, leaf in meta.params.items():
+        jax.tree.map(np.testing.assert_array_equal, moved[name], leaf)
+    first = meta.params["encoder_0"]
+    inputs = first["kernel"].shape[0] - 4
+    without = meta.params | {"encoder_0": {"kernel": first["kernel"][:inputs], "bias": first["bias"]}}
+    weights = np.asarray(first["kernel"][inputs:])
+    step = plain.learn(meta._replace(params=without), without, seen, 1.0)["encoder_0"]["bias"] - first["bias"]
+    assert np.abs(step).max() > 1e-5
+    np.testing.assert_allclose(moved["context"] @ weights, 0.5 * step @ weights.T @ weights, rtol=1e-3, atol=1e-7)
+    biased = without | {"encoder_0": without["encoder_0"] | {"bias": first["bias"] + moved["context"] @ weights}}
+    for mine, other in zip(inner.said(moved, seen), plain.said(biased, seen), strict=True):
+        np.testing.assert_allclose(mine, other, rtol=1e-4, atol=1e-5)
+
+
+def test_exploration_has_its_own_deviation_and_later_steps_are_in_proportion(monkeypatch):
+    inner, _, _, meta, batch = captured(monkeypatch, "navigation", exploration_std=2.0, inner_rate=0.5)
+    plain = captured(monkeypatch, "navigation", inner_rate=0.5)[0]
+    seen = jax.tree.map(lambda x: x[0, 0], batch.windows)
+    start = inner.start(meta, None)
+    np.testing.assert_allclose(np.exp(start["log_std"]), 2.0, rtol=1e-6)
+    np.testing.assert_array_equal(inner.learn(meta, start, seen, 1.0)["log_std"], meta.params["log_std"])
+    for params, factor in ((start, 1.0), (meta.params, 0.5)):  # the policy's own deviation is 1
+        bias = lambda tree: tree["encoder_0"]["bias"]
+        step, wanted = (bias(each.learn(meta, params, seen, 1.0)) - bias(params) for each in (inner, plain))
+        assert np.abs(wanted).max() > 1e-4
+        np.testing.assert_allclose(step, factor * wanted, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("inner_steps", [1, 3])
+def test_rematerialised_steps_have_the_same_gradient(monkeypatch, inner_steps):
+    gradients = []
+    for remat in (False, True):
+        options = dict(inner_rate=0.5, inner_steps=inner_steps, remat=remat)
+        _, _, loss, meta, batch = captured(monkeypatch, "navigation", **options)
+        function = jax.grad(lambda meta, f=loss, b=batch: f(meta, b)[0])
+        assert ("remat" in str(jax.make_jaxpr(function)(meta))) == remat
+        gradients.append(jax.flatten_util.ravel_pytree(jax.jit(function)(meta))[0])
+    scale = np.abs(gradients[0]).max()
+    np.testing.assert_allclose(gradients[0] / scale, gradients[1] / scale, rtol=0, atol=1e-5)
+
+
+def test_tasks_in_groups_give_the_same_gradient_and_fisher_product(monkeypatch):
+    inner, actions, _, meta, batch = captured(monkeypatch, "navigation", inner_rate=0.5)
+    found = []
+    for at_once in (0, 1):
+        said = functools.partial(outer.said_of, inner._replace(at_once=at_once))
+        surrogate = lambda meta, said=said: jnp.mean(said(meta, batch).after[1] * batch.windows.advantage[-1])
+        product = outer.fisher_product(inner._replace(at_once=at_once), actions, meta, batch)(meta)
+        found.append((jax.grad(surrogate)(meta), product))
+    largest = max(float(jnp.abs(x).max()) for x in jax.tree.leaves(found[0]))
+    assert largest > 1e-3
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5 * largest), *found)
+    spread = jnp.arange(24.0).reshape(6, 4)  # which task goes where
+    doubled = adaptation.over_tasks(lambda x, y: x + y.sum(), 2, spread, spread)
+    np.testing.assert_array_equal(doubled, spread + spread.sum(axis=1, keepdims=True))
+
+
+def test_the_critic_regresses_on_returns():
+    """On returns that are a function of state and time it explains nearly all of their variance."""
+    distribution = tasks.navigation(horizon=20)
+    baseline = _baseline.critic(distribution, (32,), 0.01, num_steps=20)
+    state = baseline.init(jax.random.key(0))
+    observation = jax.random.uniform(jax.random.key(1), (2, 5, 20, 8, 2), minval=-1.0)
+    start = jnp.broadcast_to((jnp.arange(20) == 0)[:, None], (2, 5, 20, 8))
+    returns = 100.0 * observation[..., 0] * observation[..., 1] - 7.0 * jnp.arange(20.0)[:, None] + 300.0
+    timestep = TimeStep(observation, observation, returns, start, start)
+    learn = jax.jit(baseline.learn)
+    for _ in range(15):
+        state = learn(state, timestep, returns)
+    values = baseline.values(state, jax.tree.map(lambda x: x[1, 2], timestep), returns[1, 2])
+    assert np.var(returns[1, 2] - values) < 0.1 * np.var(returns[1, 2])
+
+
+@pytest.mark.parametrize("options", [{"outer": "clip"}, {}, {"bounding": "tanh"}], ids=str)
+def test_every_leaf_of_a_learner_with_a_critic_moves(options):
+    distribution = FAMILIES["navigation"]()
+    algorithm = algorithms.maml(encoder=(3,), baseline="critic", **options).build(distribution)
+    state = algorithm.init(jax.random.key(0))
+    batch = jax.vmap(distribution.sample)(jax.random.split(jax.random.key(1), NUM_TASKS))
+    new, _ = jax.jit(algorithm.update)(jax.random.key(2), state, batch)
+    pairs = zip(jax.tree_util.tree_leaves_with_path(state), jax.tree.leaves(new), strict=True)
+    for (path, old), leaf in pairs:
+        assert np.isfinite(leaf).all() and (np.asarray(old) != np.asarray(leaf)).any(), path
+
+
 def test_a_trial_adapts_after_every_window_and_less_after_the_trained_ones():
     distribution = tasks.bandit(num_arms=3, num_pulls=80)
     algorithm = algorithms.maml(encoder=(3,), episodes=20, inner_rate=1.0, rate_decay=0.5).build(distribution)
@@ -115,6 +215,9 @@ def test_a_trial_adapts_after_every_window_and_less_after_the_trained_ones():
         ({"inner_steps": 0}, "inner_steps=0: must be above 0"),
         ({"second_order": False, "credit": "dice"}, "credit='dice': acts through second_order"),
         ({"outer": "reptile", "learned_rates": True}, "learned_rates=True: Reptile has no"),
+        ({"adapted": "context", "context_size": 0}, "context_size=0: must be above 0"),
+        ({"outer": "reptile", "adapted": "context"}, "outer='reptile': moves to where"),
+        ({"exploration_std": 1.0}, "exploration_std=1.0: actions are discrete"),
         ({"outer": "newton"}, "outer='newton'"),
     ],
 )

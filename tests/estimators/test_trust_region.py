@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metarl_jax.estimators import trust_region_step
+from metarl_jax.estimators.trust_region import conjugate_gradient
 
 GENERATOR = np.random.default_rng(0)
 SLOPE = {
@@ -54,3 +55,18 @@ def test_stays_where_nothing_helps():
     new, metrics = step(deceptive)
     jax.tree.map(np.testing.assert_array_equal, new, START)
     assert metrics["improvement"] == metrics["kl"] == 0
+
+
+def test_conjugate_gradient_against_krylov_least_squares():
+    """After k steps: the point of span(b, A b, ..., A^(k-1) b) that is nearest to the solution in A's norm."""
+    product = lambda v: BACK(FISHER @ flat(v))
+    b, matrix = np.asarray(FLAT, np.float64), np.asarray(FISHER, np.float64)
+    for iterations in (1, 3, 30):
+        x, image = conjugate_gradient(product, SLOPE, iterations)
+        krylov = np.stack([np.linalg.matrix_power(matrix, i) @ b for i in range(min(iterations, 7))], axis=1)
+        krylov, _ = np.linalg.qr(krylov)
+        nearest = krylov @ np.linalg.solve(krylov.T @ matrix @ krylov, krylov.T @ b)
+        np.testing.assert_allclose(flat(x), nearest, rtol=2e-3, atol=1e-4)
+        np.testing.assert_allclose(flat(image), matrix @ flat(x), rtol=1e-3, atol=1e-4)
+    nothing = jax.tree.map(jnp.zeros_like, SLOPE)
+    jax.tree.map(np.testing.assert_array_equal, conjugate_gradient(product, nothing, 10)[0], nothing)
