@@ -10,11 +10,11 @@ from record import Clock
 
 import metarl_jax as mrl
 
-TOTAL, LATER, UPDATES = 4.0 + 465 / 14, 155 / 14, 450
+TOTAL, LATER, UPDATES = 4.0 + 465 / 14, 155 / 14, 700
 
 
 def recipe() -> Any:
-    return mrl.algorithms.varibad(entropy_updates=UPDATES, decay_updates=UPDATES)
+    return mrl.algorithms.varibad()
 
 
 def rows(seeds: list[int]) -> list[dict[str, Any]]:

@@ -24,6 +24,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import inference
 import navigation
+import sparse
 from record import RESULTS, Clock, record
 
 import metarl_jax as mrl
@@ -207,12 +208,17 @@ def search_of(run: mrl.Run) -> tuple[float, np.ndarray]:
     return bracket.upper, bracket.distance
 
 
-OTHERS = {"maze-100": maze_rows, "maml-navigation": navigation.rows, "varibad-gridnavi": inference.rows}
+OTHERS = {
+    "maze-100": maze_rows,
+    "maml-navigation": navigation.rows,
+    "varibad-gridnavi": inference.rows,
+    **{f"{name}-sparse": functools.partial(sparse.rows, name) for name in sparse.ENTRIES},
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    names = ["planners", "maze-100", *JOBS, "maml-navigation", "varibad-gridnavi"]
+    names = ["planners", "maze-100", *JOBS, *(name for name in OTHERS if name != "maze-100")]
     parser.add_argument("jobs", nargs="*", default=names, help=f"of {', '.join(names)}")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--list", action="store_true", help="only name the jobs")

@@ -1,5 +1,6 @@
 """Meta-learners. A new one is one file and one line here."""
 
+from metarl_jax.algorithms.maesn import maesn
 from metarl_jax.algorithms.maml import anil, cavia, e_maml, fomaml, maml, meta_sgd, promp, reptile
 from metarl_jax.algorithms.rl2 import ppo, rl2
 from metarl_jax.algorithms.varibad import hyperx, posterior_sampling, varibad, varibad_task
@@ -19,6 +20,7 @@ REGISTRY = {
     "varibad-task": varibad_task,
     "hyperx": hyperx,
     "posterior-sampling": posterior_sampling,
+    "maesn": maesn,
 }
 
 __all__ = [
@@ -28,6 +30,7 @@ __all__ = [
     "e_maml",
     "fomaml",
     "hyperx",
+    "maesn",
     "maml",
     "meta_sgd",
     "posterior_sampling",

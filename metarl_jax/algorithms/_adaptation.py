@@ -37,12 +37,13 @@ class Inner(NamedTuple):
     ``said(params, window) -> (action parameters, log-probabilities of the actions taken)``;
     ``learn(meta, params, window, scale) -> params``: one inner step;
     ``start(meta, task) -> params``: where a trial starts, ``task`` None at meta-test (only in training may it help).
+    A method may have a record of its own in the place of ``Window``: whatever its ``said`` and ``learn`` read.
     """
 
     live: Callable[..., Trajectory]
-    window: Callable[[PyTree, Trajectory], Window]
-    said: Callable[[PyTree, Window], tuple[jax.Array, jax.Array]]
-    learn: Callable[[PyTree, PyTree, Window, float | jax.Array], PyTree]
+    window: Callable[[PyTree, Trajectory], Any]
+    said: Callable[[PyTree, Any], tuple[jax.Array, jax.Array]]
+    learn: Callable[[PyTree, PyTree, Any, float | jax.Array], PyTree]
     start: Callable[[PyTree, Task | None], PyTree]
     num_steps: int
     at_once: int = 0  # tasks side by side, see `over_tasks`
@@ -131,7 +132,7 @@ def over_tasks(function: Callable, at_once: int, *inputs: PyTree) -> PyTree:
     return jax.tree.map(join, jax.lax.map(lambda group: jax.vmap(function)(*group), grouped))
 
 
-def lifetime(inner: Inner, key: Key, meta: PyTree, baseline: PyTree, task: Task) -> Window:
+def lifetime(inner: Inner, key: Key, meta: PyTree, baseline: PyTree, task: Task) -> Any:
     """``num_steps`` windows in one task, an inner step after each, and one more: leaves ``[K + 1, T, E, ...]``."""
     keys = jax.random.split(key, inner.num_steps + 1)
 

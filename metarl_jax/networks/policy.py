@@ -105,11 +105,15 @@ def actor_critic(
 
 
 def actor(
-    spec: Spec, encoder_sizes: Sequence[int], context_size: int = 0, bounding: actions.Bounding = "clip"
+    spec: Spec,
+    encoder_sizes: Sequence[int],
+    context_size: int = 0,
+    bounding: actions.Bounding = "clip",
+    own_std: bool = True,
 ) -> Policy:
-    """A Policy without memory or critic: an MLP on observation and context, standard deviations of their own."""
+    """A Policy without memory or critic: an MLP on observation and context; ``own_std``: see ``ActorCritic``."""
     sizes = tuple(encoder_sizes)
-    module = ActorCritic(spec, "none", 0, sizes, False, critic=False, own_std=True, context_size=context_size)
+    module = ActorCritic(spec, "none", 0, sizes, False, critic=False, own_std=own_std, context_size=context_size)
     return from_module(module, spec, functools.partial(MEMORIES["none"].carry, 0), bounding)
 
 

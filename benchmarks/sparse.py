@@ -1,0 +1,80 @@
+"""Exploration on sparse half-circle goals, by a fixed protocol, for the table of ``quality``.
+
+Goals on a half circle of radius 1, paid only within 0.2 of them; episodes of 20 steps, trials of 5. Test: 400 goals,
+a fresh trial in each. The score is the mean return of the fifth episode over that of an agent who knows the goal.
+Every method trains on the same number of environment steps.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from record import Clock
+
+import metarl_jax as mrl
+from metarl_jax.evaluation import evaluation_tasks, live
+
+GOALS, EPISODES, KEY = 400, 5, 500  # the key: of the test's goals and trials, the same for all seeds
+ENV_STEPS = 27_200_000  # of a run
+MINUTES = 8.0
+
+
+class Entry(NamedTuple):
+    """A method as it is trained here; ``bar`` is the share asked of it (None: shown beside the others)."""
+
+    algorithm: Callable
+    num_tasks: int
+    bar: float | None
+
+
+ENTRIES = {
+    "maesn": Entry(lambda: mrl.algorithms.maesn(hold=5), num_tasks=200, bar=0.8),
+    "maml": Entry(lambda: mrl.algorithms.maml(episodes=4, outer="clip"), num_tasks=200, bar=None),
+}
+
+
+def returns_of(run: mrl.Run) -> np.ndarray:
+    """Return by goal and episode of the trial: ``[N, E]``."""
+    key = jax.random.key(KEY)
+    goals = evaluation_tasks(key, run.tasks, GOALS)
+    lived = live(run, goals, key, 1, run.tasks.trial_steps, forget=False)
+    return np.asarray(lived.reward).reshape(GOALS, EPISODES, run.tasks.horizon).sum(axis=-1)
+
+
+def known_return(tasks: mrl.types.TaskDistribution) -> float:
+    """Of an episode with the goal known, on average over the test's goals."""
+    assert tasks.references is not None
+    goals = evaluation_tasks(jax.random.key(KEY), tasks, GOALS)
+    found = next(r for r in tasks.references(goals, tasks.trial_steps) if r.role == "optimal")
+    return float(np.mean(found.trial_return)) / EPISODES
+
+
+def rows(name: str, seeds: list[int]) -> list[dict[str, Any]]:
+    entry, tasks = ENTRIES[name], mrl.tasks.sparse_navigation(num_episodes=EPISODES)
+    updates = round(ENV_STEPS / (entry.algorithm().build(tasks).steps * entry.num_tasks))
+    known, shares, found, seconds = known_return(tasks), [], [], []
+    for seed in seeds:
+        with Clock() as clock:
+            options = dict(num_updates=updates, num_tasks=entry.num_tasks, seed=seed, quiet=True)
+            run = mrl.train(entry.algorithm(), tasks, **options)
+        returns = returns_of(run)
+        seconds.append(round(clock.seconds, 1))
+        shares.append(returns.mean(axis=0) / known)
+        found.append((np.cumsum(returns, axis=1) > 0).mean(axis=0))
+        told = f"shares {np.round(shares[-1], 3)}, goals found by then {np.round(found[-1], 3)}"
+        print(f"{name} sparse navigation seed {seed}: {told} in {clock.seconds:.0f} s", flush=True)
+    by_episode, found_by = np.asarray(shares).T, np.asarray(found).T  # [E, seeds]
+    measured = {
+        "share of the goal-aware return in the fifth episode": (by_episode[-1], entry.bar, 1),
+        "the same by episode, a mean over seeds": (by_episode.mean(axis=1), None, 1),
+        "goals found by the end of the fourth episode": (found_by[-2], None, 1),
+        "minutes": (np.asarray(seconds) / 60, MINUTES if entry.bar else None, -1),
+    }
+    command = f"python benchmarks/quality.py {name}-sparse --seeds {' '.join(map(str, seeds))}"
+    common = dict(seeds=seeds, seconds=seconds, command=command)
+    return [
+        dict(row=f"{name} sparse navigation: {row}", value=float(values.mean()), spread=values.tolist(), bar=bar)
+        | dict(holds=None if bar is None else bool(sign * values.mean() >= sign * bar), **common)
+        for row, (values, bar, sign) in measured.items()
+    ]

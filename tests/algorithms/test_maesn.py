@@ -1,0 +1,222 @@
+"""MAESN: what is held through an episode, what an inner step does, and what meta-training sees of tasks."""
+
+import functools
+import importlib
+
+import jax
+import jax.flatten_util
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from metarl_jax import algorithms, tasks
+from metarl_jax.algorithms import _structured_noise as structured
+from metarl_jax.algorithms._structured_noise import Agent, Latent
+from metarl_jax.algorithms._task_vectors import vectors
+from metarl_jax.config import ConfigError
+from metarl_jax.rollout import rollout
+from metarl_jax.tasks.gridnavi import GridTask
+from metarl_jax.tasks.navigation import PointTask
+
+module = importlib.import_module("metarl_jax.algorithms.maesn")  # the package has a function of that name
+Z, HORIZON = 3, 4
+FAMILIES = {
+    "navigation": lambda: tasks.navigation(horizon=HORIZON, num_episodes=3),
+    "bandit": lambda: tasks.bandit(num_arms=3, num_pulls=4),
+    "maze": lambda: tasks.REGISTRY["maze-random"](rows=5, columns=5, horizon=30, trial_steps=60),
+}
+
+
+def numbers(*shape: int, seed: int = 0) -> jax.Array:
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
+
+
+def lived(name: str, num_tasks: int = 5, steps: int = 60):
+    """Random agents in a wrapped environment: (distribution, policy, agent, trajectory [T, N])."""
+    distribution = FAMILIES[name]()
+    env = structured.HeldNoise(distribution.env, Z)
+    policy = structured.latent_actor(distribution.env.spec, Z, (8,), 1.0)
+    agent = Agent(policy.init(jax.random.key(0)), Latent(0.3 * numbers(Z), 0.2 * numbers(Z, seed=1)))
+    batch = jax.vmap(distribution.sample)(jax.random.split(jax.random.key(1), num_tasks))
+    live = jax.jit(functools.partial(rollout, env=env, policy=policy, num_steps=steps))
+    return distribution, policy, agent, live(jax.random.key(2), params=agent, tasks=batch)[1]
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_noise_is_held_through_an_episode_and_drawn_anew_at_the_next(name):
+    distribution, _, _, trajectory = lived(name)
+    _, noise = structured.held(np.asarray(trajectory.timestep.observation), Z)
+    _, following = structured.held(np.asarray(trajectory.next_observation), Z)
+    start = np.asarray(trajectory.timestep.episode_start)
+    np.testing.assert_array_equal(following, noise)  # what followed a step is still its episode's
+    same = (noise[1:] == noise[:-1]).all(axis=-1)
+    np.testing.assert_array_equal(same, ~start[1:])
+    assert start[1:].any() and (distribution.horizon == 1 or same.any())
+    drawn = noise[start]
+    assert len(np.unique(drawn[:, 0])) == len(drawn)
+
+
+@pytest.mark.parametrize("hold", [1, 3])
+def test_noise_may_be_held_for_fewer_steps(hold):
+    distribution = tasks.navigation(horizon=8, num_episodes=2)
+    env = structured.HeldNoise(distribution.env, Z, hold)
+    policy = structured.latent_actor(distribution.env.spec, Z, (8,), 1.0)
+    agent = Agent(policy.init(jax.random.key(0)), structured.standard_normal(Z))
+    batch = jax.vmap(distribution.sample)(jax.random.split(jax.random.key(1), 2))
+    timestep = rollout(jax.random.key(2), env, policy, agent, batch, 16)[1].timestep
+    drawn = [t % 8 % hold == 0 for t in range(16)]
+    np.testing.assert_array_equal(structured.fresh(timestep, Z), np.tile(np.array(drawn)[:, None], 2))
+
+
+def test_noise_is_standard_normal():
+    env = structured.HeldNoise(FAMILIES["navigation"]().env, 2)
+    state = jax.vmap(lambda noise: env.begin(noise, PointTask(jnp.ones(2))))(env.draw(jax.random.key(0), (20_000,)))
+    np.testing.assert_allclose(state.noise.mean(axis=0), 0.0, atol=0.03)
+    np.testing.assert_allclose(np.cov(np.asarray(state.noise).T), np.eye(2), atol=0.03)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_without_noise_a_trajectory_is_the_environments_own(name):
+    distribution, _, _, trajectory = lived(name)
+    spec = distribution.env.spec
+    plain = structured.without_noise(trajectory, spec.observation_shape, Z)
+    task = jax.vmap(distribution.sample)(jax.random.split(jax.random.key(1), 5))
+    observe = jax.vmap(jax.vmap(distribution.env.observe), in_axes=(0, None))
+    np.testing.assert_array_equal(plain.timestep.observation, observe(plain.env_state, task))
+    np.testing.assert_array_equal(plain.next_observation, observe(plain.next_env_state, task))
+
+
+@pytest.mark.parametrize("name", ["navigation", "bandit"])
+def test_adapt_returns_what_other_algorithms_return(name):
+    distribution = FAMILIES[name]()
+    shapes = []
+    for recipe in (algorithms.maesn(latents=2, encoder=(4,)), algorithms.maml(encoder=(4,))):
+        built = recipe.build(distribution)
+        state = jax.eval_shape(built.init, jax.random.key(0))
+        task = jax.eval_shape(distribution.sample, jax.random.key(0))
+        adapt = functools.partial(built.adapt, trial_steps=7)
+        shapes.append(jax.eval_shape(adapt, jax.random.key(0), state, task))
+    typed = lambda tree: jax.tree.map(lambda x: (x.shape, x.dtype), tree)
+    assert typed(shapes[0]) == typed(shapes[1])
+
+
+def test_divergence_and_density_by_quadrature():
+    p, q = Latent(jnp.array([0.4]), jnp.array([-0.5])), Latent(jnp.array([-0.3]), jnp.array([0.2]))
+    z = jnp.linspace(-12.0, 12.0, 20_001)[:, None]
+    log_p, log_q = structured.log_density(p, z), structured.log_density(q, z)
+    width = 24.0 / 20_000
+    assert float(jnp.exp(log_p).sum() * width) == pytest.approx(1.0, abs=1e-4)
+    integral = float((jnp.exp(log_p) * (log_p - log_q)).sum() * width)
+    assert float(structured.divergence(p, q)) == pytest.approx(integral, abs=1e-4)
+    both = jax.tree.map(lambda x: jnp.tile(x, 2), (p, q))
+    assert float(structured.divergence(*both)) == pytest.approx(2 * integral, abs=2e-4)
+
+
+def an_inner_step(name: str, **changes):
+    """(``learn`` of mean and log std, the window, the agent, credit by hand) with some of the step's numbers set."""
+    _, policy, agent, trajectory = lived(name, num_tasks=4, steps=HORIZON if name == "navigation" else 1)
+    seen = module.window(policy, (), trajectory)._replace(reward=numbers(*trajectory.reward.shape, seed=3))
+    step = module.first_step(Z)._replace(**changes)
+    meta = module.Meta(agent.params, step, (), ())
+    learn = lambda latent: module.learn(policy, 0.9, meta, Agent(agent.params, latent), seen, 0.5).latent
+    reward, credit = np.asarray(seen.reward), np.zeros(seen.reward.shape)
+    for t in reversed(range(len(reward))):
+        credit[t] = reward[t] + (0.9 * credit[t + 1] if t + 1 < len(reward) else 0.0)
+    credit = credit / (np.abs(credit) + np.exp(step.log_scale)) - step.threshold
+    return learn, seen, agent, policy, credit
+
+
+@pytest.mark.parametrize("name", ["navigation", "bandit"])
+def test_draws_move_by_the_natural_gradient_of_their_density(name):
+    learn, seen, agent, _, credit = an_inner_step(name, actions=jnp.zeros((Z, Z)), narrowing=jnp.float32(0.0))
+    latent, (_, noise) = agent.latent, structured.held(seen.timestep.observation[0], Z)
+    z = latent.mean[None] + jnp.exp(latent.log_std)[None] * noise
+    weights = jnp.asarray(credit[0] / credit.shape[1], jnp.float32)
+    gradient = jax.grad(lambda x: (weights * structured.log_density(x, z)).sum())(latent)
+    flat, back = jax.flatten_util.ravel_pytree(latent)
+    fisher = jax.hessian(lambda x: structured.divergence(latent, back(x)))(flat)
+    direction = back(np.linalg.solve(fisher, jax.flatten_util.ravel_pytree(gradient)[0]))
+    found = learn(latent)
+    np.testing.assert_allclose(found.mean, latent.mean + 0.5 * direction.mean, rtol=1e-4, atol=1e-5)
+    expected = np.clip(latent.log_std + 0.5 * direction.log_std, *module.LOG_STD)
+    np.testing.assert_allclose(found.log_std, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_narrowing_where_it_paid_alone():
+    learn, _, agent, _, credit = an_inner_step("bandit", narrowing=jnp.float32(2.0))
+    base, _, _, _, _ = an_inner_step("bandit", narrowing=jnp.float32(0.0))
+    start = agent.latent._replace(log_std=jnp.full(Z, -1.5))
+    moved = learn(start).log_std - base(start).log_std
+    np.testing.assert_allclose(moved, np.full(Z, -0.5 * 2.0 * credit[0].mean()), rtol=1e-4)
+
+
+def test_actions_move_by_the_gradient_at_the_mean():
+    curvature = numbers(Z, Z, seed=5)
+    learn, seen, agent, policy, credit = an_inner_step("navigation", actions=curvature, draws=jnp.zeros((Z, Z)))
+    latent = agent.latent
+    observation, _ = structured.held(seen.timestep.observation, Z)
+
+    def likelihood(mean):
+        told = [observation, jnp.broadcast_to(mean[None, None], (*observation.shape[:-1], Z))]
+        told = jnp.concatenate([*told, jnp.broadcast_to(latent.log_std[None, None], told[1].shape)], axis=-1)
+        layer, head = agent.params["encoder_0"], agent.params["policy_head"]
+        out = jnp.tanh(told @ layer["kernel"] + layer["bias"][None, None]) @ head["kernel"] + head["bias"][None, None]
+        return (jnp.asarray(credit) * policy.actions.log_prob(out, seen.action)).mean()
+
+    measured = []
+    for unit in np.eye(Z, dtype=np.float32):
+        measured.append((likelihood(latent.mean + 1e-2 * unit) - likelihood(latent.mean - 1e-2 * unit)) / 2e-2)
+    measured = np.asarray(measured) / np.sqrt(1.0 + np.square(measured).sum())
+    np.testing.assert_allclose(learn(latent).mean, latent.mean + 0.5 * measured @ curvature, rtol=2e-2, atol=2e-3)
+
+
+def test_nothing_earned_and_no_threshold_is_nothing_learned():
+    distribution = FAMILIES["navigation"]()
+    policy = structured.latent_actor(distribution.env.spec, Z, (8,), 1.0)
+    _, _, agent, trajectory = lived("navigation", steps=HORIZON)
+    seen = module.window(policy, (), trajectory)._replace(reward=jnp.zeros_like(trajectory.reward))
+    step = module.first_step(Z)._replace(threshold=jnp.float32(0.0))
+    after = module.learn(policy, 0.9, module.Meta(agent.params, step, (), ()), agent, seen, 1.0)
+    before = agent.latent._replace(log_std=jnp.clip(agent.latent.log_std, *module.LOG_STD))
+    jax.tree.map(np.testing.assert_array_equal, after.latent, before)
+
+
+def test_divergence_counts_after_something_was_earned():
+    known = Latent(numbers(Z), numbers(Z, seed=1))
+    latents = Latent(numbers(4, Z, seed=2), numbers(4, Z, seed=3))
+    reward = jnp.zeros((4, HORIZON, 2)).at[1, 2, 0].set(1.0)
+    each = [structured.divergence(known, jax.tree.map(lambda x, k=k: x[k], latents)) for k in (2, 3)]
+    found = module.divergence_after_a_find(known, latents, reward)
+    np.testing.assert_allclose(found, np.mean(each), rtol=1e-5)
+    assert module.divergence_after_a_find(known, latents, jnp.zeros_like(reward)) == 0.0
+
+
+def test_task_vectors():
+    describe, width = vectors(tasks.gridnavi(size=4, horizon=8))
+    codes = np.asarray(jax.vmap(describe)(GridTask(jnp.arange(2, 16))))
+    assert codes.shape == (14, width) and set(codes.sum(axis=1)) <= {0.0, 1.0} and codes.sum() == 14
+    assert not np.asarray(describe(GridTask(jnp.int32(0)))).any()  # a goal that is never drawn
+    describe, width = vectors(tasks.navigation())
+    goals = jax.random.uniform(jax.random.key(3), (4000, 2), minval=-0.5, maxval=0.5)
+    codes = jax.vmap(describe)(PointTask(goals))
+    assert width == 2
+    np.testing.assert_allclose(codes.mean(axis=0), 0.0, atol=0.2)
+    np.testing.assert_allclose(codes.std(axis=0), 1.0, atol=0.1)
+    same = tasks.maze_100()
+    describe, width = vectors(same)
+    codes = np.asarray(jax.vmap(describe)(same.tasks))  # one layout and one start, left out; a hundred goals
+    assert codes.shape == (100, width) and (codes.sum(axis=1) == 1.0).all() and len(np.unique(codes, axis=0)) == 100
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"latents": 0}, "latents=0: must be above 0"),
+        ({"informed": 1}, "informed=1: must be at least 2"),
+        ({"prior_cost": -1.0}, "prior_cost=-1.0: must not be negative"),
+        ({"inner_discount": 1.5}, "inner_discount=1.5: must lie between 0 and 1"),
+    ],
+)
+def test_wrong_options_are_named(options, message):
+    with pytest.raises(ConfigError, match=message):
+        algorithms.maesn(**options).build(tasks.bandit())
