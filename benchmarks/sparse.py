@@ -30,6 +30,7 @@ class Entry(NamedTuple):
 
 ENTRIES = {
     "maesn": Entry(lambda: mrl.algorithms.maesn(hold=5), num_tasks=200, bar=0.8),
+    "varibad": Entry(mrl.algorithms.varibad, num_tasks=512, bar=0.8),
     "maml": Entry(lambda: mrl.algorithms.maml(episodes=4, outer="clip"), num_tasks=200, bar=None),
 }
 

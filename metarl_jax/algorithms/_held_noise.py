@@ -42,15 +42,9 @@ class HeldNoise:
     ) -> tuple[HeldState, jax.Array, jax.Array, dict]:
         plain, reward, terminated, info = self.env.advance(noise[0], state.plain, action, task)
         age = state.age + 1
-        if self.hold:
-            old = age >= self.hold
-            return (
-                HeldState(plain, jnp.where(old, noise[1], state.noise), jnp.where(old, 0, age)),
-                reward,
-                terminated,
-                info,
-            )
-        return HeldState(plain, state.noise, age), reward, terminated, info
+        old = age >= self.hold if self.hold else jnp.bool_(False)
+        state = HeldState(plain, jnp.where(old, noise[1], state.noise), jnp.where(old, 0, age))
+        return state, reward, terminated, info
 
     def observe(self, state: HeldState, task: Task) -> jax.Array:
         seen = self.env.observe(state.plain, task).astype(jnp.float32).reshape(-1)

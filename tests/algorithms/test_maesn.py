@@ -1,7 +1,6 @@
 """MAESN: what is held through an episode, what an inner step does, and what meta-training sees of tasks."""
 
 import functools
-import importlib
 
 import jax
 import jax.flatten_util
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 
 from metarl_jax import algorithms, tasks
+from metarl_jax.algorithms import _held_noise, _latent_learning
 from metarl_jax.algorithms import _structured_noise as structured
 from metarl_jax.algorithms._structured_noise import Agent, Latent
 from metarl_jax.algorithms._task_vectors import vectors
@@ -18,7 +18,6 @@ from metarl_jax.rollout import rollout
 from metarl_jax.tasks.gridnavi import GridTask
 from metarl_jax.tasks.navigation import PointTask
 
-module = importlib.import_module("metarl_jax.algorithms.maesn")  # the package has a function of that name
 Z, HORIZON = 3, 4
 FAMILIES = {
     "navigation": lambda: tasks.navigation(horizon=HORIZON, num_episodes=3),
@@ -34,7 +33,7 @@ def numbers(*shape: int, seed: int = 0) -> jax.Array:
 def lived(name: str, num_tasks: int = 5, steps: int = 60):
     """Random agents in a wrapped environment: (distribution, policy, agent, trajectory [T, N])."""
     distribution = FAMILIES[name]()
-    env = structured.HeldNoise(distribution.env, Z)
+    env = _held_noise.HeldNoise(distribution.env, Z)
     policy = structured.latent_actor(distribution.env.spec, Z, (8,), 1.0)
     agent = Agent(policy.init(jax.random.key(0)), Latent(0.3 * numbers(Z), 0.2 * numbers(Z, seed=1)))
     batch = jax.vmap(distribution.sample)(jax.random.split(jax.random.key(1), num_tasks))
@@ -45,8 +44,8 @@ def lived(name: str, num_tasks: int = 5, steps: int = 60):
 @pytest.mark.parametrize("name", FAMILIES)
 def test_noise_is_held_through_an_episode_and_drawn_anew_at_the_next(name):
     distribution, _, _, trajectory = lived(name)
-    _, noise = structured.held(np.asarray(trajectory.timestep.observation), Z)
-    _, following = structured.held(np.asarray(trajectory.next_observation), Z)
+    _, noise = _held_noise.held(np.asarray(trajectory.timestep.observation), Z)
+    _, following = _held_noise.held(np.asarray(trajectory.next_observation), Z)
     start = np.asarray(trajectory.timestep.episode_start)
     np.testing.assert_array_equal(following, noise)  # what followed a step is still its episode's
     same = (noise[1:] == noise[:-1]).all(axis=-1)
@@ -59,7 +58,7 @@ def test_noise_is_held_through_an_episode_and_drawn_anew_at_the_next(name):
 @pytest.mark.parametrize("hold", [1, 3])
 def test_noise_may_be_held_for_fewer_steps(hold):
     distribution = tasks.navigation(horizon=8, num_episodes=2)
-    env = structured.HeldNoise(distribution.env, Z, hold)
+    env = _held_noise.HeldNoise(distribution.env, Z, hold)
     policy = structured.latent_actor(distribution.env.spec, Z, (8,), 1.0)
     agent = Agent(policy.init(jax.random.key(0)), structured.standard_normal(Z))
     batch = jax.vmap(distribution.sample)(jax.random.split(jax.random.key(1), 2))
@@ -69,7 +68,7 @@ def test_noise_may_be_held_for_fewer_steps(hold):
 
 
 def test_noise_is_standard_normal():
-    env = structured.HeldNoise(FAMILIES["navigation"]().env, 2)
+    env = _held_noise.HeldNoise(FAMILIES["navigation"]().env, 2)
     state = jax.vmap(lambda noise: env.begin(noise, PointTask(jnp.ones(2))))(env.draw(jax.random.key(0), (20_000,)))
     np.testing.assert_allclose(state.noise.mean(axis=0), 0.0, atol=0.03)
     np.testing.assert_allclose(np.cov(np.asarray(state.noise).T), np.eye(2), atol=0.03)
@@ -79,7 +78,7 @@ def test_noise_is_standard_normal():
 def test_without_noise_a_trajectory_is_the_environments_own(name):
     distribution, _, _, trajectory = lived(name)
     spec = distribution.env.spec
-    plain = structured.without_noise(trajectory, spec.observation_shape, Z)
+    plain = _held_noise.without_noise(trajectory, spec.observation_shape, Z)
     task = jax.vmap(distribution.sample)(jax.random.split(jax.random.key(1), 5))
     observe = jax.vmap(jax.vmap(distribution.env.observe), in_axes=(0, None))
     np.testing.assert_array_equal(plain.timestep.observation, observe(plain.env_state, task))
@@ -115,10 +114,10 @@ def test_divergence_and_density_by_quadrature():
 def an_inner_step(name: str, **changes):
     """(``learn`` of mean and log std, the window, the agent, credit by hand) with some of the step's numbers set."""
     _, policy, agent, trajectory = lived(name, num_tasks=4, steps=HORIZON if name == "navigation" else 1)
-    seen = module.window(policy, (), trajectory)._replace(reward=numbers(*trajectory.reward.shape, seed=3))
-    step = module.first_step(Z)._replace(**changes)
-    meta = module.Meta(agent.params, step, (), ())
-    learn = lambda latent: module.learn(policy, 0.9, meta, Agent(agent.params, latent), seen, 0.5).latent
+    seen = structured.window(policy, (), trajectory)._replace(reward=numbers(*trajectory.reward.shape, seed=3))
+    step = structured.first_step(Z)._replace(**changes)
+    meta = structured.Meta(agent.params, step, (), ())
+    learn = lambda latent: structured.learn(policy, 0.9, meta, Agent(agent.params, latent), seen, 0.5).latent
     reward, credit = np.asarray(seen.reward), np.zeros(seen.reward.shape)
     for t in reversed(range(len(reward))):
         credit[t] = reward[t] + (0.9 * credit[t + 1] if t + 1 < len(reward) else 0.0)
@@ -129,7 +128,7 @@ def an_inner_step(name: str, **changes):
 @pytest.mark.parametrize("name", ["navigation", "bandit"])
 def test_draws_move_by_the_natural_gradient_of_their_density(name):
     learn, seen, agent, _, credit = an_inner_step(name, actions=jnp.zeros((Z, Z)), narrowing=jnp.float32(0.0))
-    latent, (_, noise) = agent.latent, structured.held(seen.timestep.observation[0], Z)
+    latent, (_, noise) = agent.latent, _held_noise.held(seen.timestep.observation[0], Z)
     z = latent.mean[None] + jnp.exp(latent.log_std)[None] * noise
     weights = jnp.asarray(credit[0] / credit.shape[1], jnp.float32)
     gradient = jax.grad(lambda x: (weights * structured.log_density(x, z)).sum())(latent)
@@ -138,7 +137,7 @@ def test_draws_move_by_the_natural_gradient_of_their_density(name):
     direction = back(np.linalg.solve(fisher, jax.flatten_util.ravel_pytree(gradient)[0]))
     found = learn(latent)
     np.testing.assert_allclose(found.mean, latent.mean + 0.5 * direction.mean, rtol=1e-4, atol=1e-5)
-    expected = np.clip(latent.log_std + 0.5 * direction.log_std, *module.LOG_STD)
+    expected = np.clip(latent.log_std + 0.5 * direction.log_std, *structured.LOG_STD)
     np.testing.assert_allclose(found.log_std, expected, rtol=1e-4, atol=1e-5)
 
 
@@ -154,7 +153,7 @@ def test_actions_move_by_the_gradient_at_the_mean():
     curvature = numbers(Z, Z, seed=5)
     learn, seen, agent, policy, credit = an_inner_step("navigation", actions=curvature, draws=jnp.zeros((Z, Z)))
     latent = agent.latent
-    observation, _ = structured.held(seen.timestep.observation, Z)
+    observation, _ = _held_noise.held(seen.timestep.observation, Z)
 
     def likelihood(mean):
         told = [observation, jnp.broadcast_to(mean[None, None], (*observation.shape[:-1], Z))]
@@ -174,10 +173,10 @@ def test_nothing_earned_and_no_threshold_is_nothing_learned():
     distribution = FAMILIES["navigation"]()
     policy = structured.latent_actor(distribution.env.spec, Z, (8,), 1.0)
     _, _, agent, trajectory = lived("navigation", steps=HORIZON)
-    seen = module.window(policy, (), trajectory)._replace(reward=jnp.zeros_like(trajectory.reward))
-    step = module.first_step(Z)._replace(threshold=jnp.float32(0.0))
-    after = module.learn(policy, 0.9, module.Meta(agent.params, step, (), ()), agent, seen, 1.0)
-    before = agent.latent._replace(log_std=jnp.clip(agent.latent.log_std, *module.LOG_STD))
+    seen = structured.window(policy, (), trajectory)._replace(reward=jnp.zeros_like(trajectory.reward))
+    step = structured.first_step(Z)._replace(threshold=jnp.float32(0.0))
+    after = structured.learn(policy, 0.9, structured.Meta(agent.params, step, (), ()), agent, seen, 1.0)
+    before = agent.latent._replace(log_std=jnp.clip(agent.latent.log_std, *structured.LOG_STD))
     jax.tree.map(np.testing.assert_array_equal, after.latent, before)
 
 
@@ -186,9 +185,9 @@ def test_divergence_counts_after_something_was_earned():
     latents = Latent(numbers(4, Z, seed=2), numbers(4, Z, seed=3))
     reward = jnp.zeros((4, HORIZON, 2)).at[1, 2, 0].set(1.0)
     each = [structured.divergence(known, jax.tree.map(lambda x, k=k: x[k], latents)) for k in (2, 3)]
-    found = module.divergence_after_a_find(known, latents, reward)
+    found = _latent_learning.divergence_after_a_find(known, latents, reward)
     np.testing.assert_allclose(found, np.mean(each), rtol=1e-5)
-    assert module.divergence_after_a_find(known, latents, jnp.zeros_like(reward)) == 0.0
+    assert _latent_learning.divergence_after_a_find(known, latents, jnp.zeros_like(reward)) == 0.0
 
 
 def test_task_vectors():
