@@ -57,8 +57,9 @@ def rows(name: str, seeds: list[int]) -> list[dict[str, Any]]:
     known, shares, found, seconds = known_return(tasks), [], [], []
     for seed in seeds:
         with Clock() as clock:
-            options = dict(num_updates=updates, num_tasks=entry.num_tasks, seed=seed, quiet=True)
-            run = mrl.train(entry.algorithm(), tasks, **options)
+            run = mrl.train(
+                entry.algorithm(), tasks, num_updates=updates, num_tasks=entry.num_tasks, seed=seed, quiet=True
+            )
         returns = returns_of(run)
         seconds.append(round(clock.seconds, 1))
         shares.append(returns.mean(axis=0) / known)

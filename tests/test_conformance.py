@@ -689,6 +689,7 @@ class Learning(NamedTuple):
 @functools.cache
 def learning(name: str, family: str) -> Learning:
     """Two updates in a row."""
+    jax.clear_caches()
     distribution = FAMILIES[family]()
     algorithm = tiny(name).build(distribution)
     algorithm.check(NUM_TASKS)
@@ -765,6 +766,7 @@ def train(name: str, out=None, **options):
 @pytest.fixture(scope="module", params=LEARNERS)
 def unbroken(request, tmp_path_factory):
     """A learner's name, and its six updates without a break."""
+    jax.clear_caches()  # executables pile up: in a process that held those of all learners XLA crashed compiling more
     return request.param, train(request.param, tmp_path_factory.mktemp("unbroken") / "run")
 
 
@@ -797,6 +799,7 @@ def test_seeds_side_by_side_are_the_seeds_alone(unbroken):
 
 @pytest.mark.parametrize("name", LEARNERS)
 def test_sharded_equals_unsharded(name):
+    jax.clear_caches()
     distribution = FAMILIES["bandit"]()
     built, curriculum = tiny(name).build(distribution), curricula.uniform().build(distribution)
     seeds, ends, programs = jnp.array([0], jnp.int32), [], []
