@@ -1,0 +1,213 @@
+"""Algorithms and curricula of the registries keep the promises of ``types.py``: a new one needs no line here."""
+
+import collections
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from test_conformance import host, pendulum, rows
+
+import metarl_jax as mrl
+from metarl_jax import algorithms, curricula, tasks
+from metarl_jax.driver import driver
+from metarl_jax.networks import MEMORIES
+from metarl_jax.sharding import task_mesh
+from metarl_jax.types import Outcome, Trajectory
+
+# Algorithms.
+
+FAMILIES = {  # discrete actions and episodes that terminate; continuous ones and episodes cut short
+    "bandit": lambda: tasks.bandit(num_arms=3, num_pulls=6),
+    "pendulum": lambda: pendulum(horizon=4, num_episodes=2),
+}
+TINY = {"memory_size": 8, "encoder": (8,), "num_minibatches": 2, "num_epochs": 2, "model_minibatches": 2}
+FORGETTING_MATTERS = {"rl2": True, "varibad": True, "ppo": False}  # by what the critic says after the first episode
+# Conjugate gradient makes rounding larger and a line search has steps: these are compared after one update, loosely.
+AMPLIFIED = ("maml", "fomaml", "e-maml", "meta-sgd", "anil", "cavia")
+NUM_TASKS = 8
+
+
+# Every algorithm, and one with each other kind of memory (all of them reach memories through one function), as
+# ``name, memory``.
+LEARNERS = [*algorithms.REGISTRY, *(f"rl2, {kind}" for kind in MEMORIES if kind not in ("gru", "none"))]
+
+
+# These differ from another learner by an option: in full only with ``-m slow``, to keep the tests within minutes.
+KIN = ("fomaml", "e-maml", "meta-sgd", "anil", "cavia", "varibad-task", "posterior-sampling", "rl2, transformer")
+
+
+def rarely(learner: str, family: str = "bandit") -> tuple:
+    return (pytest.mark.slow,) if learner in KIN and family == "bandit" else ()
+
+
+def tiny(learner: str):
+    name, _, memory = learner.partition(", ")
+    make = algorithms.REGISTRY[name]
+    options = {option: value for option, value in TINY.items() if option in make.signature}
+    return make(**options | ({"memory": memory} if memory else {}))
+
+
+class Learning(NamedTuple):
+    algorithm: Any
+    batch: Any
+    update: Any
+    states: list
+    outcome: Outcome
+
+
+@functools.cache
+def learning(name: str, family: str) -> Learning:
+    """Two updates in a row."""
+    jax.clear_caches()
+    distribution = FAMILIES[family]()
+    algorithm = tiny(name).build(distribution)
+    algorithm.check(NUM_TASKS)
+    batch = jax.jit(jax.vmap(distribution.sample))(jax.random.split(jax.random.key(0), NUM_TASKS))
+    update = jax.jit(algorithm.update)
+    states = [jax.jit(algorithm.init)(jax.random.key(0))]
+    for i in range(2):
+        state, outcome = update(jax.random.key(i), states[-1], batch)
+        states.append(state)
+    return Learning(algorithm, batch, update, states, outcome)
+
+
+@pytest.fixture(params=[pytest.param((a, f), id=f"{a}-{f}", marks=rarely(a, f)) for a in LEARNERS for f in FAMILIES])
+def combination(request):
+    return request.param
+
+
+def test_update_compiles_once_and_keeps_its_types(combination):
+    _, _, update, states, _ = learning(*combination)
+    assert update._cache_size() == 1
+    typed = lambda tree: jax.tree.map(lambda x: (x.shape, x.dtype, x.weak_type), tree)
+    assert typed(states[0]) == typed(states[1]) == typed(states[2])
+
+
+def test_every_parameter_group_moves(combination):
+    states = learning(*combination).states
+    for before, after in ((states[0], states[1]), (states[1], states[2])):
+        paths = jax.tree_util.tree_leaves_with_path((before, after))
+        half = len(paths) // 2
+        groups = collections.defaultdict(bool)
+        for (path, old), (_, new) in zip(paths[:half], paths[half:], strict=True):
+            assert np.isfinite(new).all()
+            groups[jax.tree_util.keystr(path[1:-1])] |= bool((np.asarray(old) != np.asarray(new)).any())
+        assert len(groups) > 1 and all(groups.values()), groups
+
+
+def test_outcome_says_what_was_lived(combination):
+    _, batch, _, _, outcome = learning(*combination)
+    jax.tree.map(np.testing.assert_array_equal, outcome.tasks, batch)
+    assert outcome.trial_return.shape == outcome.ended.shape == (NUM_TASKS,) and outcome.ended.dtype == bool
+    assert outcome.metrics and all(np.shape(x) == () and np.isfinite(x) for x in outcome.metrics.values())
+
+
+def test_adapt_lives_one_trial(combination):
+    name, family = combination
+    algorithm, batch, _, states, _ = learning(name, family)
+    adapt = jax.jit(algorithm.adapt, static_argnums=(3, 4))
+    one = jax.tree.map(lambda x: x[0], batch)
+    steps = algorithm.steps + 2  # any length, not only the training's
+    lived, forgot = (host(adapt(jax.random.key(0), states[-1], one, steps, forget)) for forget in (False, True))
+    assert isinstance(lived, Trajectory)
+    assert all(leaf.shape[0] == steps for leaf in jax.tree.leaves(lived))
+    assert lived.reward.shape == lived.terminated.shape == lived.truncated.shape == (steps,)
+    assert lived.timestep.trial_start.tolist() == [True] + [False] * (steps - 1)
+    assert lived.timestep.episode_start.sum() > 1
+    again = host(adapt(jax.random.key(0), states[-1], one, steps, False))
+    jax.tree.map(np.testing.assert_array_equal, again, lived)
+    first = np.argmax(lived.timestep.episode_start[1:]) + 1
+    for a, b in zip(jax.tree.leaves(lived.outputs), jax.tree.leaves(forgot.outputs), strict=True):
+        np.testing.assert_allclose(a[:first], b[:first], rtol=1e-5, atol=1e-6)  # the first episode is the same
+    matters = FORGETTING_MATTERS.get(name.partition(", ")[0])
+    if matters is True:
+        assert np.abs(lived.outputs[1][first:] - forgot.outputs[1][first:]).max() > 1e-4
+    elif matters is False:
+        for field in ("action", "reward", "outputs", "next_observation"):
+            jax.tree.map(np.testing.assert_array_equal, getattr(lived, field), getattr(forgot, field))
+
+
+def train(name: str, out=None, **options):
+    options = {"num_tasks": NUM_TASKS, "num_updates": 6, "quiet": True} | options
+    return mrl.train(tiny(name), FAMILIES["bandit"](), out=out, **options)
+
+
+@pytest.fixture(scope="module", params=[pytest.param(name, marks=rarely(name)) for name in LEARNERS])
+def unbroken(request, tmp_path_factory):
+    """A learner's name, and its six updates without a break."""
+    jax.clear_caches()  # executables pile up: in a process that held those of all learners XLA crashed compiling more
+    return request.param, train(request.param, tmp_path_factory.mktemp("unbroken") / "run")
+
+
+def test_resuming_is_bit_exact(unbroken, tmp_path):
+    name, whole = unbroken
+    half = train(name, tmp_path / "run", num_updates=3)
+    parts = train(name, tmp_path / "run")
+    assert (half.num_updates, parts.num_updates) == (3, 6)
+    jax.tree.map(np.testing.assert_array_equal, parts.state, whole.state)
+    lines = [(run.path / "metrics.jsonl").read_bytes() for run in (whole, parts)]
+    assert lines[0] == lines[1] and lines[0].count(b"\n") == 6
+    assert max(jax.tree.leaves(jax.tree.map(lambda a, b: np.abs(a - b).max(), half.state, whole.state))) > 1e-3
+
+
+def test_seeds_side_by_side_are_the_seeds_alone(unbroken):
+    name, whole = unbroken
+    rounding, options = (5e-3, {"num_updates": 1}) if name in AMPLIFIED else (1e-4, {})
+    both = train(name, num_seeds=2, **options)
+    for i, alone in enumerate((train(name, **options) if options else whole, train(name, seed=1, **options))):
+        jax.tree.map(
+            lambda a, b, i=i: np.testing.assert_allclose(a[i], b[0], rtol=rounding, atol=rounding),
+            both.state,
+            alone.state,
+        )
+        np.testing.assert_allclose(
+            both.metrics["trial_return"][:, i], alone.metrics["trial_return"][:, 0], rtol=rounding
+        )
+    assert max(jax.tree.leaves(jax.tree.map(lambda x: np.abs(x[0] - x[1]).max(), both.state))) > 1e-2
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=rarely(name)) for name in LEARNERS])
+def test_sharded_equals_unsharded(name):
+    jax.clear_caches()
+    distribution = FAMILIES["bandit"]()
+    built, curriculum = tiny(name).build(distribution), curricula.uniform().build(distribution)
+    seeds, ends, programs = jnp.array([0], jnp.int32), [], []
+    assert jax.device_count() >= 2
+    count, rounding = (1, 5e-3) if name in AMPLIFIED else (3, 1e-4)
+    for mesh in (None, task_mesh()):
+        program = driver(built, curriculum, NUM_TASKS, mesh, capacity=4)
+        learner = program.init(seeds)
+        compiled = program.advance.lower(seeds, learner, 0, count).compile()
+        learner, metrics, done, finite = compiled(seeds, learner, 0, count)
+        assert int(done) == count and bool(finite)
+        ends.append(host((learner.algorithm, metrics)))
+        programs.append(compiled.as_text())
+    assert "all-reduce" not in programs[0] and "all-reduce" in programs[1]  # the work was really shared
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=rounding, atol=0.1 * rounding), *ends)
+
+
+# Curricula.
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("name", curricula.REGISTRY)
+def test_curricula(name, family):
+    distribution = FAMILIES[family]()
+    curriculum = curricula.REGISTRY[name]().build(distribution)
+    state = jax.jit(curriculum.init)(jax.random.key(0))
+    sample = jax.jit(curriculum.sample, static_argnums=2)
+    typed = lambda tree: jax.tree.map(lambda x: (x.shape, x.dtype), tree)
+    one = jax.eval_shape(distribution.sample, jax.random.key(0))
+    drawn = []
+    for seed in range(2):
+        new, batch = sample(jax.random.key(seed), state, 50)
+        assert typed(batch) == jax.tree.map(lambda x: ((50, *x.shape), x.dtype), one)
+        assert typed(new) == typed(state)
+        drawn.append(rows(batch))
+        outcome = Outcome(batch, jnp.linspace(0.0, 1.0, 50), jnp.ones(50, bool), {})
+        state = jax.jit(curriculum.update)(new, outcome)
+        assert typed(state) == typed(new)
+    assert drawn[0] != drawn[1] and len(set(drawn[0])) > 3
