@@ -36,7 +36,19 @@ LEARNERS = [*algorithms.REGISTRY, *(f"rl2, {kind}" for kind in MEMORIES if kind 
 
 
 # These differ from another learner by an option: in full only with ``-m slow``, to keep the tests within minutes.
-KIN = ("fomaml", "e-maml", "meta-sgd", "anil", "cavia", "varibad-task", "posterior-sampling", "rl2, transformer")
+KIN = (
+    "fomaml",
+    "e-maml",
+    "promp",
+    "meta-sgd",
+    "anil",
+    "cavia",
+    "reptile",
+    "varibad-task",
+    "hyperx",
+    "posterior-sampling",
+)
+KIN += ("rl2, transformer",)
 
 
 def rarely(learner: str, family: str = "bandit") -> tuple:
