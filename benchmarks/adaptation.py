@@ -5,58 +5,41 @@ same networks and outer step, 8.7 s an outer iteration on two cores of this kind
 """
 
 import functools
-import importlib
+import inspect
 from typing import Any
-from unittest import mock
 
 import jax
-import jax.numpy as jnp
+from record import row
+from timing import mesh_of, shortest, update_of
 
 import metarl_jax as mrl
 from metarl_jax.algorithms import _adaptation, _outer
-from metarl_jax.curricula import uniform
-from metarl_jax.driver import driver
-from metarl_jax.sharding import shard_tasks, task_mesh
+from metarl_jax.sharding import shard_tasks
 
 PEER_SECONDS = 8.7
 NUM_TASKS = 20
-AT_ONCE = 2  # one a device: a Fisher product took 0.147 CPU seconds instead of 0.195 with all 20, 0.174 with 4
+AT_ONCE = 2  # one on each of two cores: what a task needs stays in their caches
 MIB = 2**20
 
 
-def pieces(recipe: Any, tasks: Any) -> tuple[Any, ...]:
-    """(algorithm, its Inner, its action distribution, its outer options)."""
-    module, kept = importlib.import_module("metarl_jax.algorithms.maml"), []
-
-    def keep(tasks, actions, inner, *rest):
-        kept.append((inner, actions, rest[2]))
-        return _outer.meta_learner(tasks, actions, inner, *rest)
-
-    with mock.patch.object(module, "meta_learner", keep):
-        algorithm = recipe.build(tasks)
-    return algorithm, *kept[0]
+def parts_of(algorithm: mrl.types.Algorithm) -> tuple[Any, ...]:
+    """(``Inner``, action distribution, loss) of a trust region's outer step: the very ones that ``update`` holds."""
+    step: Any = inspect.getclosurevars(algorithm.update).nonlocals["step"]
+    return step.args[:3]
 
 
-def outer_iteration(shortest: Any, num_episodes: int = 20) -> dict[str, Any]:
+def outer_iteration(num_episodes: int = 20) -> dict[str, Any]:
     """Least seconds of an outer iteration (as ``train`` runs it, tasks spread over the devices) and of its parts, each
     compiled alone: living, the loss, its gradient, conjugate gradient (ten Fisher products of one linearisation)."""
     tasks = mrl.tasks.navigation(num_episodes=2 * num_episodes)
-    recipe = mrl.algorithms.maml(outer="trust-region", tasks_at_once=AT_ONCE)
-    algorithm, inner, actions, options = pieces(recipe, tasks)
-    mesh = task_mesh() if NUM_TASKS % jax.device_count() == 0 else None
-    program = driver(algorithm, uniform().build(tasks), NUM_TASKS, mesh)
-    seeds, kept = jnp.zeros(1, jnp.int32), []
-    kept[:] = [program.init(seeds), 0]
-
-    def update():
-        kept[0], metrics, _, _ = program.advance(seeds, kept[0], kept[1], 1)
-        kept[1] += 1
-        return metrics
-
+    recipe = functools.partial(mrl.algorithms.maml, outer="trust-region", tasks_at_once=AT_ONCE)
+    inner, actions, loss = parts_of(recipe().build(tasks))
+    _, _, loss_again = parts_of(recipe(remat=True).build(tasks))
+    update = update_of(recipe(), tasks, NUM_TASKS)
     seconds = {"whole": shortest(update, 8)}
-    state = jax.tree.map(lambda x: x[0], kept[0].algorithm)
+    state = jax.tree.map(lambda x: x[0], update()[0].algorithm)
     keys = jax.random.split(jax.random.key(0), NUM_TASKS)
-    batch_tasks = jax.jit(jax.vmap(tasks.sample))(keys)
+    batch_tasks, mesh = jax.jit(jax.vmap(tasks.sample))(keys), mesh_of(NUM_TASKS)
 
     @jax.jit
     def live():
@@ -65,36 +48,31 @@ def outer_iteration(shortest: Any, num_episodes: int = 20) -> dict[str, Any]:
             keys, state.meta, state.baseline, shard_tasks(batch_tasks, mesh)
         )
 
-    windows = live()
-    batch = _outer.Batch(windows, jax.tree.map(lambda x: x[None], batch_tasks))
-
-    def loss(meta, batch, inner=inner):
-        return _outer.outer_loss(inner, actions, options, lambda meta, tasks: jnp.zeros(()), meta, batch)[0]
-
-    @jax.jit
-    def solve(meta, batch):
-        fisher = _outer.fisher_product(inner, actions, meta, batch)
+    def solve(meta, windows):
+        fisher = _outer.fisher_product(inner, actions, meta, windows)
         return jax.lax.fori_loop(0, 10, lambda _, v: fisher(v), meta)
 
-    gradient = jax.jit(jax.value_and_grad(loss))
-    again = jax.jit(jax.value_and_grad(functools.partial(loss, inner=inner._replace(remat=True))))
-    loss = jax.jit(loss)
+    windows = live()
     seconds["living"] = shortest(live, 5)
-    seconds["loss"] = shortest(lambda: loss(state.meta, batch), 5)
-    seconds["gradient"] = shortest(lambda: gradient(state.meta, batch), 5)
-    seconds["gradient, rematerialised"] = shortest(lambda: again(state.meta, batch), 5)
-    seconds["conjugate gradient"] = shortest(lambda: solve(state.meta, batch), 5)
+    parts = {
+        "loss": loss,
+        "gradient": jax.value_and_grad(lambda *at: loss(*at)[0]),
+        "gradient, rematerialised": jax.value_and_grad(lambda *at: loss_again(*at)[0]),
+        "conjugate gradient": solve,
+    }
+    for name, part in parts.items():
+        compiled = jax.jit(part)
+        seconds[name] = shortest(functools.partial(compiled, state.meta, windows), 5)
     return seconds
 
 
-def adaptation_rows(row: Any, shortest: Any) -> list[dict[str, Any]]:
+def adaptation_rows() -> list[dict[str, Any]]:
     """Against the peer, and where the time goes."""
-    seconds = outer_iteration(shortest)
+    seconds = outer_iteration()
     whole = seconds.pop("whole")
-    ratio = PEER_SECONDS / whole
     return [
         row("maml trust region, 20 x 20 x 100: seconds an outer iteration", whole),
-        row("maml trust region against PyTorch's 8.7 s: ratio", ratio, 5.0, ratio >= 5.0, [PEER_SECONDS, whole]),
+        row("maml trust region against PyTorch's 8.7 s: ratio", PEER_SECONDS / whole, [PEER_SECONDS, whole], 5.0),
         *(row(f"maml trust region: seconds of {name}", value) for name, value in seconds.items()),
     ]
 
@@ -111,11 +89,11 @@ def memory(num_tasks: int, inner_steps: int, remat: bool, at_once: int = 0) -> f
     return plan.temp_size_in_bytes / MIB
 
 
-def memory_rows(row: Any) -> list[dict[str, Any]]:
-    """Keeping all, ``remat``, and ``remat`` with two tasks at once (the value).
+def memory_rows() -> list[dict[str, Any]]:
+    """Keeping all, ``remat``, and ``remat`` with two tasks at once (the value); ``speed.json`` has all three (spread).
 
-    One inner step in 20 tasks: 154, 156 and 44 MiB; three in 40: 882, 236 and 92. ``remat`` alone spares what the other
-    inner steps hold, groups of tasks what the other tasks do. Its cost in time is a row of ``adaptation_rows``.
+    ``remat`` alone spares what the other inner steps hold, groups of tasks what the other tasks do. Its cost in time is
+    a row of ``adaptation_rows``.
     """
     rows = []
     for num_tasks in (20, 40):
@@ -123,5 +101,5 @@ def memory_rows(row: Any) -> list[dict[str, Any]]:
             ways = ((False, 0), (True, 0), (True, 2))
             spread = [memory(num_tasks, inner_steps, *way) for way in ways]
             name = f"maml second order, {num_tasks} tasks x 10 x 200, {inner_steps} inner steps"
-            rows.append(row(f"{name}: MiB, rematerialised, 2 tasks at once", spread[-1], spread=spread))
+            rows.append(row(f"{name}: MiB, rematerialised, 2 tasks at once", spread[-1], spread))
     return rows

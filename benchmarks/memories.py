@@ -21,8 +21,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from quality import maze_scores
-from record import Clock, record
-from speed import living_only, policy_of, row, shortest, update_of
+from record import Clock, record, row
+from timing import living_only, policy_of, shortest, update_of
 
 import metarl_jax as mrl
 from metarl_jax.config import Recipe
@@ -73,7 +73,7 @@ def speed(seeds: list[int]) -> list[dict[str, Any]]:
             what = f"maze-100, {steps:,} steps a trial, {name}"
             rows.append(row(f"{what}: training, k steps/s", rates[memory] / 1e3))
             parts = [living, whole - living]
-            rows.append(row(f"{what}: seconds an update (living, learning)", whole, spread=parts))
+            rows.append(row(f"{what}: seconds an update (living, learning)", whole, parts))
             print(f"{what}: {rates[memory] / 1e3:.1f} k steps/s", flush=True)
         ratio = rates["s5"] / rates["gru"]
         rows.append(row(f"maze-100, {steps:,} steps a trial: training steps/s, s5 against gru", ratio))
@@ -98,9 +98,9 @@ def maze(seeds: list[int]) -> list[dict[str, Any]]:
                 print(f"{steps} steps, {name}, seed {seed}: {scores[-1]:.3f} in {clock.seconds:.0f} s", flush=True)
             what = f"maze-100, {steps:,} steps a trial, {name}"
             trained = {"seeds": seeds, "seconds": seconds}
-            rows.append(row(f"{what}: {SCORE}", float(np.mean(scores)), spread=scores) | trained)
+            rows.append(row(f"{what}: {SCORE}", float(np.mean(scores)), scores) | trained)
             minutes = [s / 60 for s in seconds]
-            rows.append(row(f"{what}: minutes a seed", max(minutes), spread=minutes) | trained)
+            rows.append(row(f"{what}: minutes a seed", max(minutes), minutes) | trained)
     return rows
 
 

@@ -1,6 +1,6 @@
 """What the agents learn, beside the exact answers: benchmarks/results/quality.json.
 
-    python benchmarks/quality.py                         # everything, half an hour on two cores
+    python benchmarks/quality.py                         # everything, some hours on two cores
     python benchmarks/quality.py maze-100 --seeds 0      # one job, one seed
     python benchmarks/quality.py --list
 
@@ -25,12 +25,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import inference
 import navigation
 import sparse
-from record import RESULTS, Clock, record
+from record import RESULTS, Clock, record, row, trained
 
 import metarl_jax as mrl
 from metarl_jax.evaluation import live, segment
 
-GRID_TOTALS = (4.0, 4.0 + 155 / 14, 4.0 + 310 / 14, 4.0 + 465 / 14)  # 11.0714... = 155/14 an episode, goal known
+GRID_TOTALS = [inference.FIRST + later * inference.LATER for later in range(4)]
 DEMO = "import sys; from metarl_jax.cli import main; sys.exit(main(['demo', *sys.argv[1:]]))"  # what dev.py demo runs
 
 
@@ -87,8 +87,8 @@ def planner_rows() -> list[dict[str, Any]]:
     differences = {name: abs(float(found) - wanted) for name, (found, wanted) in pairs.items()}
     worst = max(differences.values())
     command = "python benchmarks/quality.py planners"
-    row = dict(row="planners against exact values: largest difference", value=worst, spread=list(differences.values()))
-    return [row | dict(bar=1e-5, holds=worst < 1e-5, seeds=None, seconds=round(clock.seconds, 1), command=command)]
+    found = row("planners against exact values: largest difference", worst, list(differences.values()), 1e-5, sign=-1)
+    return [found | dict(seconds=round(clock.seconds, 1), command=command)]
 
 
 def job_rows(name: str, seeds: list[int]) -> list[dict[str, Any]]:
@@ -103,28 +103,12 @@ def job_rows(name: str, seeds: list[int]) -> list[dict[str, Any]]:
         scores.append(report.mean / target)
         seconds.append(round(clock.seconds, 1))
         print(f"{name} seed {seed}: {report.mean:.3f} of {target:.3f} in {clock.seconds:.0f} s", flush=True)
-    command = f"python benchmarks/quality.py {name} --seeds {' '.join(map(str, seeds))}"
-    value = float(np.mean(scores))
-    common = dict(seeds=seeds, seconds=seconds, command=command)
-    minutes = max(seconds) / 60
-    return [
-        dict(
-            row=f"rl2 {name}: share of the reference",
-            value=value,
-            spread=scores,
-            bar=job.bar,
-            holds=value >= job.bar,
-            **common,
-        ),
-        dict(
-            row=f"rl2 {name}: minutes a seed",
-            value=minutes,
-            spread=[s / 60 for s in seconds],
-            bar=job.minutes,
-            holds=minutes <= job.minutes,
-            **common,
-        ),
+    minutes = [s / 60 for s in seconds]
+    rows = [
+        row(f"rl2 {name}: share of the reference", float(np.mean(scores)), scores, job.bar),
+        row(f"rl2 {name}: minutes a seed", max(minutes), minutes, job.minutes, sign=-1),
     ]
+    return [made | trained(name, seeds, seconds) for made in rows]
 
 
 def maze_rows(seeds: list[int]) -> list[dict[str, Any]]:
@@ -148,23 +132,12 @@ def maze_rows(seeds: list[int]) -> list[dict[str, Any]]:
         "later episodes, times the shortest path": (1.2, -1),
         "goals a trial, times the best known non-adaptive": (1.0, 1),
     }
-    command = f"python benchmarks/quality.py maze-100 --seeds {' '.join(map(str, seeds))}"
-    rows = [
-        dict(
-            row="rl2 maze-100: minutes, the README's command",
-            value=max(seconds) / 60,
-            spread=[s / 60 for s in seconds],
-            bar=10.0,
-            holds=max(seconds) <= 600,
-        )
-    ]
+    minutes = [s / 60 for s in seconds]
+    rows = [row("rl2 maze-100: minutes, the README's command", max(minutes), minutes, 10.0, sign=-1)]
     for name, (bar, sign) in bars.items():
         spread = [scores[name] for scores in measured]
-        value = float(np.mean(spread))
-        rows.append(
-            dict(row=f"rl2 maze-100: {name}", value=value, spread=spread, bar=bar, holds=sign * value >= sign * bar)
-        )
-    return [dict(row, seeds=seeds, seconds=seconds, command=command) for row in rows]
+        rows.append(row(f"rl2 maze-100: {name}", float(np.mean(spread)), spread, bar, sign))
+    return [made | trained("maze-100", seeds, seconds) for made in rows]
 
 
 def maze_scores(run: mrl.Run) -> dict[str, float]:
@@ -208,8 +181,10 @@ def search_of(run: mrl.Run) -> tuple[float, np.ndarray]:
     return bracket.upper, bracket.distance
 
 
-OTHERS = {
+ROWS = {  # name: function of seeds
+    "planners": lambda seeds: planner_rows(),
     "maze-100": maze_rows,
+    **{name: functools.partial(job_rows, name) for name in JOBS},
     "maml-navigation": navigation.rows,
     "varibad-gridnavi": inference.rows,
     **{f"{name}-sparse": functools.partial(sparse.rows, name) for name in sparse.ENTRIES},
@@ -218,22 +193,17 @@ OTHERS = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    names = ["planners", "maze-100", *JOBS, *(name for name in OTHERS if name != "maze-100")]
-    parser.add_argument("jobs", nargs="*", default=names, help=f"of {', '.join(names)}")
+    parser.add_argument("jobs", nargs="*", default=list(ROWS), help=f"of {', '.join(ROWS)}")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--list", action="store_true", help="only name the jobs")
     arguments = parser.parse_args()
-    unknown = set(arguments.jobs) - set(names)
-    if unknown:
-        parser.error(f"unknown job {sorted(unknown)[0]!r}: choose of {', '.join(names)}")
+    if unknown := set(arguments.jobs) - set(ROWS):
+        parser.error(f"unknown job {sorted(unknown)[0]!r}: choose of {', '.join(ROWS)}")
     for name in arguments.jobs:
         if arguments.list:
             print(name)
-        elif name == "planners":
-            record("quality", planner_rows())
         else:
-            rows = OTHERS.get(name, functools.partial(job_rows, name))
-            record("quality", rows(arguments.seeds))
+            record("quality", ROWS[name](arguments.seeds))
 
 
 if __name__ == "__main__":

@@ -21,15 +21,27 @@ def record(table: str, rows: list[dict[str, Any]]) -> None:
     A row has ``row, value, spread, bar, holds, seeds, seconds, command``; device, versions and commit are added here.
     """
     path = RESULTS / f"{table}.json"
-    known = {row["row"]: row for row in json.loads(path.read_text())} if path.exists() else {}
+    known = {old["row"]: old for old in json.loads(path.read_text())} if path.exists() else {}
     common = {"device": device(), "versions": versions(), "commit": commit()}
-    for row in rows:
-        known[row["row"]] = {**row, **common}
+    for one in rows:
+        known[one["row"]] = {**one, **common}
         print(
-            f"{row['row']:<58} {show(row['value']):>12}   bar {show(row['bar']):>9}   {says(row['holds'])}", flush=True
+            f"{one['row']:<58} {show(one['value']):>12}   bar {show(one['bar']):>9}   {says(one['holds'])}", flush=True
         )
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(list(known.values()), indent=1) + "\n")
+
+
+def row(name: str, value: Any, spread: Any = None, bar: float | None = None, sign: int = 1) -> dict[str, Any]:
+    """``bar``: the least that ``value`` may be, or the most (``sign`` -1)."""
+    holds = None if bar is None else bool(sign * value >= sign * bar)
+    return dict(row=name, value=value, spread=spread, bar=bar, holds=holds, seeds=None)
+
+
+def trained(job: str, seeds: list[int], seconds: list[float]) -> dict[str, Any]:
+    """What the rows of a job of ``quality`` have in common."""
+    command = f"python benchmarks/quality.py {job} --seeds {' '.join(map(str, seeds))}"
+    return dict(seeds=seeds, seconds=seconds, command=command)
 
 
 def says(holds: bool | None) -> str:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from record import Clock, record
+from record import Clock, record, row
 
 from metarl_jax import algorithms
 
@@ -86,9 +86,8 @@ def main() -> None:
             print(f"run {i + 1}: {name}, {'identical' if same[-1] else 'DIFFERS'}, {hits} kills so far", flush=True)
     command = f"python benchmarks/resume.py {' '.join(names)} --runs {arguments.runs} --seed {arguments.seed}"
     what = f"{arguments.runs} runs killed at random times ({hits} kills), resumed: bit-identical ends"
-    row = dict(row=f"{', '.join(names)}: {what}")
-    row |= dict(value=sum(same), spread=None, bar=arguments.runs, holds=all(same), seeds=[arguments.seed])
-    record("resume", [row | dict(seconds=round(clock.seconds, 1), command=command)])
+    made = row(f"{', '.join(names)}: {what}", sum(same), bar=arguments.runs)
+    record("resume", [made | dict(seeds=[arguments.seed], seconds=round(clock.seconds, 1), command=command)])
 
 
 if __name__ == "__main__":

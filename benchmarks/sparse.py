@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from record import Clock
+from record import Clock, row, trained
 
 import metarl_jax as mrl
 from metarl_jax.evaluation import evaluation_tasks, live
@@ -73,10 +73,8 @@ def rows(name: str, seeds: list[int]) -> list[dict[str, Any]]:
         "goals found by the end of the fourth episode": (found_by[-2], None, 1),
         "minutes": (np.asarray(seconds) / 60, MINUTES if entry.bar else None, -1),
     }
-    command = f"python benchmarks/quality.py {name}-sparse --seeds {' '.join(map(str, seeds))}"
-    common = dict(seeds=seeds, seconds=seconds, command=command)
+    common = trained(f"{name}-sparse", seeds, seconds)
     return [
-        dict(row=f"{name} sparse navigation: {row}", value=float(values.mean()), spread=values.tolist(), bar=bar)
-        | dict(holds=None if bar is None else bool(sign * values.mean() >= sign * bar), **common)
-        for row, (values, bar, sign) in measured.items()
+        row(f"{name} sparse navigation: {what}", float(values.mean()), values.tolist(), bar, sign) | common
+        for what, (values, bar, sign) in measured.items()
     ]

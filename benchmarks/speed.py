@@ -17,23 +17,19 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from adaptation import adaptation_rows, memory_rows
-from record import Clock, record
+from record import Clock, record, row
 from stepping import gymnax_loop, ours, steps_per_second
+from timing import living_only, shortest, update_of
 
 import metarl_jax as mrl
 from metarl_jax.devices import use_cpu_cores
-from metarl_jax.driver import driver
-from metarl_jax.rollout import rollout
-from metarl_jax.sharding import shard_tasks, task_mesh
 
 FAMILIES = {name: make for name, make in mrl.tasks.REGISTRY.items() if name != "maze"}  # maze-100 by default
 FAMILIES |= {  # as the peers have it
@@ -60,9 +56,8 @@ def stepping() -> list[dict[str, Any]]:
             rows.append(row(f"{whose}{name}, batch {batch}: M steps/s", rate / 1e6))
         if batch == 1024:
             for peer, name in PEERS.items():
-                ratio, bar = rates[name] / rates[peer], RATIO_BARS[peer]
-                pair = [rates[name] / 1e6, rates[peer] / 1e6]
-                rows.append(row(f"{name} against gymnax {peer}, batch 1024: ratio", ratio, bar, ratio >= bar, pair))
+                ratio, pair = rates[name] / rates[peer], [rates[name] / 1e6, rates[peer] / 1e6]
+                rows.append(row(f"{name} against gymnax {peer}, batch 1024: ratio", ratio, pair, RATIO_BARS[peer]))
     return rows
 
 
@@ -72,17 +67,6 @@ def matmul_rate(size: int = 2048, repeats: int = 10) -> float:
     product = jax.jit(lambda a: a @ a)
     best = shortest(lambda: product(a), repeats)
     return 2 * size**3 / best
-
-
-def shortest(call, repeats: int) -> float:
-    """Least seconds of ``call``, after one that compiles."""
-    jax.block_until_ready(call())
-    best = float("inf")
-    for _ in range(repeats):
-        started = time.perf_counter()
-        jax.block_until_ready(call())
-        best = min(best, time.perf_counter() - started)
-    return best
 
 
 def training(num_tasks: int = 256, size: int = 128) -> list[dict[str, Any]]:
@@ -104,9 +88,9 @@ def training(num_tasks: int = 256, size: int = 128) -> list[dict[str, Any]]:
     return [
         row("float32 matmul 2048: GFLOP/s", rate / 1e9),
         row(f"rl2 maze-100, GRU {size}, {num_tasks} tasks, {epochs} epochs: k steps/s", steps / 1e3),
-        row("rl2 maze-100: seconds an update (living, learning)", seconds, spread=[living, seconds - living]),
-        row("rl2 maze-100: share of the matmul rate, learning", share, 0.4, share >= 0.4),
-        row("rl2 maze-100: share of the matmul rate, whole update", whole, spread=detail),
+        row("rl2 maze-100: seconds an update (living, learning)", seconds, [living, seconds - living]),
+        row("rl2 maze-100: share of the matmul rate, learning", share, bar=0.4),
+        row("rl2 maze-100: share of the matmul rate, whole update", whole, detail),
     ]
 
 
@@ -131,48 +115,10 @@ def inference(num_tasks: int = 400) -> list[dict[str, Any]]:
     )
     seconds = shortest(update_of(recipe, tasks, num_tasks), 5)
     rate = frames / seconds
-    ratio, bar = rate / VARIBAD_RATE, 15.0
     return [
         row(f"varibad gridnavi, published sizes, {num_tasks} tasks: k frames/s", rate / 1e3),
-        row("varibad gridnavi against the published code: ratio", ratio, bar, ratio >= bar, [rate, VARIBAD_RATE]),
+        row("varibad gridnavi against the published code: ratio", rate / VARIBAD_RATE, [rate, VARIBAD_RATE], 15.0),
     ]
-
-
-def update_of(recipe, tasks, num_tasks: int):
-    """One more update of a training at each call."""
-    program = driver(recipe.build(tasks), mrl.curricula.uniform().build(tasks), num_tasks, task_mesh())
-    seeds = jnp.zeros(1, jnp.int32)
-    kept = [program.init(seeds), 0]
-
-    def update():
-        kept[0], metrics, _, _ = program.advance(seeds, kept[0], kept[1], 1)
-        kept[1] += 1
-        return kept[0], metrics
-
-    return update
-
-
-def policy_of(recipe, tasks):
-    """RL^2's."""
-    from metarl_jax.networks import actor_critic
-
-    options = recipe.options
-    memory = options["memory"], options["memory_size"], options["encoder"], options["meta_inputs"]
-    return actor_critic(tasks.env.spec, *memory, options["memory_window"] or tasks.trial_steps)
-
-
-def living_only(recipe, tasks, num_tasks: int):
-    """The rollout of an update alone."""
-    policy = policy_of(recipe, tasks)
-    params = policy.init(jax.random.key(0))
-    batch = jax.jit(jax.vmap(tasks.sample))(jax.random.split(jax.random.key(0), num_tasks))
-    mesh = task_mesh()
-
-    @jax.jit
-    def live(key):
-        return rollout(key, tasks.env, policy, params, shard_tasks(batch, mesh), tasks.trial_steps)[1]
-
-    return lambda: live(jax.random.key(0))
 
 
 def startup() -> list[dict[str, Any]]:
@@ -188,12 +134,8 @@ def startup() -> list[dict[str, Any]]:
     warm = sorted(seconds[1:])
     return [
         row("process start to first update, cache cold: s", seconds[0]),
-        row("process start to first update, cache warm: s", warm[1], 10.0, warm[1] < 10.0, warm),
+        row("process start to first update, cache warm: s", warm[1], warm, 10.0, sign=-1),
     ]
-
-
-def row(name: str, value: float, bar: float | None = None, holds: bool | None = None, spread=None) -> dict[str, Any]:
-    return {"row": name, "value": value, "spread": spread, "bar": bar, "holds": holds, "seeds": None}
 
 
 PARTS = {
@@ -201,8 +143,8 @@ PARTS = {
     "training": training,
     "startup": startup,
     "inference": inference,
-    "adaptation": lambda: adaptation_rows(row, shortest),
-    "memory": lambda: memory_rows(row),
+    "adaptation": adaptation_rows,
+    "memory": memory_rows,
 }
 
 

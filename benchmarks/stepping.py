@@ -1,9 +1,8 @@
 """Random-policy stepping of our environments and of gymnax's, in one and the same kind of loop."""
 
-import time
-
 import jax
 import jax.numpy as jnp
+from timing import shortest
 
 from metarl_jax.networks import first_timestep
 from metarl_jax.rollout import Place, advance
@@ -72,10 +71,4 @@ def gymnax_loop(name: str, num_tasks: int, num_steps: int):
 
 def steps_per_second(loop, num_tasks: int, num_steps: int, repeats: int = 5) -> float:
     """The best of ``repeats`` timed calls, after one that compiles."""
-    jax.block_until_ready(loop(jax.random.key(0)))
-    best = float("inf")
-    for i in range(repeats):
-        started = time.perf_counter()
-        jax.block_until_ready(loop(jax.random.key(i)))
-        best = min(best, time.perf_counter() - started)
-    return num_tasks * num_steps / best
+    return num_tasks * num_steps / shortest(lambda: loop(jax.random.key(0)), repeats)

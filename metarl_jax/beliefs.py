@@ -8,12 +8,12 @@ import jax.numpy as jnp
 
 from metarl_jax.networks import first_timestep
 from metarl_jax.rollout import Place, advance, select
-from metarl_jax.types import Belief, Environment, Task, TaskDistribution, Trajectory
+from metarl_jax.types import Environment, ExactBelief, Task, TaskDistribution, Trajectory
 
 TOLERANCE = 1e-4  # two programs may compute one reward to different last bits
 
 
-def exact_belief(tasks: TaskDistribution) -> Belief | None:
+def exact_belief(tasks: TaskDistribution) -> ExactBelief | None:
     """The exact belief over ``tasks``, or None where none is known.
 
     A distribution may bring its own (``tasks.belief``: the bandits). Every other one has one where it is a finite set
@@ -28,7 +28,7 @@ def exact_belief(tasks: TaskDistribution) -> Belief | None:
     candidates = tasks.tasks
 
     count = jax.tree.leaves(candidates)[0].shape[0]
-    return Belief(functools.partial(which, candidates), candidate_posterior(tasks.env, candidates), count)
+    return ExactBelief(functools.partial(which, candidates), candidate_posterior(tasks.env, candidates), count)
 
 
 def which(candidates: Task, task: Task) -> jax.Array:
@@ -38,7 +38,7 @@ def which(candidates: Task, task: Task) -> jax.Array:
     return jnp.stack(same).all(axis=0).astype(jnp.float32)
 
 
-def scores(exact: Belief, task: Task, lived: Trajectory, decoded: jax.Array) -> dict[str, jax.Array]:
+def scores(exact: ExactBelief, task: Task, lived: Trajectory, decoded: jax.Array) -> dict[str, jax.Array]:
     """A trial's decoded beliefs ``[T, C]``, each held before its step, beside the exact ones: ``[T - 1]`` by name,
     after 1, 2, ... T - 1 steps.
 

@@ -29,6 +29,10 @@ def check_all(fields: Mapping[str, Any], holds: Callable[[Any], bool], fix: str,
         check(holds(value), f"{owner}: {field}" if owner else field, value, fix)
 
 
+def check_divides(field: str, value: int, num_tasks: int) -> None:
+    check(num_tasks % value == 0, field, value, f"must divide num_tasks={num_tasks}")
+
+
 def whole(value: Any) -> bool:
     """Whether it is a whole number (True and False are none)."""
     return isinstance(value, int) and not isinstance(value, bool)

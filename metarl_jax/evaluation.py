@@ -14,7 +14,7 @@ from metarl_jax.logging import Progress
 from metarl_jax.report import Report, Trials, summarize
 from metarl_jax.run import Run
 from metarl_jax.setting import resolve
-from metarl_jax.types import Algorithm, Belief, Task, TaskDistribution
+from metarl_jax.types import Algorithm, ExactBelief, Task, TaskDistribution
 
 KEY_DOMAIN = 0x7E57  # test keys are never training keys, whatever the seeds
 
@@ -117,7 +117,7 @@ def live(
     forget: bool,
     greedy: bool = False,
     progress: Progress | None = None,
-    believed: Belief | None = None,
+    believed: ExactBelief | None = None,
 ) -> Lived:
     """Every seed's agent lives ``repeats`` trials in each of the ``[N]`` tasks: leaves ``[S, N, R, T]`` (numpy).
 
@@ -147,7 +147,7 @@ def take(tree: Task, index: np.ndarray) -> Task:
 
 
 @functools.lru_cache(maxsize=16)
-def compiled(algorithm: Algorithm, steps: int, forget: bool, greedy: bool, believed: Belief | None = None) -> Any:
+def compiled(algorithm: Algorithm, steps: int, forget: bool, greedy: bool, believed: ExactBelief | None = None) -> Any:
     """``(keys [B], states [S], tasks [B]) -> Lived [S, B, T]``, compiled once for each way of living."""
     options = {"greedy": True} if greedy else {}
 

@@ -20,7 +20,7 @@ import numpy as np
 from metarl_jax.beliefs import exact_belief
 from metarl_jax.config import ConfigError, check
 from metarl_jax.files import LOCK, versions, write_json
-from metarl_jax.types import Algorithm, Belief, PyTree, TaskDistribution
+from metarl_jax.types import Algorithm, ExactBelief, PyTree, TaskDistribution
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Run:
         return self.config["num_seeds"]
 
     @functools.cached_property
-    def belief(self) -> Belief | None:
+    def belief(self) -> ExactBelief | None:
         """The exact belief over its tasks, where one is known (made once, so that what uses it compiles once)."""
         return exact_belief(self.tasks)
 

@@ -73,7 +73,7 @@ class Reference(NamedTuple):
     lengths: Any = None
 
 
-class Belief(NamedTuple):
+class ExactBelief(NamedTuple):
     """What a trial has told of its task, exactly.
 
     ``truth(task) -> [C]``: what is to be known, a one-hot over candidate tasks or numbers such as the arms' chances.
@@ -106,7 +106,7 @@ class TaskDistribution(NamedTuple):
     references: Callable[[Task, int], list[Reference]] | None = None
     mutate: Callable[[Key, Task], Task] | None = None
     recipe: Mapping[str, Any] | None = None
-    belief: Belief | None = None
+    belief: ExactBelief | None = None
 
 
 class TimeStep(NamedTuple):

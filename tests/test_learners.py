@@ -150,7 +150,7 @@ def train(name: str, out=None, **options):
 @pytest.fixture(scope="module", params=[pytest.param(name, marks=rarely(name)) for name in LEARNERS])
 def unbroken(request, tmp_path_factory):
     """A learner's name, and its six updates without a break."""
-    jax.clear_caches()  # executables pile up: in a process that held those of all learners XLA crashed compiling more
+    jax.clear_caches()  # keeps few executables alive: a process that held those of all learners crashed once in XLA
     return request.param, train(request.param, tmp_path_factory.mktemp("unbroken") / "run")
 
 

@@ -36,7 +36,7 @@ class Inner(NamedTuple):
     ``window(baseline, Trajectory) -> Window``, ``baseline`` the state of a ``_baseline.Baseline``;
     ``said(params, window) -> (action parameters, log-probabilities of the actions taken)``;
     ``learn(meta, params, window, scale) -> params``: one inner step;
-    ``start(meta, task) -> params``: where a trial starts, ``task`` None at meta-test (only in training may it help).
+    ``start(meta) -> params``: where a trial starts.
     A method may have a record of its own in the place of ``Window``: whatever its ``said`` and ``learn`` read.
     """
 
@@ -44,7 +44,7 @@ class Inner(NamedTuple):
     window: Callable[[PyTree, Trajectory], Any]
     said: Callable[[PyTree, Any], tuple[jax.Array, jax.Array]]
     learn: Callable[[PyTree, PyTree, Any, float | jax.Array], PyTree]
-    start: Callable[[PyTree, Task | None], PyTree]
+    start: Callable[[PyTree], PyTree]
     num_steps: int
     at_once: int = 0  # tasks side by side, see `over_tasks`
     remat: bool = False  # `adapt` keeps parameters only, and computes each step again for its gradient
@@ -104,7 +104,7 @@ def descend(params: PyTree, gradient: PyTree, rates: PyTree, scale: float | jax.
     return jax.tree.map(lambda p, g, rate: p - scale * rate * g, params, gradient, rates)
 
 
-def adapt(inner: Inner, meta: PyTree, task: Task, windows: Window, before: bool = False) -> tuple[PyTree, Any]:
+def adapt(inner: Inner, meta: PyTree, windows: Window, before: bool = False) -> tuple[PyTree, Any]:
     """The parameters after a step on each of ``windows [K, T, E, ...]``, and (``before``) what was ``said`` of each
     before it."""
 
@@ -112,7 +112,7 @@ def adapt(inner: Inner, meta: PyTree, task: Task, windows: Window, before: bool 
         return inner.learn(meta, params, seen, 1.0), inner.said(params, seen) if before else ()
 
     body = jax.checkpoint(body) if inner.remat else body
-    return jax.lax.scan(body, inner.start(meta, task), windows)
+    return jax.lax.scan(body, inner.start(meta), windows)
 
 
 def over_tasks(function: Callable, at_once: int, *inputs: PyTree) -> PyTree:
@@ -140,7 +140,7 @@ def lifetime(inner: Inner, key: Key, meta: PyTree, baseline: PyTree, task: Task)
         seen = inner.window(baseline, inner.live(key, params, task))
         return inner.learn(meta, params, seen, 1.0), seen
 
-    params, before = jax.lax.scan(body, inner.start(meta, task), keys[:-1])
+    params, before = jax.lax.scan(body, inner.start(meta), keys[:-1])
     after = inner.window(baseline, inner.live(keys[-1], params, task))
     return jax.tree.map(lambda many, one: jnp.concatenate([many, one[None]]), before, after)
 
@@ -160,7 +160,7 @@ def trial(
 
     As many inner steps as fit; those beyond the ones of training shrink by ``decay`` each. ``forget``: none at all.
     """
-    start = inner.start(meta, None)
+    start = inner.start(meta)
     size = jax.eval_shape(inner.live, key, start, task).reward.size
     count = math.ceil(num_steps / size)
     scales = decay ** jnp.maximum(0, jnp.arange(count) - inner.num_steps + 1)

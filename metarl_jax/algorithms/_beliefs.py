@@ -9,7 +9,10 @@ import jax
 import jax.numpy as jnp
 
 from metarl_jax.beliefs import which
-from metarl_jax.networks.belief import MLP, Belief, Decoder, facts
+from metarl_jax.networks.actions import normal_divergence
+from metarl_jax.networks.belief import Belief, Decoder, facts
+from metarl_jax.networks.mlp import MLP
+from metarl_jax.networks.policy import flat
 from metarl_jax.rollout import replay
 from metarl_jax.types import Policy, Spec, Task, TaskDistribution, TimeStep, Trajectory
 
@@ -130,17 +133,15 @@ class Parts(NamedTuple):
 
 def trials(spec: Spec, lived: Trajectory, truth: jax.Array) -> Trials:
     told = facts(spec, lived.timestep.observation, lived.action, lived.next_observation)
-    flat = lived.next_observation.astype(jnp.float32).reshape(*lived.reward.shape, -1)
+    reached = flat(lived.next_observation, lived.reward.shape)
     truth = jnp.broadcast_to(truth[None], (lived.reward.shape[0], *truth.shape))
-    return Trials(lived.timestep, told, lived.reward, flat, truth)
+    return Trials(lived.timestep, told, lived.reward, reached, truth)
 
 
 def divergence(belief: Belief) -> jax.Array:
     """``KL(q_t || q_{t-1})`` of a trial's beliefs ``[T, ..., L]``, ``q_{-1} = N(0, I)``: ``[T, ...]``."""
-    mean, log_var = belief
     before_mean, before_log_var = (jnp.concatenate([jnp.zeros_like(x[:1]), x[:-1]]) for x in belief)
-    squares = jnp.exp(log_var) + jnp.square(mean - before_mean)
-    return 0.5 * (before_log_var - log_var + squares * jnp.exp(-before_log_var) - 1.0).sum(axis=-1)
+    return normal_divergence(belief.mean, 0.5 * belief.log_var, before_mean, 0.5 * before_log_var)
 
 
 def model_loss(

@@ -72,7 +72,7 @@ def relive(parts: Parts, meta: Meta, windows: Window) -> tuple[Latent, tuple[jax
     def body(agent, seen):
         return parts.inner.learn(meta, agent, seen, 1.0), (agent.latent, parts.inner.said(agent, seen))
 
-    return jax.lax.scan(body, parts.inner.start(meta, None), windows)[1]
+    return jax.lax.scan(body, parts.inner.start(meta), windows)[1]
 
 
 def proposed(parts: Parts, meta: Meta, task: jax.Array) -> Latent:
@@ -146,9 +146,8 @@ def standardised(batch: Batch) -> Batch:
     return batch._replace(advantage=advantage, informed_advantage=batch.informed_advantage / size)
 
 
-def outer_loss(parts: Parts, meta: Meta, minibatch: Batch, key=None) -> tuple[jax.Array, dict[str, jax.Array]]:
+def outer_loss(parts: Parts, meta: Meta, minibatch: Batch) -> tuple[jax.Array, dict[str, jax.Array]]:
     """PPO's loss on whole trials and on informed episodes, the divergences of ``q``, and the critic's loss."""
-    del key
     batch, o = jax.tree.map(lambda x: x[0], minibatch), parts.options
 
     def one(windows: Window, draws: Draws, informed: Window, informed_draws: Draws, task):

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from metarl_jax.networks.belief import MLP
+from metarl_jax.networks.mlp import MLP
 from metarl_jax.types import PyTree
 
 WIDTH = 64

@@ -15,8 +15,8 @@ import optax
 from metarl_jax import estimators
 from metarl_jax.algorithms import _adaptation as adaptation
 from metarl_jax.algorithms._baseline import Baseline
-from metarl_jax.config import check, check_all
-from metarl_jax.types import ActionDistribution, Algorithm, Key, Outcome, PyTree, Task, TaskDistribution
+from metarl_jax.config import check, check_all, check_divides
+from metarl_jax.types import ActionDistribution, Algorithm, Key, Outcome, PyTree, TaskDistribution
 
 
 class Meta(NamedTuple):
@@ -54,13 +54,6 @@ class Outer(NamedTuple):
         check_all(costs, lambda x: x >= 0, "must not be negative")
 
 
-class Batch(NamedTuple):
-    """An update's lives: ``windows [K + 1, N, T, E, ...]`` in ``tasks [1, N, ...]``."""
-
-    windows: adaptation.Window
-    tasks: Task
-
-
 def meta_learner(
     tasks: TaskDistribution,
     actions: ActionDistribution,
@@ -70,21 +63,19 @@ def meta_learner(
     options: Outer,
     episodes: int,
     rate_decay: float,
-    penalty: Callable[[Meta, Task], jax.Array] = lambda meta, tasks: jnp.zeros(()),
 ) -> Algorithm:
     """The Algorithm that meta-learns ``init_meta(key)`` for an ``Inner``.
 
     Args:
       episodes: in each of ``inner``'s windows.
       rate_decay: at meta-test, each inner step beyond those of training is this much smaller.
-      penalty: ``(meta, tasks [N]) -> scalar``, added to the outer loss (not to Reptile's, which has none).
     """
     options.check()
     check(0 <= rate_decay <= 1, "rate_decay", rate_decay, "must lie between 0 and 1")
     steps = options.num_epochs * options.num_minibatches if options.outer == "clip" else 1
     rate = estimators.falling_rate(options.learning_rate, steps * options.decay_updates)
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(rate, eps=1e-5))
-    loss = functools.partial(outer_loss, inner, actions, options, penalty)
+    loss = functools.partial(outer_loss, inner, actions, options)
     step = {
         "trust-region": functools.partial(trust_region, inner, actions, loss, options.max_kl),
         "clip": functools.partial(clipped, loss, optimizer, options),
@@ -98,11 +89,12 @@ def meta_learner(
 
     def update(key, state: LearnerState, batch_tasks):
         live_key, step_key = jax.random.split(key)
+        fit_key = jax.random.fold_in(key, 1)
         keys = jax.random.split(live_key, jax.tree.leaves(batch_tasks)[0].shape[0])
         live = jax.vmap(functools.partial(adaptation.lifetime, inner), in_axes=(0, None, None, 0), out_axes=1)
         windows = live(keys, state.meta, state.baseline, batch_tasks)
-        new, metrics = step(step_key, state, Batch(windows, jax.tree.map(lambda x: x[None], batch_tasks)))
-        new = new._replace(baseline=baseline.learn(state.baseline, windows.timestep, windows.returns))
+        new, metrics = step(step_key, state, windows)
+        new = new._replace(baseline=baseline.learn(fit_key, state.baseline, windows.timestep, windows.returns))
         told = {"return_before": windows.earned[0].mean(), "return_after": windows.earned[-1].mean()}
         trial_return = episodes * windows.earned.sum(axis=0)
         outcome = Outcome(batch_tasks, trial_return, jnp.ones_like(trial_return, bool), metrics | told)
@@ -112,8 +104,8 @@ def meta_learner(
         return adaptation.trial(inner, rate_decay, key, state.meta, state.baseline, task, trial_steps, forget, greedy)
 
     def check_tasks(num_tasks: int):
-        fits = options.outer != "clip" or num_tasks % options.num_minibatches == 0
-        check(fits, "num_minibatches", options.num_minibatches, f"must divide num_tasks={num_tasks}")
+        if options.outer == "clip":
+            check_divides("num_minibatches", options.num_minibatches, num_tasks)
 
     steps = (inner.num_steps + 1) * episodes * tasks.horizon
     return Algorithm(init, update, adapt, steps=steps, check=check_tasks, window=episodes)
@@ -128,86 +120,82 @@ class Said(NamedTuple):
     after: tuple[jax.Array, jax.Array]
 
 
-def said_of(inner: adaptation.Inner, meta: Meta, batch: Batch, before: bool = False) -> Said:
-    """Differentiable in ``meta``."""
+def said_of(inner: adaptation.Inner, meta: Meta, windows: adaptation.Window, before: bool = False) -> Said:
+    """``windows [K + 1, N, T, E, ...]``; differentiable in ``meta``."""
 
-    def one(windows, task):  # [K + 1, T, E, ...]
+    def one(windows):  # [K + 1, T, E, ...]
         first, last = jax.tree.map(lambda x: x[:-1], windows), jax.tree.map(lambda x: x[-1], windows)
-        params, told = adaptation.adapt(inner, meta, task, first, before)
+        params, told = adaptation.adapt(inner, meta, first, before)
         return Said(told, inner.said(params, last))
 
     one = jax.checkpoint(one) if inner.remat else one  # with groups of tasks: one group's memory, not that of all
-    by_task = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), batch.windows)
-    return adaptation.over_tasks(one, inner.at_once, by_task, jax.tree.map(lambda x: x[0], batch.tasks))
+    by_task = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), windows)
+    return adaptation.over_tasks(one, inner.at_once, by_task)
 
 
 def outer_loss(
     inner: adaptation.Inner,
     actions: ActionDistribution,
     options: Outer,
-    penalty: Callable,
     meta: Meta,
-    batch: Batch,
+    windows: adaptation.Window,
     clip: float | None = None,
 ) -> tuple[jax.Array, jax.Array]:
     """(loss, KL of the adapted policies from those that lived the batch); without ``clip`` the plain surrogate."""
-    told = said_of(inner, meta, batch, before=options.score or options.kl_cost > 0)
+    told = said_of(inner, meta, windows, before=options.score or options.kl_cost > 0)
     after_parameters, after_log_prob = told.after
-    last = jax.tree.map(lambda x: x[-1], batch.windows)
+    last = jax.tree.map(lambda x: x[-1], windows)
     if clip is None:
         loss = -(jnp.exp(after_log_prob - last.log_prob) * last.advantage).mean()
     else:
         loss = estimators.clipped_surrogate(after_log_prob, last.log_prob, last.advantage, clip).mean()
-    loss = loss + penalty(meta, jax.tree.map(lambda x: x[0], batch.tasks))
     if options.score:
         standard = (last.earned - last.earned.mean()) / (last.earned.std() + 1e-8)
         credited = jax.vmap(estimators.sampling_score)(told.before[1], standard)
         loss = loss - credited.mean() / last.log_prob[0].size  # a mean over steps: a sum wrecks the policy
     if options.kl_cost:
-        lived = jnp.moveaxis(batch.windows.parameters[:-1], 0, 1)
+        lived = jnp.moveaxis(windows.parameters[:-1], 0, 1)
         loss = loss + options.kl_cost * actions.kl(lived, told.before[0]).mean()
     return loss, actions.kl(last.parameters, after_parameters).mean()
 
 
-def fisher_product(inner: adaptation.Inner, actions: ActionDistribution, meta: Meta, batch: Batch):
+def fisher_product(inner: adaptation.Inner, actions: ActionDistribution, meta: Meta, windows: adaptation.Window):
     """``v -> F v``, the Hessian of the mean KL divergence of the adapted policies at ``meta``.
 
     Adaptation is linearised once: a product is two linear maps, and the (diagonal) Hessian of the divergence between.
     """
-    told, push = jax.linearize(lambda meta: said_of(inner, meta, batch).after[0], meta)
+    told, push = jax.linearize(lambda meta: said_of(inner, meta, windows).after[0], meta)
     pull = jax.linear_transpose(push, meta)
     slope = jax.grad(lambda parameters: actions.kl(told, parameters).mean())
     return lambda v: pull(jax.jvp(slope, (told,), (push(v),))[1])[0]
 
 
-def trust_region(inner, actions: ActionDistribution, loss, max_kl: float, key, state: LearnerState, batch: Batch):
+def trust_region(inner, actions: ActionDistribution, loss, max_kl: float, key, state: LearnerState, windows):
     """A TRPO step on the adapted policies."""
     del key
-    fisher = fisher_product(inner, actions, state.meta, batch)
-    meta, metrics = estimators.trust_region_step(state.meta, lambda meta: loss(meta, batch), fisher, max_kl)
+    fisher = fisher_product(inner, actions, state.meta, windows)
+    meta, metrics = estimators.trust_region_step(state.meta, lambda meta: loss(meta, windows), fisher, max_kl)
     return state._replace(meta=meta), metrics
 
 
-def clipped(loss, optimizer, options: Outer, key, state: LearnerState, batch: Batch):
+def clipped(loss, optimizer, options: Outer, key, state: LearnerState, windows):
     """Epochs of the clipped surrogate with Adam."""
 
-    def minibatch_loss(meta, minibatch, key):
-        del key
+    def minibatch_loss(meta, minibatch):
         value, kl = loss(meta, minibatch, options.clip)
         return value, {"loss": value, "kl": kl}
 
     passes = (options.num_epochs, options.num_minibatches)
     meta, optimizer_state, metrics = estimators.minibatch_epochs(
-        key, state.meta, state.optimizer, batch, minibatch_loss, optimizer, *passes
+        key, state.meta, state.optimizer, windows, minibatch_loss, optimizer, *passes
     )
     return state._replace(meta=meta, optimizer=optimizer_state), metrics
 
 
-def reptile_step(inner: adaptation.Inner, optimizer, key, state: LearnerState, batch: Batch):
+def reptile_step(inner: adaptation.Inner, optimizer, key, state: LearnerState, windows):
     """Towards where adaptation led: ``theta - mean_n theta_n`` as a gradient."""
     del key
-    adapt = lambda windows, task: adaptation.adapt(inner, state.meta, task, windows)[0]
-    led = jax.vmap(adapt, in_axes=(1, 0))(batch.windows, jax.tree.map(lambda x: x[0], batch.tasks))
+    led = jax.vmap(lambda windows: adaptation.adapt(inner, state.meta, windows)[0], in_axes=1)(windows)
     away = jax.tree.map(lambda start, ends: start - ends.mean(axis=0), state.meta.params, led)
     updates, optimizer_state = optimizer.update(Meta(away, ()), state.optimizer, state.meta)
     moved = optax.tree.norm(away)

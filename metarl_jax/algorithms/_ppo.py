@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from metarl_jax import estimators
-from metarl_jax.config import check, check_all
+from metarl_jax.config import check_all, check_divides
 from metarl_jax.rollout import replay
 from metarl_jax.types import Policy, TimeStep, Trajectory
 
@@ -73,16 +73,11 @@ def proximal(policy: Policy, settings: Settings, across_episodes: bool = True) -
         passes = settings.num_epochs, settings.num_minibatches
         return estimators.minibatch_epochs(key, params, optimizer_state, batch, loss, optimizer, *passes)
 
-    return PPO(optimizer.init, improve, functools.partial(check_divides, settings.num_minibatches))
+    return PPO(optimizer.init, improve, functools.partial(check_divides, "num_minibatches", settings.num_minibatches))
 
 
-def check_divides(num_minibatches: int, num_tasks: int, field: str = "num_minibatches") -> None:
-    check(num_tasks % num_minibatches == 0, field, num_minibatches, f"must divide num_tasks={num_tasks}")
-
-
-def ppo_loss(policy: Policy, settings: Settings, params, batch: Batch, key):
+def ppo_loss(policy: Policy, settings: Settings, params, batch: Batch):
     """PPO's loss on whole trials, replayed from their start, and its parts."""
-    del key
     parameters, value = replay(policy, params, batch.timestep)
     log_prob = policy.actions.log_prob(parameters, batch.action)
     policy_loss = estimators.clipped_surrogate(log_prob, batch.log_prob, batch.advantage, settings.clip).mean()

@@ -20,7 +20,7 @@ from metarl_jax.algorithms import _structured_noise as structured
 from metarl_jax.algorithms._held_noise import HeldNoise, without_noise
 from metarl_jax.algorithms._structured_noise import Agent
 from metarl_jax.algorithms._task_vectors import vectors
-from metarl_jax.config import check, check_all, recipe
+from metarl_jax.config import check, check_all, check_divides, recipe
 from metarl_jax.networks import mlp
 from metarl_jax.types import Algorithm, Outcome, TaskDistribution
 
@@ -116,7 +116,7 @@ def maesn(
         window=functools.partial(structured.window, policy),
         said=functools.partial(adaptation.said, policy),
         learn=functools.partial(structured.learn, policy, inner_discount),
-        start=lambda meta, task: Agent(meta.params, structured.standard_normal(latents)),
+        start=lambda meta: Agent(meta.params, structured.standard_normal(latents)),
         num_steps=windows - 1,
     )
     seen = int(math.prod(tasks.env.spec.observation_shape))
@@ -161,9 +161,7 @@ def maesn(
         lived = adaptation.trial(inner, rate_decay, key, state.meta, (), task, trial_steps, forget, greedy)
         return without_noise(lived, tasks.env.spec.observation_shape, latents)
 
-    def check_tasks(num_tasks: int):
-        fits = num_tasks % num_minibatches == 0
-        check(fits, "num_minibatches", num_minibatches, f"must divide num_tasks={num_tasks}")
-
     steps = windows * window_steps + informed * tasks.horizon
-    return Algorithm(init, update, adapt, steps=steps, check=check_tasks)
+    return Algorithm(
+        init, update, adapt, steps=steps, check=functools.partial(check_divides, "num_minibatches", num_minibatches)
+    )

@@ -128,8 +128,7 @@ def maml(
         rates = jax.tree.map(lambda fix, log: fix * jnp.exp(log), rates, meta.log_rates) if learned_rates else rates
         return params | adaptation.descend(adapting, gradient, rates, scale) | own_std
 
-    def start(meta: Meta, task):
-        del task
+    def start(meta: Meta):
         context = {"context": jnp.zeros(context_size)} if adapted == "context" else {}
         wide = {"log_std": jnp.full_like(meta.params["log_std"], math.log(exploration_std))} if explores else {}
         return meta.params | context | wide

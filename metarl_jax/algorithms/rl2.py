@@ -77,20 +77,9 @@ def rl2(
     check(across_episodes or memory == "none", "across_episodes", False, 'needs memory="none"')
     window = window_of(memory, memory_window, tasks.trial_steps)
     policy = actor_critic(tasks.env.spec, memory, memory_size, encoder, meta_inputs, window)
-    settings = Settings(
-        discount=discount,
-        trace=trace,
-        learning_rate=learning_rate,
-        decay_updates=decay_updates,
-        num_epochs=num_epochs,
-        num_minibatches=num_minibatches,
-        clip=clip,
-        entropy_cost=entropy_cost,
-        entropy_updates=entropy_updates,
-        value_cost=value_cost,
-        max_gradient_norm=max_gradient_norm,
-    )
-    learner = proximal(policy, settings, across_episodes)
+    rates, passes = (learning_rate, decay_updates), (num_epochs, num_minibatches)
+    costs = (clip, entropy_cost, entropy_updates, value_cost, max_gradient_norm)
+    learner = proximal(policy, Settings(discount, trace, *rates, *passes, *costs), across_episodes)
 
     def init(key):
         params = policy.init(key)

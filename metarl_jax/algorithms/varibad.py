@@ -11,10 +11,12 @@ from metarl_jax import estimators
 from metarl_jax.algorithms import _beliefs as beliefs
 from metarl_jax.algorithms._held_noise import HeldNoise, without_noise
 from metarl_jax.algorithms._novelty import novelty
-from metarl_jax.algorithms._ppo import Settings, check_divides, proximal
-from metarl_jax.config import check, check_all, preset, recipe
-from metarl_jax.networks import actor_critic, belief, window_of
-from metarl_jax.rollout import rollout
+from metarl_jax.algorithms._ppo import Settings, proximal
+from metarl_jax.algorithms._task_vectors import vectors
+from metarl_jax.config import check, check_all, check_divides, preset, recipe
+from metarl_jax.networks import actor as mlp_actor
+from metarl_jax.networks import actor_critic, asymmetric, belief, mlp, window_of
+from metarl_jax.rollout import replay, rollout
 from metarl_jax.types import Algorithm, Outcome, PyTree, TaskDistribution
 
 
@@ -48,6 +50,7 @@ def varibad(
     model_epochs: int = 3,
     model_minibatches: int = 8,
     acting: Literal["belief", "sample"] = "belief",
+    critic: Literal["belief", "task"] = "belief",
     novelty_cost: float = 0.0,
     surprise_cost: float = 0.0,
     bonus_updates: int = 200,
@@ -89,6 +92,8 @@ def varibad(
       model_minibatches: its gradient steps a pass; must divide the number of tasks.
       acting: the policy sees the belief, or one latent drawn from it as an episode begins and held in it (posterior
         sampling).
+      critic: sees what the policy sees, or the task too, which is known in training (an asymmetric actor-critic, Pinto
+        et al. 2018; our addition): advantages without the noise of which task it is, of a network of its own.
       novelty_cost: weight of HyperX's bonus for new (observation, belief), a step of the first update earning 1.
       surprise_cost: weight of its bonus for what the model did not expect, likewise.
       bonus_updates: updates over which both bonuses fall linearly to nothing.
@@ -105,8 +110,9 @@ def varibad(
       max_gradient_norm: of all gradients together, for policy and model alike.
     """
     sizes = dict(memory_size=memory_size, latent_size=latent_size, heads=heads, num_beliefs=num_beliefs)
-    passes = dict(model_rate=model_rate, model_epochs=model_epochs, model_minibatches=model_minibatches)
-    check_all(sizes | passes, lambda x: x > 0, "must be above 0")
+    model_passes = (model_epochs, model_minibatches)
+    counts = dict(model_rate=model_rate, model_epochs=model_epochs, model_minibatches=model_minibatches)
+    check_all(sizes | counts, lambda x: x > 0, "must be above 0")
     bonuses = dict(novelty_cost=novelty_cost, surprise_cost=surprise_cost)
     check_all(bonuses, lambda x: x >= 0, "must not be negative")
     check(bonus_updates > 0, "bonus_updates", bonus_updates, "must be above 0")
@@ -118,7 +124,11 @@ def varibad(
     spec = tasks.env.spec
     sampled = acting == "sample"
     seen = math.prod(spec.observation_shape) + (latent_size if sampled else 2 * latent_size)
-    head = actor_critic(spec._replace(observation_shape=(seen,)), "none", 0, actor, meta_inputs=False)
+    head_spec, describe = spec._replace(observation_shape=(seen,)), None
+    head = learned = actor_critic(head_spec, "none", 0, actor, meta_inputs=False)
+    if critic == "task":
+        describe, width = vectors(tasks)
+        head, learned = asymmetric(mlp_actor(head_spec, actor, own_std=False), mlp(seen + width, actor, 1), seen)
     window = window_of(memory, memory_window, tasks.trial_steps)
     inference = belief.belief_encoder(spec, memory, memory_size, encoder, latent_size, window)
     policy = belief.on_samples(inference, head, latent_size) if sampled else belief.on_beliefs(inference, head)
@@ -129,20 +139,9 @@ def varibad(
         return without_noise(lived, spec.observation_shape, latent_size) if sampled else lived
 
     model = beliefs.belief_model(tasks, inference, costs, decoder, heads, latent_size, num_beliefs)
-    settings = Settings(
-        discount=discount,
-        trace=trace,
-        learning_rate=learning_rate,
-        decay_updates=decay_updates,
-        num_epochs=num_epochs,
-        num_minibatches=num_minibatches,
-        clip=clip,
-        entropy_cost=entropy_cost,
-        entropy_updates=entropy_updates,
-        value_cost=value_cost,
-        max_gradient_norm=max_gradient_norm,
-    )
-    learner = proximal(head, settings)
+    rates, passes = (learning_rate, decay_updates), (num_epochs, num_minibatches)
+    costs_of_ppo = (clip, entropy_cost, entropy_updates, value_cost, max_gradient_norm)
+    learner = proximal(learned, Settings(discount, trace, *rates, *passes, *costs_of_ppo))
     optimizer = optax.chain(optax.clip_by_global_norm(max_gradient_norm), optax.adam(model_rate, eps=1e-5))
 
     bonus = novelty(seen, novelty_cost, surprise_cost, bonus_updates) if any(bonuses.values()) else None
@@ -155,12 +154,16 @@ def varibad(
         return LearnerState(params, learner.init(actor_params), optimizer.init(models), curious)
 
     def update(key, state: LearnerState, batch_tasks):
-        live_key, policy_key, model_key = jax.random.split(key, 3)
+        live_key, policy_key, model_key, loss_key = jax.random.split(key, 4)
         models, actor_params = apart(state.params)
         lived = live(live_key, state.params, batch_tasks, tasks.trial_steps)
         *outputs, told, shown = lived.outputs
         trials = model.trials(lived, batch_tasks)
         known = lived._replace(timestep=lived.timestep._replace(observation=shown), outputs=tuple(outputs))
+        if describe is not None:
+            code = jnp.broadcast_to(jax.vmap(describe)(batch_tasks)[None], (*shown.shape[:2], width))
+            told_task = known.timestep._replace(observation=jnp.concatenate([shown, code], axis=-1))
+            known = known._replace(timestep=told_task, outputs=replay(learned, actor_params, told_task))
         curious, metrics = (), {}
         if bonus is not None:
             following = jnp.concatenate([shown[1:], shown[-1:]])
@@ -169,7 +172,7 @@ def varibad(
             known = known._replace(reward=known.reward + extra)
         actor_params, moments, policy_metrics = learner.improve(policy_key, actor_params, state.optimizer, known)
         models, model_moments, model_metrics = estimators.minibatch_epochs(
-            model_key, models, state.model_optimizer, trials, model.loss, optimizer, model_epochs, model_minibatches
+            model_key, models, state.model_optimizer, trials, model.loss, optimizer, *model_passes, loss_key=loss_key
         )
         metrics |= policy_metrics | {f"model_{name}": x for name, x in model_metrics.items()}
         trial_return = lived.mean_reward.sum(axis=0)
@@ -183,7 +186,7 @@ def varibad(
 
     def check_tasks(num_tasks: int):
         learner.check(num_tasks)
-        check_divides(model_minibatches, num_tasks, "model_minibatches")
+        check_divides("model_minibatches", model_minibatches, num_tasks)
 
     decode = lambda state, lived: model.decode(state.params, lived.outputs[2])
     return Algorithm(init, update, adapt, steps=tasks.trial_steps, check=check_tasks, decode=decode)

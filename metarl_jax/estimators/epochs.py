@@ -14,35 +14,38 @@ def minibatch_epochs(
     params: PyTree,
     optimizer_state: PyTree,
     batch: PyTree,
-    loss: Callable[[PyTree, PyTree, Key], tuple[jax.Array, dict[str, jax.Array]]],
+    loss: Callable[..., tuple[jax.Array, dict[str, jax.Array]]],
     optimizer: optax.GradientTransformation,
     num_epochs: int,
     num_minibatches: int,
+    loss_key: Key | None = None,
 ) -> tuple[PyTree, PyTree, dict[str, jax.Array]]:
     """``num_epochs`` passes over ``batch`` (any pytree, leaves ``[T, N, ...]``) in shuffled minibatches of tasks.
 
     Only the task axis is shuffled: a trial is never cut. Each minibatch takes one of every ``num_minibatches``
     neighbouring tasks, at random: tasks are drawn independently, so that any choice is as good, and rows move only
-    between neighbours, which stay on one device. ``loss(params, minibatch,
-    key)``. Metrics are means over all gradient steps.
+    between neighbours, which stay on one device. Metrics are means over all gradient steps.
+
+    The loss is called as ``loss(params, minibatch)``, with ``loss_key`` as ``loss(params, minibatch, key)``:
+    another key at each gradient step.
     """
     groups = jax.tree.leaves(batch)[0].shape[1] // num_minibatches
     grouped = jax.tree.map(lambda x: x.reshape(x.shape[0], groups, num_minibatches, *x.shape[2:]), batch)
 
     def step(carry, inputs):
         params, state = carry
-        chosen, key = inputs
+        chosen, *rest = inputs
         minibatch = jax.tree.map(lambda x: pick(x, chosen), grouped)
-        gradients, metrics = jax.grad(loss, has_aux=True)(params, minibatch, key)
+        gradients, metrics = jax.grad(loss, has_aux=True)(params, minibatch, *rest)
         updates, state = optimizer.update(gradients, state, params)
         metrics = metrics | {"gradient_norm": optax.tree.norm(gradients)}
         return (optax.apply_updates(params, updates), state), metrics
 
-    keys = jax.random.split(jax.random.fold_in(key, 0), (num_epochs, groups))
+    keys = jax.random.split(key, (num_epochs, groups))
     orders = jax.vmap(jax.vmap(lambda k: jax.random.permutation(k, num_minibatches)))(keys)
     chosen = jnp.swapaxes(orders, 1, 2).reshape(num_epochs * num_minibatches, groups)
-    loss_keys = jax.random.split(jax.random.fold_in(key, 1), num_epochs * num_minibatches)
-    (params, state), metrics = jax.lax.scan(step, (params, optimizer_state), (chosen, loss_keys))
+    rest = () if loss_key is None else (jax.random.split(loss_key, num_epochs * num_minibatches),)
+    (params, state), metrics = jax.lax.scan(step, (params, optimizer_state), (chosen, *rest))
     return params, state, jax.tree.map(jnp.mean, metrics)
 
 

@@ -3,15 +3,15 @@
 from metarl_jax.networks.actions import Bounding, to_bounds
 from metarl_jax.networks.memories import MEMORIES, num_parameters, window_of
 from metarl_jax.networks.mlp import Network, mlp
-from metarl_jax.networks.policy import Critic, actor, actor_critic, first_timestep, from_module
+from metarl_jax.networks.policy import actor, actor_critic, asymmetric, first_timestep, from_module
 
 __all__ = [
     "MEMORIES",
     "Bounding",
-    "Critic",
     "Network",
     "actor",
     "actor_critic",
+    "asymmetric",
     "first_timestep",
     "from_module",
     "mlp",

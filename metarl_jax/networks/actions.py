@@ -49,6 +49,19 @@ def categorical(num_actions: int) -> ActionDistribution:
     )
 
 
+def normal_log_prob(mean: jax.Array, log_std: jax.Array, x: jax.Array) -> jax.Array:
+    """``log N(x; mean, std)`` of diagonal Gaussians ``[..., D]``: ``[...]``."""
+    z = (x - mean) * jnp.exp(-log_std)
+    return jnp.sum(-0.5 * (z * z + np.log(2 * np.pi)) - log_std, axis=-1)
+
+
+def normal_divergence(mean: jax.Array, log_std: jax.Array, new_mean: jax.Array, new_log_std: jax.Array) -> jax.Array:
+    """``KL(p || q)`` of diagonal Gaussians ``[..., D]``, ``q`` the new one:
+    ``sum log s_q / s_p + (s_p^2 + (m_p - m_q)^2) / (2 s_q^2) - 1 / 2``, ``[...]``."""
+    squares = jnp.exp(2 * log_std) + jnp.square(mean - new_mean)
+    return jnp.sum(new_log_std - log_std + 0.5 * (squares * jnp.exp(-2 * new_log_std) - 1.0), axis=-1)
+
+
 def gaussian(spec: Spec) -> ActionDistribution:
     """Means and log standard deviations ``[..., 2 D]`` in units where the action bounds are -1 and 1.
 
@@ -65,24 +78,14 @@ def gaussian(spec: Spec) -> ActionDistribution:
         mean, log_std = split(parameters)
         return mean + jnp.exp(log_std) * noise
 
-    def log_prob(parameters, action):
-        mean, log_std = split(parameters)
-        z = (action - mean) * jnp.exp(-log_std)
-        return jnp.sum(-0.5 * (z * z + np.log(2 * np.pi)) - log_std, axis=-1)
-
-    def kl(old, new):
-        (mean, log_std), (new_mean, new_log_std) = split(old), split(new)
-        squares = jnp.exp(2 * log_std) + jnp.square(mean - new_mean)
-        return jnp.sum(new_log_std - log_std + 0.5 * (squares * jnp.exp(-2 * new_log_std) - 1.0), axis=-1)
-
     return ActionDistribution(
         size=2 * size,
         noise=lambda key, shape: jax.random.normal(key, (*shape, size)),
         sample=sample,
         mode=lambda parameters: split(parameters)[0],
-        log_prob=log_prob,
+        log_prob=lambda parameters, action: normal_log_prob(*split(parameters), action),
         entropy=lambda parameters: jnp.sum(split(parameters)[1] + 0.5 * np.log(2 * np.pi * np.e), axis=-1),
-        kl=kl,
+        kl=lambda old, new: normal_divergence(*split(old), *split(new)),
     )
 
 

@@ -12,8 +12,9 @@ import jax
 import jax.numpy as jnp
 
 from metarl_jax.networks.memories import MEMORIES, initial_memory
-from metarl_jax.networks.policy import as_vector, from_module, inputs
-from metarl_jax.types import Policy, Spec, TimeStep
+from metarl_jax.networks.mlp import MLP
+from metarl_jax.networks.policy import as_vector, flat, from_module, inputs
+from metarl_jax.types import Policy, PyTree, Spec, TimeStep
 
 
 class Belief(NamedTuple):
@@ -23,8 +24,7 @@ class Belief(NamedTuple):
     log_var: jax.Array
 
     def vector(self) -> jax.Array:
-        """``(mean, log_var) [..., 2 L]``, as the actor sees it. Standard deviations instead, all but 0 once the task is
-        known, made policies learn more slowly."""
+        """``(mean, log_var) [..., 2 L]``, as the actor sees it."""
         return jnp.concatenate(self, axis=-1)
 
 
@@ -80,19 +80,6 @@ class Decoder(nn.Module):
         return jnp.einsum("b...h,t...hd->bt...d", g, h) * self.heads**-0.5
 
 
-class MLP(nn.Module):
-    """relu layers, then a linear one: ``[..., F] -> [..., size]``."""
-
-    sizes: Sequence[int]
-    size: int
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        for i, size in enumerate(self.sizes):
-            x = nn.relu(nn.Dense(size, name=f"layer_{i}")(x))
-        return nn.Dense(self.size, name="output")(x)
-
-
 def belief_encoder(
     spec: Spec, memory: str, memory_size: int, encoder_sizes: Sequence[int], latent_size: int, window: int
 ) -> Policy:
@@ -104,8 +91,7 @@ def belief_encoder(
 def facts(spec: Spec, observation: jax.Array, action: jax.Array, next_observation: jax.Array) -> jax.Array:
     """``(o, a, o')`` as vectors ``[..., F]``: what a transition's reward is predicted from."""
     batch = action.shape if spec.num_actions is not None else action.shape[:-1]
-    flat = lambda x: x.astype(jnp.float32).reshape(*batch, -1)
-    return jnp.concatenate([flat(observation), as_vector(spec, action), flat(next_observation)], axis=-1)
+    return jnp.concatenate([flat(observation, batch), as_vector(spec, action), flat(next_observation, batch)], axis=-1)
 
 
 def on_beliefs(encoder: Policy, actor: Policy) -> Policy:
@@ -137,7 +123,8 @@ def on_samples(encoder: Policy, actor: Policy, latent_size: int) -> Policy:
 
     def step(params, memory, timestep):
         memory, held = memory
-        noise, timestep = timestep.observation[..., -latent_size:], without(timestep, latent_size)
+        noise = timestep.observation[..., -latent_size:]
+        timestep = timestep._replace(observation=timestep.observation[..., :-latent_size])
         memory, belief = encoder.step(params["encoder"], memory, timestep)
         drawn = belief.mean + jnp.exp(0.5 * belief.log_var) * noise
         held = jnp.where(timestep.episode_start[..., None], drawn, held)
@@ -146,12 +133,12 @@ def on_samples(encoder: Policy, actor: Policy, latent_size: int) -> Policy:
         return (memory, held), (*outputs, belief, seen.observation)
 
     carry = lambda batch: (encoder.carry(batch), jnp.zeros((*batch, latent_size)))
-    # Nothing unrolls it: the encoder learns from the record, the actor from what it saw.
-    return Policy(functools.partial(init_both, encoder, actor), carry, step, no_unroll, actor.actions)
 
+    def unroll(params, memory: PyTree, timesteps):
+        memory = carry(timesteps.last_reward.shape[1:]) if memory is None else memory
+        return jax.lax.scan(functools.partial(step, params), memory, timesteps)[1]
 
-def no_unroll(params, memory, timesteps):
-    raise NotImplementedError("an agent that acts on samples is not unrolled: its encoder and its actor are")
+    return Policy(functools.partial(init_both, encoder, actor), carry, step, unroll, actor.actions)
 
 
 def init_both(encoder: Policy, actor: Policy, key: jax.Array) -> dict:
@@ -161,10 +148,4 @@ def init_both(encoder: Policy, actor: Policy, key: jax.Array) -> dict:
 
 def beside(timestep: TimeStep, vector: jax.Array) -> jax.Array:
     """``(o, vector) [..., F]``."""
-    observation = timestep.observation.astype(jnp.float32).reshape(*timestep.last_reward.shape, -1)
-    return jnp.concatenate([observation, vector], axis=-1)
-
-
-def without(timestep: TimeStep, size: int) -> TimeStep:
-    """The last ``size`` numbers of the observation taken off."""
-    return timestep._replace(observation=timestep.observation[..., :-size])
+    return jnp.concatenate([flat(timestep.observation, timestep.last_reward.shape), vector], axis=-1)

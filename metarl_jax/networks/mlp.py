@@ -1,4 +1,4 @@
-"""A plain function approximator: an MLP as a pair of functions."""
+"""Plain function approximators: MLPs, as modules and as pairs of functions."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -11,17 +11,19 @@ from metarl_jax.types import Key, PyTree
 
 
 class MLP(nn.Module):
-    """tanh layers, then a linear one whose weights are ``head_scale`` at birth."""
+    """Layers, then a linear one: ``[..., F] -> [..., size]``."""
 
     sizes: Sequence[int]
     size: int
-    head_scale: float
+    activation: Callable[[jax.Array], jax.Array] = nn.relu
+    layer_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
+    output_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         for i, size in enumerate(self.sizes):
-            x = nn.tanh(nn.Dense(size, kernel_init=nn.initializers.orthogonal(2**0.5), name=f"layer_{i}")(x))
-        return nn.Dense(self.size, kernel_init=nn.initializers.orthogonal(self.head_scale), name="output")(x)
+            x = self.activation(nn.Dense(size, kernel_init=self.layer_init, name=f"layer_{i}")(x))
+        return nn.Dense(self.size, kernel_init=self.output_init, name="output")(x)
 
 
 class Network(NamedTuple):
@@ -32,8 +34,10 @@ class Network(NamedTuple):
 
 
 def mlp(features: int, sizes: Sequence[int], size: int, head_scale: float = 1.0) -> Network:
-    """An ``MLP`` from ``features`` numbers to ``size``."""
-    module = MLP(tuple(sizes), size, head_scale)
+    """An ``MLP`` of tanh layers from ``features`` numbers to ``size``, orthogonal at birth; ``head_scale``: of its last
+    layer's weights."""
+    orthogonal = nn.initializers.orthogonal
+    module = MLP(tuple(sizes), size, nn.tanh, orthogonal(2**0.5), orthogonal(head_scale))
     init = lambda key: module.init(key, jnp.zeros(features))["params"]
     apply: Any = lambda params, x: module.apply({"params": params}, x)
     return Network(init, apply)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from metarl_jax.networks import actions
 from metarl_jax.networks.memories import MEMORIES, WINDOW, initial_memory
+from metarl_jax.networks.mlp import Network
 from metarl_jax.types import Policy, PyTree, Spec, TimeStep
 
 
@@ -72,7 +73,7 @@ class ActorCritic(nn.Module):
 
 def inputs(spec: Spec, timestep: TimeStep, meta_inputs: bool) -> jax.Array:
     """The observation as a vector ``[..., F]``, with ``meta_inputs`` the last action, reward and episode start too."""
-    x = timestep.observation.astype(jnp.float32).reshape(*timestep.last_reward.shape, -1)
+    x = flat(timestep.observation, timestep.last_reward.shape)
     if not meta_inputs:
         return x
     # No action came before the first step of a trial: all zeros.
@@ -80,6 +81,11 @@ def inputs(spec: Spec, timestep: TimeStep, meta_inputs: bool) -> jax.Array:
     taken = jnp.where(timestep.trial_start, -1, timestep.last_action) if discrete else timestep.last_action
     flags = jnp.stack([timestep.last_reward, timestep.episode_start.astype(jnp.float32)], axis=-1)
     return jnp.concatenate([x, as_vector(spec, taken), flags], axis=-1)
+
+
+def flat(observation: jax.Array, batch: tuple[int, ...]) -> jax.Array:
+    """Observations as float vectors ``[*batch, F]``."""
+    return observation.astype(jnp.float32).reshape(*batch, -1)
 
 
 def as_vector(spec: Spec, action: jax.Array) -> jax.Array:
@@ -117,18 +123,27 @@ def actor(
     return from_module(module, spec, functools.partial(MEMORIES["none"].carry, 0), bounding)
 
 
-class Critic(nn.Module):
-    """``V(o, t / horizon)``: an MLP of tanh layers, ``[..., *observation_shape], [...] -> [...]``."""
+def asymmetric(actor: Policy, critic: Network, size: int) -> tuple[Policy, Policy]:
+    """A Policy that acts on observations of ``size`` numbers, and the one that learns beside a critic that sees more:
+    its observations are ``(o [size], whatever only the critic sees)``. Parameters ``{"policy", "critic"}`` are shared.
 
-    sizes: Sequence[int]
+    Pinto et al. 2018, asymmetric actor-critic. A baseline may know all but the action: advantages stay unbiased.
+    """
 
-    @nn.compact
-    def __call__(self, observation: jax.Array, time: jax.Array) -> jax.Array:
-        x = observation.astype(jnp.float32).reshape(*time.shape, -1)
-        x = jnp.concatenate([x, time[..., None]], axis=-1)
-        for i, size in enumerate(self.sizes):
-            x = jnp.tanh(nn.Dense(size, kernel_init=nn.initializers.orthogonal(2**0.5), name=f"encoder_{i}")(x))
-        return nn.Dense(1, kernel_init=nn.initializers.orthogonal(1.0), name="value_head")(x)[..., 0]
+    def init(key):
+        keys = jax.random.split(key)
+        return {"policy": actor.init(keys[0]), "critic": critic.init(keys[1])}
+
+    def unroll(params, h, timesteps):
+        seen = timesteps._replace(observation=timesteps.observation[..., :size])
+        return actor.unroll(params["policy"], h, seen)[0], critic.apply(params["critic"], timesteps.observation)[..., 0]
+
+    acting = actor._replace(
+        init=init,
+        step=lambda params, h, timestep: actor.step(params["policy"], h, timestep),
+        unroll=lambda params, h, timesteps: actor.unroll(params["policy"], h, timesteps),
+    )
+    return acting, acting._replace(unroll=unroll)
 
 
 def from_module(

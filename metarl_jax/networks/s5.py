@@ -5,9 +5,9 @@ et al. 2023). Where a trial starts ``s_{t-1}`` counts as zero, which is ``d = 0`
 recurrence stays linear and may be computed in any order.
 
 Only the recurrence is sequential, 8 FLOPs a unit of state and step; all products are of whole sequences. It is scanned
-step by step on CPUs, where an associative scan took five times as long (256 steps of 32 x 64 states), and by an
-associative scan elsewhere, in log T kernels instead of T. Complex numbers are kept as pairs of real arrays: as
-complex64 the scan alone is faster on CPUs and its products three times slower, together they are equal.
+step by step on CPUs, where an associative scan takes longer, and by an associative scan elsewhere, in log T kernels
+instead of T. Complex numbers are kept as pairs of real arrays: as complex64 the scan is faster on CPUs and its products
+are slower, so that nothing is gained.
 """
 
 import functools

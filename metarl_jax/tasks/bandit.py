@@ -10,7 +10,7 @@ import numpy as np
 from metarl_jax import planning
 from metarl_jax.config import check, family
 from metarl_jax.tasks.environment import Environment
-from metarl_jax.types import Belief, Reference, Spec, TaskDistribution, Trajectory
+from metarl_jax.types import ExactBelief, Reference, Spec, TaskDistribution, Trajectory
 
 BAR, GROUND, PULLED = (86, 140, 200), (236, 236, 232), (213, 94, 0)
 
@@ -89,7 +89,7 @@ def bandit(*, num_arms: int = 5, num_pulls: int = 10) -> TaskDistribution:
         trial_steps=num_pulls,
         references=references,
         mutate=mutate,
-        belief=Belief(lambda task: task.probability, functools.partial(beta_means, num_arms)),
+        belief=ExactBelief(lambda task: task.probability, functools.partial(beta_means, num_arms)),
     )
 
 

@@ -26,9 +26,9 @@ def captured(monkeypatch, name: str, **options):
     """The pieces that an update is made of, and a batch that was lived: (inner, actions, loss, meta, batch)."""
     pieces = {}
 
-    def keep(inner, actions, options, penalty, meta, batch, clip=None):
-        pieces.update(inner=inner, actions=actions, loss=functools.partial(original, inner, actions, options, penalty))
-        return original(inner, actions, options, penalty, meta, batch, clip)
+    def keep(inner, actions, options, meta, windows, clip=None):
+        pieces.update(inner=inner, actions=actions, loss=functools.partial(original, inner, actions, options))
+        return original(inner, actions, options, meta, windows, clip)
 
     original = outer.outer_loss
     monkeypatch.setattr(outer, "outer_loss", keep)
@@ -40,8 +40,7 @@ def captured(monkeypatch, name: str, **options):
     keys = jax.random.split(jax.random.key(3), NUM_TASKS)
     live = jax.vmap(functools.partial(adaptation.lifetime, pieces["inner"]), in_axes=(0, None, None, 0), out_axes=1)
     windows = live(keys, state.meta, state.baseline, batch_tasks)
-    batch = outer.Batch(windows, jax.tree.map(lambda x: x[None], batch_tasks))
-    return pieces["inner"], pieces["actions"], pieces["loss"], state.meta, batch
+    return pieces["inner"], pieces["actions"], pieces["loss"], state.meta, windows
 
 
 def double(tree):
@@ -84,11 +83,7 @@ def test_fisher_product_is_the_hessian_of_the_divergence(monkeypatch):
         # The batch's last policies said this, in double precision too.
         told = outer.said_of(inner, meta, batch).after
         last = lambda all, one: all.at[-1].set(one)
-        windows = batch.windows
-        windows = windows._replace(
-            parameters=last(windows.parameters, told[0]), log_prob=last(windows.log_prob, told[1])
-        )
-        batch = batch._replace(windows=windows)
+        batch = batch._replace(parameters=last(batch.parameters, told[0]), log_prob=last(batch.log_prob, told[1]))
         flat, back = jax.flatten_util.ravel_pytree(meta)
         hessian = jax.hessian(lambda x: loss(back(x), batch)[1])(flat)
         fisher = outer.fisher_product(inner, actions, meta, batch)
@@ -104,8 +99,8 @@ def test_a_context_is_a_bias_with_a_matrix_for_a_rate(monkeypatch):
     options = {"adapted": "context", "context_size": 4, "inner_rate": 0.5}
     inner, _, _, meta, batch = captured(monkeypatch, "navigation", **options)
     plain = captured(monkeypatch, "navigation", inner_rate=1.0)[0]
-    seen = jax.tree.map(lambda x: x[0, 0], batch.windows)
-    start = inner.start(meta, None)
+    seen = jax.tree.map(lambda x: x[0, 0], batch)
+    start = inner.start(meta)
     assert "context" not in meta.params and not start["context"].any()
     moved = inner.learn(meta, start, seen, 1.0)
     for name, leaf in meta.params.items():
@@ -125,8 +120,8 @@ def test_a_context_is_a_bias_with_a_matrix_for_a_rate(monkeypatch):
 def test_exploration_has_its_own_deviation_and_later_steps_are_in_proportion(monkeypatch):
     inner, _, _, meta, batch = captured(monkeypatch, "navigation", exploration_std=2.0, inner_rate=0.5)
     plain = captured(monkeypatch, "navigation", inner_rate=0.5)[0]
-    seen = jax.tree.map(lambda x: x[0, 0], batch.windows)
-    start = inner.start(meta, None)
+    seen = jax.tree.map(lambda x: x[0, 0], batch)
+    start = inner.start(meta)
     np.testing.assert_allclose(np.exp(start["log_std"]), 2.0, rtol=1e-6)
     np.testing.assert_array_equal(inner.learn(meta, start, seen, 1.0)["log_std"], meta.params["log_std"])
     for params, factor in ((start, 1.0), (meta.params, 0.5)):  # the policy's own deviation is 1
@@ -154,7 +149,7 @@ def test_tasks_in_groups_give_the_same_gradient_and_fisher_product(monkeypatch):
     found = []
     for at_once in (0, 1):
         said = functools.partial(outer.said_of, inner._replace(at_once=at_once))
-        surrogate = lambda meta, said=said: jnp.mean(said(meta, batch).after[1] * batch.windows.advantage[-1])
+        surrogate = lambda meta, said=said: jnp.mean(said(meta, batch).after[1] * batch.advantage[-1])
         product = outer.fisher_product(inner._replace(at_once=at_once), actions, meta, batch)(meta)
         found.append((jax.grad(surrogate)(meta), product))
     largest = max(float(jnp.abs(x).max()) for x in jax.tree.leaves(found[0]))
@@ -176,7 +171,7 @@ def test_the_critic_regresses_on_returns():
     timestep = TimeStep(observation, observation, returns, start, start)
     learn = jax.jit(baseline.learn)
     for _ in range(15):
-        state = learn(state, timestep, returns)
+        state = learn(jax.random.key(2), state, timestep, returns)
     values = baseline.values(state, jax.tree.map(lambda x: x[1, 2], timestep), returns[1, 2])
     assert np.var(returns[1, 2] - values) < 0.1 * np.var(returns[1, 2])
 

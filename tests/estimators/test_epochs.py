@@ -20,7 +20,7 @@ def batch():
     return {"x": jnp.asarray(x), "y": jnp.asarray(y.sum(-1))}
 
 
-def loss(params, batch, key=None):
+def loss(params, batch):
     error = batch["x"] @ params["w"] + params["b"] - batch["y"]
     return jnp.mean(error**2), {"error": jnp.mean(jnp.abs(error))}
 
@@ -62,7 +62,7 @@ def test_every_row_is_used_exactly_once_an_epoch(num_minibatches):
     num_epochs = 3
     counts = jnp.broadcast_to(jnp.eye(N), (T, N, N))  # row n is the n-th unit vector
 
-    def counting(params, batch, key):
+    def counting(params, batch):
         seen = batch["row"][0].sum(0)  # [N]: how often each row is in this minibatch
         aligned = jnp.abs(batch["row"] - batch["row"][:1]).sum()  # all steps of a trial stay together
         return params["count"] @ seen, {"size": seen.sum(), "aligned": aligned}
@@ -103,3 +103,15 @@ def test_the_key_sets_the_order(batch):
     ]
     np.testing.assert_array_equal(ends[0], ends[1])
     assert np.abs(ends[0] - ends[2]).max() > 1e-6
+
+
+def test_a_loss_with_a_key_gets_another_one_at_each_step(batch):
+    seen = lambda params, batch, key: (loss(params, batch)[0], {"noise": jax.random.uniform(key)})
+    order, keys = jax.random.key(3), jax.random.key(4)
+    run = functools.partial(minibatch_epochs, order, PARAMS, optax.sgd(0.1).init(PARAMS), batch)
+    plain = run(loss, optax.sgd(0.1), 2, 3)[0]
+    params, _, metrics = run(seen, optax.sgd(0.1), 2, 3, loss_key=keys)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), params, plain)  # the order is the same
+    drawn = np.asarray(jax.vmap(jax.random.uniform)(jax.random.split(keys, 6)))
+    assert len(set(drawn.tolist())) == 6
+    np.testing.assert_allclose(metrics["noise"], drawn.mean(), rtol=1e-6)
