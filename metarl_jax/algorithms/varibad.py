@@ -100,7 +100,7 @@ def varibad(
       discount: gamma, a step.
       trace: lambda of the generalised advantages, a step.
       learning_rate: Adam's, for the policy.
-      decay_updates: updates over which the policy's learning rate falls linearly to a tenth (0: constant).
+      decay_updates: updates over which both learning rates fall linearly to a tenth (0: constant).
       num_epochs: PPO's passes over the trials of an update.
       num_minibatches: its gradient steps a pass; must divide the number of tasks.
       clip: how far PPO lets a probability ratio move from 1.
@@ -128,7 +128,7 @@ def varibad(
     head = learned = actor_critic(head_spec, "none", 0, actor, meta_inputs=False)
     if critic == "task":
         describe, width = vectors(tasks)
-        head, learned = asymmetric(mlp_actor(head_spec, actor, own_std=False), mlp(seen + width, actor, 1), seen)
+        head, learned = asymmetric(mlp_actor(head_spec, actor), mlp(seen + width, actor, 1), seen)
     window = window_of(memory, memory_window, tasks.trial_steps)
     inference = belief.belief_encoder(spec, memory, memory_size, encoder, latent_size, window)
     policy = belief.on_samples(inference, head, latent_size) if sampled else belief.on_beliefs(inference, head)
@@ -142,8 +142,8 @@ def varibad(
     rates, passes = (learning_rate, decay_updates), (num_epochs, num_minibatches)
     costs_of_ppo = (clip, entropy_cost, entropy_updates, value_cost, max_gradient_norm)
     learner = proximal(learned, Settings(discount, trace, *rates, *passes, *costs_of_ppo))
-    optimizer = optax.chain(optax.clip_by_global_norm(max_gradient_norm), optax.adam(model_rate, eps=1e-5))
-
+    falling = estimators.falling_rate(model_rate, model_epochs * model_minibatches * decay_updates)
+    optimizer = optax.chain(optax.clip_by_global_norm(max_gradient_norm), optax.adam(falling, eps=1e-5))
     bonus = novelty(seen, novelty_cost, surprise_cost, bonus_updates) if any(bonuses.values()) else None
 
     def init(key):

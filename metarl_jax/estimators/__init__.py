@@ -1,7 +1,7 @@
 """Returns, advantages, losses and gradient steps: pure functions, time first."""
 
 from metarl_jax.estimators.advantages import discounted_sums, generalised_advantages
-from metarl_jax.estimators.baselines import linear_baseline, time_in_episode
+from metarl_jax.estimators.baselines import linear_baseline, solve_positive, time_in_episode
 from metarl_jax.estimators.epochs import falling_rate, minibatch_epochs
 from metarl_jax.estimators.inner import OBJECTIVES, sampling_score
 from metarl_jax.estimators.losses import clipped_surrogate, squared_error
@@ -16,6 +16,7 @@ __all__ = [
     "linear_baseline",
     "minibatch_epochs",
     "sampling_score",
+    "solve_positive",
     "squared_error",
     "time_in_episode",
     "trust_region_step",

@@ -14,6 +14,7 @@ from metarl_jax.algorithms import _structured_noise as structured
 from metarl_jax.algorithms._structured_noise import Agent, Latent
 from metarl_jax.algorithms._task_vectors import vectors
 from metarl_jax.config import ConfigError
+from metarl_jax.networks.actions import normal_divergence, normal_log_prob
 from metarl_jax.rollout import rollout
 from metarl_jax.tasks.gridnavi import GridTask
 from metarl_jax.tasks.navigation import PointTask
@@ -55,16 +56,33 @@ def test_noise_is_held_through_an_episode_and_drawn_anew_at_the_next(name):
     assert len(np.unique(drawn[:, 0])) == len(drawn)
 
 
-@pytest.mark.parametrize("hold", [1, 3])
-def test_noise_may_be_held_for_fewer_steps(hold):
-    distribution = tasks.navigation(horizon=8, num_episodes=2)
-    env = _held_noise.HeldNoise(distribution.env, Z, hold)
-    policy = structured.latent_actor(distribution.env.spec, Z, (8,), 1.0)
-    agent = Agent(policy.init(jax.random.key(0)), structured.standard_normal(Z))
-    batch = jax.vmap(distribution.sample)(jax.random.split(jax.random.key(1), 2))
-    timestep = rollout(jax.random.key(2), env, policy, agent, batch, 16)[1].timestep
-    drawn = [t % 8 % hold == 0 for t in range(16)]
-    np.testing.assert_array_equal(structured.fresh(timestep, Z), np.tile(np.array(drawn)[:, None], 2))
+def turning(size: int, period: int, shape: tuple[int, ...]) -> np.ndarray:
+    """Noise as it is shown at each step of an episode: ``[period + 1, *shape, size]``."""
+    env = _held_noise.TurningNoise(FAMILIES["navigation"]().env, size, period)
+    noise = env.noise(jax.random.key(0), shape)
+    shown = [env.shown(_held_noise.HeldState((), jnp.moveaxis(noise, -2, 0), jnp.int32(t))) for t in range(period + 1)]
+    return np.asarray(jnp.stack(shown))
+
+
+@pytest.mark.parametrize("size", [2, 5])
+def test_noise_makes_half_a_turn_and_episodes_side_by_side_share_a_circle(size):
+    shown = turning(size, 6, (50, 4))
+    np.testing.assert_allclose(np.linalg.norm(shown, axis=-1), size**0.5, rtol=1e-5)
+    np.testing.assert_allclose(shown[-1], -shown[0], atol=1e-5)
+    apart = np.einsum("tnez,tnez->tne", shown[1:], shown[:-1]) / size
+    np.testing.assert_allclose(apart, np.cos(np.pi / 6), rtol=1e-4)  # as far each step
+    between = np.einsum("nez,nfz->nef", shown[0], shown[0]) / size
+    quarters = np.cos(np.pi / 2 * (np.arange(4)[:, None] - np.arange(4)))
+    np.testing.assert_allclose(between, np.broadcast_to(quarters, between.shape), atol=1e-5)
+    points = shown.transpose(1, 0, 2, 3).reshape(50, -1, size)
+    assert all(np.linalg.matrix_rank(x, tol=1e-3) == 2 for x in points)  # one plane
+
+
+def test_turning_noise_has_the_mean_and_covariance_of_a_standard_normal():
+    shown = turning(3, 4, (20_000, 2))
+    for noise in shown[[0, 1, 3]]:
+        np.testing.assert_allclose(noise[:, 0].mean(axis=0), 0.0, atol=0.03)
+        np.testing.assert_allclose(np.cov(noise[:, 0].T), np.eye(3), atol=0.03)
 
 
 def test_noise_is_standard_normal():
@@ -99,41 +117,31 @@ def test_adapt_returns_what_other_algorithms_return(name):
     assert typed(shapes[0]) == typed(shapes[1])
 
 
-def test_divergence_and_density_by_quadrature():
-    p, q = Latent(jnp.array([0.4]), jnp.array([-0.5])), Latent(jnp.array([-0.3]), jnp.array([0.2]))
-    z = jnp.linspace(-12.0, 12.0, 20_001)[:, None]
-    log_p, log_q = structured.log_density(p, z), structured.log_density(q, z)
-    width = 24.0 / 20_000
-    assert float(jnp.exp(log_p).sum() * width) == pytest.approx(1.0, abs=1e-4)
-    integral = float((jnp.exp(log_p) * (log_p - log_q)).sum() * width)
-    assert float(structured.divergence(p, q)) == pytest.approx(integral, abs=1e-4)
-    both = jax.tree.map(lambda x: jnp.tile(x, 2), (p, q))
-    assert float(structured.divergence(*both)) == pytest.approx(2 * integral, abs=2e-4)
-
-
 def an_inner_step(name: str, **changes):
-    """(``learn`` of mean and log std, the window, the agent, credit by hand) with some of the step's numbers set."""
+    """(``learn`` of mean and log std, the window, the agent, what paid by hand) with some of the step's numbers set."""
     _, policy, agent, trajectory = lived(name, num_tasks=4, steps=HORIZON if name == "navigation" else 1)
     seen = structured.window(policy, (), trajectory)._replace(reward=numbers(*trajectory.reward.shape, seed=3))
     step = structured.first_step(Z)._replace(**changes)
-    meta = structured.Meta(agent.params, step, (), ())
+    meta = structured.Meta(agent.params, step, ())
     learn = lambda latent: structured.learn(policy, 0.9, meta, Agent(agent.params, latent), seen, 0.5).latent
-    reward, credit = np.asarray(seen.reward), np.zeros(seen.reward.shape)
+    reward, returns = np.asarray(seen.reward), np.zeros(seen.reward.shape)
     for t in reversed(range(len(reward))):
-        credit[t] = reward[t] + (0.9 * credit[t + 1] if t + 1 < len(reward) else 0.0)
-    credit = credit / (np.abs(credit) + np.exp(step.log_scale)) - step.threshold
-    return learn, seen, agent, policy, credit
+        returns[t] = reward[t] + (0.9 * returns[t + 1] if t + 1 < len(reward) else 0.0)
+    above = np.maximum(returns - returns.mean(), 0.0)
+    credit = above / (above + np.exp(step.log_scale))
+    return learn, seen, agent, policy, jnp.asarray(credit / (credit.sum() + 1e-3), jnp.float32)
 
 
 @pytest.mark.parametrize("name", ["navigation", "bandit"])
 def test_draws_move_by_the_natural_gradient_of_their_density(name):
-    learn, seen, agent, _, credit = an_inner_step(name, actions=jnp.zeros((Z, Z)), narrowing=jnp.float32(0.0))
-    latent, (_, noise) = agent.latent, _held_noise.held(seen.timestep.observation[0], Z)
-    z = latent.mean[None] + jnp.exp(latent.log_std)[None] * noise
-    weights = jnp.asarray(credit[0] / credit.shape[1], jnp.float32)
-    gradient = jax.grad(lambda x: (weights * structured.log_density(x, z)).sum())(latent)
+    learn, seen, agent, _, weight = an_inner_step(name, actions=jnp.zeros((Z, Z)), narrowing=jnp.float32(0.0))
+    latent, (_, noise) = agent.latent, _held_noise.held(seen.timestep.observation, Z)
+    spread = lambda x: x.reshape(1, 1, Z)
+    z = spread(latent.mean) + jnp.exp(spread(latent.log_std)) * noise
+    density = lambda x: normal_log_prob(spread(x.mean), spread(x.log_std), z)
+    gradient = jax.grad(lambda x: (weight * density(x)).sum())(latent)
     flat, back = jax.flatten_util.ravel_pytree(latent)
-    fisher = jax.hessian(lambda x: structured.divergence(latent, back(x)))(flat)
+    fisher = jax.hessian(lambda x: normal_divergence(*latent, *back(x)))(flat)
     direction = back(np.linalg.solve(fisher, jax.flatten_util.ravel_pytree(gradient)[0]))
     found = learn(latent)
     np.testing.assert_allclose(found.mean, latent.mean + 0.5 * direction.mean, rtol=1e-4, atol=1e-5)
@@ -141,53 +149,53 @@ def test_draws_move_by_the_natural_gradient_of_their_density(name):
     np.testing.assert_allclose(found.log_std, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_narrowing_where_it_paid_alone():
-    learn, _, agent, _, credit = an_inner_step("bandit", narrowing=jnp.float32(2.0))
+def test_narrowing_where_it_paid():
+    learn, _, agent, _, weight = an_inner_step("bandit", narrowing=jnp.float32(2.0))
     base, _, _, _, _ = an_inner_step("bandit", narrowing=jnp.float32(0.0))
     start = agent.latent._replace(log_std=jnp.full(Z, -1.5))
     moved = learn(start).log_std - base(start).log_std
-    np.testing.assert_allclose(moved, np.full(Z, -0.5 * 2.0 * credit[0].mean()), rtol=1e-4)
+    np.testing.assert_allclose(moved, np.full(Z, -0.5 * 2.0 * weight.sum()), rtol=1e-4)
 
 
-def test_actions_move_by_the_gradient_at_the_mean():
+@pytest.mark.parametrize("name", ["navigation", "bandit"])
+def test_actions_move_by_natural_gradients_of_their_likelihood(name, monkeypatch):
+    """The gradient by central differences, the metric as the Hessian of the KL divergence, the step by NumPy."""
+    monkeypatch.setattr(structured, "CORRECTIONS", 1)
     curvature = numbers(Z, Z, seed=5)
-    learn, seen, agent, policy, credit = an_inner_step("navigation", actions=curvature, draws=jnp.zeros((Z, Z)))
+    learn, seen, agent, policy, weight = an_inner_step(name, actions=curvature, draws=jnp.zeros((Z, Z)))
     latent = agent.latent
     observation, _ = _held_noise.held(seen.timestep.observation, Z)
 
-    def likelihood(mean):
-        told = [observation, jnp.broadcast_to(mean[None, None], (*observation.shape[:-1], Z))]
-        told = jnp.concatenate([*told, jnp.broadcast_to(latent.log_std[None, None], told[1].shape)], axis=-1)
+    def said(mean):
+        told = jnp.concatenate([observation, jnp.broadcast_to(mean[None, None], (*observation.shape[:-1], Z))], axis=-1)
         layer, head = agent.params["encoder_0"], agent.params["policy_head"]
-        out = jnp.tanh(told @ layer["kernel"] + layer["bias"][None, None]) @ head["kernel"] + head["bias"][None, None]
-        return (jnp.asarray(credit) * policy.actions.log_prob(out, seen.action)).mean()
+        return jnp.tanh(told @ layer["kernel"] + layer["bias"][None, None]) @ head["kernel"] + head["bias"][None, None]
 
-    measured = []
-    for unit in np.eye(Z, dtype=np.float32):
-        measured.append((likelihood(latent.mean + 1e-2 * unit) - likelihood(latent.mean - 1e-2 * unit)) / 2e-2)
-    measured = np.asarray(measured) / np.sqrt(1.0 + np.square(measured).sum())
-    np.testing.assert_allclose(learn(latent).mean, latent.mean + 0.5 * measured @ curvature, rtol=2e-2, atol=2e-3)
+    likelihood = lambda mean: (weight * policy.actions.log_prob(said(mean), seen.action)).sum()
+    units = 1e-2 * np.eye(Z, dtype=np.float32)
+    gradient = [(likelihood(latent.mean + unit) - likelihood(latent.mean - unit)) / 2e-2 for unit in units]
+    before = said(latent.mean)
+    fisher = jax.hessian(lambda mean: (weight * policy.actions.kl(before, said(mean))).sum())(latent.mean)
+    direction = np.linalg.solve(np.asarray(fisher) + np.eye(Z), np.asarray(gradient))
+    direction = direction / np.sqrt(1.0 + np.square(direction).sum())
+    assert np.abs(direction).max() > 1e-2
+    np.testing.assert_allclose(learn(latent).mean, latent.mean + 0.5 * direction @ curvature, rtol=2e-2, atol=2e-3)
 
 
-def test_nothing_earned_and_no_threshold_is_nothing_learned():
-    distribution = FAMILIES["navigation"]()
-    policy = structured.latent_actor(distribution.env.spec, Z, (8,), 1.0)
+def test_where_all_earned_the_same_nothing_is_learned():
+    policy = structured.latent_actor(FAMILIES["navigation"]().env.spec, Z, (8,), 1.0)
     _, _, agent, trajectory = lived("navigation", steps=HORIZON)
     seen = structured.window(policy, (), trajectory)._replace(reward=jnp.zeros_like(trajectory.reward))
-    step = structured.first_step(Z)._replace(threshold=jnp.float32(0.0))
-    after = structured.learn(policy, 0.9, structured.Meta(agent.params, step, (), ()), agent, seen, 1.0)
+    meta = structured.Meta(agent.params, structured.first_step(Z), ())
+    after = structured.learn(policy, 0.9, meta, agent, seen, 1.0)
     before = agent.latent._replace(log_std=jnp.clip(agent.latent.log_std, *structured.LOG_STD))
     jax.tree.map(np.testing.assert_array_equal, after.latent, before)
 
 
-def test_divergence_counts_after_something_was_earned():
-    known = Latent(numbers(Z), numbers(Z, seed=1))
-    latents = Latent(numbers(4, Z, seed=2), numbers(4, Z, seed=3))
-    reward = jnp.zeros((4, HORIZON, 2)).at[1, 2, 0].set(1.0)
-    each = [structured.divergence(known, jax.tree.map(lambda x, k=k: x[k], latents)) for k in (2, 3)]
-    found = _latent_learning.divergence_after_a_find(known, latents, reward)
-    np.testing.assert_allclose(found, np.mean(each), rtol=1e-5)
-    assert _latent_learning.divergence_after_a_find(known, latents, jnp.zeros_like(reward)) == 0.0
+def test_windows_count_after_something_was_earned():
+    reward = jnp.zeros((4, HORIZON, 2)).at[1, 2, 0].set(-1.0)
+    np.testing.assert_array_equal(_latent_learning.after_a_find(reward), [0.0, 0.0, 1.0, 1.0])
+    np.testing.assert_array_equal(_latent_learning.after_a_find(jnp.zeros_like(reward)), np.zeros(4))
 
 
 def test_task_vectors():
@@ -210,8 +218,9 @@ def test_task_vectors():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"latents": 0}, "latents=0: must be above 0"),
         ({"informed": 1}, "informed=1: must be at least 2"),
+        ({"episodes": 1}, "episodes=1: must be at least 2"),
+        ({"latents": 1}, "latents=1: must be at least 2"),
         ({"prior_cost": -1.0}, "prior_cost=-1.0: must not be negative"),
         ({"inner_discount": 1.5}, "inner_discount=1.5: must lie between 0 and 1"),
     ],
