@@ -104,7 +104,7 @@ def descend(params: PyTree, gradient: PyTree, rates: PyTree, scale: float | jax.
     return jax.tree.map(lambda p, g, rate: p - scale * rate * g, params, gradient, rates)
 
 
-def adapt(inner: Inner, meta: PyTree, windows: Window, before: bool = False) -> tuple[PyTree, Any]:
+def adapt(inner: Inner, meta: PyTree, windows: Any, before: bool = False) -> tuple[PyTree, Any]:
     """The parameters after a step on each of ``windows [K, T, E, ...]``, and (``before``) what was ``said`` of each
     before it."""
 

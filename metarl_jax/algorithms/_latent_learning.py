@@ -31,7 +31,6 @@ class Options(NamedTuple):
 
     informed_weight: float
     prior_cost: float
-    entropy_cost: float
     clip: float
     discount: float
 
@@ -84,7 +83,9 @@ def after_a_find(reward: jax.Array) -> jax.Array:
     return (jnp.cumsum(earned) - earned > 0).astype(jnp.float32)
 
 
-def outer_loss(parts: Parts, meta: Meta, minibatch: Batch) -> tuple[jax.Array, dict[str, jax.Array]]:
+def outer_loss(
+    parts: Parts, entropy_cost: float | jax.Array, meta: Meta, minibatch: Batch
+) -> tuple[jax.Array, dict[str, jax.Array]]:
     """PPO's loss on windows after a find and on informed episodes, and the divergence of ``q`` from ``N(0, I)``."""
     batch, o = jax.tree.map(lambda x: x[0], minibatch), parts.options
 
@@ -103,4 +104,4 @@ def outer_loss(parts: Parts, meta: Meta, minibatch: Batch) -> tuple[jax.Array, d
     metrics = {"policy_loss": policy_loss, "informed_loss": informed_loss}
     metrics |= {"kl_prior": prior.mean(), "entropy": entropy}
     loss = policy_loss + o.informed_weight * informed_loss + o.prior_cost * prior.mean()
-    return loss - o.entropy_cost * entropy, metrics
+    return loss - entropy_cost * entropy, metrics

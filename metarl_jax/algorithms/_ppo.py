@@ -63,11 +63,8 @@ def proximal(policy: Policy, settings: Settings, across_episodes: bool = True) -
     optimizer = optax.chain(optax.clip_by_global_norm(settings.max_gradient_norm), optax.adam(rate, eps=1e-5))
 
     def improve(key, params, optimizer_state, lived: Trajectory):
-        entropy_cost = settings.entropy_cost
-        if settings.entropy_updates:
-            (_, count), *_ = optax.tree.get_all_with_path(optimizer_state, "count")
-            done = count / (per_update * settings.entropy_updates)
-            entropy_cost *= 1.0 - 0.9 * jnp.minimum(done, 1.0)
+        steps = per_update * settings.entropy_updates
+        entropy_cost = estimators.falling_cost(settings.entropy_cost, steps, optimizer_state)
         loss = functools.partial(ppo_loss, policy, settings._replace(entropy_cost=entropy_cost))
         batch = learning_batch(policy, params, lived, settings.discount, settings.trace, across_episodes)
         passes = settings.num_epochs, settings.num_minibatches

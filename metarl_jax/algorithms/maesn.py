@@ -46,9 +46,10 @@ def maesn(
     num_epochs: int = 3,
     num_minibatches: int = 4,
     clip: float = 0.2,
-    entropy_cost: float = 0.0,
+    entropy_cost: float = 0.01,
+    entropy_updates: int = 0,
     encoder: tuple[int, ...] = (64, 64),
-    spread: float = 1.0,
+    spread: float = 2.0,
     rate_decay: float = 1.0,
 ) -> Algorithm:
     """MAESN: structured exploration by latents drawn for an episode, adapted by gradient in the inner loop.
@@ -84,7 +85,8 @@ def maesn(
       num_epochs: passes over the trials of an update.
       num_minibatches: gradient steps a pass; must divide the number of tasks.
       clip: how far PPO lets a probability ratio move from 1.
-      entropy_cost: weight of the entropy bonus, in trials alone.
+      entropy_cost: weight of the entropy bonus, in trials alone: tasks that nobody has solved yet teach nothing.
+      entropy_updates: updates over which it falls linearly to a tenth (0: constant).
       encoder: sizes of the policy's tanh layers.
       spread: how far apart the behaviours of different latents are at birth.
       rate_decay: at meta-test, each inner step beyond those of training is this much smaller.
@@ -94,7 +96,9 @@ def maesn(
     sizes = dict(num_epochs=num_epochs, num_minibatches=num_minibatches, learning_rate=learning_rate)
     check_all(sizes | dict(clip=clip, spread=spread), lambda x: x > 0, "must be above 0")
     costs = dict(informed_weight=informed_weight, prior_cost=prior_cost, entropy_cost=entropy_cost)
-    check_all(costs | dict(inner_steps=inner_steps), lambda x: x >= 0, "must not be negative")
+    check_all(
+        costs | dict(inner_steps=inner_steps, entropy_updates=entropy_updates), lambda x: x >= 0, "must not be negative"
+    )
     shares = dict(inner_discount=inner_discount, discount=discount, rate_decay=rate_decay)
     check_all(shares, lambda x: 0 <= x <= 1, "must lie between 0 and 1")
     check(all(size > 0 for size in encoder), "encoder", encoder, "each layer needs at least one unit")
@@ -115,7 +119,7 @@ def maesn(
         inner=inner,
         live_informed=functools.partial(adaptation.live, noisy, policy, informed),
         proposal=mlp(width, (32,), 2 * latents, head_scale=0.3),
-        options=latent_learning.Options(informed_weight, prior_cost, entropy_cost, clip, discount),
+        options=latent_learning.Options(informed_weight, prior_cost, clip, discount),
         entropy=policy.actions.entropy,
     )
     optimizer = optax.chain(optax.clip_by_global_norm(0.5), optax.adam(learning_rate, eps=1e-5))
@@ -131,7 +135,9 @@ def maesn(
         lived = jax.vmap(functools.partial(latent_learning.live_one, parts, describe), in_axes=(0, None, 0))
         batch, earned = lived(keys, state.meta, batch_tasks)
         batch = jax.tree.map(lambda x: x[None], latent_learning.standardised(batch))
-        loss = functools.partial(latent_learning.outer_loss, parts)
+        falling = num_epochs * num_minibatches * entropy_updates
+        cost = estimators.falling_cost(entropy_cost, falling, state.optimizer)
+        loss = functools.partial(latent_learning.outer_loss, parts, cost)
         meta, optimizer_state, metrics = estimators.minibatch_epochs(
             epoch_key, state.meta, state.optimizer, batch, loss, optimizer, num_epochs, num_minibatches
         )

@@ -2,7 +2,7 @@
 
 from metarl_jax.estimators.advantages import discounted_sums, generalised_advantages
 from metarl_jax.estimators.baselines import linear_baseline, solve_positive, time_in_episode
-from metarl_jax.estimators.epochs import falling_rate, minibatch_epochs
+from metarl_jax.estimators.epochs import falling_cost, falling_rate, minibatch_epochs
 from metarl_jax.estimators.inner import OBJECTIVES, sampling_score
 from metarl_jax.estimators.losses import clipped_surrogate, squared_error
 from metarl_jax.estimators.trust_region import trust_region_step
@@ -11,6 +11,7 @@ __all__ = [
     "OBJECTIVES",
     "clipped_surrogate",
     "discounted_sums",
+    "falling_cost",
     "falling_rate",
     "generalised_advantages",
     "linear_baseline",

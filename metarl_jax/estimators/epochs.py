@@ -55,6 +55,15 @@ def pick(x: jax.Array, chosen: jax.Array) -> jax.Array:
     return jnp.take_along_axis(x, index, axis=2)[:, :, 0]
 
 
+def falling_cost(cost: float, num_steps: int, optimizer_state: PyTree) -> float | jax.Array:
+    """A cost that falls linearly to a tenth over ``num_steps`` gradient steps (0: constant), as many as the optimiser's
+    state has counted."""
+    if not num_steps:
+        return cost
+    (_, count), *_ = optax.tree.get_all_with_path(optimizer_state, "count")
+    return cost * (1.0 - 0.9 * jnp.minimum(count / num_steps, 1.0))
+
+
 def falling_rate(rate: float, num_steps: int) -> float | optax.Schedule:
     """A learning rate that falls linearly to a tenth over ``num_steps`` gradient steps (0: constant)."""
     return optax.linear_schedule(rate, rate / 10, num_steps) if num_steps else rate
