@@ -28,7 +28,7 @@ class Entry(NamedTuple):
 
 
 def varibad() -> Any:
-    """One standard deviation for all states, which falls slowly: with one a state, policies were unstable here."""
+    """The critic knows the goal; entropy falls slowly, so that the search is not settled before goals are found."""
     entropy = dict(entropy_cost=0.01, entropy_updates=450)
     return mrl.algorithms.varibad(critic="task", learning_rate=1e-3, decay_updates=500, model_rate=1e-3, **entropy)
 

@@ -60,8 +60,7 @@ def maesn(
 
     - ``e`` is not held through an episode but makes half a turn of a random circle of radius ``sqrt(Z)``, and the
       episodes before an inner step start evenly spaced on it (``TurningNoise``): one walk tries many latents, the next
-      one others. A draw that is held finds a goal only where it happens to lead: four find less than half of the goals
-      of a sparse half circle.
+      one others. A draw that is held finds a goal only where it happens to lead.
     - The paper keeps a ``(mean, std)`` for each training task. Tasks are drawn afresh here, so these are the output of
       a network that sees the task, ``q(z | task)``, with the mean on that sphere. Some episodes of an update are lived
       from it and add to the outer loss; ``KL(q || N(0, I))`` does as in the paper. It is a privileged signal, in

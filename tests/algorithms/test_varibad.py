@@ -13,6 +13,7 @@ import metarl_jax as mrl
 from metarl_jax import algorithms, tasks
 from metarl_jax.algorithms import _beliefs as beliefs
 from metarl_jax.algorithms._novelty import novelty
+from metarl_jax.networks import actor, asymmetric, first_timestep, mlp
 from metarl_jax.networks.belief import Belief, Decoder, belief_encoder, on_beliefs
 from metarl_jax.networks.policy import actor_critic
 from metarl_jax.rollout import rollout
@@ -238,3 +239,27 @@ def test_acting_is_the_encoder_unrolled_with_any_memory(memory):
     recipe = algorithms.varibad(memory=memory, memory_size=8, num_minibatches=2, model_minibatches=2)
     run = mrl.train(recipe, distribution, num_updates=1, num_tasks=4, quiet=True)
     assert np.isfinite(run.metrics["model_reward_error"]).all()
+
+
+def test_a_critic_may_see_the_task_and_the_actor_does_not():
+    """Its values differ with what only it sees, the actions' parameters do not; and in training every leaf moves."""
+    distribution = tasks.gridnavi(size=3, horizon=4, num_episodes=2)
+    spec = distribution.env.spec._replace(observation_shape=(5,))
+    acting, learning = asymmetric(actor(spec, (4,)), mlp(7, (4,), 1), 5)
+    params = acting.init(jax.random.key(0))
+    seen = first_timestep(spec, (3, 2), jax.random.normal(jax.random.key(1), (3, 2, 5)))
+    more = lambda x: seen._replace(observation=jnp.concatenate([seen.observation, jnp.full((3, 2, 2), x)], axis=-1))
+    alone, (said, value), (again, other) = (
+        acting.unroll(params, (), seen)[0],
+        *(learning.unroll(params, (), more(x)) for x in (0.0, 1.0)),
+    )
+    np.testing.assert_array_equal(said, alone)
+    np.testing.assert_array_equal(again, alone)
+    assert np.abs(value - other).min() > 1e-4
+    algorithm = algorithms.varibad(critic="task", num_minibatches=2, model_minibatches=2, actor=(4,)).build(
+        distribution
+    )
+    state = algorithm.init(jax.random.key(0))
+    batch = jax.tree.map(lambda x: x[:4], distribution.tasks)
+    new, _ = jax.jit(algorithm.update)(jax.random.key(1), state, batch)
+    jax.tree.map(lambda a, b: np.testing.assert_(np.any(a != b)), new.params["actor"], state.params["actor"])

@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from metarl_jax.estimators import minibatch_epochs
+from metarl_jax.estimators import falling_cost, minibatch_epochs
 
 T, N, F = 4, 6, 3
 epochs = functools.partial(jax.jit, static_argnums=(4, 5, 6, 7))(minibatch_epochs)
@@ -115,3 +115,13 @@ def test_a_loss_with_a_key_gets_another_one_at_each_step(batch):
     drawn = np.asarray(jax.vmap(jax.random.uniform)(jax.random.split(keys, 6)))
     assert len(set(drawn.tolist())) == 6
     np.testing.assert_allclose(metrics["noise"], drawn.mean(), rtol=1e-6)
+
+
+def test_a_cost_falls_to_a_tenth_with_the_steps_that_the_optimiser_counted():
+    optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(0.1))
+    state, costs = optimizer.init(PARAMS), []
+    for _ in range(7):
+        costs.append(float(falling_cost(2.0, 4, state)))
+        state = optimizer.update(PARAMS, state, PARAMS)[1]
+    np.testing.assert_allclose(costs, [2.0, 1.55, 1.1, 0.65, 0.2, 0.2, 0.2], rtol=1e-6)
+    assert falling_cost(2.0, 0, state) == 2.0
