@@ -2,7 +2,7 @@
 
     python benchmarks/memories.py                        # both parts, all seeds
     python benchmarks/memories.py speed                  # steps a second alone: a minute or two
-    python benchmarks/memories.py maze --seeds 0         # final scores, one seed: four trainings
+    python benchmarks/memories.py maze --steps 200       # final scores at one length of trial
 
 All have as many parameters as a GRU of 128 units, heads included: S5 within 2 %, the transformer (in multiples of 8
 units, only in ``speed``) as near as it comes. ``maze`` gives each the same 15.36 million environment steps, RL^2's
@@ -59,11 +59,12 @@ def matched(memory: str) -> tuple[Recipe, str]:
     return mrl.algorithms.rl2(memory=memory, memory_size=size), f"{memory} {size} ({count:,} parameters)"
 
 
-def speed(seeds: list[int]) -> list[dict[str, Any]]:
+def speed(lengths: list[int], seeds: list[int]) -> list[dict[str, Any]]:
     """Steps a second of a whole update; the spread is seconds of an update spent living and learning."""
     del seeds
     rows = []
-    for steps, num_tasks in TASKS.items():
+    for steps in lengths:
+        num_tasks = TASKS[steps]
         rates = {}
         for memory in ("gru", "s5", "transformer"):
             recipe, name = matched(memory)
@@ -80,10 +81,11 @@ def speed(seeds: list[int]) -> list[dict[str, Any]]:
     return rows
 
 
-def maze(seeds: list[int]) -> list[dict[str, Any]]:
+def maze(lengths: list[int], seeds: list[int]) -> list[dict[str, Any]]:
     """Final scores after the same number of environment steps."""
     rows = []
-    for steps, num_tasks in TASKS.items():
+    for steps in lengths:
+        num_tasks = TASKS[steps]
         for memory in ("gru", "s5"):
             recipe, name = matched(memory)
             scores, seconds = [], []
@@ -110,6 +112,7 @@ PARTS = {"speed": speed, "maze": maze}
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", default=list(PARTS), help=", ".join(PARTS))
+    parser.add_argument("--steps", nargs="+", type=int, default=list(TASKS), choices=list(TASKS), help="of a trial")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     arguments = parser.parse_args()
     use_cpu_cores()  # as train does
@@ -117,9 +120,10 @@ def main() -> None:
         if part not in PARTS:
             parser.error(f"unknown part {part!r}: choose of {', '.join(PARTS)}")
         with Clock() as clock:
-            rows = PARTS[part](arguments.seeds)
-        seeds = f" --seeds {' '.join(map(str, arguments.seeds))}" if part == "maze" else ""
-        common = {"seconds": round(clock.seconds, 1), "command": f"python benchmarks/memories.py {part}{seeds}"}
+            rows = PARTS[part](arguments.steps, arguments.seeds)
+        told = {"steps": arguments.steps} | ({"seeds": arguments.seeds} if part == "maze" else {})
+        options = " ".join(f"--{name} {' '.join(map(str, values))}" for name, values in told.items())
+        common = {"seconds": round(clock.seconds, 1), "command": f"python benchmarks/memories.py {part} {options}"}
         record("memories", [common | r for r in rows])
 
 
