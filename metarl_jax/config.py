@@ -8,6 +8,7 @@ file, the command line and ``metarl_jax.load`` need.
 import difflib
 import functools
 import inspect
+import math
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
@@ -163,4 +164,5 @@ def coerce(value: Any, annotation: Any, field: str) -> Any:
         return float(value)
     wrong = not isinstance(value, annotation) or (annotation is int and isinstance(value, bool))
     check(not wrong, field, value, f"must be {annotation.__name__}, not {type(value).__name__}")
+    check(annotation is not float or math.isfinite(value), field, value, "must be finite")
     return value

@@ -14,6 +14,7 @@ from metarl_jax.logging import Progress
 from metarl_jax.report import Report, Trials, summarize
 from metarl_jax.run import Run
 from metarl_jax.setting import resolve
+from metarl_jax.trials import windows_of
 from metarl_jax.types import Algorithm, ExactBelief, Task, TaskDistribution
 
 KEY_DOMAIN = 0x7E57  # test keys are never training keys, whatever the seeds
@@ -93,9 +94,9 @@ def evaluate(
         "greedy": greedy,
     }
     belief = None if believed is None else believed_by_step(records[0], believed.candidates)
-    report = summarize(
-        segment(records[0]), segment(records[1]), references, name=name, belief=belief, window=run.algorithm.window
-    )
+    window = run.algorithm.window
+    windows = windows_of(records[0].reward, window, chosen.horizon) if window > 1 else None
+    report = summarize(segment(records[0]), segment(records[1]), references, name=name, belief=belief, windows=windows)
     if save and run.path is not None and tasks is None:
         report.save(Path(run.path) / "report.json")
     return report

@@ -19,11 +19,11 @@ from metarl_jax import statistics, tables
 from metarl_jax.config import ConfigError
 from metarl_jax.files import plain, write_json
 from metarl_jax.tables import number
-from metarl_jax.trials import Trials, by_adaptation, by_episode, checked, describe
+from metarl_jax.trials import Trials, Windows, by_adaptation, by_episode, checked, describe
 from metarl_jax.types import Reference
-from metarl_jax.verdict import gap, judge
+from metarl_jax.verdict import gap, judge, never
 
-FORMAT = 3
+FORMAT = 4
 MOST_TASKS = 1000  # beyond, the report keeps quantiles over tasks instead of every task's mean
 
 
@@ -39,8 +39,9 @@ class Report:
     episode.
     ``gain``: ``mean - control_mean``, paired by task and seed; ``adapted``: its interval lies above zero (None where
     nothing can be compared). ``gap_closed``: ``(mean - base) / (target - base)``, see ``gap_note``.
-    ``by_adaptation``: ``return`` of an episode before adaptation and after each inner step (of ``window`` episodes; 1:
-    after each episode), and ``gap_closed``, ``(R_k - R_0) / (R* - R_0)`` with R* of the agent that knows the task.
+    ``by_adaptation``: ``return`` of an episode before adaptation and after each inner step (after ``window`` steps, see
+    ``trials.Windows``; 1: after each episode), and ``gap_closed``, ``(R_k - R_0) / (R* - R_0)`` with R* of the agent
+    that knows the task.
     ``belief``: what the agent thought of the task beside the exact belief, where both are known, see
     ``evaluation.believed_by_step``.
     ``task_means``: ``[N]`` for up to 1000 tasks; ``quantiles``: 0, 1, ... 100 % of the task means.
@@ -136,11 +137,11 @@ def summarize(
     *,
     name: Mapping[str, Any] | None = None,
     belief: Mapping[str, Any] | None = None,
-    window: int = 1,
+    windows: Windows | None = None,
 ) -> Report:
     """The report on ``trials``; ``control`` is the same agent with its memory wiped at each episode.
 
-    ``window``: episodes between two inner steps. ``name`` identifies what was measured: algorithm, tasks,
+    ``windows``: of agents that learn now and then only. ``name`` identifies what was measured: algorithm, tasks,
     trial_steps, horizon, seeds, num_tasks, trials_per_task.
 
     Raises:
@@ -155,6 +156,8 @@ def summarize(
     several = max(np.isfinite(t.returns).sum(axis=-1).max() for t in (trials, control)) > 1
     scale = float(np.nansum(np.abs(trials.returns), axis=-1).mean())
     adapted, verdict = judge(gain, several, scale, gap_closed, gap_note)
+    if windows is not None and len(windows.reward) == 1:
+        adapted, verdict = False, never(windows.steps)
     task_means, control_task_means = scores.mean(axis=0), control_scores.mean(axis=0)  # [N]
     few = task_means.size <= MOST_TASKS
     numbers = dict(
@@ -175,7 +178,7 @@ def summarize(
         control_task_means=control_task_means if few else None,
         quantiles=np.percentile(task_means, np.arange(101)),
         control_quantiles=np.percentile(control_task_means, np.arange(101)),
-        by_adaptation=by_adaptation(by_episode(trials), known, window),
+        by_adaptation=by_adaptation(trials, known, windows),
         belief=None if belief is None else dict(belief),
     )
     return Report(name=plain(dict(name or {})), adapted=adapted, gap_note=gap_note, verdict=verdict, **plain(numbers))

@@ -144,7 +144,7 @@ def episodes(report: "Report") -> Any:
     )
     for episode in spread(max(len(agent["return"]), len(control["return"]))):
         add(table, str(episode + 1), *(write(entry(side, key, episode)) for key, side, write in shown))
-    if len(shown) > 2:
+    if any(column[0] in ("length", "began", "finished") for column in shown):
         captioned(table, "Means over the trials that began the episode; lengths over those that finished it.")
     return table
 
@@ -157,7 +157,7 @@ def adaptation(told: Mapping[str, Any]) -> Any:
         share = [percent(closed[index])] if closed else []
         add(table, str(index), number(told["return"][index]), *share)
     gap = "; the gap is from 0 inner steps to the optimal episode, task known" if closed else ""
-    return captioned(table, f"Means of an episode, {told['window']} episodes a step{gap}.")
+    return captioned(table, f"Mean reward of {told['horizon']} steps; an inner step every {told['window']}{gap}.")
 
 
 BELIEVED = {

@@ -198,7 +198,7 @@ def explain(tree: Any, update: int, folder: Path | None) -> str:
     bad = first_bad_leaf(tree)
     saved = folder is not None and any((folder / "checkpoints").glob("*.ckpt"))
     kept = f"; the last good checkpoint is kept in {folder}" if saved else ""
-    return f"update {update}: {bad} is not finite{kept}. Try a lower learning rate or a smaller max_gradient_norm"
+    return f"update {update}: {bad} is not finite{kept}. Try lower learning rates"
 
 
 def load(path: str | Path, *, algorithm: Recipe | None = None, tasks: TaskDistribution | None = None) -> Run:

@@ -58,25 +58,47 @@ def by_episode(trials: Trials) -> dict[str, np.ndarray]:
     }
 
 
-def by_adaptation(episodes: dict[str, np.ndarray], references: Sequence[dict], window: int) -> dict[str, Any]:
+class Windows(NamedTuple):
+    """What agents that learn now and then lived between their inner steps: ``steps`` each (the trial may cut the last),
+    and in each the mean ``reward`` of ``horizon`` steps, ``[K]``."""
+
+    steps: int
+    horizon: int
+    reward: np.ndarray
+
+
+def windows_of(reward: np.ndarray, steps: int, horizon: int) -> Windows:
+    """``reward [S, N, R, T]``."""
+    by_step = np.asarray(reward, np.float64).mean(axis=(0, 1, 2))
+    edges = np.arange(0, by_step.size, steps)
+    lived = np.diff(np.append(edges, by_step.size))
+    return Windows(steps, horizon, horizon * np.add.reduceat(by_step, edges) / lived)
+
+
+def by_adaptation(trials: Trials, references: Sequence[dict], windows: Windows | None) -> dict[str, Any]:
     """Return before adaptation and after each inner step, and the share of the gap to the known task that it closes.
 
-    Means over the window's episodes, each over the trials that began it; a last window that the trial cuts counts.
+    Without ``windows`` each episode is one; with them returns are those of ``horizon`` steps, however many episodes
+    begin and end in these.
     """
-    edges = np.arange(0, len(episodes["return"]), window)
-    count = np.add.reduceat(episodes["began"], edges)
-    returns = np.add.reduceat(episodes["return"] * episodes["began"], edges) / np.maximum(count, 1e-12)
-    best = next((r["by_episode"] for r in references if r["role"] == "optimal" and r["by_episode"] is not None), None)
-    told = {"window": window, "return": returns, "gap_closed": None}
-    if best is None or len(best) < len(episodes["return"]):
+    episodes, best = by_episode(trials)["return"], None
+    optimal = next((r for r in references if r["role"] == "optimal"), None)
+    if windows is None:
+        returns = episodes
+        if optimal is not None and optimal["by_episode"] is not None and len(optimal["by_episode"]) >= len(returns):
+            best = np.asarray(optimal["by_episode"])[: len(returns)]
+    else:
+        returns = windows.reward
+        if optimal is not None:
+            best = np.full(len(returns), optimal["value"] * windows.horizon / np.nansum(trials.lengths[0, 0, 0]))
+    told = {"window": 1, "return": returns, "gap_closed": None}
+    if windows is not None:
+        told |= {"window": windows.steps, "horizon": windows.horizon}
+    if best is None:
         return told
-    best = np.add.reduceat(np.asarray(best)[: len(episodes["return"])] * episodes["began"], edges) / np.maximum(
-        count, 1e-12
-    )
     width = best - returns[0]
-    return told | {
-        "gap_closed": np.where(width > 1e-9, (returns - returns[0]) / np.where(width > 1e-9, width, 1.0), np.nan)
-    }
+    share = (returns - returns[0]) / np.where(width > 1e-9, width, 1.0)
+    return told | {"gap_closed": np.where(width > 1e-9, share, np.nan)}
 
 
 def describe(reference: Reference, score: float, trials: Trials) -> dict[str, Any]:

@@ -127,7 +127,8 @@ class Trajectory(NamedTuple):
 
     ``mean_reward`` is the expectation of the reward given state and action where the environment knows it, else the
     reward. ``env_state`` is the state before the action; ``next_env_state`` and ``next_observation`` are what followed
-    it, before any new episode began. ``outputs`` is what the policy said: ``(action parameters, value)``.
+    it, before any new episode began. ``outputs`` is what the policy said: ``(action parameters, value)``,
+    and whatever else its kind says.
     """
 
     timestep: TimeStep
@@ -195,7 +196,7 @@ class Algorithm(NamedTuple):
     learned in the trial: the control that shows what adapting is worth. ``steps``: environment steps that an update
     spends in each task. ``check(num_tasks)`` raises ConfigError where an update could not be run on that many tasks.
     ``decode(state, Trajectory [T]) -> [T, C]``, where the agent holds a belief: what it thought of the task before each
-    step, the chance of each task of a finite set, else the mean of the task's numbers. ``window``: episodes that are
+    step, the chance of each task of a finite set, else the mean of the task's numbers. ``window``: steps that are
     lived between one inner step and the next, 1 where the agent may learn at any step.
     """
 

@@ -60,3 +60,8 @@ def judge(
         return False, f"did not adapt: its memory costs {number(-gain.mean)} return a trial ({interval})"
     words = f"its gain over wiped memory, {number(gain.mean)}, is not distinguishable from zero"
     return False, f"did not adapt: {words} ({interval})"
+
+
+def never(window: int) -> str:
+    """The verdict where no inner step fits in a trial."""
+    return f"did not adapt: an inner step comes after {window} steps and the trial ends before: give it more episodes"

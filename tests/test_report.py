@@ -7,6 +7,7 @@ from metarl_jax import report as reports
 from metarl_jax import tables
 from metarl_jax.config import ConfigError
 from metarl_jax.report import Report, Trials, summarize
+from metarl_jax.trials import windows_of
 from metarl_jax.types import Reference
 
 NAME = {"algorithm": "rl2", "tasks": "maze-100", "trial_steps": 40, "seeds": 2}
@@ -69,20 +70,34 @@ def test_returns_by_inner_step_are_means_of_windows_and_shares_of_the_gap():
     returns = trials.returns.mean(axis=(0, 1, 2))
     best = np.full(6, 12.0)
     known = [Reference("optimal", "exact", 72.0, best, "known")]
-    report = summarize(trials, learning(slope=0.0, episodes=6), known, window=2)
-    told = report.by_adaptation
-    windows = returns.reshape(3, 2).mean(axis=1)
-    np.testing.assert_allclose(told["return"], windows)
-    np.testing.assert_allclose(told["gap_closed"], (windows - windows[0]) / (12.0 - windows[0]))
-    assert told["window"] == 2 and "By inner step" in str(report)
     each = summarize(trials, learning(slope=0.0, episodes=6), known)
     np.testing.assert_allclose(each.by_adaptation["gap_closed"], (returns - returns[0]) / (12.0 - returns[0]))
     assert "gap closed" in str(each) and "By inner step" not in str(each)
-    cut = summarize(trials, learning(slope=0.0, episodes=6), window=4).by_adaptation  # the trial ends in a window
-    np.testing.assert_allclose(cut["return"], [returns[:4].mean(), returns[4:].mean()])
-    assert cut["gap_closed"] is None
-    rare = summarize(varying(), varying(), window=2).by_adaptation  # an episode counts by how many began it
-    np.testing.assert_allclose(rare["return"], [(0.5 * 1 + 1.0 * 0.5) / 1.5, 0.0])
+
+
+def test_windows_are_cut_by_steps_whatever_episodes_do_in_them():
+    """Seven steps, an inner step every three, episodes of up to two: the last window has one step."""
+    reward = np.arange(28.0).reshape(1, 2, 2, 7)
+    by_step = reward.mean(axis=(0, 1, 2))
+    wanted = 2.0 * np.array([by_step[:3].mean(), by_step[3:6].mean(), by_step[6]])
+    windows = windows_of(reward, steps=3, horizon=2)
+    np.testing.assert_allclose(windows.reward, wanted)
+    shape = (1, 2, 2, 3)
+    lengths = np.broadcast_to([3.0, 3.0, 1.0], shape)  # episodes that are not the windows
+    trials = Trials(np.zeros(shape), lengths, np.ones(shape, bool), reward.sum(axis=-1))
+    known = [Reference("optimal", "exact", 700.0, None, "known")]
+    report = summarize(trials, trials, known, windows=windows)
+    told = report.by_adaptation
+    np.testing.assert_allclose(told["return"], wanted)
+    best = 700.0 * 2 / 7
+    np.testing.assert_allclose(told["gap_closed"], (wanted - wanted[0]) / (best - wanted[0]))
+    assert told["window"] == 3 and "By inner step" in str(report)
+
+
+def test_a_trial_in_which_no_inner_step_fits_says_so():
+    trials = learning(slope=0.0, episodes=2)
+    report = summarize(trials, trials, windows=windows_of(np.ones((1, 1, 1, 10)), steps=10, horizon=5))
+    assert report.adapted is False and "after 10 steps" in report.verdict
 
 
 def test_one_episode_a_trial_leaves_nothing_to_compare():

@@ -26,7 +26,7 @@ class Window(NamedTuple):
     log_prob: jax.Array
     advantage: jax.Array
     returns: jax.Array  # discounted, from each step to the episode's end
-    earned: jax.Array  # scalar: reward of an episode, on average
+    earned: jax.Array  # scalar: reward of a lane of the window, on average: of an episode, where none ends early
 
 
 class Inner(NamedTuple):

@@ -1,8 +1,8 @@
 """Bonuses for meta-training on what the agent does not know yet: novel beliefs and states, rewards it did not expect.
 
 HyperX (Zintgraf et al. 2021): random network distillation (Burda et al. 2019) on (state, belief), and the model's own
-error. Both are in units of their mean in the first update, so that they fade as things become known, and fall linearly
-to nothing over training.
+error. Both are in units of their mean in the first update and fall linearly to nothing over training. (Novelty rises
+before it falls: beliefs go on changing while the encoder learns.)
 """
 
 from collections.abc import Callable

@@ -50,7 +50,8 @@ class Outer(NamedTuple):
         check_all(
             sizes | dict(max_kl=self.max_kl, learning_rate=self.learning_rate), lambda x: x > 0, "must be above 0"
         )
-        costs = dict(kl_cost=self.kl_cost, clip=self.clip, decay_updates=self.decay_updates)
+        check(self.clip > 0, "clip", self.clip, "must be above 0")
+        costs = dict(kl_cost=self.kl_cost, decay_updates=self.decay_updates)
         check_all(costs, lambda x: x >= 0, "must not be negative")
 
 
@@ -106,9 +107,12 @@ def meta_learner(
     def check_tasks(num_tasks: int):
         if options.outer == "clip":
             check_divides("num_minibatches", options.num_minibatches, num_tasks)
+        side_by_side = num_tasks // (options.num_minibatches if options.outer == "clip" else 1)
+        fix = "E-MAML's score compares tasks: give a gradient step at least two"
+        check(not options.score or side_by_side > 1, "num_tasks", num_tasks, fix)
 
     steps = (inner.num_steps + 1) * episodes * tasks.horizon
-    return Algorithm(init, update, adapt, steps=steps, check=check_tasks, window=episodes)
+    return Algorithm(init, update, adapt, steps=steps, check=check_tasks, window=episodes * tasks.horizon)
 
 
 class Said(NamedTuple):
@@ -152,7 +156,7 @@ def outer_loss(
     if options.score:
         standard = (last.earned - last.earned.mean()) / (last.earned.std() + 1e-8)
         credited = jax.vmap(estimators.sampling_score)(told.before[1], standard)
-        loss = loss - credited.mean() / last.log_prob[0].size  # a mean over steps: a sum wrecks the policy
+        loss = loss - credited.mean() / last.log_prob.shape[1]  # by the horizon, as the surrogate is a mean over steps
     if options.kl_cost:
         lived = jnp.moveaxis(windows.parameters[:-1], 0, 1)
         loss = loss + options.kl_cost * actions.kl(lived, told.before[0]).mean()

@@ -151,6 +151,5 @@ def maesn(
         return without_noise(lived, tasks.env.spec.observation_shape, latents)
 
     steps = windows * window_steps + informed * tasks.horizon
-    return Algorithm(
-        init, update, adapt, steps=steps, check=functools.partial(check_divides, "num_minibatches", num_minibatches)
-    )
+    check_tasks = functools.partial(check_divides, "num_minibatches", num_minibatches)
+    return Algorithm(init, update, adapt, steps=steps, check=check_tasks, window=window_steps)

@@ -18,8 +18,10 @@ from metarl_jax.algorithms._baseline import critic, linear
 from metarl_jax.algorithms._outer import Meta, Outer, meta_learner
 from metarl_jax.config import check, check_all, preset, recipe
 from metarl_jax.networks import Bounding, actor
+from metarl_jax.networks.actions import MOST_LOG_STD
 from metarl_jax.types import Algorithm, TaskDistribution
 
+WIDEST = math.exp(MOST_LOG_STD)
 ADAPTED = {"all": None, "head": ("policy_head", "log_std"), "context": ("context",)}
 
 
@@ -64,7 +66,8 @@ def maml(
       episodes: lived before each inner step (0: those of the trial, divided evenly).
       second_order: differentiate through the inner step (false: FOMAML).
       credit: what the outer gradient sees of how the inner step's samples depend on ``theta``: nothing (the first
-        paper), E-MAML's score (a mean over steps, not their sum), the low-variance curvature (ProMP), or DiCE.
+        paper), E-MAML's score (over the horizon, as the surrogate is a mean over steps), the low-variance curvature
+        (ProMP), or DiCE.
       adapted: all parameters, the last layer alone (ANIL, Raghu et al. 2020), or a context that the encoder sees beside
         the observation, zeros at the start of every trial (CAVIA, Zintgraf et al. 2019).
       context_size: entries of that context (``context``).
@@ -91,7 +94,8 @@ def maml(
       tasks_at_once: in the outer step, this many tasks side by side, the others after them (0, or where it does not
         divide their number: all). Few stay in a CPU's caches, all fill an accelerator; the same numbers.
       remat: compute tasks and inner steps again for the outer gradient instead of keeping what they computed: less
-        memory, most of all with few ``tasks_at_once``, more time, the same numbers.
+        memory, most of all with few ``tasks_at_once``, and the same numbers. Less is read again, too: on a CPU it can
+        be the faster way (``benchmarks/speed.py adaptation``).
     """
     check_all(dict(inner_steps=inner_steps, inner_rate=inner_rate), lambda x: x > 0, "must be above 0")
     check(adapted != "context" or context_size > 0, "context_size", context_size, "must be above 0")
@@ -103,6 +107,11 @@ def maml(
     continuous = tasks.env.spec.num_actions is None
     check(exploration_std >= 0, "exploration_std", exploration_std, "must not be negative")
     check(not explores or continuous, "exploration_std", exploration_std, "actions are discrete: leave it at 0")
+    check(exploration_std <= WIDEST, "exploration_std", exploration_std, f"must be at most {WIDEST:.2f}")
+    check(continuous or bounding == "clip", "bounding", bounding, "actions are discrete: leave it at 'clip'")
+    check(outer != "reptile" or credit == "none", "credit", credit, "Reptile has no gradient for it")
+    check(outer != "reptile" or kl_cost == 0, "kl_cost", kl_cost, "Reptile has no loss for it")
+    check(all(size > 0 for size in encoder), "encoder", encoder, "each layer needs at least one unit")
     check(not explores or outer != "reptile", "exploration_std", exploration_std, "needs an outer gradient")
     check(outer != "reptile" or adapted != "context", "outer", outer, "moves to where adaptation led: a context resets")
     policy = actor(tasks.env.spec, encoder, context_size if adapted == "context" else 0, bounding)

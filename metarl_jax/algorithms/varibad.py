@@ -107,7 +107,7 @@ def varibad(
       entropy_cost: weight of the entropy bonus.
       entropy_updates: updates over which it falls linearly to a tenth (0: constant).
       value_cost: weight of the value loss (see ``rl2``).
-      max_gradient_norm: of all gradients together, for policy and model alike.
+      max_gradient_norm: of all gradients together, for policy and model alike (a readout for reports apart).
     """
     sizes = dict(memory_size=memory_size, latent_size=latent_size, heads=heads, num_beliefs=num_beliefs)
     model_passes = (model_epochs, model_minibatches)
@@ -143,7 +143,11 @@ def varibad(
     costs_of_ppo = (clip, entropy_cost, entropy_updates, value_cost, max_gradient_norm)
     learner = proximal(learned, Settings(discount, trace, *rates, *passes, *costs_of_ppo))
     falling = estimators.falling_rate(model_rate, model_epochs * model_minibatches * decay_updates)
-    optimizer = optax.chain(optax.clip_by_global_norm(max_gradient_norm), optax.adam(falling, eps=1e-5))
+    # A readout for reports must not set the encoder's pace: it is clipped apart.
+    clipping = optax.clip_by_global_norm(max_gradient_norm)
+    group = lambda params: {name: "readout" if name == "readout" and not task_cost else "model" for name in params}
+    clipped = optax.partition({"model": clipping, "readout": clipping}, group)
+    optimizer = optax.chain(clipped, optax.adam(falling, eps=1e-5))
     bonus = novelty(seen, novelty_cost, surprise_cost, bonus_updates) if any(bonuses.values()) else None
 
     def init(key):

@@ -9,6 +9,7 @@ import numpy as np
 from metarl_jax.types import ActionDistribution, Spec
 
 Bounding = Literal["clip", "tanh"]
+MOST_LOG_STD = 2.0  # of continuous actions, in units where their bounds are -1 and 1
 
 
 def for_spec(spec: Spec, bounding: Bounding = "clip") -> ActionDistribution:
@@ -72,7 +73,7 @@ def gaussian(spec: Spec) -> ActionDistribution:
 
     def split(parameters):
         mean, log_std = jnp.split(parameters, 2, axis=-1)
-        return mean, jnp.clip(log_std, -5.0, 2.0)
+        return mean, jnp.clip(log_std, -5.0, MOST_LOG_STD)
 
     def sample(parameters, noise):
         mean, log_std = split(parameters)

@@ -15,7 +15,7 @@ from metarl_jax.viz.trials import animate
 if TYPE_CHECKING:
     from metarl_jax.run import Run
 
-HEAT, LINE = np.array((178, 24, 43)), (255, 255, 255)  # certain; between two panels
+HEAT, LINE, TRUTH = np.array((178, 24, 43)), (255, 255, 255), "#009e73"  # certain; between panels; the task itself
 SIDE = 160  # pixels of a panel, about
 
 
@@ -59,33 +59,36 @@ def live_believing(run: "Run", task_index: int, seed: int) -> Believed:
         return lived, decode(state, lived), jnp.concatenate([prior, known[:-1]])
 
     lived, decoded, posterior = jax.device_get(live(jax.random.key(seed), task))
-    return Believed(lived, decoded, posterior, *differences(tasks, exact.candidates))
+    return Believed(lived, decoded, posterior, *differences(tasks, exact.candidates, task_index))
 
 
-def differences(tasks: TaskDistribution, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """(the commonest colour of each pixel over all tasks of the set, where each task's picture differs from it)."""
+def differences(tasks: TaskDistribution, count: int, index: int) -> tuple[np.ndarray, np.ndarray]:
+    """(the commonest colour of each pixel, where each task's picture differs from it), over the tasks of the set that
+    look like task ``index`` but for a few pixels. Others, mazes of another layout, have no place in its picture.
+    """
     import jax
 
     each = jax.device_get(tasks.tasks)
     pictures = np.stack([picture(tasks, at(each, index)) for index in range(count)])
     packed = pictures.astype(np.int64) @ np.array([65536, 256, 1])
-    ordered = np.sort(packed, axis=0)
-    middle = ordered[count // 2]  # a pixel that differs in fewer than half of the tasks
+    alike = (packed != packed[index]).mean(axis=(1, 2)) < 0.25
+    ordered = np.sort(packed[alike], axis=0)
+    middle = ordered[len(ordered) // 2]  # a pixel that differs in fewer than half of the tasks
     bare = np.stack([middle >> 16, middle >> 8 & 255, middle & 255], axis=-1).astype(np.uint8)
-    return bare, packed != middle
+    return bare, (packed != middle) & alike[:, None, None]
 
 
 def heat_map(belief: np.ndarray, bare: np.ndarray, marks: np.ndarray) -> np.ndarray:
-    """``bare`` with each task's mark in red, as strong as the task is likely beside the likeliest: ``belief [G]``."""
-    heat = np.tensordot(belief, marks, axes=1)
-    strength = np.sqrt(heat / max(float(heat.max()), 1e-9))[..., None]  # the root: small chances are seen, too
+    """``bare`` with each task's mark in red, as strong as the task is likely: ``belief [G]``."""
+    heat = np.clip(np.tensordot(belief, marks, axes=1), 0.0, 1.0)
+    strength = np.sqrt(heat)[..., None]  # the root: small chances are seen, too
     return ((1 - strength) * bare + strength * HEAT).round().astype(np.uint8)
 
 
 def draw_belief(
     run: "Run", path: str | os.PathLike | None = None, task_index: int = 0, seed: int = 0, num_moments: int = 6
 ) -> Any:
-    """The decoded belief (above) and the exact one (below) at moments of one trial, as heat maps.
+    """The decoded belief (above) and the exact one (below) at moments of one trial, as heat maps; green, the truth.
 
     Returns:
       the matplotlib figure, also written to ``path`` if given.
@@ -101,6 +104,7 @@ def draw_belief(
             for column, moment in enumerate(moments):
                 axes = figure.add_subplot(2, len(moments), row * len(moments) + column + 1)
                 axes.imshow(heat_map(belief[moment], trial.bare, trial.marks), interpolation="nearest")
+                axes.contour(trial.marks[task_index], levels=[0.5], colors=[TRUTH], linewidths=1.5)
                 axes.set(xticks=[], yticks=[])
                 axes.set_title(f"after {moment} steps" if row == 0 else "", fontsize=9.5)
                 axes.set_ylabel(name if column == 0 else "")

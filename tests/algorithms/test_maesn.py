@@ -103,6 +103,12 @@ def test_without_noise_a_trajectory_is_the_environments_own(name):
     np.testing.assert_array_equal(plain.next_observation, observe(plain.next_env_state, task))
 
 
+def test_an_inner_step_comes_after_so_many_steps():
+    """What the report cuts trials by."""
+    distribution = tasks.sparse_navigation(horizon=20)
+    assert algorithms.maesn(episodes=3).build(distribution).window == 60
+
+
 @pytest.mark.parametrize("name", ["navigation", "bandit"])
 def test_adapt_returns_what_other_algorithms_return(name):
     distribution = FAMILIES[name]()

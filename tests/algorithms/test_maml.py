@@ -191,6 +191,7 @@ def test_every_leaf_of_a_learner_with_a_critic_moves(options):
 def test_a_trial_adapts_after_every_window_and_less_after_the_trained_ones():
     distribution = tasks.bandit(num_arms=3, num_pulls=80)
     algorithm = algorithms.maml(encoder=(3,), episodes=20, inner_rate=1.0, rate_decay=0.5).build(distribution)
+    assert algorithm.window == 20  # steps: what the report cuts trials by
     state = algorithm.init(jax.random.key(0))
     task = distribution.sample(jax.random.key(1))
     adapt = jax.jit(algorithm.adapt, static_argnums=(3, 4))
@@ -214,8 +215,21 @@ def test_a_trial_adapts_after_every_window_and_less_after_the_trained_ones():
         ({"outer": "reptile", "adapted": "context"}, "outer='reptile': moves to where"),
         ({"exploration_std": 1.0}, "exploration_std=1.0: actions are discrete"),
         ({"outer": "newton"}, "outer='newton'"),
+        ({"bounding": "tanh"}, "bounding='tanh': actions are discrete"),
+        ({"encoder": (0,)}, "encoder=.0,.: each layer needs"),
+        ({"outer": "clip", "clip": 0.0}, "clip=0.0: must be above 0"),
+        ({"outer": "reptile", "credit": "lvc"}, "credit='lvc': Reptile has no"),
+        ({"outer": "reptile", "kl_cost": 0.1}, "kl_cost=0.1: Reptile has no"),
+        ({"inner_rate": float("inf")}, "inner_rate=inf: must be finite"),
     ],
 )
 def test_wrong_options_are_named(options, message):
     with pytest.raises(ConfigError, match=message):
         algorithms.maml(**options).build(tasks.bandit())
+
+
+def test_a_score_needs_tasks_to_compare():
+    agent = algorithms.maml(credit="e-maml", outer="clip", num_minibatches=4).build(tasks.bandit())
+    agent.check(8)
+    with pytest.raises(ConfigError, match="num_tasks=4: E-MAML's score"):
+        agent.check(4)

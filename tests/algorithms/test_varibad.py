@@ -6,6 +6,7 @@ import itertools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import scipy.stats
 
@@ -111,6 +112,21 @@ def test_subsampled_beliefs_leave_the_bound_the_same_on_average(lived):
     losses = [jax.jit(jax.vmap(lambda key, m=m: m.loss(params, trials, key)[0]))(keys) for m in (model, part)]
     error = float(losses[1].std() / 20)
     assert error > 0 and abs(float(losses[0].mean() - losses[1].mean())) < 4 * error
+
+
+@pytest.mark.parametrize("task_cost", [0.0, 1.0])
+def test_the_readout_moves_the_encoder_only_when_the_task_is_decoded(task_cost):
+    """The whole update, clipping included: a readout that is far off must not slow the encoder."""
+    distribution = tasks.gridnavi(size=3, horizon=4, num_episodes=2)
+    options = dict(memory_size=4, latent_size=2, actor=(4,), decoder=(4,), heads=4, num_minibatches=1, num_epochs=1)
+    agent = algorithms.varibad(**options, model_minibatches=1, model_epochs=1, task_cost=task_cost).build(distribution)
+    batch = jax.vmap(distribution.sample)(jax.random.split(jax.random.key(0), 8))
+    state, update = agent.init(jax.random.key(1)), jax.jit(agent.update)
+    far = state.params | {"readout": jax.tree.map(lambda x: 30.0 * x + 1.0, state.params["readout"])}
+    one, two = (update(jax.random.key(2), start, batch)[0] for start in (state, state._replace(params=far)))
+    moments = [optax.tree.get(each.model_optimizer, "mu")["encoder"] for each in (one, two)]
+    moved = max(jax.tree.leaves(jax.tree.map(lambda a, b: jnp.abs(a - b).max(), *moments)))
+    assert (moved > 1e-6) == bool(task_cost)
 
 
 @pytest.mark.parametrize("task_cost", [0.0, 1.0])
