@@ -7,6 +7,7 @@ from PIL import Image
 
 from metarl_jax import viz
 from metarl_jax.report import Trials, summarize
+from metarl_jax.trials import windows_of
 from metarl_jax.types import Reference
 from metarl_jax.viz import trials as pictures
 
@@ -53,6 +54,14 @@ def test_report_figure(tmp_path, episodes):
     assert "Bayes-optimal, lower bound" in legend
     assert len(legend) == len(set(legend)) == 6
     np.testing.assert_allclose(line(figure.axes[0], "agent").get_ydata(), report.by_episode["return"])
+
+
+def test_report_figure_of_an_agent_that_learns_by_inner_steps(tmp_path):
+    windows = windows_of(np.repeat(np.arange(3.0), 5).reshape(1, 1, 1, 15), steps=5, horizon=5)
+    report = summarize(record(3, 0.1), record(3, 0.0), windows=windows)
+    figure = viz.plot_report(report, tmp_path / "report.png")
+    (axes,) = [axes for axes in figure.axes if "inner step" in axes.get_title(loc="left")]
+    np.testing.assert_allclose(line(axes, "agent").get_xydata(), [[0, 0], [1, 5], [2, 10]])
 
 
 def line(axes, name):

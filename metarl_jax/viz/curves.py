@@ -23,7 +23,8 @@ MOST_POINTS = 200
 
 
 def plot_report(report: "Report", path: str | os.PathLike | None = None) -> Any:
-    """Return by episode with references, length by episode where it varies, the tail over tasks, and the belief.
+    """Return by episode with references, length by episode where it varies, the tail over tasks; return by inner step
+    of agents that learn by such, the belief of those that hold one.
 
     The shaded interval is the report's (95 % over tasks and seeds). References appear by episode where they are known
     so, and as returns of a trial in the panel over tasks.
@@ -33,6 +34,7 @@ def plot_report(report: "Report", path: str | os.PathLike | None = None) -> Any:
     """
     with style.style():
         panels = [draw_returns, *([draw_lengths] if lengths_vary(report) else []), draw_tail]
+        panels += [draw_adaptation] if steps_inside(report) else []
         panels += [] if report.belief is None else [draw_belief]
         figure = style.new_figure(4.7 * len(panels), 4.5)
         for axes, draw in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
@@ -70,6 +72,22 @@ def draw_returns(axes: Any, report: "Report") -> None:
         low[began < FEW] = np.nan
         axes.fill_between(np.arange(1, low.size + 1), low, high, color=colour, alpha=0.15, linewidth=0)
     axes.set_title("Return by episode of the trial")
+
+
+def steps_inside(report: "Report") -> bool:
+    """Whether the agent learns by inner steps, and some fit in the trial."""
+    return report.by_adaptation["window"] > 1 and len(report.by_adaptation["return"]) > 1
+
+
+def draw_adaptation(axes: Any, report: "Report") -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    told = report.by_adaptation
+    looks = {"color": style.AGENT, "label": "agent", "linewidth": WIDTHS[style.AGENT]}
+    axes.plot(np.arange(len(told["return"])), np.array(told["return"], float), marker="o", **looks)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel(f"inner steps, one every {told['window']} steps")
+    axes.set_title(f"Return of {told['horizon']} steps by inner step")
 
 
 def draw_lengths(axes: Any, report: "Report") -> None:

@@ -67,6 +67,23 @@ def test_outer_gradient_is_that_of_finite_differences(monkeypatch, name, options
             np.testing.assert_allclose(gradient @ direction, measured, rtol=1e-5, atol=1e-8)
 
 
+def test_e_mamls_score_credits_every_sampled_action(monkeypatch):
+    """``mean_n R_n grad sum log pi(a)``, over the horizon as the surrogate is; R standardised over tasks."""
+    gradients = []
+    for credit in ("none", "e-maml"):
+        inner, _, loss, meta, batch = captured(monkeypatch, "navigation", inner_rate=0.5, credit=credit)
+        gradients.append(jax.flatten_util.ravel_pytree(jax.grad(lambda m, f=loss, b=batch: f(m, b)[0])(meta))[0])
+    earned = np.asarray(batch.earned[-1])
+    standard = (earned - earned.mean()) / earned.std()
+    wanted = 0.0
+    for n in range(NUM_TASKS):
+        seen = jax.tree.map(lambda x, n=n: x[0, n], batch)
+        total = jax.grad(lambda params, seen=seen: inner.said(params, seen)[1].sum())(meta.params)
+        wanted = wanted - standard[n] / NUM_TASKS / 5 * jax.flatten_util.ravel_pytree(total)[0]
+    np.testing.assert_allclose(gradients[1] - gradients[0], wanted, rtol=1e-3, atol=1e-5)
+    assert np.abs(wanted).max() > 0.01
+
+
 def test_first_order_leaves_the_curvature_out(monkeypatch):
     gradients = []
     for second_order in (True, False):
