@@ -11,9 +11,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from metarl_jax.networks.memories import MEMORIES, initial_memory
+from metarl_jax.networks.memories import initial_memory
 from metarl_jax.networks.mlp import MLP
-from metarl_jax.networks.policy import as_vector, flat, from_module, inputs
+from metarl_jax.networks.policy import Trunk, as_vector, flat, from_module
 from metarl_jax.types import Policy, PyTree, Spec, TimeStep
 
 
@@ -28,36 +28,16 @@ class Belief(NamedTuple):
         return jnp.concatenate(self, axis=-1)
 
 
-class BeliefEncoder(nn.Module):
-    """Encoder (MLP) -> memory -> belief, on ``(o_t, a_{t-1}, r_{t-1}, episode start)``: ``q(m | tau_{:t})``."""
+class BeliefEncoder(Trunk):
+    """A ``Trunk`` whose heads are a belief: ``q(m | tau_{:t})``."""
 
-    spec: Spec
-    memory: str
-    memory_size: int
-    encoder_sizes: Sequence[int]
-    latent_size: int
-    window: int
+    latent_size: int = 1
 
     def setup(self):
-        wide = nn.initializers.orthogonal(2**0.5)
-        self.encoder = [nn.Dense(n, kernel_init=wide, name=f"encoder_{i}") for i, n in enumerate(self.encoder_sizes)]
-        self.core = MEMORIES[self.memory].module(self.memory_size, self.window)
+        super().setup()
         self.mean, self.log_var = (nn.Dense(self.latent_size, name=name) for name in ("mean", "log_var"))
 
-    def step(self, h, timestep: TimeStep):
-        h, x = self.core.step(h, self.encode(timestep), timestep.trial_start)
-        return h, self.belief(x)
-
-    def unroll(self, h, timesteps: TimeStep):
-        return self.belief(self.core.unroll(h, self.encode(timesteps), timesteps.trial_start))
-
-    def encode(self, timestep: TimeStep) -> jax.Array:
-        x = inputs(self.spec, timestep, meta_inputs=True)
-        for layer in self.encoder:
-            x = jnp.tanh(layer(x))
-        return x
-
-    def belief(self, x: jax.Array) -> Belief:
+    def heads(self, x: jax.Array) -> Belief:
         return Belief(self.mean(x), jnp.clip(self.log_var(x), -12.0, 4.0))
 
 
@@ -84,7 +64,7 @@ def belief_encoder(
     spec: Spec, memory: str, memory_size: int, encoder_sizes: Sequence[int], latent_size: int, window: int
 ) -> Policy:
     """``BeliefEncoder`` behind the face of a Policy: its outputs are a Belief."""
-    module = BeliefEncoder(spec, memory, memory_size, tuple(encoder_sizes), latent_size, window)
+    module = BeliefEncoder(spec, memory, memory_size, tuple(encoder_sizes), True, window, latent_size)
     return from_module(module, spec, initial_memory(memory, memory_size, window))
 
 

@@ -14,8 +14,6 @@ from metarl_jax.networks.s5 import S5
 from metarl_jax.networks.transformer import NUM_HEADS, Transformer
 from metarl_jax.types import PyTree
 
-WINDOW = 256
-
 
 class Memoryless(nn.Module):
     """The face of a memory with nothing in it."""
@@ -41,19 +39,19 @@ class Memory(NamedTuple):
 
 MEMORIES = {
     "gru": Memory(
-        lambda size, window=WINDOW: GRU(size, name="memory"),
-        lambda size, batch, window=WINDOW: jnp.zeros((*batch, size)),
+        lambda size, window: GRU(size, name="memory"),
+        lambda size, batch, window: jnp.zeros((*batch, size)),
     ),
     "s5": Memory(
-        lambda size, window=WINDOW: S5(size, name="memory"),
-        lambda size, batch, window=WINDOW: S5(size).carry(batch),
+        lambda size, window: S5(size, name="memory"),
+        lambda size, batch, window: S5(size).carry(batch),
     ),
     "transformer": Memory(
-        lambda size, window=WINDOW: Transformer(size, window, name="memory"),
-        lambda size, batch, window=WINDOW: Transformer(size, window).carry(batch),
+        lambda size, window: Transformer(size, window, name="memory"),
+        lambda size, batch, window: Transformer(size, window).carry(batch),
         multiple=2 * NUM_HEADS,
     ),
-    "none": Memory(lambda size, window=WINDOW: Memoryless(name="memory"), lambda size, batch, window=WINDOW: ()),
+    "none": Memory(lambda size, window: Memoryless(name="memory"), lambda size, batch, window: ()),
 }
 
 
@@ -75,7 +73,7 @@ def window_of(memory: str, memory_window: int, trial_steps: int) -> int:
     return memory_window or trial_steps
 
 
-def initial_memory(memory: str, size: int, window: int = WINDOW) -> Callable[[tuple[int, ...]], PyTree]:
+def initial_memory(memory: str, size: int, window: int) -> Callable[[tuple[int, ...]], PyTree]:
     """``carry(batch_shape)`` of a memory; ConfigError where the size does not fit its kind."""
     kind = MEMORIES[memory]
     fits = size > 0 or memory == "none"

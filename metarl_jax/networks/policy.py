@@ -8,44 +8,26 @@ import jax
 import jax.numpy as jnp
 
 from metarl_jax.networks import actions
-from metarl_jax.networks.memories import MEMORIES, WINDOW, initial_memory
+from metarl_jax.networks.memories import MEMORIES, initial_memory
 from metarl_jax.networks.mlp import Network
 from metarl_jax.types import Policy, PyTree, Spec, TimeStep
 
 
-class ActorCritic(nn.Module):
-    """Encoder (MLP) -> memory -> linear heads for the action parameters and the value.
-
-    With ``meta_inputs`` the encoder sees ``(o_t, a_{t-1}, r_{t-1}, episode start)`` as in RL^2 (Duan et al. 2016,
-    Wang et al. 2016), else the observation alone. Without ``critic`` there is no value head and values are 0. With
-    ``own_std`` the standard deviations of continuous actions are parameters of their own, the same in every state.
-    ``context [context_size]`` is a parameter that the encoder sees beside its inputs, zeros at first.
-    """
+class Trunk(nn.Module):
+    """Encoder (MLP) -> memory -> ``heads``, which a subclass brings, on the observation or with ``meta_inputs`` on
+    ``(o_t, a_{t-1}, r_{t-1}, episode start)`` as in RL^2 (Duan et al. 2016, Wang et al. 2016)."""
 
     spec: Spec
     memory: str
     memory_size: int
     encoder_sizes: Sequence[int]
     meta_inputs: bool
-    critic: bool = True
-    own_std: bool = False
-    window: int = WINDOW
-    context_size: int = 0
+    window: int
 
     def setup(self):
-        if self.context_size:
-            self.context = self.param("context", nn.initializers.zeros, (self.context_size,))
         wide = nn.initializers.orthogonal(2**0.5)
         self.encoder = [nn.Dense(n, kernel_init=wide, name=f"encoder_{i}") for i, n in enumerate(self.encoder_sizes)]
         self.core = MEMORIES[self.memory].module(self.memory_size, self.window)
-        size = actions.for_spec(self.spec).size
-        self.apart = self.own_std and self.spec.num_actions is None
-        if self.apart:
-            size = self.spec.action_size
-            self.log_std = self.param("log_std", nn.initializers.zeros, (size,))
-        self.policy_head = nn.Dense(size, kernel_init=nn.initializers.orthogonal(0.01), name="policy_head")
-        if self.critic:
-            self.value_head = nn.Dense(1, kernel_init=nn.initializers.orthogonal(1.0), name="value_head")
 
     def step(self, h, timestep: TimeStep):
         h, x = self.core.step(h, self.encode(timestep), timestep.trial_start)
@@ -55,13 +37,49 @@ class ActorCritic(nn.Module):
         return self.heads(self.core.unroll(h, self.encode(timesteps), timesteps.trial_start))
 
     def encode(self, timestep: TimeStep) -> jax.Array:
-        x = inputs(self.spec, timestep, self.meta_inputs)
-        if self.context_size:
-            context = self.context.reshape((1,) * (x.ndim - 1) + (-1,))
-            x = jnp.concatenate([x, jnp.broadcast_to(context, (*x.shape[:-1], self.context_size))], axis=-1)
+        x = self.seen(timestep)
         for layer in self.encoder:
             x = jnp.tanh(layer(x))
         return x
+
+    def seen(self, timestep: TimeStep) -> jax.Array:
+        return inputs(self.spec, timestep, self.meta_inputs)
+
+    def heads(self, x: jax.Array) -> PyTree:
+        raise NotImplementedError
+
+
+class ActorCritic(Trunk):
+    """A ``Trunk`` with linear heads for the action parameters and the value.
+
+    Without ``critic`` there is no value head and values are 0. With ``own_std`` the standard deviations of continuous
+    actions are parameters of their own, the same in every state. ``context [context_size]`` is a parameter that the
+    encoder sees beside its inputs, zeros at first.
+    """
+
+    critic: bool = True
+    own_std: bool = False
+    context_size: int = 0
+
+    def setup(self):
+        super().setup()
+        if self.context_size:
+            self.context = self.param("context", nn.initializers.zeros, (self.context_size,))
+        size = actions.for_spec(self.spec).size
+        self.apart = self.own_std and self.spec.num_actions is None
+        if self.apart:
+            size = self.spec.action_size
+            self.log_std = self.param("log_std", nn.initializers.zeros, (size,))
+        self.policy_head = nn.Dense(size, kernel_init=nn.initializers.orthogonal(0.01), name="policy_head")
+        if self.critic:
+            self.value_head = nn.Dense(1, kernel_init=nn.initializers.orthogonal(1.0), name="value_head")
+
+    def seen(self, timestep: TimeStep) -> jax.Array:
+        x = super().seen(timestep)
+        if not self.context_size:
+            return x
+        context = self.context.reshape((1,) * (x.ndim - 1) + (-1,))
+        return jnp.concatenate([x, jnp.broadcast_to(context, (*x.shape[:-1], self.context_size))], axis=-1)
 
     def heads(self, x: jax.Array):
         parameters = self.policy_head(x)
@@ -99,14 +117,14 @@ def actor_critic(
     memory_size: int,
     encoder_sizes: Sequence[int],
     meta_inputs: bool,
-    window: int = WINDOW,
+    window: int = 0,
 ) -> Policy:
     """A Policy of ``ActorCritic``: with or without memory, one set of heads.
 
     Raises:
       ConfigError: the size does not fit the memory's kind.
     """
-    module = ActorCritic(spec, memory, memory_size, tuple(encoder_sizes), meta_inputs, window=window)
+    module = ActorCritic(spec, memory, memory_size, tuple(encoder_sizes), meta_inputs, window)
     return from_module(module, spec, initial_memory(memory, memory_size, window))
 
 
@@ -119,8 +137,8 @@ def actor(
 ) -> Policy:
     """A Policy without memory or critic: an MLP on observation and context; ``own_std``: see ``ActorCritic``."""
     sizes = tuple(encoder_sizes)
-    module = ActorCritic(spec, "none", 0, sizes, False, critic=False, own_std=own_std, context_size=context_size)
-    return from_module(module, spec, functools.partial(MEMORIES["none"].carry, 0), bounding)
+    module = ActorCritic(spec, "none", 0, sizes, False, 0, critic=False, own_std=own_std, context_size=context_size)
+    return from_module(module, spec, functools.partial(MEMORIES["none"].carry, 0, window=0), bounding)
 
 
 def asymmetric(actor: Policy, critic: Network, size: int) -> tuple[Policy, Policy]:
