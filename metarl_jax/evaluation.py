@@ -95,7 +95,7 @@ def evaluate(
     }
     belief = None if believed is None else believed_by_step(records[0], believed.candidates)
     window = run.algorithm.window
-    windows = windows_of(records[0].reward, window, chosen.horizon) if window > 1 else None
+    windows = windows_of(np.asarray(records[0].reward), window, chosen.horizon) if window > 1 else None
     report = summarize(segment(records[0]), segment(records[1]), references, name=name, belief=belief, windows=windows)
     if save and run.path is not None and tasks is None:
         report.save(Path(run.path) / "report.json")

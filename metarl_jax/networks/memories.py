@@ -61,7 +61,7 @@ def num_parameters(memory: str, inputs: int, size: int) -> int:
     ``gru``: ``3 H (H + F) + 4 H``. ``s5``, with P = H / 2 rounded up, 2 blocks: ``H (F + 1) + 2 (4 H P + H^2 + 2 H +
     3 P)``. ``transformer``, 2 blocks: ``H (F + 3) + 2 (8 H^2 + 7 H)``, whatever its window.
     """
-    module, h = MEMORIES[memory].module(size), MEMORIES[memory].carry(size, ())
+    module, h = MEMORIES[memory].module(size, 1), MEMORIES[memory].carry(size, (), 1)
     init = lambda key: module.init(key, h, jnp.zeros(inputs), jnp.zeros((), bool), method="step")
     return sum(x.size for x in jax.tree.leaves(jax.eval_shape(init, jax.random.key(0))))
 
