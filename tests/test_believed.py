@@ -97,7 +97,7 @@ def test_numbers_are_told_as_errors():
 
 def test_marks_are_where_tasks_differ_and_heat_is_where_they_are_likely(run):
     tasks = run.tasks
-    bare, marks = differences(tasks, 5)
+    bare, marks = differences(tasks, 5, 0)
     assert bare.shape == (3, 3, 3) and marks.shape == (5, 3, 3)
     np.testing.assert_array_equal([np.flatnonzero(mark).tolist() for mark in marks], tasks.tasks.goal[:, None])
     belief = np.array([0.6, 0.1, 0.3, 0.0, 0.0])
@@ -106,6 +106,14 @@ def test_marks_are_where_tasks_differ_and_heat_is_where_they_are_likely(run):
     goals = np.asarray(tasks.tasks.goal)
     assert (np.argsort(-away[goals])[:3] == [0, 2, 1]).all() and away[goals[3:]].max() == 0
     assert away[[c for c in range(9) if c not in goals]].max() == 0
+
+
+def test_another_layout_has_no_place_in_the_picture():
+    tasks = mrl.tasks.maze_200()
+    for index, shown in ((0, range(100)), (150, range(100, 200))):
+        _, marks = differences(tasks, 200, index)
+        size = marks.sum(axis=(1, 2))
+        assert [n for n in range(200) if size[n]] == list(shown) and len(set(size[list(shown)])) == 1
 
 
 def test_pictures_of_beliefs(run, oracle, tmp_path):

@@ -64,14 +64,15 @@ def live_believing(run: "Run", task_index: int, seed: int) -> Believed:
 
 def differences(tasks: TaskDistribution, count: int, index: int) -> tuple[np.ndarray, np.ndarray]:
     """(the commonest colour of each pixel, where each task's picture differs from it), over the tasks of the set that
-    look like task ``index`` but for a few pixels. Others, mazes of another layout, have no place in its picture.
+    look like task ``index`` but for few pixels. Others, mazes of another layout, have no place in its picture.
     """
     import jax
 
     each = jax.device_get(tasks.tasks)
     pictures = np.stack([picture(tasks, at(each, index)) for index in range(count)])
     packed = pictures.astype(np.int64) @ np.array([65536, 256, 1])
-    alike = (packed != packed[index]).mean(axis=(1, 2)) < 0.25
+    apart = (packed != packed[index]).sum(axis=(1, 2))
+    alike = apart <= 2 * apart[apart > 0].min()
     ordered = np.sort(packed[alike], axis=0)
     middle = ordered[len(ordered) // 2]  # a pixel that differs in fewer than half of the tasks
     bare = np.stack([middle >> 16, middle >> 8 & 255, middle & 255], axis=-1).astype(np.uint8)
