@@ -4,7 +4,7 @@ Training: 20 tasks an update, 20 episodes of 100 steps before and after one inne
 episodes for each of four policies: before adaptation and after one, two and three steps at rates x 1, x 0.5, x 0.25.
 With ``exploration_std`` the second and third step are further scaled by ``std / exploration_std``, ``std`` the policy's
 own after the first step. The score is ``S = (R + 38.26) / (38.26 - 0.506)``: 0 for standing still, 1 with the goal
-known. The 75 updates and the power of that scaling (1) were chosen on other goals (key 400) with seeds 0 to 2.
+known. The updates, the falling rate and the power of that scaling (1) were chosen on other goals (key 400), other seeds.
 """
 
 import dataclasses
@@ -18,13 +18,14 @@ import metarl_jax as mrl
 from metarl_jax.evaluation import evaluation_tasks, live
 
 STILL, KNOWN, EPISODES, GOALS = -38.26, -0.506, 20, 400
-UPDATES = 75
+UPDATES = 120
 KEY = 401  # of the test's goals and episodes, the same for all seeds
 
 
 def recipe():
-    """PPO's clipping; exploration before the first inner step stays wide while the policy's own noise falls."""
-    return mrl.algorithms.maml(outer="clip", exploration_std=0.9)
+    """PPO's clipping; exploration before the first inner step stays wide while the policy's own noise falls. The rate
+    falls too: at a constant one S after one step is .05 lower, and varies."""
+    return mrl.algorithms.maml(outer="clip", exploration_std=0.9, decay_updates=UPDATES)
 
 
 def scores(run: mrl.Run) -> np.ndarray:
