@@ -4,7 +4,7 @@ Training: 20 tasks an update, 20 episodes of 100 steps before and after one inne
 episodes for each of four policies: before adaptation and after one, two and three steps at rates x 1, x 0.5, x 0.25.
 With ``exploration_std`` the second and third step are further scaled by ``std / exploration_std``, ``std`` the policy's
 own after the first step. The score is ``S = (R + 38.26) / (38.26 - 0.506)``: 0 for standing still, 1 with the goal
-known. The updates, the falling rate and the power of that scaling (1) were chosen on other goals (key 400), other seeds.
+known. Updates, the falling rate and the power of that scaling (1) were chosen on other goals (key 400), other seeds.
 """
 
 import dataclasses
