@@ -28,9 +28,11 @@ class Entry(NamedTuple):
 
 
 def varibad() -> Any:
-    """The critic knows the goal; entropy falls slowly, so that the search is not settled before goals are found."""
+    """The critic knows the goal; entropy falls slowly, so that the search is not settled before goals are found; the
+    discount lets what later episodes may still find count in the first ones."""
     entropy = dict(entropy_cost=0.01, entropy_updates=450)
-    return mrl.algorithms.varibad(critic="task", learning_rate=1e-3, decay_updates=500, model_rate=1e-3, **entropy)
+    rates = dict(learning_rate=1e-3, decay_updates=500, model_rate=1e-3)
+    return mrl.algorithms.varibad(critic="task", discount=0.99, **rates, **entropy)
 
 
 ENTRIES = {
