@@ -23,8 +23,8 @@ KEY = 401  # of the test's goals and episodes, the same for all seeds
 
 
 def recipe():
-    """PPO's clipping; exploration before the first inner step stays wide while the policy's own noise falls. The rate
-    falls too: at a constant one S after one step is .05 lower, and varies."""
+    """PPO's clipping; exploration before the first inner step stays wide while the policy's own noise falls, and
+    the rate with it."""
     return mrl.algorithms.maml(outer="clip", exploration_std=0.9, decay_updates=UPDATES)
 
 

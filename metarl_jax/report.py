@@ -21,7 +21,7 @@ from metarl_jax.files import plain, write_json
 from metarl_jax.tables import number
 from metarl_jax.trials import Trials, Windows, by_adaptation, by_episode, checked, describe
 from metarl_jax.types import Reference
-from metarl_jax.verdict import gap, judge, never
+from metarl_jax.verdict import gap, judge
 
 FORMAT = 4
 MOST_TASKS = 1000  # beyond, the report keeps quantiles over tasks instead of every task's mean
@@ -155,9 +155,8 @@ def summarize(
     gap_closed, gap_note = gap(mean, control_mean, known)
     several = max(np.isfinite(t.returns).sum(axis=-1).max() for t in (trials, control)) > 1
     scale = float(np.nansum(np.abs(trials.returns), axis=-1).mean())
-    adapted, verdict = judge(gain, several, scale, gap_closed, gap_note)
-    if windows is not None and len(windows.reward) == 1:
-        adapted, verdict = False, never(windows.steps)
+    too_late = windows.steps if windows is not None and len(windows.reward) == 1 else 0
+    adapted, verdict = judge(gain, several, scale, gap_closed, gap_note, too_late)
     task_means, control_task_means = scores.mean(axis=0), control_scores.mean(axis=0)  # [N]
     few = task_means.size <= MOST_TASKS
     numbers = dict(

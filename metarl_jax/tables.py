@@ -69,7 +69,7 @@ def render(report: "Report") -> Any:
     if report.references:
         parts.append(references(report))
     parts.append(episodes(report))
-    if report.by_adaptation["window"] > 1 and len(report.by_adaptation["return"]) > 1:
+    if has_inner_steps(report):
         parts.append(adaptation(report.by_adaptation))
     parts += [*([] if report.belief is None else [belief(report.belief)])]
     return Group(*parts, Text(report.verdict, colour))
@@ -147,6 +147,11 @@ def episodes(report: "Report") -> Any:
     if any(column[0] in ("length", "began", "finished") for column in shown):
         captioned(table, "Means over the trials that began the episode; lengths over those that finished it.")
     return table
+
+
+def has_inner_steps(report: "Report") -> bool:
+    """Whether the agent learns by inner steps, and some fit in the trial."""
+    return report.by_adaptation["window"] > 1 and len(report.by_adaptation["return"]) > 1
 
 
 def adaptation(told: Mapping[str, Any]) -> Any:

@@ -38,14 +38,18 @@ def choose(references: list[dict], order: Sequence[tuple[str, str]]) -> dict | N
 
 
 def judge(
-    gain: Estimate, several: bool, scale: float, gap_closed: float | None, gap_note: str
+    gain: Estimate, several: bool, scale: float, gap_closed: float | None, gap_note: str, too_late: int = 0
 ) -> tuple[bool | None, str]:
     """Whether the agent adapted, and the sentence that says so.
 
     It did when the 95 % interval of its gain over the control lies above zero by more than rounding. ``several``:
     some trial had more than one episode; else, or where the gain has no interval, the answer is None. ``scale``: the
-    typical size of a trial's returns; ``gap_closed`` and ``gap_note`` are told along when it did.
+    typical size of a trial's returns; ``gap_closed`` and ``gap_note`` are told along when it did. ``too_late``: the
+    steps after which the first inner step would come, where the trial ends before (0: it comes).
     """
+    if too_late:
+        words = f"an inner step comes after {too_late} steps and the trial ends before: give it more episodes"
+        return False, f"did not adapt: {words}"
     if not several:
         return None, "one episode a trial: nothing to compare"
     if math.isnan(gain.low):
@@ -60,8 +64,3 @@ def judge(
         return False, f"did not adapt: its memory costs {number(-gain.mean)} return a trial ({interval})"
     words = f"its gain over wiped memory, {number(gain.mean)}, is not distinguishable from zero"
     return False, f"did not adapt: {words} ({interval})"
-
-
-def never(window: int) -> str:
-    """The verdict where no inner step fits in a trial."""
-    return f"did not adapt: an inner step comes after {window} steps and the trial ends before: give it more episodes"

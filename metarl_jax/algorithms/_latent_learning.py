@@ -59,14 +59,9 @@ def live_one(parts: Parts, describe: Callable, key, meta: Meta, task: Task) -> t
     windows = adaptation.lifetime(parts.inner, keys[0], meta, (), task)
     known = Agent(meta.params, proposed(parts, meta, code))
     informed = parts.inner.window((), parts.live_informed(keys[1], known, task))
-    told = functools.partial(returns_of, discount=parts.options.discount)
+    told = functools.partial(structured.returns_of, discount=parts.options.discount)
     batch = Batch(windows, jax.vmap(told)(windows), informed, told(informed), code)
     return batch, windows.reward.sum(axis=1).mean(axis=1)
-
-
-def returns_of(seen: Window, discount: float) -> jax.Array:
-    """Of the rest of each episode: ``[T, E]``."""
-    return estimators.discounted_sums(seen.reward, discount * (1.0 - seen.ended.astype(jnp.float32)))
 
 
 def standardised(batch: Batch) -> Batch:

@@ -109,12 +109,17 @@ def window(policy: Policy, baseline: tuple, lived: Trajectory) -> Window:
     return Window(lived.timestep, lived.action, log_prob, lived.reward, lived.terminated | lived.truncated)
 
 
+def returns_of(seen: Window, discount: float) -> jax.Array:
+    """Of the rest of each episode: ``[T, E]``."""
+    return estimators.discounted_sums(seen.reward, discount * (1.0 - seen.ended.astype(seen.reward.dtype)))
+
+
 def credits(seen: Window, discount: float, log_scale: jax.Array) -> jax.Array:
     """What paid, ``[T, E]`` with sum 1: ``w_t = c_t / sum c``, ``c_t = (G_t - G)+ / ((G_t - G)+ + C)``. ``G_t`` is the
     return of the rest of the episode, ``G`` its mean over the window; the more sharply ``c`` tells hits from near ones,
     the larger ``C``. 0 everywhere where all earned the same.
     """
-    returns = estimators.discounted_sums(seen.reward, discount * (1.0 - seen.ended.astype(seen.reward.dtype)))
+    returns = returns_of(seen, discount)
     above = jax.nn.relu(returns - returns.mean())
     credit = above / (above + jnp.exp(log_scale))
     return credit / (credit.sum() + 1e-3)

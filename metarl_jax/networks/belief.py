@@ -31,7 +31,7 @@ class Belief(NamedTuple):
 class BeliefEncoder(Trunk):
     """A ``Trunk`` whose heads are a belief: ``q(m | tau_{:t})``."""
 
-    latent_size: int = 1
+    latent_size: int
 
     def setup(self):
         super().setup()

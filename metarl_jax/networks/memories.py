@@ -81,4 +81,5 @@ def initial_memory(memory: str, size: int, window: int) -> Callable[[tuple[int, 
     check(
         size % kind.multiple == 0, "memory_size", size, f'must be a multiple of {kind.multiple} for memory="{memory}"'
     )
+    check(window > 0 or memory != "transformer", "window", window, "must be above 0")
     return functools.partial(kind.carry, size, window=window)

@@ -72,7 +72,7 @@ def differences(tasks: TaskDistribution, count: int, index: int) -> tuple[np.nda
     pictures = np.stack([picture(tasks, at(each, index)) for index in range(count)])
     packed = pictures.astype(np.int64) @ np.array([65536, 256, 1])
     apart = (packed != packed[index]).sum(axis=(1, 2))
-    alike = apart <= 2 * apart[apart > 0].min()
+    alike = apart <= 2 * apart.min(where=apart > 0, initial=apart.max())
     ordered = np.sort(packed[alike], axis=0)
     middle = ordered[len(ordered) // 2]  # a pixel that differs in fewer than half of the tasks
     bare = np.stack([middle >> 16, middle >> 8 & 255, middle & 255], axis=-1).astype(np.uint8)
@@ -105,7 +105,8 @@ def draw_belief(
             for column, moment in enumerate(moments):
                 axes = figure.add_subplot(2, len(moments), row * len(moments) + column + 1)
                 axes.imshow(heat_map(belief[moment], trial.bare, trial.marks), interpolation="nearest")
-                axes.contour(trial.marks[task_index], levels=[0.5], colors=[TRUTH], linewidths=1.5)
+                if trial.marks[task_index].any():
+                    axes.contour(trial.marks[task_index], levels=[0.5], colors=[TRUTH], linewidths=1.5)
                 axes.set(xticks=[], yticks=[])
                 axes.set_title(f"after {moment} steps" if row == 0 else "", fontsize=9.5)
                 axes.set_ylabel(name if column == 0 else "")

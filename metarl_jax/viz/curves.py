@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from metarl_jax.tables import label
+from metarl_jax.tables import has_inner_steps, label
 from metarl_jax.viz import style
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def plot_report(report: "Report", path: str | os.PathLike | None = None) -> Any:
     """
     with style.style():
         panels = [draw_returns, *([draw_lengths] if lengths_vary(report) else []), draw_tail]
-        panels += [draw_adaptation] if steps_inside(report) else []
+        panels += [draw_adaptation] if has_inner_steps(report) else []
         panels += [] if report.belief is None else [draw_belief]
         figure = style.new_figure(4.7 * len(panels), 4.5)
         for axes, draw in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
@@ -72,11 +72,6 @@ def draw_returns(axes: Any, report: "Report") -> None:
         low[began < FEW] = np.nan
         axes.fill_between(np.arange(1, low.size + 1), low, high, color=colour, alpha=0.15, linewidth=0)
     axes.set_title("Return by episode of the trial")
-
-
-def steps_inside(report: "Report") -> bool:
-    """Whether the agent learns by inner steps, and some fit in the trial."""
-    return report.by_adaptation["window"] > 1 and len(report.by_adaptation["return"]) > 1
 
 
 def draw_adaptation(axes: Any, report: "Report") -> None:

@@ -182,3 +182,5 @@ def test_a_size_that_does_not_fit_is_refused():
     with pytest.raises(ConfigError, match=r'memory_size=12: must be a multiple of 8 for memory="transformer"'):
         actor_critic(Spec((2,), 3), "transformer", 12, (), True)
     actor_critic(Spec((2,), 3), "s5", 7, (), True)
+    with pytest.raises(ConfigError, match="window=0: must be above 0"):
+        actor_critic(Spec((2,), 3), "transformer", 16, (), True)
