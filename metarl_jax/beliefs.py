@@ -2,9 +2,11 @@
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from metarl_jax.networks import first_timestep
 from metarl_jax.rollout import Place, advance, select
@@ -60,6 +62,52 @@ def scores(exact: ExactBelief, task: Task, lived: Trajectory, decoded: jax.Array
         "exact_log_loss": -(truth * log_known).sum(axis=-1),
         "divergence": (known * (log_known - log_said)).sum(axis=-1),
     }
+
+
+def described(scored: dict[str, np.ndarray], done: np.ndarray, candidates: int) -> dict[str, Any]:
+    """Decoded beliefs beside exact ones, means over trials ``[..., T]``: ``by_step`` (after 1, 2, ... steps) and
+    ``by_episode`` (when each episode ended, the last one a step before).
+
+    Of candidates also ``calibration_error`` (see there) at each of these and over all beliefs, and ``calibration``: the
+    share of all beliefs whose confidence lies in each tenth, their mean confidence and how often they are right.
+    """
+    found = {name: np.asarray(x, np.float64).reshape(-1, x.shape[-1]) for name, x in scored.items()}
+    done = np.asarray(done).reshape(-1, np.shape(done)[-1])
+    steps = done.shape[1] - 1
+    ended = np.cumsum(done, axis=1) * done  # the number of the episode that ended here
+    ends = [np.nonzero(ended == episode) for episode in range(1, int(ended.max(initial=0)) + 1)]
+    at_ends = [{name: x[row, np.minimum(column, steps - 1)] for name, x in found.items()} for row, column in ends]
+    told = {
+        "candidates": candidates,
+        "by_step": {name: x.mean(axis=0) for name, x in found.items()},
+        "by_episode": {name: [float(at[name].mean()) for at in at_ends] for name in found},
+    }
+    if not candidates:
+        return told
+    error = lambda some: calibration_error(some["confidence"], some["right"])
+    told["by_step"]["calibration_error"] = np.array(
+        [error({k: x[:, t] for k, x in found.items()}) for t in range(steps)]
+    )
+    told["by_episode"]["calibration_error"] = [error(at) for at in at_ends]
+    count, confidence, right = tenths(found["confidence"], found["right"])
+    means = {
+        k: np.where(count > 0, x / np.maximum(count, 1), np.nan)
+        for k, x in dict(confidence=confidence, right=right).items()
+    }
+    return told | {"calibration": {"share": count / count.sum(), **means}, "calibration_error": error(found)}
+
+
+def tenths(confidence: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(number of beliefs, sum of their confidences, number of right ones) in each tenth of confidence: ``[10]``."""
+    tenth = np.minimum((confidence * 10).astype(int), 9).reshape(-1)
+    count = lambda weights: np.bincount(tenth, weights, minlength=10)
+    return count(None), count(confidence.reshape(-1)), count(right.reshape(-1))
+
+
+def calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
+    """``sum_b |sum_{i in b} confidence_i - right_i| / n`` over tenths ``b`` of confidence (Guo et al. 2017)."""
+    _, said, true = tenths(confidence, right)
+    return float(np.abs(said - true).sum() / confidence.size)
 
 
 def candidate_posterior(env: Environment, candidates: Task) -> Callable[[Trajectory], jax.Array]:

@@ -93,7 +93,9 @@ def evaluate(
         "updates": run.num_updates,
         "greedy": greedy,
     }
-    belief = None if believed is None else believed_by_step(records[0], believed.candidates)
+    belief = None
+    if believed is not None:
+        belief = beliefs.described(records[0].belief, records[0].done, believed.candidates)
     window = run.algorithm.window
     windows = windows_of(np.asarray(records[0].reward), window, chosen.horizon) if window > 1 else None
     report = summarize(segment(records[0]), segment(records[1]), references, name=name, belief=belief, windows=windows)
@@ -177,29 +179,3 @@ def segment(lived: Lived) -> Trials:
     returns, lengths = (np.where(lengths > 0, x, np.nan) for x in (returns, lengths))
     returns, lengths, finished = (x.reshape(*shape, num_episodes) for x in (returns, lengths, finished))
     return Trials(returns, lengths, finished, reward.sum(axis=1).reshape(shape))
-
-
-def believed_by_step(lived: Lived, candidates: int) -> dict[str, Any]:
-    """Decoded beliefs beside exact ones, means over trials: ``by_step`` (after 1, 2, ... steps), ``by_episode`` (when
-    each episode ended, the last one a step before), and of candidates the ``calibration``: the share of beliefs whose
-    confidence lies in each tenth, their mean confidence and how often they are right.
-    """
-    found = {name: np.asarray(x, np.float64).reshape(-1, x.shape[-1]) for name, x in lived.belief.items()}
-    done = np.asarray(lived.done).reshape(-1, np.shape(lived.done)[-1])
-    steps = done.shape[1] - 1
-    ended = np.cumsum(done, axis=1) * done  # the number of the episode that ended here
-    ends = [np.nonzero(ended == episode) for episode in range(1, int(ended.max(initial=0)) + 1)]
-    at_ends = lambda x: [float(x[row, np.minimum(column, steps - 1)].mean()) for row, column in ends]
-    told = {
-        "candidates": candidates,
-        "by_step": {name: x.mean(axis=0) for name, x in found.items()},
-        "by_episode": {name: at_ends(x) for name, x in found.items()},
-    }
-    if not candidates:
-        return told
-    tenth = np.minimum((found["confidence"] * 10).astype(int), 9).reshape(-1)
-    count = np.bincount(tenth, minlength=10)
-    sums = {name: np.bincount(tenth, found[name].reshape(-1), minlength=10) for name in ("confidence", "right")}
-    means = {name: np.where(count > 0, x / np.maximum(count, 1), np.nan) for name, x in sums.items()}
-    gap = float(np.abs(sums["confidence"] - sums["right"]).sum() / count.sum())
-    return told | {"calibration": {"share": count / count.sum(), **means}, "calibration_error": gap}

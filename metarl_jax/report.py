@@ -43,7 +43,7 @@ class Report:
     ``trials.Windows``; 1: after each episode), and ``gap_closed``, ``(R_k - R_0) / (R* - R_0)`` with R* of the agent
     that knows the task.
     ``belief``: what the agent thought of the task beside the exact belief, where both are known, see
-    ``evaluation.believed_by_step``.
+    ``beliefs.described``.
     ``task_means``: ``[N]`` for up to 1000 tasks; ``quantiles``: 0, 1, ... 100 % of the task means.
     """
 

@@ -169,6 +169,7 @@ BELIEVED = {
     "right": ("right", percent),
     "confidence": ("confidence", percent),
     "best": ("best possible", percent),
+    "calibration_error": ("calibration error", percent),
     "log_loss": ("log loss", number),
     "exact_log_loss": ("exact", number),
     "error": ("error", number),

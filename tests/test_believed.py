@@ -48,7 +48,7 @@ def test_an_oracle_is_as_good_as_can_be(oracle):
     np.testing.assert_allclose(by_step["log_loss"], by_step["exact_log_loss"], atol=1e-6)
     # Equally likely goals are named in order: right as often as sure, over the whole set.
     np.testing.assert_allclose(by_step["right"], by_step["best"], atol=0.04)
-    assert told["calibration_error"] < 0.02
+    assert told["calibration_error"] < 0.02 and max(by_step["calibration_error"]) < 0.06
     assert (np.diff(by_step["exact_log_loss"]) < 1e-6).all()  # more is known, never less
     # An episode's end is the last step of it.
     ends = [by_step["best"][HORIZON - 1], by_step["best"][2 * HORIZON - 1], by_step["best"][-1]]
@@ -61,6 +61,8 @@ def test_an_agent_that_is_sure_of_one_goal_is_told_so(run):
     np.testing.assert_allclose(told["by_step"]["right"], 0.2, atol=1e-6)
     np.testing.assert_allclose(told["by_step"]["confidence"], 1.0)
     assert told["calibration_error"] == pytest.approx(0.8)
+    for name in ("by_step", "by_episode"):
+        np.testing.assert_allclose(told[name]["calibration_error"], 0.8, atol=1e-6)
     assert told["calibration"]["share"][-1] == 1.0 and told["calibration"]["right"][-1] == pytest.approx(0.2)
     assert told["calibration"]["right"][0] is None  # nothing was said with so little confidence
     assert min(told["by_step"]["divergence"]) > 1.0

@@ -4,6 +4,7 @@ The policy acts on ``(o, z)`` with ``z = mean + exp(log_std) e``; the environmen
 (``_held_noise``). Axis letters: ``[Z]`` latents, ``[T]`` steps, ``[E]`` episodes of a window.
 """
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -44,20 +45,28 @@ def latent_actor(spec: Spec, size: int, encoder: tuple[int, ...], spread: float)
     """A Policy of ``Agent``s on the observations of ``HeldNoise``: an MLP on ``(o, z)``, no memory, no critic. ``init``
     makes the network's parameters alone.
 
-    ``spread`` is the scale of the last layer at birth. At 1 each latent is another behaviour from the first day; other
-    actors are born indifferent, at 0.01. Continuous actions vary little from step to step then (a standard deviation
-    about ``exp(-0.7)``), since the latents explore.
+    At birth a latent is a behaviour, the same wherever it is seen: ``d action parameters / d z`` at zero is ``spread``
+    times a matrix with orthonormal rows or columns, so that latents all around lead all around, in every seed; other
+    actors are born indifferent. Continuous actions vary little from step to step then (a standard deviation about
+    ``exp(-0.7)``), since the latents explore.
     """
     features = int(np.prod(spec.observation_shape)) + size
     base = actor(spec._replace(observation_shape=(features,)), encoder, own_std=False)
+    behaviours = spec.num_actions or spec.action_size
 
     def init(key):
-        params = dict(base.init(key))
+        keys = jax.random.split(key)
+        params = dict(base.init(keys[0]))
+        layers = [params[f"encoder_{i}"]["kernel"] for i in range(len(encoder))]
+        slope = functools.reduce(jnp.matmul, layers, jnp.eye(features)[-size:])  # of the last layer's inputs by z
+        wanted = jax.nn.initializers.orthogonal(spread)(keys[1], (size, behaviours))
+        gram = slope @ slope.T + 1e-4 * jnp.eye(size)  # singular where a layer is narrower than the latents
+        inverse = jax.vmap(estimators.solve_positive, in_axes=(None, 1), out_axes=1)(gram, wanted)
         kernel, bias = params["policy_head"]["kernel"], params["policy_head"]["bias"]
-        scale = jnp.full_like(bias, 100.0 * spread)
+        kernel = kernel.at[:, :behaviours].add(slope.T @ inverse)
         if spec.num_actions is None:
-            scale, bias = scale.at[spec.action_size :].mul(0.1), bias.at[spec.action_size :].set(-0.7)
-        return params | {"policy_head": {"kernel": kernel * scale[None], "bias": bias}}
+            bias = bias.at[behaviours:].set(-0.7)
+        return params | {"policy_head": {"kernel": kernel, "bias": bias}}
 
     def seen(agent: Agent, timestep: TimeStep) -> TimeStep:
         plain, noise = held(timestep.observation, size)

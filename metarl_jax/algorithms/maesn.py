@@ -49,7 +49,7 @@ def maesn(
     entropy_cost: float = 0.01,
     entropy_updates: int = 0,
     encoder: tuple[int, ...] = (64, 64),
-    spread: float = 2.0,
+    spread: float = 0.7,
     rate_decay: float = 1.0,
 ) -> Algorithm:
     """MAESN: structured exploration by latents drawn for an episode, adapted by gradient in the inner loop.
@@ -87,7 +87,7 @@ def maesn(
       entropy_cost: weight of the entropy bonus, in trials alone: tasks that nobody has solved yet teach nothing.
       entropy_updates: updates over which it falls linearly to a tenth (0: constant).
       encoder: sizes of the policy's tanh layers.
-      spread: how far apart the behaviours of different latents are at birth.
+      spread: of the action parameters at birth, by the latents' (``d parameters / d z``).
       rate_decay: at meta-test, each inner step beyond those of training is this much smaller.
     """
     several = dict(latents=latents, episodes=episodes, informed=informed)

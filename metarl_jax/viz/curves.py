@@ -144,6 +144,7 @@ BELIEVED = {  # by name in the report: how it is told, and whose it is
     "right": ("belief right", style.AGENT, "-"),
     "confidence": ("its confidence", style.AGENT, (0, (2, 2))),
     "best": ("best possible", style.ROLES["bayes"], style.KINDS["exact"]),
+    "calibration_error": ("calibration error", style.MUTED, "-"),
     "error": ("belief's error", style.AGENT, "-"),
     "exact_error": ("exact posterior mean's error", style.ROLES["bayes"], style.KINDS["exact"]),
 }

@@ -1,6 +1,7 @@
 """MAESN: what is held through an episode, what an inner step does, and what meta-training sees of tasks."""
 
 import functools
+import math
 
 import jax
 import jax.flatten_util
@@ -14,6 +15,7 @@ from metarl_jax.algorithms import _structured_noise as structured
 from metarl_jax.algorithms._structured_noise import Agent, Latent
 from metarl_jax.algorithms._task_vectors import vectors
 from metarl_jax.config import ConfigError
+from metarl_jax.networks import first_timestep
 from metarl_jax.networks.actions import normal_divergence, normal_log_prob
 from metarl_jax.rollout import rollout
 from metarl_jax.tasks.gridnavi import GridTask
@@ -54,6 +56,17 @@ def test_noise_is_held_through_an_episode_and_drawn_anew_at_the_next(name):
     assert start[1:].any() and (distribution.horizon == 1 or same.any())
     drawn = noise[start]
     assert len(np.unique(drawn[:, 0])) == len(drawn)
+
+
+@pytest.mark.parametrize("name, encoder", [("navigation", (16, 16)), ("maze", (16,)), ("maze", ()), ("bandit", (2,))])
+def test_at_birth_latents_all_around_lead_all_around(name, encoder):
+    spec = FAMILIES[name]().env.spec
+    policy = structured.latent_actor(spec, 2, encoder, spread=0.7)
+    params, size = policy.init(jax.random.key(3)), spec.num_actions or spec.action_size
+    nothing = first_timestep(spec, (), jnp.zeros(math.prod(spec.observation_shape) + 2))
+    told = lambda z: policy.step(Agent(params, Latent(z, jnp.zeros(2))), (), nothing)[1][0][:size]
+    slope = np.asarray(jax.jacobian(told)(jnp.zeros(2)))  # [A, Z]
+    np.testing.assert_allclose(slope.T @ slope, 0.49 * np.eye(2), atol=0.02)
 
 
 def turning(size: int, period: int, shape: tuple[int, ...]) -> np.ndarray:
