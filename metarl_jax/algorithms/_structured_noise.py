@@ -4,7 +4,6 @@ The policy acts on ``(o, z)`` with ``z = mean + exp(log_std) e``; the environmen
 (``_held_noise``). Axis letters: ``[Z]`` latents, ``[T]`` steps, ``[E]`` episodes of a window.
 """
 
-import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -14,7 +13,7 @@ import optax
 
 from metarl_jax import estimators
 from metarl_jax.algorithms._held_noise import held
-from metarl_jax.networks import actor
+from metarl_jax.networks import actor, scattered
 from metarl_jax.rollout import replay
 from metarl_jax.types import Policy, PyTree, Spec, TimeStep, Trajectory
 
@@ -45,28 +44,19 @@ def latent_actor(spec: Spec, size: int, encoder: tuple[int, ...], spread: float)
     """A Policy of ``Agent``s on the observations of ``HeldNoise``: an MLP on ``(o, z)``, no memory, no critic. ``init``
     makes the network's parameters alone.
 
-    At birth a latent is a behaviour, the same wherever it is seen: ``d action parameters / d z`` at zero is ``spread``
-    times a matrix with orthonormal rows or columns, so that latents all around lead all around, in every seed; other
-    actors are born indifferent. Continuous actions vary little from step to step then (a standard deviation about
-    ``exp(-0.7)``), since the latents explore.
+    Latents lead apart at birth (``scattered``); other actors are born indifferent. Continuous actions vary little from
+    step to step then (a standard deviation about ``exp(-0.7)``), since the latents explore.
     """
     features = int(np.prod(spec.observation_shape)) + size
     base = actor(spec._replace(observation_shape=(features,)), encoder, own_std=False)
-    behaviours = spec.num_actions or spec.action_size
+    leading = scattered(base, spec, size, spread)
 
     def init(key):
-        keys = jax.random.split(key)
-        params = dict(base.init(keys[0]))
-        layers = [params[f"encoder_{i}"]["kernel"] for i in range(len(encoder))]
-        slope = functools.reduce(jnp.matmul, layers, jnp.eye(features)[-size:])  # of the last layer's inputs by z
-        wanted = jax.nn.initializers.orthogonal(spread)(keys[1], (size, behaviours))
-        gram = slope @ slope.T + 1e-4 * jnp.eye(size)  # singular where a layer is narrower than the latents
-        inverse = jax.vmap(estimators.solve_positive, in_axes=(None, 1), out_axes=1)(gram, wanted)
-        kernel, bias = params["policy_head"]["kernel"], params["policy_head"]["bias"]
-        kernel = kernel.at[:, :behaviours].add(slope.T @ inverse)
-        if spec.num_actions is None:
-            bias = bias.at[behaviours:].set(-0.7)
-        return params | {"policy_head": {"kernel": kernel, "bias": bias}}
+        params = leading.init(key)
+        if spec.num_actions is not None:
+            return params
+        bias = params["policy_head"]["bias"].at[spec.action_size :].set(-0.7)
+        return params | {"policy_head": params["policy_head"] | {"bias": bias}}
 
     def seen(agent: Agent, timestep: TimeStep) -> TimeStep:
         plain, noise = held(timestep.observation, size)

@@ -15,7 +15,7 @@ from metarl_jax.algorithms._ppo import Settings, proximal
 from metarl_jax.algorithms._task_vectors import vectors
 from metarl_jax.config import check, check_all, check_divides, preset, recipe
 from metarl_jax.networks import actor as mlp_actor
-from metarl_jax.networks import actor_critic, asymmetric, belief, mlp, window_of
+from metarl_jax.networks import actor_critic, asymmetric, belief, mlp, scattered, window_of
 from metarl_jax.rollout import replay, rollout
 from metarl_jax.types import Algorithm, Outcome, PyTree, TaskDistribution
 
@@ -51,6 +51,8 @@ def varibad(
     model_minibatches: int = 8,
     acting: Literal["belief", "sample"] = "belief",
     critic: Literal["belief", "task"] = "belief",
+    held_noise: int = 0,
+    spread: float = 0.7,
     novelty_cost: float = 0.0,
     surprise_cost: float = 0.0,
     bonus_updates: int = 200,
@@ -94,6 +96,10 @@ def varibad(
         sampling).
       critic: sees what the policy sees, or the task too, which is known in training (an asymmetric actor-critic, Pinto
         et al. 2018; our addition): advantages without the noise of which task it is, of a network of its own.
+      held_noise: numbers that the policy sees beside the belief, drawn as an episode begins and held through it (our
+        addition, after MAESN's latents; 0: none). It is born to go elsewhere for others, so that an episode explores
+        with a purpose where jitter would find nothing, and is free to unlearn that.
+      spread: of the action parameters at birth, by held noise (``d parameters / d noise``).
       novelty_cost: weight of HyperX's bonus for new (observation, belief), a step of the first update earning 1.
       surprise_cost: weight of its bonus for what the model did not expect, likewise.
       bonus_updates: updates over which both bonuses fall linearly to nothing.
@@ -118,25 +124,30 @@ def varibad(
     check(bonus_updates > 0, "bonus_updates", bonus_updates, "must be above 0")
     costs = beliefs.Costs(reward_cost, transition_cost, task_cost, kl_cost)
     check_all({f"{k}_cost": v for k, v in costs._asdict().items()}, lambda x: x >= 0, "must not be negative")
+    check(held_noise >= 0, "held_noise", held_noise, "must not be negative")
+    check(not held_noise or acting == "belief", "held_noise", held_noise, "acting='sample' brings its own noise")
+    check(spread > 0, "spread", spread, "must be above 0")
     check(any(costs[:3]), "reward_cost", reward_cost, "decode something: rewards, transitions or tasks")
     for name, layers in dict(encoder=encoder, actor=actor, decoder=decoder).items():
         check(all(size > 0 for size in layers), name, layers, "each layer needs at least one unit")
     spec = tasks.env.spec
     sampled = acting == "sample"
-    seen = math.prod(spec.observation_shape) + (latent_size if sampled else 2 * latent_size)
+    known_size = math.prod(spec.observation_shape) + (latent_size if sampled else 2 * latent_size)
+    noise, seen = latent_size if sampled else held_noise, known_size + held_noise
     head_spec, describe = spec._replace(observation_shape=(seen,)), None
-    head = learned = actor_critic(head_spec, "none", 0, actor, meta_inputs=False)
+    scatter = lambda head: scattered(head, spec, held_noise, spread) if held_noise else head
+    head = learned = scatter(actor_critic(head_spec, "none", 0, actor, meta_inputs=False))
     if critic == "task":
         describe, width = vectors(tasks)
-        head, learned = asymmetric(mlp_actor(head_spec, actor), mlp(seen + width, actor, 1), seen)
+        head, learned = asymmetric(scatter(mlp_actor(head_spec, actor)), mlp(seen + width, actor, 1), seen)
     window = window_of(memory, memory_window, tasks.trial_steps)
     inference = belief.belief_encoder(spec, memory, memory_size, encoder, latent_size, window)
-    policy = belief.on_samples(inference, head, latent_size) if sampled else belief.on_beliefs(inference, head)
-    env = HeldNoise(tasks.env, latent_size) if sampled else tasks.env
+    policy = belief.on_samples(inference, head, latent_size) if sampled else belief.on_beliefs(inference, head, noise)
+    env = HeldNoise(tasks.env, noise) if noise else tasks.env
 
     def live(key, params, some, num_steps: int, **how):
         _, lived = rollout(key, env, policy, params, some, num_steps, **how)
-        return without_noise(lived, spec.observation_shape, latent_size) if sampled else lived
+        return without_noise(lived, spec.observation_shape, noise) if noise else lived
 
     model = beliefs.belief_model(tasks, inference, costs, decoder, heads, latent_size, num_beliefs)
     rates, passes = (learning_rate, decay_updates), (num_epochs, num_minibatches)
@@ -148,7 +159,7 @@ def varibad(
     group = lambda params: {name: "readout" if name == "readout" and not task_cost else "model" for name in params}
     clipped = optax.partition({"model": clipping, "readout": clipping}, group)
     optimizer = optax.chain(clipped, optax.adam(falling, eps=1e-5))
-    bonus = novelty(seen, novelty_cost, surprise_cost, bonus_updates) if any(bonuses.values()) else None
+    bonus = novelty(known_size, novelty_cost, surprise_cost, bonus_updates) if any(bonuses.values()) else None
 
     def init(key):
         policy_key, model_key, bonus_key = jax.random.split(key, 3)
@@ -170,7 +181,7 @@ def varibad(
             known = known._replace(timestep=told_task, outputs=replay(learned, actor_params, told_task))
         curious, metrics = (), {}
         if bonus is not None:
-            following = jnp.concatenate([shown[1:], shown[-1:]])
+            following = jnp.concatenate([shown[1:], shown[-1:]])[..., :known_size]
             surprise = model.surprise(models, told, trials)
             curious, extra, metrics = bonus.update(state.novelty, following, surprise)
             known = known._replace(reward=known.reward + extra)

@@ -74,21 +74,30 @@ def facts(spec: Spec, observation: jax.Array, action: jax.Array, next_observatio
     return jnp.concatenate([flat(observation, batch), as_vector(spec, action), flat(next_observation, batch)], axis=-1)
 
 
-def on_beliefs(encoder: Policy, actor: Policy) -> Policy:
+def on_beliefs(encoder: Policy, actor: Policy, noise: int = 0) -> Policy:
     """A Policy of parameters ``{"encoder", "actor"}`` that acts on ``(o, belief)``.
 
-    Its outputs are ``(action parameters, value, Belief, what the actor saw [..., F])``.
+    Its outputs are ``(action parameters, value, Belief, what the actor saw [..., F])``. With ``noise`` observations end
+    in so many numbers that the actor sees last, and the encoder not at all.
     """
 
+    def split(timestep):
+        if not noise:
+            return timestep, []
+        plain, held = timestep.observation[..., :-noise], timestep.observation[..., -noise:]
+        return timestep._replace(observation=plain), [held]
+
     def step(params, memory, timestep):
-        memory, belief = encoder.step(params["encoder"], memory, timestep)
-        seen = timestep._replace(observation=beside(timestep, belief.vector()))
+        plain, held = split(timestep)
+        memory, belief = encoder.step(params["encoder"], memory, plain)
+        seen = timestep._replace(observation=beside(plain, belief.vector(), *held))
         _, outputs = actor.step(params["actor"], (), seen)
         return memory, (*outputs, belief, seen.observation)
 
     def unroll(params, memory, timesteps):
-        belief = encoder.unroll(params["encoder"], memory, timesteps)
-        seen = timesteps._replace(observation=beside(timesteps, belief.vector()))
+        plain, held = split(timesteps)
+        belief = encoder.unroll(params["encoder"], memory, plain)
+        seen = timesteps._replace(observation=beside(plain, belief.vector(), *held))
         return *actor.unroll(params["actor"], (), seen), belief, seen.observation
 
     return Policy(functools.partial(init_both, encoder, actor), encoder.carry, step, unroll, actor.actions)
@@ -126,6 +135,6 @@ def init_both(encoder: Policy, actor: Policy, key: jax.Array) -> dict:
     return {"encoder": encoder.init(keys[0]), "actor": actor.init(keys[1])}
 
 
-def beside(timestep: TimeStep, vector: jax.Array) -> jax.Array:
-    """``(o, vector) [..., F]``."""
-    return jnp.concatenate([flat(timestep.observation, timestep.last_reward.shape), vector], axis=-1)
+def beside(timestep: TimeStep, *vectors: jax.Array) -> jax.Array:
+    """``(o, *vectors) [..., F]``."""
+    return jnp.concatenate([flat(timestep.observation, timestep.last_reward.shape), *vectors], axis=-1)

@@ -1,6 +1,7 @@
 """The one adapter that turns a flax.linen module into a Policy."""
 
 import functools
+import itertools
 from collections.abc import Callable, Sequence
 
 import flax.linen as nn
@@ -139,6 +140,29 @@ def actor(
     sizes = tuple(encoder_sizes)
     module = ActorCritic(spec, "none", 0, sizes, False, 0, critic=False, own_std=own_std, context_size=context_size)
     return from_module(module, spec, functools.partial(MEMORIES["none"].carry, 0, window=0), bounding)
+
+
+def scattered(actor: Policy, spec: Spec, size: int, spread: float) -> Policy:
+    """``actor``, an MLP, born to behave otherwise for any other ``n [size]``, the last numbers of what it sees.
+
+    At zero ``d action parameters / d n`` is ``spread`` times a matrix with orthonormal rows or columns, so that numbers
+    all around lead all around, whatever the key; standard deviations stay as they were.
+    """
+    behaviours = spec.num_actions or spec.action_size
+
+    def init(key):
+        keys = jax.random.split(key)
+        params = dict(actor.init(keys[0]))
+        slope = jnp.eye(size)  # of what the last layer sees, by n
+        for i in itertools.takewhile(lambda i: f"encoder_{i}" in params, itertools.count()):
+            slope = slope @ params[f"encoder_{i}"]["kernel"][0 if i else -size :]
+        kernel = params["policy_head"]["kernel"]
+        slope = jnp.pad(slope, ((0, 0), (len(kernel) - slope.shape[1], 0)))  # without layers it sees more than n
+        wanted = nn.initializers.orthogonal(spread)(keys[1], (size, behaviours))
+        kernel = kernel.at[:, :behaviours].add(jnp.linalg.pinv(slope) @ wanted)
+        return params | {"policy_head": params["policy_head"] | {"kernel": kernel}}
+
+    return actor._replace(init=init)
 
 
 def asymmetric(actor: Policy, critic: Network, size: int) -> tuple[Policy, Policy]:
