@@ -58,11 +58,12 @@ class HeldNoise:
 
 
 class TurningNoise(HeldNoise):
-    """As ``HeldNoise``, but ``e`` makes half a turn of a circle of radius ``sqrt(Z)`` in ``period`` steps, so that an
-    episode goes through many latents, one beside the other. At every step ``e`` has mean 0 and covariance I.
+    """As ``HeldNoise``, but ``e`` turns: ``sqrt(2) (cos x, sin x, cos 2x, sin 2x, ...) [Z]``, with ``x`` making half a
+    turn in ``period`` steps, so that an episode goes through many latents, one beside the other.
 
-    Episodes side by side (the last axis of what is drawn) share the circle, itself drawn at random, and start evenly
-    spaced on it: together they leave out little. ``size`` is at least 2: a circle lies in a plane.
+    Episodes side by side (the last axis of what is drawn) start evenly spaced, all of them moved on by one draw of up
+    to half of that space: together they leave out little, and no two of them need ever do the same. Over a whole turn
+    ``e`` has mean 0 and covariance I.
     """
 
     def __init__(self, env: Environment, size: int, period: int):
@@ -70,22 +71,15 @@ class TurningNoise(HeldNoise):
         self.period = period
 
     def noise(self, key: Key, shape: tuple[int, ...]) -> jax.Array:
-        """``[..., E, 2, Z]``: where each starts, and where it is a quarter of a turn later."""
+        """``x`` as each episode begins, in turns: ``[..., E]``."""
         *batch, episodes = shape
-        first, second = jnp.moveaxis(jax.random.normal(key, (*batch, 1, 2, self.size)), -2, 0)
-        first = unit(first)
-        second = unit(second - (second * first).sum(axis=-1, keepdims=True) * first)
-        phase = 2.0 * jnp.pi * jnp.arange(episodes).reshape((1,) * len(batch) + (-1, 1)) / episodes
-        cos, sin = jnp.cos(phase), jnp.sin(phase)
-        return jnp.stack([cos * first + sin * second, cos * second - sin * first], axis=-2) * self.size**0.5
+        number = jnp.broadcast_to(jnp.arange(episodes), shape)
+        return (number + jax.random.uniform(key, (*batch, 1), maxval=0.5)) / episodes
 
     def shown(self, state: HeldState) -> jax.Array:
-        angle = jnp.pi * state.age / self.period
-        return jnp.cos(angle) * state.noise[0] + jnp.sin(angle) * state.noise[1]
-
-
-def unit(x: jax.Array) -> jax.Array:
-    return x * jax.lax.rsqrt(jnp.square(x).sum(axis=-1, keepdims=True) + 1e-12)
+        numbers = jnp.arange(self.size)
+        angle = 2.0 * jnp.pi * (state.noise + 0.5 * state.age / self.period) * (1 + numbers // 2)
+        return 2.0**0.5 * jnp.cos(angle - 0.5 * jnp.pi * (numbers % 2))
 
 
 def held(observation: jax.Array, size: int) -> tuple[jax.Array, jax.Array]:

@@ -64,12 +64,25 @@ def live_one(parts: Parts, describe: Callable, key, meta: Meta, task: Task) -> t
     return batch, windows.reward.sum(axis=1).mean(axis=1)
 
 
-def standardised(batch: Batch) -> Batch:
-    """Advantages of returns: less the mean of those of the window's other episodes, over what an agent who knows the
-    task returns. They fade as things are learned."""
+def standardised(batch: Batch, search_weight: float) -> Batch:
+    """Advantages of returns, over what an agent who knows the task returns: they fade as things are learned.
+
+    After a find, and where the task is known, less the mean of those of the window's other episodes. Before it an
+    episode counts for what the others did not find, ``search_weight (G_t - max_j G^j)+``: these are the gradients of
+    the best return in the window, ``max_i G^i``, so that episodes share the search between them.
+    """
     size = jnp.sqrt(jnp.square(batch.informed_advantage).mean()) + 1e-8
     above = lambda x: (x - x.mean(axis=-1, keepdims=True)) * (x.shape[-1] / (x.shape[-1] - 1) / size)
-    return batch._replace(advantage=above(batch.advantage), informed_advantage=above(batch.informed_advantage))
+    found = jax.vmap(after_a_find)(batch.windows.reward)[..., None, None] > 0
+    alone = search_weight * jax.nn.relu(batch.advantage - best_of_others(batch.advantage[..., :1, :])) / size
+    advantage = jnp.where(found, above(batch.advantage), alone)
+    return batch._replace(advantage=advantage, informed_advantage=above(batch.informed_advantage))
+
+
+def best_of_others(returns: jax.Array) -> jax.Array:
+    """``max_{j != i} x_j`` over the last axis: ``[..., E]``."""
+    apart = jnp.where(jnp.eye(returns.shape[-1], dtype=bool), -jnp.inf, returns[..., None, :])
+    return apart.max(axis=-1)
 
 
 def after_a_find(reward: jax.Array) -> jax.Array:
@@ -81,7 +94,7 @@ def after_a_find(reward: jax.Array) -> jax.Array:
 def outer_loss(
     parts: Parts, entropy_cost: float | jax.Array, meta: Meta, minibatch: Batch
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """PPO's loss on windows after a find and on informed episodes, and the divergence of ``q`` from ``N(0, I)``."""
+    """PPO's loss on trials and on informed episodes, and the divergence of ``q`` from ``N(0, I)``."""
     batch, o = jax.tree.map(lambda x: x[0], minibatch), parts.options
 
     def one(windows: Window, informed: Window, task):
@@ -92,8 +105,7 @@ def outer_loss(
 
     (parameters, log_prob), said, prior = jax.vmap(one)(batch.windows, batch.informed, batch.task)
     surrogate = functools.partial(estimators.clipped_surrogate, clip=o.clip)
-    counts = jax.vmap(after_a_find)(batch.windows.reward)[..., None, None]
-    policy_loss = (counts * surrogate(log_prob, batch.windows.log_prob, batch.advantage)).mean()
+    policy_loss = surrogate(log_prob, batch.windows.log_prob, batch.advantage).mean()
     informed_loss = surrogate(said, batch.informed.log_prob, batch.informed_advantage).mean()
     entropy = parts.entropy(parameters).mean()
     metrics = {"policy_loss": policy_loss, "informed_loss": informed_loss}

@@ -40,6 +40,7 @@ def maesn(
     inner_discount: float = 0.7,
     informed: int = 4,
     informed_weight: float = 3.0,
+    search_weight: float = 1.0,
     prior_cost: float = 0.01,
     discount: float = 0.99,
     learning_rate: float = 1e-3,
@@ -58,15 +59,16 @@ def maesn(
     ``episodes`` episodes an inner step (``learn``) moves ``mean`` and ``std`` along natural policy gradients, by
     meta-learned steps. Where we differ from the paper:
 
-    - ``e`` is not held through an episode but makes half a turn of a random circle of radius ``sqrt(Z)``, and the
-      episodes before an inner step start evenly spaced on it (``TurningNoise``): one walk tries many latents, the next
-      one others. A draw that is held finds a goal only where it happens to lead.
+    - ``e`` is not held through an episode but makes half a turn of a curve around 0, and the episodes before an inner
+      step start evenly spaced on it (``TurningNoise``): one walk tries many latents, the next one others. A draw that
+      is held finds a goal only where it happens to lead.
     - The paper keeps a ``(mean, std)`` for each training task. Tasks are drawn afresh here, so these are the output of
-      a network that sees the task, ``q(z | task)``, with the mean on that sphere. Some episodes of an update are lived
-      from it and add to the outer loss; ``KL(q || N(0, I))`` does as in the paper. It is a privileged signal, in
-      meta-training only. No reward is shaped.
-    - Trials are lived in meta-training as they are tested, from ``mean = 0, std = 1``, and the outer loss is PPO's on
-      the episodes after an inner step that had something to learn from. The paper starts from the task's own latents.
+      a network that sees the task, ``q(z | task)``, with the mean as far out as that curve. Some episodes of an update
+      are lived from it and add to the outer loss; ``KL(q || N(0, I))`` does as in the paper. It is a privileged signal,
+      in meta-training only. No reward is shaped.
+    - Trials are lived in meta-training as they are tested, from ``mean = 0, std = 1``; the paper starts from the task's
+      own latents. The outer loss is PPO's, on what episodes earn after an inner step that had something to learn from,
+      and before it on what each adds to the best of its window (``standardised``).
     - ``learn`` is not the plain pathwise gradient, whose expectation is zero wherever the action was the policy's own;
       its docstring says what it is.
 
@@ -78,6 +80,7 @@ def maesn(
       inner_discount: gamma of the inner step's returns; they end with their episode.
       informed: episodes lived from ``q(z | task)`` in each task, at least 2.
       informed_weight: of these in the outer loss.
+      search_weight: of finding what the window's other episodes did not, in episodes before anything was earned.
       prior_cost: weight of ``KL(q || N(0, I))``.
       discount: gamma of the outer loss; returns end with their episode.
       learning_rate: Adam's.
@@ -94,7 +97,8 @@ def maesn(
     check_all(several, lambda x: x >= 2, "must be at least 2")
     sizes = dict(num_epochs=num_epochs, num_minibatches=num_minibatches, learning_rate=learning_rate)
     check_all(sizes | dict(clip=clip, spread=spread), lambda x: x > 0, "must be above 0")
-    costs = dict(informed_weight=informed_weight, prior_cost=prior_cost, entropy_cost=entropy_cost)
+    costs = dict(informed_weight=informed_weight, search_weight=search_weight, prior_cost=prior_cost)
+    costs |= dict(entropy_cost=entropy_cost)
     check_all(
         costs | dict(inner_steps=inner_steps, entropy_updates=entropy_updates), lambda x: x >= 0, "must not be negative"
     )
@@ -133,7 +137,7 @@ def maesn(
         keys = jax.random.split(live_key, jax.tree.leaves(batch_tasks)[0].shape[0])
         lived = jax.vmap(functools.partial(latent_learning.live_one, parts, describe), in_axes=(0, None, 0))
         batch, earned = lived(keys, state.meta, batch_tasks)
-        batch = jax.tree.map(lambda x: x[None], latent_learning.standardised(batch))
+        batch = jax.tree.map(lambda x: x[None], latent_learning.standardised(batch, search_weight))
         falling = num_epochs * num_minibatches * entropy_updates
         cost = estimators.falling_cost(entropy_cost, falling, state.optimizer)
         loss = functools.partial(latent_learning.outer_loss, parts, cost)

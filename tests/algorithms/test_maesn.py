@@ -72,30 +72,29 @@ def test_at_birth_latents_all_around_lead_all_around(name, encoder):
 def turning(size: int, period: int, shape: tuple[int, ...]) -> np.ndarray:
     """Noise as it is shown at each step of an episode: ``[period + 1, *shape, size]``."""
     env = _held_noise.TurningNoise(FAMILIES["navigation"]().env, size, period)
+    show = lambda noise, age: env.shown(_held_noise.HeldState((), noise, jnp.int32(age)))
+    for _ in shape:
+        show = jax.vmap(show, in_axes=(0, None))
     noise = env.noise(jax.random.key(0), shape)
-    shown = [env.shown(_held_noise.HeldState((), jnp.moveaxis(noise, -2, 0), jnp.int32(t))) for t in range(period + 1)]
-    return np.asarray(jnp.stack(shown))
+    return np.asarray(jnp.stack([show(noise, age) for age in range(period + 1)]))
 
 
-@pytest.mark.parametrize("size", [2, 5])
-def test_noise_makes_half_a_turn_and_episodes_side_by_side_share_a_circle(size):
-    shown = turning(size, 6, (50, 4))
-    np.testing.assert_allclose(np.linalg.norm(shown, axis=-1), size**0.5, rtol=1e-5)
-    np.testing.assert_allclose(shown[-1], -shown[0], atol=1e-5)
-    apart = np.einsum("tnez,tnez->tne", shown[1:], shown[:-1]) / size
-    np.testing.assert_allclose(apart, np.cos(np.pi / 6), rtol=1e-4)  # as far each step
-    between = np.einsum("nez,nfz->nef", shown[0], shown[0]) / size
-    quarters = np.cos(np.pi / 2 * (np.arange(4)[:, None] - np.arange(4)))
-    np.testing.assert_allclose(between, np.broadcast_to(quarters, between.shape), atol=1e-5)
-    points = shown.transpose(1, 0, 2, 3).reshape(50, -1, size)
-    assert all(np.linalg.matrix_rank(x, tol=1e-3) == 2 for x in points)  # one plane
+def test_noise_makes_half_a_turn_and_episodes_side_by_side_are_apart():
+    shown = turning(2, 6, (500, 4))
+    angle = np.unwrap(np.arctan2(shown[..., 1], shown[..., 0]), axis=0)
+    np.testing.assert_allclose(np.linalg.norm(shown, axis=-1), 2**0.5, rtol=1e-5)
+    np.testing.assert_allclose(np.diff(angle, axis=0), np.pi / 6, rtol=1e-3)  # as far each step
+    between = np.diff(np.unwrap(angle[0], axis=-1), axis=-1)
+    np.testing.assert_allclose(between, np.pi / 2, rtol=1e-3)  # as far from one to the next
+    first = angle[0, :, 0] % (2 * np.pi)
+    assert 0.0 <= first.min() < 0.05 and np.pi / 4 - 0.05 < first.max() <= np.pi / 4  # moved on by up to half of that
 
 
-def test_turning_noise_has_the_mean_and_covariance_of_a_standard_normal():
-    shown = turning(3, 4, (20_000, 2))
-    for noise in shown[[0, 1, 3]]:
-        np.testing.assert_allclose(noise[:, 0].mean(axis=0), 0.0, atol=0.03)
-        np.testing.assert_allclose(np.cov(noise[:, 0].T), np.eye(3), atol=0.03)
+@pytest.mark.parametrize("size", [2, 4, 5])
+def test_turning_noise_has_the_mean_and_covariance_of_a_standard_normal_over_a_turn(size):
+    shown = turning(size, 8, (1, 2))[:-1].reshape(-1, size)  # two episodes: the two halves of a turn
+    np.testing.assert_allclose(shown.mean(axis=0), 0.0, atol=1e-5)
+    np.testing.assert_allclose(shown.T @ shown / len(shown), np.eye(size), atol=1e-5)
 
 
 def test_noise_is_standard_normal():
@@ -215,6 +214,22 @@ def test_windows_count_after_something_was_earned():
     reward = jnp.zeros((4, HORIZON, 2)).at[1, 2, 0].set(-1.0)
     np.testing.assert_array_equal(_latent_learning.after_a_find(reward), [0.0, 0.0, 1.0, 1.0])
     np.testing.assert_array_equal(_latent_learning.after_a_find(jnp.zeros_like(reward)), np.zeros(4))
+
+
+def test_before_a_find_episodes_follow_the_gradient_of_the_best_among_them():
+    """Three episodes of one step that choose one of four payoffs: all outcomes, weighed by their chance."""
+    payoffs, logits = jnp.asarray([0.0, 0.3, 1.0, 0.3]), jnp.asarray([0.4, 0.1, -0.5, 0.0])
+    outcomes = jnp.stack(jnp.meshgrid(*[jnp.arange(4)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)  # [64, E]
+    likelihood = lambda logits: jax.nn.log_softmax(logits)[outcomes].sum(axis=1)
+    best = lambda logits: (jnp.exp(likelihood(logits)) * payoffs[outcomes].max(axis=1)).sum()
+    returns = payoffs[outcomes][:, None, None]  # [N, K, T, E]
+    window = structured.Window((), (), (), returns, ())
+    batch = _latent_learning.Batch(window, returns, (), jnp.ones((64, 1, 2)), ())
+    batch = _latent_learning.standardised(batch, search_weight=0.5)
+    advantage = batch.advantage[:, 0, 0]
+    chance = jnp.exp(likelihood(logits))[:, None]
+    told = jax.grad(lambda logits: (chance * advantage * jax.nn.log_softmax(logits)[outcomes]).sum())(logits)
+    np.testing.assert_allclose(told, 0.5 * jax.grad(best)(logits), rtol=1e-5, atol=1e-7)
 
 
 def test_task_vectors():
