@@ -65,13 +65,15 @@ def live_one(parts: Parts, describe: Callable, key, meta: Meta, task: Task) -> t
 
 
 def standardised(batch: Batch, search_weight: float) -> Batch:
-    """Advantages of returns, over what an agent who knows the task returns: they fade as things are learned.
+    """Advantages of returns, over what an agent who knows the task returns (or others, while it returns less): they
+    fade as things are learned.
 
     After a find, and where the task is known, less the mean of those of the window's other episodes. Before it an
     episode counts for what the others did not find, ``search_weight (G_t - max_j G^j)+``: these are the gradients of
     the best return in the window, ``max_i G^i``, so that episodes share the search between them.
     """
-    size = jnp.sqrt(jnp.square(batch.informed_advantage).mean()) + 1e-8
+    rms = lambda x: jnp.sqrt(jnp.square(x).mean())
+    size = jnp.maximum(rms(batch.informed_advantage), rms(batch.advantage)) + 1e-8
     above = lambda x: (x - x.mean(axis=-1, keepdims=True)) * (x.shape[-1] / (x.shape[-1] - 1) / size)
     found = jax.vmap(after_a_find)(batch.windows.reward)[..., None, None] > 0
     alone = search_weight * jax.nn.relu(batch.advantage - best_of_others(batch.advantage[..., :1, :])) / size
