@@ -31,6 +31,7 @@ class Options(NamedTuple):
 
     informed_weight: float
     prior_cost: float
+    coverage_cost: float
     clip: float
     discount: float
 
@@ -96,21 +97,29 @@ def after_a_find(reward: jax.Array) -> jax.Array:
 def outer_loss(
     parts: Parts, entropy_cost: float | jax.Array, meta: Meta, minibatch: Batch
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """PPO's loss on trials and on informed episodes, and the divergence of ``q`` from ``N(0, I)``."""
+    """PPO's loss on trials and on informed episodes, the divergence of ``q`` from ``N(0, I)`` and its crowding."""
     batch, o = jax.tree.map(lambda x: x[0], minibatch), parts.options
 
     def one(windows: Window, informed: Window, task):
         said = adaptation.adapt(parts.inner, meta, windows, before=True)[1]
         known = proposed(parts, meta, task)
         prior = structured.standard_normal(known.mean.size)
-        return said, parts.inner.said(Agent(meta.params, known), informed)[1], normal_divergence(*known, *prior)
+        informed = parts.inner.said(Agent(meta.params, known), informed)[1]
+        return said, informed, normal_divergence(*known, *prior), known.mean
 
-    (parameters, log_prob), said, prior = jax.vmap(one)(batch.windows, batch.informed, batch.task)
+    (parameters, log_prob), said, prior, means = jax.vmap(one)(batch.windows, batch.informed, batch.task)
     surrogate = functools.partial(estimators.clipped_surrogate, clip=o.clip)
     policy_loss = surrogate(log_prob, batch.windows.log_prob, batch.advantage).mean()
     informed_loss = surrogate(said, batch.informed.log_prob, batch.informed_advantage).mean()
     entropy = parts.entropy(parameters).mean()
     metrics = {"policy_loss": policy_loss, "informed_loss": informed_loss}
-    metrics |= {"kl_prior": prior.mean(), "entropy": entropy}
-    loss = policy_loss + o.informed_weight * informed_loss + o.prior_cost * prior.mean()
-    return loss - entropy_cost * entropy, metrics
+    metrics |= {"kl_prior": prior.mean(), "crowding": crowding(means), "entropy": entropy}
+    loss = policy_loss + o.informed_weight * informed_loss - entropy_cost * entropy
+    return loss + o.prior_cost * metrics["kl_prior"] + o.coverage_cost * metrics["crowding"], metrics
+
+
+def crowding(means: jax.Array) -> jax.Array:
+    """``log mean_ij exp(-2 |m_i - m_j|^2)`` of means ``[N, Z]``, least where they are spread evenly over their sphere:
+    the uniformity of Wang and Isola (2020). Then every latent that exploration tries is some task's."""
+    apart = jnp.square(means[:, None] - means[None]).sum(axis=-1)
+    return jnp.log(jnp.exp(-2.0 * apart).mean())

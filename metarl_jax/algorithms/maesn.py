@@ -42,6 +42,7 @@ def maesn(
     informed_weight: float = 3.0,
     search_weight: float = 1.0,
     prior_cost: float = 0.01,
+    coverage_cost: float = 0.3,
     discount: float = 0.99,
     learning_rate: float = 1e-3,
     num_epochs: int = 3,
@@ -64,8 +65,9 @@ def maesn(
       is held finds a goal only where it happens to lead.
     - The paper keeps a ``(mean, std)`` for each training task. Tasks are drawn afresh here, so these are the output of
       a network that sees the task, ``q(z | task)``, with the mean as far out as that curve. Some episodes of an update
-      are lived from it and add to the outer loss; ``KL(q || N(0, I))`` does as in the paper. It is a privileged signal,
-      in meta-training only. No reward is shaped.
+      are lived from it and add to the outer loss; ``KL(q || N(0, I))`` does as in the paper, and how crowded the means of
+      a minibatch are, so that every latent is some task's. It is a privileged signal, in meta-training only. No reward
+      is shaped.
     - Trials are lived in meta-training as they are tested, from ``mean = 0, std = 1``; the paper starts from the task's
       own latents. The outer loss is PPO's, on what episodes earn after an inner step that had something to learn from,
       and before it on what each adds to the best of its window (``standardised``).
@@ -82,6 +84,7 @@ def maesn(
       informed_weight: of these in the outer loss.
       search_weight: of finding what the window's other episodes did not, in episodes before anything was earned.
       prior_cost: weight of ``KL(q || N(0, I))``.
+      coverage_cost: weight of keeping the tasks' means apart (``crowding``).
       discount: gamma of the outer loss; returns end with their episode.
       learning_rate: Adam's.
       num_epochs: passes over the trials of an update.
@@ -98,7 +101,7 @@ def maesn(
     sizes = dict(num_epochs=num_epochs, num_minibatches=num_minibatches, learning_rate=learning_rate)
     check_all(sizes | dict(clip=clip, spread=spread), lambda x: x > 0, "must be above 0")
     costs = dict(informed_weight=informed_weight, search_weight=search_weight, prior_cost=prior_cost)
-    costs |= dict(entropy_cost=entropy_cost)
+    costs |= dict(coverage_cost=coverage_cost, entropy_cost=entropy_cost)
     check_all(
         costs | dict(inner_steps=inner_steps, entropy_updates=entropy_updates), lambda x: x >= 0, "must not be negative"
     )
@@ -122,7 +125,7 @@ def maesn(
         inner=inner,
         live_informed=functools.partial(adaptation.live, noisy, policy, informed),
         proposal=mlp(width, (32,), 2 * latents, head_scale=0.3),
-        options=latent_learning.Options(informed_weight, prior_cost, clip, discount),
+        options=latent_learning.Options(informed_weight, prior_cost, coverage_cost, clip, discount),
         entropy=policy.actions.entropy,
     )
     optimizer = optax.chain(optax.clip_by_global_norm(0.5), optax.adam(learning_rate, eps=1e-5))

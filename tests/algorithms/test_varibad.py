@@ -213,6 +213,9 @@ def test_wrong_options_are_told_before_anything_compiles():
         ({"novelty_cost": -0.1}, "novelty_cost"),
         ({"bonus_updates": 0}, "bonus_updates"),
         ({"memory_window": 3}, "memory_window"),
+        ({"held_noise": -1}, "held_noise"),
+        ({"held_noise": 2, "acting": "sample"}, "held_noise"),
+        ({"spread": 0.0}, "spread"),
     ):
         with pytest.raises(mrl.ConfigError, match=word):
             build(**options)
@@ -235,6 +238,27 @@ def test_posterior_sampling_holds_one_draw_through_an_episode():
     assert (draws == draws[:, :1]).all() and (draws[0] != draws[1]).all() and (draws[1] != draws[2]).all()
     noise = (draws[:, 0] - held.mean[::4]) * np.exp(-0.5 * held.log_var[::4])
     assert np.abs(noise).max() < 5 and np.abs(noise).std() > 0.1  # as an episode begins, from the belief held then
+
+
+@pytest.mark.parametrize("critic", ["belief", "task"])
+def test_held_noise_leads_the_actor_and_tells_the_encoder_nothing(critic):
+    distribution = tasks.gridnavi(size=3, horizon=4, num_episodes=3)
+    options = dict(memory_size=8, latent_size=L, actor=(5,), num_minibatches=2, model_minibatches=2)
+    algorithm = algorithms.varibad(**options, held_noise=2, critic=critic).build(distribution)
+    state = algorithm.init(jax.random.key(0))
+    task = jax.tree.map(lambda x: x[0], distribution.tasks)
+    lived = jax.jit(algorithm.adapt, static_argnums=(3, 4))(jax.random.key(1), state, task, 12, False)
+    assert lived.timestep.observation.shape == (12, 6) == lived.next_observation.shape
+    logits, _, told, shown = lived.outputs
+    np.testing.assert_array_equal(shown[:, :6], lived.timestep.observation)
+    noise = np.asarray(shown[:, -2:]).reshape(3, 4, 2)
+    assert (noise == noise[:, :1]).all() and (noise[0] != noise[1]).all() and (noise[1] != noise[2]).all()
+    encoder = belief_encoder(distribution.env.spec, "gru", 8, (), L, distribution.trial_steps)
+    wanted = encoder.unroll(state.params["encoder"], None, jax.tree.map(lambda x: x[:, None], lived.timestep))
+    np.testing.assert_allclose(told.mean, wanted.mean[:, 0], rtol=1e-4, atol=1e-5)
+    assert np.abs(logits).max() > 0.1  # others are born indifferent
+    new, _ = jax.jit(algorithm.update)(jax.random.key(1), state, jax.tree.map(lambda x: x[:4], distribution.tasks))
+    jax.tree.map(lambda a, b: np.testing.assert_(np.any(a != b)), new.params["actor"], state.params["actor"])
 
 
 @pytest.mark.parametrize("memory", ["gru", "s5", "transformer"])
