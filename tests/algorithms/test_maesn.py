@@ -232,6 +232,18 @@ def test_before_a_find_episodes_follow_the_gradient_of_the_best_among_them():
     np.testing.assert_allclose(told, 0.5 * jax.grad(best)(logits), rtol=1e-5, atol=1e-7)
 
 
+def test_means_are_least_crowded_all_around():
+    circle = lambda angle: 2**0.5 * jnp.stack([jnp.cos(angle), jnp.sin(angle)], axis=-1)
+    crowding = lambda angle: _latent_learning.crowding(circle(angle))
+    np.testing.assert_allclose(crowding(jnp.zeros(7)), 0.0, atol=1e-6)
+    np.testing.assert_allclose(crowding(jnp.asarray([0.0, jnp.pi])), np.log((1 + np.exp(-16.0)) / 2), rtol=1e-5)
+    around = 2.0 * jnp.pi * jnp.arange(12) / 12
+    np.testing.assert_allclose(jax.grad(crowding)(around), 0.0, atol=1e-5)
+    assert crowding(around) < crowding(0.5 * around) < crowding(0.1 * around)
+    pushed = -jax.grad(crowding)(0.5 * around)
+    assert pushed[0] < 0.0 < pushed[-1]  # outwards from both ends of an arc
+
+
 def test_task_vectors():
     describe, width = vectors(tasks.gridnavi(size=4, horizon=8))
     codes = np.asarray(jax.vmap(describe)(GridTask(jnp.arange(2, 16))))
