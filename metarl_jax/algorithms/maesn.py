@@ -65,8 +65,9 @@ def maesn(
       is held finds a goal only where it happens to lead.
     - The paper keeps a ``(mean, std)`` for each training task. Tasks are drawn afresh here, so these are the output of
       a network that sees the task, ``q(z | task)``, with the mean as far out as that curve. Some episodes of an update
-      are lived from it and add to the outer loss; so do ``KL(q || N(0, I))``, as in the paper, and how crowded the means
-      are, so that every latent is some task's. It is a privileged signal, in meta-training only. No reward is shaped.
+      are lived from it and add to the outer loss; so do ``KL(q || N(0, I))``, as in the paper, and how crowded the
+      means are, so that every latent is some task's. This signal is privileged, in meta-training only. No reward is
+      shaped.
     - Trials are lived in meta-training as they are tested, from ``mean = 0, std = 1``; the paper starts from the task's
       own latents. The outer loss is PPO's, on what episodes earn after an inner step that had something to learn from,
       and before it on what each adds to the best of its window (``standardised``).
