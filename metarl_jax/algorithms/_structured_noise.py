@@ -79,11 +79,10 @@ class Step(NamedTuple):
 
 
 class Meta(NamedTuple):
-    """All that is meta-learned; ``proposal`` (of a task's latents) serves meta-training alone."""
+    """All that is meta-learned."""
 
     params: optax.Params
     step: Step
-    proposal: optax.Params
 
 
 class Window(NamedTuple):

@@ -140,7 +140,7 @@ def an_inner_step(name: str, **changes):
     _, policy, agent, trajectory = lived(name, num_tasks=4, steps=HORIZON if name == "navigation" else 1)
     seen = structured.window(policy, (), trajectory)._replace(reward=numbers(*trajectory.reward.shape, seed=3))
     step = structured.first_step(Z)._replace(**changes)
-    meta = structured.Meta(agent.params, step, ())
+    meta = structured.Meta(agent.params, step)
     learn = lambda latent: structured.learn(policy, 0.9, meta, Agent(agent.params, latent), seen, 0.5).latent
     reward, returns = np.asarray(seen.reward), np.zeros(seen.reward.shape)
     for t in reversed(range(len(reward))):
@@ -204,7 +204,7 @@ def test_where_all_earned_the_same_nothing_is_learned():
     policy = structured.latent_actor(FAMILIES["navigation"]().env.spec, Z, (8,), 1.0)
     _, _, agent, trajectory = lived("navigation", steps=HORIZON)
     seen = structured.window(policy, (), trajectory)._replace(reward=jnp.zeros_like(trajectory.reward))
-    meta = structured.Meta(agent.params, structured.first_step(Z), ())
+    meta = structured.Meta(agent.params, structured.first_step(Z))
     after = structured.learn(policy, 0.9, meta, agent, seen, 1.0)
     before = agent.latent._replace(log_std=jnp.clip(agent.latent.log_std, *structured.LOG_STD))
     jax.tree.map(np.testing.assert_array_equal, after.latent, before)
@@ -212,36 +212,26 @@ def test_where_all_earned_the_same_nothing_is_learned():
 
 def test_windows_count_after_something_was_earned():
     reward = jnp.zeros((4, HORIZON, 2)).at[1, 2, 0].set(-1.0)
-    np.testing.assert_array_equal(_latent_learning.after_a_find(reward), [0.0, 0.0, 1.0, 1.0])
-    np.testing.assert_array_equal(_latent_learning.after_a_find(jnp.zeros_like(reward)), np.zeros(4))
+    np.testing.assert_array_equal(_latent_learning.after_a_find(reward), [False, False, True, True])
+    assert not _latent_learning.after_a_find(jnp.zeros_like(reward)).any()
 
 
-def test_before_a_find_episodes_follow_the_gradient_of_the_best_among_them():
-    """Three episodes of one step that choose one of four payoffs: all outcomes, weighed by their chance."""
-    payoffs, logits = jnp.asarray([0.0, 0.3, 1.0, 0.3]), jnp.asarray([0.4, 0.1, -0.5, 0.0])
-    outcomes = jnp.stack(jnp.meshgrid(*[jnp.arange(4)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)  # [64, E]
-    likelihood = lambda logits: jax.nn.log_softmax(logits)[outcomes].sum(axis=1)
-    best = lambda logits: (jnp.exp(likelihood(logits)) * payoffs[outcomes].max(axis=1)).sum()
-    returns = payoffs[outcomes][:, None, None]  # [N, K, T, E]
-    window = structured.Window((), (), (), returns, ())
-    batch = _latent_learning.Batch(window, returns, (), jnp.ones((64, 1, 2)), ())
-    batch = _latent_learning.standardised(batch, search_weight=0.5)
-    advantage = batch.advantage[:, 0, 0]
-    chance = jnp.exp(likelihood(logits))[:, None]
-    told = jax.grad(lambda logits: (chance * advantage * jax.nn.log_softmax(logits)[outcomes]).sum())(logits)
-    np.testing.assert_allclose(told, 0.5 * jax.grad(best)(logits), rtol=1e-5, atol=1e-7)
-
-
-def test_means_are_least_crowded_all_around():
-    circle = lambda angle: 2**0.5 * jnp.stack([jnp.cos(angle), jnp.sin(angle)], axis=-1)
-    crowding = lambda angle: _latent_learning.crowding(circle(angle))
-    np.testing.assert_allclose(crowding(jnp.zeros(7)), 0.0, atol=1e-6)
-    np.testing.assert_allclose(crowding(jnp.asarray([0.0, jnp.pi])), np.log((1 + np.exp(-16.0)) / 2), rtol=1e-5)
-    around = 2.0 * jnp.pi * jnp.arange(12) / 12
-    np.testing.assert_allclose(jax.grad(crowding)(around), 0.0, atol=1e-5)
-    assert crowding(around) < crowding(0.5 * around) < crowding(0.1 * around)
-    pushed = -jax.grad(crowding)(0.5 * around)
-    assert pushed[0] < 0.0 < pushed[-1]  # outwards from both ends of an arc
+@pytest.mark.parametrize("payoffs", [[0.0, 0.3, 1.0], [-0.2, -0.1, -0.7], [0.0, 0.0, 1.0]])
+def test_what_lanes_add_is_the_gradient_of_the_best_among_them(payoffs):
+    """Three lanes of two steps, each with one of three payoffs: all outcomes, weighed by their chance."""
+    discount, lanes, steps = 0.6, 3, 2
+    logits = jnp.asarray([[0.4, 0.1, -0.5], [-0.3, 0.0, 0.2]])  # [T, actions]
+    grid = jnp.meshgrid(*[jnp.arange(3)] * (lanes * steps), indexing="ij")
+    outcomes = jnp.stack(grid, axis=-1).reshape(-1, steps, lanes)
+    rewards = jnp.asarray(payoffs)[outcomes]  # [outcomes, T, E]
+    scores = lambda logits: jnp.stack([jax.nn.log_softmax(logits[t])[outcomes[:, t]] for t in range(steps)], axis=1)
+    chance = lambda logits: jnp.exp(scores(logits).sum(axis=(1, 2)))
+    best = (rewards * jnp.asarray([1.0, discount])[None, :, None]).sum(axis=1).max(axis=1)
+    wanted = jax.grad(lambda logits: (chance(logits) * best).sum())(logits)
+    advantage = jax.vmap(functools.partial(_latent_learning.added, discount=discount))(rewards)
+    weight = chance(logits)[:, None, None] * advantage
+    told = jax.grad(lambda logits: (weight * scores(logits)).sum())(logits)
+    np.testing.assert_allclose(told, wanted, rtol=1e-4, atol=1e-6)
 
 
 def test_task_vectors():
@@ -264,10 +254,9 @@ def test_task_vectors():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"informed": 1}, "informed=1: must be at least 2"),
         ({"episodes": 1}, "episodes=1: must be at least 2"),
         ({"latents": 1}, "latents=1: must be at least 2"),
-        ({"prior_cost": -1.0}, "prior_cost=-1.0: must not be negative"),
+        ({"search_weight": -1.0}, "search_weight=-1.0: must not be negative"),
         ({"inner_discount": 1.5}, "inner_discount=1.5: must lie between 0 and 1"),
     ],
 )
