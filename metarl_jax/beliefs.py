@@ -1,12 +1,13 @@
 """What can be known of the task, exactly, from what a trial has shown: the truth that learned beliefs are held to."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from metarl_jax.networks import first_timestep
 from metarl_jax.rollout import Place, advance, select
@@ -64,14 +65,14 @@ def scores(exact: ExactBelief, task: Task, lived: Trajectory, decoded: jax.Array
     }
 
 
-def described(scored: dict[str, np.ndarray], done: np.ndarray, candidates: int) -> dict[str, Any]:
+def described(scored: Mapping[str, ArrayLike], done: ArrayLike, candidates: int) -> dict[str, Any]:
     """Decoded beliefs beside exact ones, means over trials ``[..., T]``: ``by_step`` (after 1, 2, ... steps) and
     ``by_episode`` (when each episode ended, the last one a step before).
 
     Of candidates also ``calibration_error`` (see there) at each of these and over all beliefs, and ``calibration``: the
     share of all beliefs whose confidence lies in each tenth, their mean confidence and how often they are right.
     """
-    found = {name: np.asarray(x, np.float64).reshape(-1, x.shape[-1]) for name, x in scored.items()}
+    found = {name: np.asarray(x, np.float64).reshape(-1, np.shape(x)[-1]) for name, x in scored.items()}
     done = np.asarray(done).reshape(-1, np.shape(done)[-1])
     steps = done.shape[1] - 1
     ended = np.cumsum(done, axis=1) * done  # the number of the episode that ended here
@@ -84,17 +85,14 @@ def described(scored: dict[str, np.ndarray], done: np.ndarray, candidates: int) 
     }
     if not candidates:
         return told
-    error = lambda some: calibration_error(some["confidence"], some["right"])
-    told["by_step"]["calibration_error"] = np.array(
-        [error({k: x[:, t] for k, x in found.items()}) for t in range(steps)]
-    )
-    told["by_episode"]["calibration_error"] = [error(at) for at in at_ends]
-    count, confidence, right = tenths(found["confidence"], found["right"])
-    means = {
-        k: np.where(count > 0, x / np.maximum(count, 1), np.nan)
-        for k, x in dict(confidence=confidence, right=right).items()
-    }
-    return told | {"calibration": {"share": count / count.sum(), **means}, "calibration_error": error(found)}
+    said, right = found["confidence"], found["right"]
+    by_step = [calibration_error(said[:, t], right[:, t]) for t in range(steps)]
+    told["by_step"]["calibration_error"] = np.array(by_step)
+    told["by_episode"]["calibration_error"] = [calibration_error(at["confidence"], at["right"]) for at in at_ends]
+    count, *sums = tenths(said, right)
+    confidence, share = (np.where(count > 0, x / np.maximum(count, 1), np.nan) for x in sums)
+    calibration = {"share": count / count.sum(), "confidence": confidence, "right": share}
+    return told | {"calibration": calibration, "calibration_error": calibration_error(said, right)}
 
 
 def tenths(confidence: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -105,7 +103,10 @@ def tenths(confidence: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
-    """``sum_b |sum_{i in b} confidence_i - right_i| / n`` over tenths ``b`` of confidence (Guo et al. 2017)."""
+    """``sum_b |sum_{i in b} confidence_i - right_i| / n`` over tenths ``b`` of confidence (Guo et al. 2017).
+
+    Chance alone makes it more than 0: for ``n`` independent beliefs by up to about ``1.3 / sqrt(n)``.
+    """
     _, said, true = tenths(confidence, right)
     return float(np.abs(said - true).sum() / confidence.size)
 

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from metarl_jax.networks import held
 from metarl_jax.types import Environment, Key, PyTree, Spec, State, Task, Trajectory
 
 
@@ -61,9 +62,9 @@ class TurningNoise(HeldNoise):
     """As ``HeldNoise``, but ``e`` turns: ``sqrt(2) (cos x, sin x, cos 2x, sin 2x, ...) [Z]``, with ``x`` making half a
     turn in ``period`` steps, so that an episode goes through many latents, one beside the other.
 
-    Episodes side by side (the last axis of what is drawn) start evenly spaced, all of them moved on by one draw of up
-    to half of that space: together they leave out little, and no two of them need ever do the same. Over a whole turn
-    ``e`` has mean 0 and covariance I.
+    Episodes side by side (the last axis of what is drawn) start evenly spaced, all of them moved on by one draw. It is
+    of up to half of that space, so that each is told from the others by where it starts, and a policy can give each a
+    part of the search; turning, they pass through all there is. Over a whole turn ``e`` has mean 0 and covariance I.
     """
 
     def __init__(self, env: Environment, size: int, period: int):
@@ -80,11 +81,6 @@ class TurningNoise(HeldNoise):
         numbers = jnp.arange(self.size)
         angle = 2.0 * jnp.pi * (state.noise + 0.5 * state.age / self.period) * (1 + numbers // 2)
         return 2.0**0.5 * jnp.cos(angle - 0.5 * jnp.pi * (numbers % 2))
-
-
-def held(observation: jax.Array, size: int) -> tuple[jax.Array, jax.Array]:
-    """``(o [..., F], e [..., Z])`` of a wrapped environment's observation."""
-    return observation[..., :-size], observation[..., -size:]
 
 
 def without_noise(lived: Trajectory, shape: tuple[int, ...], size: int) -> Trajectory:

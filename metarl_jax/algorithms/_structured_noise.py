@@ -12,8 +12,7 @@ import numpy as np
 import optax
 
 from metarl_jax import estimators
-from metarl_jax.algorithms._held_noise import held
-from metarl_jax.networks import actor, scattered
+from metarl_jax.networks import actor, held, scattered
 from metarl_jax.rollout import replay
 from metarl_jax.types import Policy, PyTree, Spec, TimeStep, Trajectory
 

@@ -97,9 +97,9 @@ def varibad(
       critic: sees what the policy sees, or the task too, which is known in training (an asymmetric actor-critic, Pinto
         et al. 2018; our addition): advantages without the noise of which task it is, of a network of its own.
       held_noise: numbers that the policy sees beside the belief, drawn as an episode begins and held through it (our
-        addition, after MAESN's latents; 0: none). It is born to go elsewhere for others, so that an episode explores
-        with a purpose where jitter would find nothing, and is free to unlearn that.
-      spread: of the action parameters at birth, by held noise (``d parameters / d noise``).
+        addition, after MAESN's latents; 0: none). A policy is born to act otherwise for other numbers, so that episodes
+        explore with a purpose where jitter would find nothing, and is free to unlearn that. Greedy actions see it, too.
+      spread: how far a unit of held noise moves the action parameters at birth; of no use without it.
       novelty_cost: weight of HyperX's bonus for new (observation, belief), a step of the first update earning 1.
       surprise_cost: weight of its bonus for what the model did not expect, likewise.
       bonus_updates: updates over which both bonuses fall linearly to nothing.

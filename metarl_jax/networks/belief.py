@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from metarl_jax.networks.memories import initial_memory
 from metarl_jax.networks.mlp import MLP
-from metarl_jax.networks.policy import Trunk, as_vector, flat, from_module
+from metarl_jax.networks.policy import Trunk, as_vector, flat, from_module, held
 from metarl_jax.types import Policy, PyTree, Spec, TimeStep
 
 
@@ -84,20 +84,20 @@ def on_beliefs(encoder: Policy, actor: Policy, noise: int = 0) -> Policy:
     def split(timestep):
         if not noise:
             return timestep, []
-        plain, held = timestep.observation[..., :-noise], timestep.observation[..., -noise:]
-        return timestep._replace(observation=plain), [held]
+        plain, shown = held(timestep.observation, noise)
+        return timestep._replace(observation=plain), [shown]
 
     def step(params, memory, timestep):
-        plain, held = split(timestep)
+        plain, shown = split(timestep)
         memory, belief = encoder.step(params["encoder"], memory, plain)
-        seen = timestep._replace(observation=beside(plain, belief.vector(), *held))
+        seen = timestep._replace(observation=beside(plain, belief.vector(), *shown))
         _, outputs = actor.step(params["actor"], (), seen)
         return memory, (*outputs, belief, seen.observation)
 
     def unroll(params, memory, timesteps):
-        plain, held = split(timesteps)
+        plain, shown = split(timesteps)
         belief = encoder.unroll(params["encoder"], memory, plain)
-        seen = timesteps._replace(observation=beside(plain, belief.vector(), *held))
+        seen = timesteps._replace(observation=beside(plain, belief.vector(), *shown))
         return *actor.unroll(params["actor"], (), seen), belief, seen.observation
 
     return Policy(functools.partial(init_both, encoder, actor), encoder.carry, step, unroll, actor.actions)
@@ -111,15 +111,15 @@ def on_samples(encoder: Policy, actor: Policy, latent_size: int) -> Policy:
     """
 
     def step(params, memory, timestep):
-        memory, held = memory
-        noise = timestep.observation[..., -latent_size:]
-        timestep = timestep._replace(observation=timestep.observation[..., :-latent_size])
+        memory, latent = memory
+        plain, noise = held(timestep.observation, latent_size)
+        timestep = timestep._replace(observation=plain)
         memory, belief = encoder.step(params["encoder"], memory, timestep)
         drawn = belief.mean + jnp.exp(0.5 * belief.log_var) * noise
-        held = jnp.where(timestep.episode_start[..., None], drawn, held)
-        seen = timestep._replace(observation=beside(timestep, held))
+        latent = jnp.where(timestep.episode_start[..., None], drawn, latent)
+        seen = timestep._replace(observation=beside(timestep, latent))
         _, outputs = actor.step(params["actor"], (), seen)
-        return (memory, held), (*outputs, belief, seen.observation)
+        return (memory, latent), (*outputs, belief, seen.observation)
 
     carry = lambda batch: (encoder.carry(batch), jnp.zeros((*batch, latent_size)))
 

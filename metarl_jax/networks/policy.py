@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import scipy.linalg
 
 from metarl_jax.networks import actions
 from metarl_jax.networks.memories import MEMORIES, initial_memory
@@ -143,10 +144,11 @@ def actor(
 
 
 def scattered(actor: Policy, spec: Spec, size: int, spread: float) -> Policy:
-    """``actor``, an MLP, born to behave otherwise for any other ``n [size]``, the last numbers of what it sees.
+    """``actor``, an MLP, born to behave otherwise for other ``n [size]``, the last numbers of what it sees.
 
-    At zero ``d action parameters / d n`` is ``spread`` times a matrix with orthonormal rows or columns, so that numbers
-    all around lead all around, whatever the key; standard deviations stay as they were.
+    At zero ``d action parameters / d n`` is ``spread`` times a matrix of orthonormal rows or columns (as there are more
+    numbers or more actions; of logits, less their mean), so that numbers all around lead all around, whatever the key.
+    Layers narrower than ``n`` let less of it through. Standard deviations stay as they were.
     """
     behaviours = spec.num_actions or spec.action_size
 
@@ -158,11 +160,21 @@ def scattered(actor: Policy, spec: Spec, size: int, spread: float) -> Policy:
             slope = slope @ params[f"encoder_{i}"]["kernel"][0 if i else -size :]
         kernel = params["policy_head"]["kernel"]
         slope = jnp.pad(slope, ((0, 0), (len(kernel) - slope.shape[1], 0)))  # without layers it sees more than n
-        wanted = nn.initializers.orthogonal(spread)(keys[1], (size, behaviours))
+        orthonormal = nn.initializers.orthogonal(spread)
+        if spec.num_actions is None:
+            wanted = orthonormal(keys[1], (size, behaviours))
+        else:  # the mean of logits changes nothing
+            wanted = orthonormal(keys[1], (size, behaviours - 1)) @ jnp.asarray(scipy.linalg.helmert(behaviours), float)
         kernel = kernel.at[:, :behaviours].add(jnp.linalg.pinv(slope) @ wanted)
         return params | {"policy_head": params["policy_head"] | {"kernel": kernel}}
 
     return actor._replace(init=init)
+
+
+def held(observation: jax.Array, size: int) -> tuple[jax.Array, jax.Array]:
+    """``(o [..., F], noise [..., size])`` of observations that end in held noise."""
+    plain = observation.shape[-1] - size
+    return observation[..., :plain], observation[..., plain:]
 
 
 def asymmetric(actor: Policy, critic: Network, size: int) -> tuple[Policy, Policy]:

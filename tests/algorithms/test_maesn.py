@@ -13,12 +13,10 @@ from metarl_jax import algorithms, tasks
 from metarl_jax.algorithms import _held_noise, _latent_learning
 from metarl_jax.algorithms import _structured_noise as structured
 from metarl_jax.algorithms._structured_noise import Agent, Latent
-from metarl_jax.algorithms._task_vectors import vectors
 from metarl_jax.config import ConfigError
-from metarl_jax.networks import first_timestep
+from metarl_jax.networks import first_timestep, held
 from metarl_jax.networks.actions import normal_divergence, normal_log_prob
 from metarl_jax.rollout import rollout
-from metarl_jax.tasks.gridnavi import GridTask
 from metarl_jax.tasks.navigation import PointTask
 
 Z, HORIZON = 3, 4
@@ -47,8 +45,8 @@ def lived(name: str, num_tasks: int = 5, steps: int = 60):
 @pytest.mark.parametrize("name", FAMILIES)
 def test_noise_is_held_through_an_episode_and_drawn_anew_at_the_next(name):
     distribution, _, _, trajectory = lived(name)
-    _, noise = _held_noise.held(np.asarray(trajectory.timestep.observation), Z)
-    _, following = _held_noise.held(np.asarray(trajectory.next_observation), Z)
+    _, noise = held(np.asarray(trajectory.timestep.observation), Z)
+    _, following = held(np.asarray(trajectory.next_observation), Z)
     start = np.asarray(trajectory.timestep.episode_start)
     np.testing.assert_array_equal(following, noise)  # what followed a step is still its episode's
     same = (noise[1:] == noise[:-1]).all(axis=-1)
@@ -66,7 +64,30 @@ def test_at_birth_latents_all_around_lead_all_around(name, encoder):
     nothing = first_timestep(spec, (), jnp.zeros(math.prod(spec.observation_shape) + 2))
     told = lambda z: policy.step(Agent(params, Latent(z, jnp.zeros(2))), (), nothing)[1][0][:size]
     slope = np.asarray(jax.jacobian(told)(jnp.zeros(2)))  # [A, Z]
+    if spec.num_actions is not None:
+        slope = slope - slope.mean(axis=0)  # all that a softmax sees
     np.testing.assert_allclose(slope.T @ slope, 0.49 * np.eye(2), atol=0.02)
+
+
+def test_turning_noise_goes_on_through_an_episode_and_starts_again_at_the_next():
+    """In a maze, where episodes end at the goal, in the midst of what is lived."""
+    distribution, period = FAMILIES["maze"](), 12
+    env = _held_noise.TurningNoise(distribution.env, 2, period)
+    policy = structured.latent_actor(distribution.env.spec, 2, (8,), 0.5)
+    agent = Agent(policy.init(jax.random.key(0)), structured.standard_normal(2))
+    lanes = jax.tree.map(lambda x: jnp.stack([x] * 6), distribution.sample(jax.random.key(1)))
+    _, seen = jax.jit(functools.partial(rollout, env=env, policy=policy, num_steps=200))(
+        jax.random.key(2), params=agent, tasks=lanes
+    )
+    _, noise = held(np.asarray(seen.timestep.observation), 2)
+    angle, start = np.arctan2(noise[..., 1], noise[..., 0]), np.asarray(seen.timestep.episode_start)
+    turn = np.diff(angle, axis=0) % (2 * np.pi)
+    assert start[1:].any() and not start.all()
+    np.testing.assert_allclose(turn[~start[1:]], np.pi / period, rtol=1e-2)
+    place = (angle * 6 / (2 * np.pi)) % 6 - np.arange(6)  # of each start in its lane's share of the turn
+    assert place[start].min() > -1e-3 and place[start].max() < 0.5 + 1e-3
+    drawn = [x[starts] for x, starts in zip(place, start, strict=True) if starts.any()]
+    assert max(np.ptp(x) for x in drawn) < 1e-4 and np.std([x[0] for x in drawn]) > 0.1  # one draw for all that begin
 
 
 def turning(size: int, period: int, shape: tuple[int, ...]) -> np.ndarray:
@@ -153,7 +174,7 @@ def an_inner_step(name: str, **changes):
 @pytest.mark.parametrize("name", ["navigation", "bandit"])
 def test_draws_move_by_the_natural_gradient_of_their_density(name):
     learn, seen, agent, _, weight = an_inner_step(name, actions=jnp.zeros((Z, Z)), narrowing=jnp.float32(0.0))
-    latent, (_, noise) = agent.latent, _held_noise.held(seen.timestep.observation, Z)
+    latent, (_, noise) = agent.latent, held(seen.timestep.observation, Z)
     spread = lambda x: x.reshape(1, 1, Z)
     z = spread(latent.mean) + jnp.exp(spread(latent.log_std)) * noise
     density = lambda x: normal_log_prob(spread(x.mean), spread(x.log_std), z)
@@ -182,7 +203,7 @@ def test_actions_move_by_natural_gradients_of_their_likelihood(name, monkeypatch
     curvature = numbers(Z, Z, seed=5)
     learn, seen, agent, policy, weight = an_inner_step(name, actions=curvature, draws=jnp.zeros((Z, Z)))
     latent = agent.latent
-    observation, _ = _held_noise.held(seen.timestep.observation, Z)
+    observation, _ = held(seen.timestep.observation, Z)
 
     def said(mean):
         told = jnp.concatenate([observation, jnp.broadcast_to(mean[None, None], (*observation.shape[:-1], Z))], axis=-1)
@@ -232,23 +253,6 @@ def test_what_lanes_add_is_the_gradient_of_the_best_among_them(payoffs):
     weight = chance(logits)[:, None, None] * advantage
     told = jax.grad(lambda logits: (weight * scores(logits)).sum())(logits)
     np.testing.assert_allclose(told, wanted, rtol=1e-4, atol=1e-6)
-
-
-def test_task_vectors():
-    describe, width = vectors(tasks.gridnavi(size=4, horizon=8))
-    codes = np.asarray(jax.vmap(describe)(GridTask(jnp.arange(2, 16))))
-    assert codes.shape == (14, width) and set(codes.sum(axis=1)) <= {0.0, 1.0} and codes.sum() == 14
-    assert not np.asarray(describe(GridTask(jnp.int32(0)))).any()  # a goal that is never drawn
-    describe, width = vectors(tasks.navigation())
-    goals = jax.random.uniform(jax.random.key(3), (4000, 2), minval=-0.5, maxval=0.5)
-    codes = jax.vmap(describe)(PointTask(goals))
-    assert width == 2
-    np.testing.assert_allclose(codes.mean(axis=0), 0.0, atol=0.2)
-    np.testing.assert_allclose(codes.std(axis=0), 1.0, atol=0.1)
-    same = tasks.maze_100()
-    describe, width = vectors(same)
-    codes = np.asarray(jax.vmap(describe)(same.tasks))  # one layout and one start, left out; a hundred goals
-    assert codes.shape == (100, width) and (codes.sum(axis=1) == 1.0).all() and len(np.unique(codes, axis=0)) == 100
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -14,10 +15,13 @@ import metarl_jax as mrl
 from metarl_jax import algorithms, tasks
 from metarl_jax.algorithms import _beliefs as beliefs
 from metarl_jax.algorithms._novelty import novelty
+from metarl_jax.algorithms._task_vectors import vectors
 from metarl_jax.networks import actor, asymmetric, first_timestep, mlp
 from metarl_jax.networks.belief import Belief, Decoder, belief_encoder, on_beliefs
 from metarl_jax.networks.policy import actor_critic
 from metarl_jax.rollout import rollout
+from metarl_jax.tasks.gridnavi import GridTask
+from metarl_jax.tasks.navigation import PointTask
 
 L, N = 3, 4
 
@@ -240,24 +244,37 @@ def test_posterior_sampling_holds_one_draw_through_an_episode():
     assert np.abs(noise).max() < 5 and np.abs(noise).std() > 0.1  # as an episode begins, from the belief held then
 
 
-@pytest.mark.parametrize("critic", ["belief", "task"])
-def test_held_noise_leads_the_actor_and_tells_the_encoder_nothing(critic):
-    distribution = tasks.gridnavi(size=3, horizon=4, num_episodes=3)
-    options = dict(memory_size=8, latent_size=L, actor=(5,), num_minibatches=2, model_minibatches=2)
-    algorithm = algorithms.varibad(**options, held_noise=2, critic=critic).build(distribution)
+HELD = {  # where noise is held, and with which other options
+    "grid": (lambda: tasks.gridnavi(size=3, horizon=4, num_episodes=3), {}),
+    "grid, the critic sees the task": (
+        lambda: tasks.gridnavi(size=3, horizon=4, num_episodes=3),
+        {"critic": "task", "actor": ()},
+    ),
+    "plane, bonuses": (lambda: tasks.sparse_navigation(horizon=4, num_episodes=3), {"novelty_cost": 0.1}),
+}
+
+
+@pytest.mark.parametrize("name", HELD)
+def test_held_noise_leads_the_actor_and_tells_the_encoder_nothing(name):
+    make, more = HELD[name]
+    distribution, size = make(), 2
+    options = dict(memory_size=8, latent_size=L, actor=(5,), num_minibatches=2, model_minibatches=2) | more
+    algorithm = algorithms.varibad(**options, held_noise=size).build(distribution)
     state = algorithm.init(jax.random.key(0))
-    task = jax.tree.map(lambda x: x[0], distribution.tasks)
+    batch = jax.vmap(distribution.sample)(jax.random.split(jax.random.key(0), 4))
+    task = jax.tree.map(lambda x: x[0], batch)
     lived = jax.jit(algorithm.adapt, static_argnums=(3, 4))(jax.random.key(1), state, task, 12, False)
-    assert lived.timestep.observation.shape == (12, 6) == lived.next_observation.shape
-    logits, _, told, shown = lived.outputs
-    np.testing.assert_array_equal(shown[:, :6], lived.timestep.observation)
-    noise = np.asarray(shown[:, -2:]).reshape(3, 4, 2)
+    width = math.prod(distribution.env.spec.observation_shape)
+    assert lived.timestep.observation.shape == (12, width) == lived.next_observation.shape
+    parameters, _, told, shown = lived.outputs
+    np.testing.assert_array_equal(shown[:, :width], lived.timestep.observation)
+    noise = np.asarray(shown[:, -size:]).reshape(3, 4, size)
     assert (noise == noise[:, :1]).all() and (noise[0] != noise[1]).all() and (noise[1] != noise[2]).all()
     encoder = belief_encoder(distribution.env.spec, "gru", 8, (), L, distribution.trial_steps)
     wanted = encoder.unroll(state.params["encoder"], None, jax.tree.map(lambda x: x[:, None], lived.timestep))
     np.testing.assert_allclose(told.mean, wanted.mean[:, 0], rtol=1e-4, atol=1e-5)
-    assert np.abs(logits).max() > 0.1  # others are born indifferent
-    new, _ = jax.jit(algorithm.update)(jax.random.key(1), state, jax.tree.map(lambda x: x[:4], distribution.tasks))
+    assert np.abs(parameters).max() > 0.1  # others are born indifferent
+    new, _ = jax.jit(algorithm.update)(jax.random.key(1), state, batch)
     jax.tree.map(lambda a, b: np.testing.assert_(np.any(a != b)), new.params["actor"], state.params["actor"])
 
 
@@ -303,3 +320,20 @@ def test_a_critic_may_see_the_task_and_the_actor_does_not():
     batch = jax.tree.map(lambda x: x[:4], distribution.tasks)
     new, _ = jax.jit(algorithm.update)(jax.random.key(1), state, batch)
     jax.tree.map(lambda a, b: np.testing.assert_(np.any(a != b)), new.params["actor"], state.params["actor"])
+
+
+def test_task_vectors():
+    describe, width = vectors(tasks.gridnavi(size=4, horizon=8))
+    codes = np.asarray(jax.vmap(describe)(GridTask(jnp.arange(2, 16))))
+    assert codes.shape == (14, width) and set(codes.sum(axis=1)) <= {0.0, 1.0} and codes.sum() == 14
+    assert not np.asarray(describe(GridTask(jnp.int32(0)))).any()  # a goal that is never drawn
+    describe, width = vectors(tasks.navigation())
+    goals = jax.random.uniform(jax.random.key(3), (4000, 2), minval=-0.5, maxval=0.5)
+    codes = jax.vmap(describe)(PointTask(goals))
+    assert width == 2
+    np.testing.assert_allclose(codes.mean(axis=0), 0.0, atol=0.2)
+    np.testing.assert_allclose(codes.std(axis=0), 1.0, atol=0.1)
+    same = tasks.maze_100()
+    describe, width = vectors(same)
+    codes = np.asarray(jax.vmap(describe)(same.tasks))  # one layout and one start, left out; a hundred goals
+    assert codes.shape == (100, width) and (codes.sum(axis=1) == 1.0).all() and len(np.unique(codes, axis=0)) == 100
