@@ -37,7 +37,7 @@ def varibad() -> Any:
 
 
 ENTRIES = {
-    "maesn": Entry(lambda: mrl.algorithms.maesn(entropy_updates=700), num_tasks=200, bar=0.8),
+    "maesn": Entry(lambda: mrl.algorithms.maesn(entropy_updates=450), num_tasks=200, bar=0.8),
     "varibad": Entry(varibad, num_tasks=512, bar=0.8),
     "maml": Entry(lambda: mrl.algorithms.maml(episodes=4, outer="clip"), num_tasks=200, bar=None),
 }

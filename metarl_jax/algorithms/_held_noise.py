@@ -62,9 +62,8 @@ class TurningNoise(HeldNoise):
     """As ``HeldNoise``, but ``e`` turns: ``sqrt(2) (cos x, sin x, cos 2x, sin 2x, ...) [Z]``, with ``x`` making half a
     turn in ``period`` steps, so that an episode goes through many latents, one beside the other.
 
-    Episodes side by side (the last axis of what is drawn) start evenly spaced, all of them moved on by one draw. It is
-    of up to half of that space, so that each is told from the others by where it starts, and a policy can give each a
-    part of the search; turning, they pass through all there is. Over a whole turn ``e`` has mean 0 and covariance I.
+    Episodes side by side (the last axis of what is drawn) start evenly spaced, all of them moved on by one draw:
+    together they leave out little. Over a whole turn ``e`` has mean 0 and covariance I.
     """
 
     def __init__(self, env: Environment, size: int, period: int):
@@ -75,7 +74,7 @@ class TurningNoise(HeldNoise):
         """``x`` as each episode begins, in turns: ``[..., E]``."""
         *batch, episodes = shape
         number = jnp.broadcast_to(jnp.arange(episodes), shape)
-        return (number + jax.random.uniform(key, (*batch, 1), maxval=0.5)) / episodes
+        return (number + jax.random.uniform(key, (*batch, 1))) / episodes
 
     def shown(self, state: HeldState) -> jax.Array:
         numbers = jnp.arange(self.size)

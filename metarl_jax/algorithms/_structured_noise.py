@@ -78,10 +78,11 @@ class Step(NamedTuple):
 
 
 class Meta(NamedTuple):
-    """All that is meta-learned."""
+    """All that is meta-learned; ``proposal`` (of a task's latents) serves meta-training alone."""
 
     params: optax.Params
     step: Step
+    proposal: optax.Params
 
 
 class Window(NamedTuple):

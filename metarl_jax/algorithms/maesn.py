@@ -1,4 +1,4 @@
-"""MAESN (Gupta et al. 2018): exploration by latents held in an episode, which the inner loop adapts.
+"""MAESN (Gupta et al. 2018): exploration by latents drawn for an episode, which the inner loop adapts.
 
 Their latents ``z ~ N(mean, std)`` are drawn once an episode, so that exploration is one purposeful walk, not a jitter;
 in meta-training each task owns its ``(mean, std)``, kept near ``N(0, I)``, from which meta-test starts. What we do
@@ -19,7 +19,9 @@ from metarl_jax.algorithms import _latent_learning as latent_learning
 from metarl_jax.algorithms import _structured_noise as structured
 from metarl_jax.algorithms._held_noise import TurningNoise, without_noise
 from metarl_jax.algorithms._structured_noise import Agent
+from metarl_jax.algorithms._task_vectors import vectors
 from metarl_jax.config import check, check_all, check_divides, recipe
+from metarl_jax.networks import mlp
 from metarl_jax.types import Algorithm, Outcome, TaskDistribution
 
 
@@ -36,7 +38,10 @@ def maesn(
     episodes: int = 4,
     inner_steps: int = 0,
     inner_discount: float = 0.7,
-    search_weight: float = 1.0,
+    informed: int = 4,
+    informed_weight: float = 3.0,
+    search_weight: float = 3.0,
+    prior_cost: float = 0.01,
     discount: float = 0.99,
     learning_rate: float = 1e-3,
     num_epochs: int = 3,
@@ -57,11 +62,14 @@ def maesn(
     - ``e`` is not held through an episode but makes half a turn of a curve around 0, and the episodes before an inner
       step start evenly spaced on it (``TurningNoise``): one walk tries many latents, the next one others. A draw that
       is held finds a goal only where it happens to lead.
-    - Trials are lived in meta-training as they are tested, from ``mean = 0, std = 1``. The paper starts each training
-      task from latents of its own, which need a penalty that keeps them near ``N(0, I)``, where meta-test starts.
-    - The outer loss is PPO's: after an inner step that had something to learn from, on what episodes earn; before it,
-      on what each adds to the best of its window (``added``), so that they share the search. As with MAML, what is
-      earned on average before anything was learned does not count. No reward is shaped.
+    - The paper keeps a ``(mean, std)`` for each training task. Tasks are drawn afresh here, so these are the output of
+      a network that sees the task, ``q(z | task)``, its mean of length ``sqrt(Z)``. Some episodes of an update are
+      lived from it and add to the outer loss; ``KL(q || N(0, I))`` does as in the paper, and of fixed length moves the
+      deviations alone. This signal is privileged, in meta-training only. No reward is shaped.
+    - Trials are lived in meta-training as they are tested, from ``mean = 0, std = 1``; the paper starts from the task's
+      own latents. The outer loss is PPO's: after an inner step that had something to learn from, on what episodes earn;
+      before it, on what each adds to the best of its window (``added``), so that they share the search. As with MAML,
+      what is earned on average before anything was learned does not count.
     - ``learn`` is not the plain pathwise gradient, whose expectation is zero wherever the action was the policy's own;
       its docstring says what it is.
 
@@ -71,27 +79,35 @@ def maesn(
       inner_steps: in a trial of meta-training (0: as many as leave a window after the last one in the distribution's
         trial). At meta-test as many as fit.
       inner_discount: gamma of the inner step's returns; they end with their episode.
+      informed: episodes lived from ``q(z | task)`` in each task, at least 2.
+      informed_weight: of these in the outer loss.
       search_weight: of finding what the window's other episodes did not, where nothing was earned before.
+      prior_cost: weight of ``KL(q || N(0, I))``.
       discount: gamma of the outer loss; returns end with their episode.
       learning_rate: Adam's.
       num_epochs: passes over the trials of an update.
       num_minibatches: gradient steps a pass; must divide the number of tasks.
       clip: how far PPO lets a probability ratio move from 1.
-      entropy_cost: weight of the entropy bonus.
+      entropy_cost: weight of the entropy bonus, in trials alone: tasks that nobody has solved yet teach nothing.
       entropy_updates: updates over which it falls linearly to a tenth (0: constant).
       encoder: sizes of the policy's tanh layers.
       spread: of the action parameters at birth, by the latents' (``d parameters / d z``).
       rate_decay: at meta-test, each inner step beyond those of training is this much smaller.
     """
-    check_all(dict(latents=latents, episodes=episodes), lambda x: x >= 2, "must be at least 2")
+    several = dict(latents=latents, episodes=episodes, informed=informed)
+    check_all(several, lambda x: x >= 2, "must be at least 2")
     sizes = dict(num_epochs=num_epochs, num_minibatches=num_minibatches, learning_rate=learning_rate)
     check_all(sizes | dict(clip=clip, spread=spread), lambda x: x > 0, "must be above 0")
-    costs = dict(search_weight=search_weight, entropy_cost=entropy_cost, entropy_updates=entropy_updates)
-    check_all(costs | dict(inner_steps=inner_steps), lambda x: x >= 0, "must not be negative")
+    costs = dict(informed_weight=informed_weight, search_weight=search_weight, prior_cost=prior_cost)
+    costs |= dict(entropy_cost=entropy_cost)
+    check_all(
+        costs | dict(inner_steps=inner_steps, entropy_updates=entropy_updates), lambda x: x >= 0, "must not be negative"
+    )
     shares = dict(inner_discount=inner_discount, discount=discount, rate_decay=rate_decay)
     check_all(shares, lambda x: 0 <= x <= 1, "must lie between 0 and 1")
     check(all(size > 0 for size in encoder), "encoder", encoder, "each layer needs at least one unit")
     policy = structured.latent_actor(tasks.env.spec, latents, encoder, spread)
+    describe, width = vectors(tasks)
     window_steps = tasks.horizon * episodes
     windows = 1 + (inner_steps or max(1, math.ceil(tasks.trial_steps / window_steps) - 1))
     noisy = tasks._replace(env=TurningNoise(tasks.env, latents, tasks.horizon))
@@ -103,28 +119,35 @@ def maesn(
         start=lambda meta: Agent(meta.params, structured.standard_normal(latents)),
         num_steps=windows - 1,
     )
+    parts = latent_learning.Parts(
+        inner=inner,
+        live_informed=functools.partial(adaptation.live, noisy, policy, informed),
+        proposal=mlp(width, (32,), 2 * latents, head_scale=0.3),
+        options=latent_learning.Options(informed_weight, prior_cost, clip, discount),
+        entropy=policy.actions.entropy,
+    )
     optimizer = optax.chain(optax.clip_by_global_norm(0.5), optax.adam(learning_rate, eps=1e-5))
 
     def init(key):
-        meta = structured.Meta(policy.init(key), structured.first_step(latents))
+        keys = jax.random.split(key)
+        meta = structured.Meta(policy.init(keys[0]), structured.first_step(latents), parts.proposal.init(keys[1]))
         return LearnerState(meta, optimizer.init(meta))
 
     def update(key, state: LearnerState, batch_tasks):
         live_key, epoch_key = jax.random.split(key)
         keys = jax.random.split(live_key, jax.tree.leaves(batch_tasks)[0].shape[0])
-        live = functools.partial(latent_learning.live_one, inner, discount, search_weight)
-        batch, earned = jax.vmap(live, in_axes=(0, None, 0))(keys, state.meta, batch_tasks)
-        # By the size of returns, not of advantages: where rewards are finds, these fade as all are found.
-        size = jnp.sqrt(jnp.square(batch.windows.reward.sum(axis=2)).mean()) + 1e-8
-        batch = jax.tree.map(lambda x: x[None], batch._replace(advantage=batch.advantage / size))
+        lived = jax.vmap(functools.partial(latent_learning.live_one, parts, describe), in_axes=(0, None, 0))
+        batch, earned = lived(keys, state.meta, batch_tasks)
+        batch = jax.tree.map(lambda x: x[None], latent_learning.standardised(batch, search_weight, discount))
         falling = num_epochs * num_minibatches * entropy_updates
         cost = estimators.falling_cost(entropy_cost, falling, state.optimizer)
-        loss = functools.partial(latent_learning.outer_loss, inner, policy.actions, clip, cost)
+        loss = functools.partial(latent_learning.outer_loss, parts, cost)
         meta, optimizer_state, metrics = estimators.minibatch_epochs(
             epoch_key, state.meta, state.optimizer, batch, loss, optimizer, num_epochs, num_minibatches
         )
         trial_return = episodes * earned.sum(axis=1)
         told = {"return_before": earned[:, 0].mean(), "return_after": earned[:, -1].mean()}
+        told["return_informed"] = batch.informed.reward.sum(axis=2).mean()
         outcome = Outcome(batch_tasks, trial_return, jnp.ones_like(trial_return, bool), metrics | told)
         return LearnerState(meta, optimizer_state), outcome
 
@@ -132,5 +155,6 @@ def maesn(
         lived = adaptation.trial(inner, rate_decay, key, state.meta, (), task, trial_steps, forget, greedy)
         return without_noise(lived, tasks.env.spec.observation_shape, latents)
 
+    steps = windows * window_steps + informed * tasks.horizon
     check_tasks = functools.partial(check_divides, "num_minibatches", num_minibatches)
-    return Algorithm(init, update, adapt, steps=windows * window_steps, check=check_tasks, window=window_steps)
+    return Algorithm(init, update, adapt, steps=steps, check=check_tasks, window=window_steps)
