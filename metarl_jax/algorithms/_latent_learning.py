@@ -30,6 +30,7 @@ class Options(NamedTuple):
     """Of the outer loss, by the names under which ``maesn`` documents them."""
 
     informed_weight: float
+    search_weight: float
     prior_cost: float
     clip: float
     discount: float
@@ -46,7 +47,7 @@ class Parts(NamedTuple):
 
 
 def proposed(parts: Parts, meta: Meta, task: jax.Array) -> Latent:
-    """``q(z | task)``, its mean on the sphere of radius ``sqrt(Z)``, where exploration looks (``TurningNoise``)."""
+    """``q(z | task)``, its mean of length ``sqrt(Z)``: for two latents, where exploration looks (``TurningNoise``)."""
     mean, log_std = jnp.split(parts.proposal.apply(meta.proposal, task), 2)
     mean = mean * jax.lax.rsqrt(jnp.square(mean).mean() + 1e-6)
     return Latent(mean, jnp.clip(log_std - 1.0, *LOG_STD))
@@ -64,7 +65,7 @@ def live_one(parts: Parts, describe: Callable, key, meta: Meta, task: Task) -> t
     return batch, windows.reward.sum(axis=1).mean(axis=1)
 
 
-def standardised(batch: Batch, search_weight: float, discount: float) -> Batch:
+def standardised(options: Options, batch: Batch) -> Batch:
     """Advantages over the size of returns: of an agent's who knows the task, or of others' while it returns less.
 
     After a find, and where the task is known: the return of the rest of an episode less its mean over the window's.
@@ -73,9 +74,9 @@ def standardised(batch: Batch, search_weight: float, discount: float) -> Batch:
     rms = lambda x: jnp.sqrt(jnp.square(x).mean())
     size = jnp.maximum(rms(batch.informed_advantage), rms(batch.advantage)) + 1e-8
     above = lambda x: (x - x.mean(axis=-1, keepdims=True)) * (x.shape[-1] / (x.shape[-1] - 1) / size)
-    alone = jax.vmap(jax.vmap(functools.partial(added, discount=discount)))(batch.windows.reward)
+    alone = jax.vmap(jax.vmap(functools.partial(added, discount=options.discount)))(batch.windows.reward)
     found = jax.vmap(after_a_find)(batch.windows.reward)[..., None, None]
-    advantage = jnp.where(found, above(batch.advantage), alone * (search_weight / size))
+    advantage = jnp.where(found, above(batch.advantage), alone * (options.search_weight / size))
     return batch._replace(advantage=advantage, informed_advantage=above(batch.informed_advantage))
 
 

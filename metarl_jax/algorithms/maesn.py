@@ -91,18 +91,16 @@ def maesn(
       entropy_cost: weight of the entropy bonus, in trials alone: tasks that nobody has solved yet teach nothing.
       entropy_updates: updates over which it falls linearly to a tenth (0: constant).
       encoder: sizes of the policy's tanh layers.
-      spread: of the action parameters at birth, by the latents' (``d parameters / d z``).
+      spread: how far a unit of a latent moves the action parameters at birth.
       rate_decay: at meta-test, each inner step beyond those of training is this much smaller.
     """
     several = dict(latents=latents, episodes=episodes, informed=informed)
     check_all(several, lambda x: x >= 2, "must be at least 2")
     sizes = dict(num_epochs=num_epochs, num_minibatches=num_minibatches, learning_rate=learning_rate)
     check_all(sizes | dict(clip=clip, spread=spread), lambda x: x > 0, "must be above 0")
-    costs = dict(informed_weight=informed_weight, search_weight=search_weight, prior_cost=prior_cost)
-    costs |= dict(entropy_cost=entropy_cost)
-    check_all(
-        costs | dict(inner_steps=inner_steps, entropy_updates=entropy_updates), lambda x: x >= 0, "must not be negative"
-    )
+    weights = dict(informed_weight=informed_weight, search_weight=search_weight, prior_cost=prior_cost)
+    counts = dict(inner_steps=inner_steps, entropy_updates=entropy_updates)
+    check_all(weights | counts | dict(entropy_cost=entropy_cost), lambda x: x >= 0, "must not be negative")
     shares = dict(inner_discount=inner_discount, discount=discount, rate_decay=rate_decay)
     check_all(shares, lambda x: 0 <= x <= 1, "must lie between 0 and 1")
     check(all(size > 0 for size in encoder), "encoder", encoder, "each layer needs at least one unit")
@@ -123,7 +121,7 @@ def maesn(
         inner=inner,
         live_informed=functools.partial(adaptation.live, noisy, policy, informed),
         proposal=mlp(width, (32,), 2 * latents, head_scale=0.3),
-        options=latent_learning.Options(informed_weight, prior_cost, clip, discount),
+        options=latent_learning.Options(informed_weight, search_weight, prior_cost, clip, discount),
         entropy=policy.actions.entropy,
     )
     optimizer = optax.chain(optax.clip_by_global_norm(0.5), optax.adam(learning_rate, eps=1e-5))
@@ -138,7 +136,7 @@ def maesn(
         keys = jax.random.split(live_key, jax.tree.leaves(batch_tasks)[0].shape[0])
         lived = jax.vmap(functools.partial(latent_learning.live_one, parts, describe), in_axes=(0, None, 0))
         batch, earned = lived(keys, state.meta, batch_tasks)
-        batch = jax.tree.map(lambda x: x[None], latent_learning.standardised(batch, search_weight, discount))
+        batch = jax.tree.map(lambda x: x[None], latent_learning.standardised(parts.options, batch))
         falling = num_epochs * num_minibatches * entropy_updates
         cost = estimators.falling_cost(entropy_cost, falling, state.optimizer)
         loss = functools.partial(latent_learning.outer_loss, parts, cost)
