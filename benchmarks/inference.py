@@ -11,16 +11,17 @@ from record import Clock, row, trained
 import metarl_jax as mrl
 
 FIRST, LATER = 4.0, 155 / 14  # Bayes-optimal returns of the first and of a later episode
-UPDATES = 1400
+UPDATES = 2100
 
 
 def recipe() -> Any:
     """Many tours of the first episode are as good until it ends, few leave just the cells that the second finds in
     passing. The belief has room for which cells are left; the critic knows the goal, and advantages reach an episode
-    on, so that tours differ by more than noise; entropy falls slowly, so that none is chosen before the episodes after
-    it are learned."""
+    on, so that tours differ by more than noise; entropy and learning rates fall slowly, so that none is chosen before
+    the episodes after it are learned, nor by the noise of a batch."""
     credit = dict(critic="task", discount=0.99, trace=0.98)
-    return mrl.algorithms.varibad(latent_size=16, entropy_cost=0.16, entropy_updates=1300, num_epochs=4, **credit)
+    schedule = dict(entropy_cost=0.12, entropy_updates=1950, decay_updates=2100)
+    return mrl.algorithms.varibad(latent_size=16, num_epochs=4, **schedule, **credit)
 
 
 def rows(seeds: list[int]) -> list[dict[str, Any]]:
