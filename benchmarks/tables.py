@@ -72,8 +72,11 @@ def read(path: Path) -> list[dict[str, Any]]:
 def table(title: str, rows: Sequence[Mapping[str, Any]]) -> str:
     lines = [HEAD, tuple("---" for _ in HEAD), *map(cells, rows)]
     body = "".join(f"| {' | '.join(line)} |\n" for line in lines)
-    made = {f"{row['device']}, {versions(row['versions'])}, commit {str(row['commit'])[:12]}" for row in rows}
-    return f"### {title.replace('_', ' ').replace('-', ' ').capitalize()}\n\n{body}\n{'; '.join(sorted(made))}\n"
+    commits: dict[str, set[str]] = {}
+    for row in rows:
+        commits.setdefault(f"{row['device']}, {versions(row['versions'])}", set()).add(str(row["commit"])[:12])
+    made = (f"{where}, at {', '.join(sorted(of))}" for where, of in sorted(commits.items()))
+    return f"### {title.replace('_', ' ').replace('-', ' ').capitalize()}\n\n{body}\n{'; '.join(made)}\n"
 
 
 def cells(row: Mapping[str, Any]) -> tuple[str, ...]:
