@@ -40,13 +40,13 @@ def test_results_are_the_recorded_ones():
 def test_tables_show_every_row(tmp_path):
     assert tables.tables(tmp_path) == f"{tables.NOTHING}\n"
     (tmp_path / "quality.json").write_text(
-        json.dumps([ROW, ROW | {"holds": False, "spread": [6.5, 6.7], "seeds": [0, 1], "seconds": 9.0}])
+        json.dumps([ROW, ROW | {"holds": False, "spread": [6.5, 6.7], "seeds": [0, 1], "seconds": 9.0, "commit": "fe"}])
     )
     text = tables.tables(tmp_path)
     assert "| RL^2 \\| bandits | 6.621 ± 0.01 | 6.61 | yes | 3 | 2.2 min | `python benchmarks" in text
     assert "| 6.621 (6.5 to 6.7) | 6.61 | **no** | 2 | 9 s |" in text
     assert text.startswith("### Quality\n\n| what |")
-    assert text.endswith("2 CPU cores, jax 1.2, commit 0123456789ab\n")
+    assert text.endswith("2 CPU cores, jax 1.2, at 0123456789ab, fe\n")
     once = tables.rewritten(README, text)
     assert tables.rewritten(once, text) == once
     assert tables.rewritten(once, tables.tables(tables.RESULTS)) == README
