@@ -86,7 +86,7 @@ def maml(
       baseline: a linear fit to each window, as in the papers, or a critic: an own network of ``encoder``'s sizes, never
         in the inner loss, regressed on returns in the outer loop (``num_epochs`` steps of Adam an update).
       encoder: sizes of tanh layers.
-      bounding: how continuous actions keep to their bounds: a clipped Gaussian, or a tanh of one.
+      bounding: how continuous actions keep to their bounds: see ``rl2``.
       exploration_std: standard deviation of continuous actions before the first inner step of a trial; after it comes
         the policy's own, which is free to shrink then, and inner steps are in proportion to it (the score
         ``z / std`` grows as it shrinks). 0: one for both, and inner steps adapt it (the papers). Our addition.
@@ -108,7 +108,6 @@ def maml(
     check(exploration_std >= 0, "exploration_std", exploration_std, "must not be negative")
     check(not explores or continuous, "exploration_std", exploration_std, "actions are discrete: leave it at 0")
     check(exploration_std <= WIDEST, "exploration_std", exploration_std, f"must be at most {WIDEST:.2f}")
-    check(continuous or bounding == "clip", "bounding", bounding, "actions are discrete: leave it at 'clip'")
     check(outer != "reptile" or credit == "none", "credit", credit, "Reptile has no gradient for it")
     check(outer != "reptile" or kl_cost == 0, "kl_cost", kl_cost, "Reptile has no loss for it")
     check(all(size > 0 for size in encoder), "encoder", encoder, "each layer needs at least one unit")

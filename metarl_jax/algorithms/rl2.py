@@ -13,7 +13,7 @@ import optax
 
 from metarl_jax.algorithms._ppo import Settings, proximal
 from metarl_jax.config import check, preset, recipe
-from metarl_jax.networks import actor_critic, window_of
+from metarl_jax.networks import Bounding, actor_critic, window_of
 from metarl_jax.rollout import rollout
 from metarl_jax.types import Algorithm, Outcome, TaskDistribution
 
@@ -32,6 +32,7 @@ def rl2(
     memory_window: int = 0,
     encoder: tuple[int, ...] = (),
     meta_inputs: bool = True,
+    bounding: Bounding = "clip",
     across_episodes: bool = True,
     discount: float = 0.985,
     trace: float = 0.95,
@@ -58,6 +59,8 @@ def rl2(
         its start (0: as many as a training trial has).
       encoder: sizes of tanh layers before the memory.
       meta_inputs: show the encoder the last action, reward and episode end besides the observation.
+      bounding: how continuous actions keep to their bounds: a clipped Gaussian (``clip``), one whose mean is a tanh
+        besides (``mean``), or the tanh of a Gaussian (``tanh``).
       across_episodes: the end of an episode does not cut the discount (RL^2), only the end of the trial does; else
         each episode is its own problem: termination cuts, truncation bootstraps (needs ``memory="none"``).
       discount: gamma, a step.
@@ -76,7 +79,7 @@ def rl2(
     check(all(size > 0 for size in encoder), "encoder", encoder, "each layer needs at least one unit")
     check(across_episodes or memory == "none", "across_episodes", False, 'needs memory="none"')
     window = window_of(memory, memory_window, tasks.trial_steps)
-    policy = actor_critic(tasks.env.spec, memory, memory_size, encoder, meta_inputs, window)
+    policy = actor_critic(tasks.env.spec, memory, memory_size, encoder, meta_inputs, window, bounding)
     rates, passes = (learning_rate, decay_updates), (num_epochs, num_minibatches)
     costs = (clip, entropy_cost, entropy_updates, value_cost, max_gradient_norm)
     learner = proximal(policy, Settings(discount, trace, *rates, *passes, *costs), across_episodes)

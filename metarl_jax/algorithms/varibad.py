@@ -14,8 +14,8 @@ from metarl_jax.algorithms._novelty import novelty
 from metarl_jax.algorithms._ppo import Settings, proximal
 from metarl_jax.algorithms._task_vectors import vectors
 from metarl_jax.config import check, check_all, check_divides, preset, recipe
+from metarl_jax.networks import Bounding, actor_critic, asymmetric, belief, mlp, scattered, window_of
 from metarl_jax.networks import actor as mlp_actor
-from metarl_jax.networks import actor_critic, asymmetric, belief, mlp, scattered, window_of
 from metarl_jax.rollout import replay, rollout
 from metarl_jax.types import Algorithm, Outcome, PyTree, TaskDistribution
 
@@ -50,6 +50,8 @@ def varibad(
     model_epochs: int = 3,
     model_minibatches: int = 8,
     acting: Literal["belief", "sample"] = "belief",
+    standardised: bool = False,
+    bounding: Bounding = "clip",
     critic: Literal["belief", "task"] = "belief",
     held_noise: int = 0,
     spread: float = 0.7,
@@ -94,6 +96,10 @@ def varibad(
       model_minibatches: its gradient steps a pass; must divide the number of tasks.
       acting: the policy sees the belief, or one latent drawn from it as an episode begins and held in it (posterior
         sampling).
+      standardised: the policy sees beliefs less their mean, over their standard deviation, both followed from update to
+        update, as HyperX's code does: a belief's numbers begin small and grow, and a policy that never felt them
+        keeps not to.
+      bounding: how continuous actions keep to their bounds (see ``rl2``).
       critic: sees what the policy sees, or the task too, which is known in training (an asymmetric actor-critic, Pinto
         et al. 2018; our addition): advantages without the noise of which task it is, of a network of its own.
       held_noise: numbers that the policy sees beside the belief, drawn as an episode begins and held through it (our
@@ -126,23 +132,29 @@ def varibad(
     check_all({f"{k}_cost": v for k, v in costs._asdict().items()}, lambda x: x >= 0, "must not be negative")
     check(held_noise >= 0, "held_noise", held_noise, "must not be negative")
     check(not held_noise or acting == "belief", "held_noise", held_noise, "acting='sample' brings its own noise")
+    sampled = acting == "sample"
+    check(not (standardised and sampled), "standardised", True, "acting='sample' sees no belief, but a draw from it")
     check(spread > 0, "spread", spread, "must be above 0")
     check(any(costs[:3]), "reward_cost", reward_cost, "decode something: rewards, transitions or tasks")
     for name, layers in dict(encoder=encoder, actor=actor, decoder=decoder).items():
         check(all(size > 0 for size in layers), name, layers, "each layer needs at least one unit")
     spec = tasks.env.spec
-    sampled = acting == "sample"
     known_size = math.prod(spec.observation_shape) + (latent_size if sampled else 2 * latent_size)
     noise, seen = latent_size if sampled else held_noise, known_size + held_noise
     head_spec, describe = spec._replace(observation_shape=(seen,)), None
     scatter = lambda head: scattered(head, spec, held_noise, spread) if held_noise else head
-    head = learned = scatter(actor_critic(head_spec, "none", 0, actor, meta_inputs=False))
+    head = learned = scatter(actor_critic(head_spec, "none", 0, actor, meta_inputs=False, bounding=bounding))
     if critic == "task":
         describe, width = vectors(tasks)
-        head, learned = asymmetric(scatter(mlp_actor(head_spec, actor)), mlp(seen + width, actor, 1), seen)
+        head, learned = asymmetric(
+            scatter(mlp_actor(head_spec, actor, bounding=bounding)), mlp(seen + width, actor, 1), seen
+        )
     window = window_of(memory, memory_window, tasks.trial_steps)
     inference = belief.belief_encoder(spec, memory, memory_size, encoder, latent_size, window)
-    policy = belief.on_samples(inference, head, latent_size) if sampled else belief.on_beliefs(inference, head, noise)
+    if sampled:
+        policy = belief.on_samples(inference, head, latent_size)
+    else:
+        policy = belief.on_beliefs(inference, head, noise, latent_size if standardised else 0)
     env = HeldNoise(tasks.env, noise) if noise else tasks.env
 
     def live(key, params, some, num_steps: int, **how):
@@ -164,13 +176,13 @@ def varibad(
     def init(key):
         policy_key, model_key, bonus_key = jax.random.split(key, 3)
         params = policy.init(policy_key) | model.init(model_key)
-        models, actor_params = apart(params)
+        models, actor_params, _ = apart(params)
         curious = () if bonus is None else bonus.init(bonus_key)
         return LearnerState(params, learner.init(actor_params), optimizer.init(models), curious)
 
     def update(key, state: LearnerState, batch_tasks):
         live_key, policy_key, model_key, loss_key = jax.random.split(key, 4)
-        models, actor_params = apart(state.params)
+        models, actor_params, scale = apart(state.params)
         lived = live(live_key, state.params, batch_tasks, tasks.trial_steps)
         *outputs, told, shown = lived.outputs
         trials = model.trials(lived, batch_tasks)
@@ -192,7 +204,8 @@ def varibad(
         metrics |= policy_metrics | {f"model_{name}": x for name, x in model_metrics.items()}
         trial_return = lived.mean_reward.sum(axis=0)
         outcome = Outcome(batch_tasks, trial_return, jnp.ones_like(trial_return, bool), metrics)
-        return LearnerState(models | {"actor": actor_params}, moments, model_moments, curious), outcome
+        params = models | {"actor": actor_params} | ({} if scale is None else {"scale": scale.followed(told)})
+        return LearnerState(params, moments, model_moments, curious), outcome
 
     def adapt(key, state: LearnerState, task, trial_steps: int, forget: bool = False, greedy: bool = False):
         one = jax.tree.map(lambda x: x[None], task)
@@ -207,9 +220,10 @@ def varibad(
     return Algorithm(init, update, adapt, steps=tasks.trial_steps, check=check_tasks, decode=decode)
 
 
-def apart(params: dict) -> tuple[dict, dict]:
-    """(encoder, decoders and readout; the actor)."""
-    return {name: x for name, x in params.items() if name != "actor"}, params["actor"]
+def apart(params: dict) -> tuple[dict, dict, belief.Scale | None]:
+    """(encoder, decoders and readout; the actor; the scale of beliefs, which no gradient moves)."""
+    models = {name: x for name, x in params.items() if name not in ("actor", "scale")}
+    return models, params["actor"], params.get("scale")
 
 
 varibad_task = preset(

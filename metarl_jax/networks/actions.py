@@ -6,17 +6,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from metarl_jax.config import check
 from metarl_jax.types import ActionDistribution, Spec
 
-Bounding = Literal["clip", "tanh"]
+Bounding = Literal["clip", "mean", "tanh"]
 MOST_LOG_STD = 2.0  # of continuous actions, in units where their bounds are -1 and 1
 
 
 def for_spec(spec: Spec, bounding: Bounding = "clip") -> ActionDistribution:
-    """Categorical for discrete actions; for continuous ones a diagonal Gaussian, clipped or squashed by tanh."""
+    """Categorical for discrete actions; for continuous ones a diagonal Gaussian: clipped, clipped with its mean kept
+    within the bounds by tanh, or squashed by tanh.
+
+    Raises:
+      ConfigError: a bounding of discrete actions.
+    """
     if spec.num_actions is not None:
+        check(bounding == "clip", "bounding", bounding, "actions are discrete: leave it at 'clip'")
         return categorical(spec.num_actions)
-    return gaussian(spec) if bounding == "clip" else squashed(spec)
+    return squashed(spec) if bounding == "tanh" else gaussian(spec, bounded_mean=bounding == "mean")
 
 
 def categorical(num_actions: int) -> ActionDistribution:
@@ -63,17 +70,18 @@ def normal_divergence(mean: jax.Array, log_std: jax.Array, new_mean: jax.Array, 
     return jnp.sum(new_log_std - log_std + 0.5 * (squares * jnp.exp(-2 * new_log_std) - 1.0), axis=-1)
 
 
-def gaussian(spec: Spec) -> ActionDistribution:
+def gaussian(spec: Spec, bounded_mean: bool = False) -> ActionDistribution:
     """Means and log standard deviations ``[..., 2 D]`` in units where the action bounds are -1 and 1.
 
     The action is not squashed: log-probabilities are those of the raw sample, the environment gets
-    ``low + (high - low) (clip(u, -1, 1) + 1) / 2`` through ``to_bounds``.
+    ``low + (high - low) (clip(u, -1, 1) + 1) / 2`` through ``to_bounds``. A clipped mean can run away to where no
+    sample is left inside the bounds, and nothing calls it back; with ``bounded_mean`` it is the tanh of the parameters.
     """
     size = spec.action_size
 
     def split(parameters):
         mean, log_std = jnp.split(parameters, 2, axis=-1)
-        return mean, jnp.clip(log_std, -5.0, MOST_LOG_STD)
+        return jnp.tanh(mean) if bounded_mean else mean, jnp.clip(log_std, -5.0, MOST_LOG_STD)
 
     def sample(parameters, noise):
         mean, log_std = split(parameters)

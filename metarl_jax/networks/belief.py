@@ -16,6 +16,8 @@ from metarl_jax.networks.mlp import MLP
 from metarl_jax.networks.policy import Trunk, as_vector, flat, from_module, held
 from metarl_jax.types import Policy, PyTree, Spec, TimeStep
 
+FARTHEST = 5.0  # standard deviations that an actor sees of a standardised belief
+
 
 class Belief(NamedTuple):
     """A diagonal Gaussian over latents: ``mean`` and ``log_var [..., L]``."""
@@ -26,6 +28,24 @@ class Belief(NamedTuple):
     def vector(self) -> jax.Array:
         """``(mean, log_var) [..., 2 L]``, as the actor sees it."""
         return jnp.concatenate(self, axis=-1)
+
+
+class Scale(NamedTuple):
+    """Mean and standard deviation ``[2 L]`` of beliefs as vectors, by which an actor sees them standardised."""
+
+    mean: jax.Array
+    std: jax.Array
+
+    def __call__(self, vector: jax.Array) -> jax.Array:
+        shape = (1,) * (vector.ndim - 1) + (-1,)
+        standard = (vector - self.mean.reshape(shape)) / (self.std.reshape(shape) + 1e-6)
+        return jnp.clip(standard, -FARTHEST, FARTHEST)
+
+    def followed(self, belief: Belief, share: float = 0.1) -> "Scale":
+        """Moved by ``share`` of the way to the mean and standard deviation of beliefs ``[..., L]``."""
+        vector = belief.vector().reshape(-1, self.mean.size)
+        move = lambda old, new: old + share * (new - old)
+        return Scale(move(self.mean, vector.mean(axis=0)), move(self.std, vector.std(axis=0)))
 
 
 class BeliefEncoder(Trunk):
@@ -74,12 +94,18 @@ def facts(spec: Spec, observation: jax.Array, action: jax.Array, next_observatio
     return jnp.concatenate([flat(observation, batch), as_vector(spec, action), flat(next_observation, batch)], axis=-1)
 
 
-def on_beliefs(encoder: Policy, actor: Policy, noise: int = 0) -> Policy:
+def on_beliefs(encoder: Policy, actor: Policy, noise: int = 0, standardised: int = 0) -> Policy:
     """A Policy of parameters ``{"encoder", "actor"}`` that acts on ``(o, belief)``.
 
     Its outputs are ``(action parameters, value, Belief, what the actor saw [..., F])``. With ``noise`` observations end
-    in so many numbers that the actor sees last, and the encoder not at all.
+    in so many numbers that the actor sees last, and the encoder not at all. ``standardised``: the latents of beliefs
+    that the actor sees through a ``Scale``, which is then in the parameters, too (0: as they are).
     """
+    told = lambda params, belief: params["scale"](belief.vector()) if standardised else belief.vector()
+
+    def init(key):
+        unit = Scale(jnp.zeros(2 * standardised), jnp.ones(2 * standardised))
+        return init_both(encoder, actor, key) | ({"scale": unit} if standardised else {})
 
     def split(timestep):
         if not noise:
@@ -90,17 +116,17 @@ def on_beliefs(encoder: Policy, actor: Policy, noise: int = 0) -> Policy:
     def step(params, memory, timestep):
         plain, shown = split(timestep)
         memory, belief = encoder.step(params["encoder"], memory, plain)
-        seen = timestep._replace(observation=beside(plain, belief.vector(), *shown))
+        seen = timestep._replace(observation=beside(plain, told(params, belief), *shown))
         _, outputs = actor.step(params["actor"], (), seen)
         return memory, (*outputs, belief, seen.observation)
 
     def unroll(params, memory, timesteps):
         plain, shown = split(timesteps)
         belief = encoder.unroll(params["encoder"], memory, plain)
-        seen = timesteps._replace(observation=beside(plain, belief.vector(), *shown))
+        seen = timesteps._replace(observation=beside(plain, told(params, belief), *shown))
         return *actor.unroll(params["actor"], (), seen), belief, seen.observation
 
-    return Policy(functools.partial(init_both, encoder, actor), encoder.carry, step, unroll, actor.actions)
+    return Policy(init, encoder.carry, step, unroll, actor.actions)
 
 
 def on_samples(encoder: Policy, actor: Policy, latent_size: int) -> Policy:

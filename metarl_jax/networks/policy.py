@@ -120,14 +120,15 @@ def actor_critic(
     encoder_sizes: Sequence[int],
     meta_inputs: bool,
     window: int = 0,
+    bounding: actions.Bounding = "clip",
 ) -> Policy:
     """A Policy of ``ActorCritic``: with or without memory, one set of heads.
 
     Raises:
-      ConfigError: the size does not fit the memory's kind.
+      ConfigError: the size does not fit the memory's kind, or the bounding the actions.
     """
     module = ActorCritic(spec, memory, memory_size, tuple(encoder_sizes), meta_inputs, window)
-    return from_module(module, spec, initial_memory(memory, memory_size, window))
+    return from_module(module, spec, initial_memory(memory, memory_size, window), bounding)
 
 
 def actor(

@@ -220,6 +220,7 @@ def test_wrong_options_are_told_before_anything_compiles():
         ({"held_noise": -1}, "held_noise"),
         ({"held_noise": 2, "acting": "sample"}, "held_noise"),
         ({"spread": 0.0}, "spread"),
+        ({"standardised": True, "acting": "sample"}, "standardised"),
     ):
         with pytest.raises(mrl.ConfigError, match=word):
             build(**options)
@@ -296,6 +297,32 @@ def test_acting_is_the_encoder_unrolled_with_any_memory(memory):
     recipe = algorithms.varibad(memory=memory, memory_size=8, num_minibatches=2, model_minibatches=2)
     run = mrl.train(recipe, distribution, num_updates=1, num_tasks=4, quiet=True)
     assert np.isfinite(run.metrics["model_reward_error"]).all()
+
+
+def test_standardised_beliefs_are_seen_in_units_of_their_spread():
+    """The scale follows what was believed, no gradient moves it, and the actor sees by it: clipped, of any size."""
+    distribution = tasks.sparse_navigation(horizon=4, num_episodes=2)
+    options = dict(memory_size=8, latent_size=L, num_minibatches=2, model_minibatches=2, standardised=True)
+    algorithm = algorithms.varibad(**options, held_noise=2, bounding="mean").build(distribution)
+    batch = jax.vmap(distribution.sample)(jax.random.split(jax.random.key(0), 16))
+    state, update = algorithm.init(jax.random.key(1)), jax.jit(algorithm.update)
+    np.testing.assert_array_equal(state.params["scale"].std, np.ones(2 * L))
+    key = jax.random.key(2)
+    live = jax.jit(jax.vmap(algorithm.adapt, (0, None, 0, None)), static_argnums=3)
+    for _ in range(2):
+        before, (state, _) = state, update(key, state, batch)
+    scale, old = (jax.tree.map(np.asarray, each.params["scale"]) for each in (state, before))
+    lived = live(jax.random.split(key, 16), before, batch, distribution.trial_steps)
+    _, _, told, shown = lived.outputs
+    vectors_ = np.asarray(told.vector())
+    moved = old.mean + 0.1 * (vectors_.mean((0, 1)) - old.mean)
+    np.testing.assert_allclose(scale.mean, moved, atol=0.05)  # of another trial in the same tasks
+    assert np.abs(scale.mean).max() > 1e-4 and (scale.std < 1).all()
+    wanted = np.clip((vectors_ - old.mean) / old.std, -5, 5)
+    np.testing.assert_allclose(shown[..., 2 : 2 + 2 * L], wanted, rtol=1e-4, atol=1e-4)
+    tight = before.params | {"scale": old._replace(std=jnp.full(2 * L, 1e-4))}
+    _, _, _, shown = live(jax.random.split(key, 16), before._replace(params=tight), batch, 8).outputs
+    assert np.abs(np.asarray(shown)[..., 2 : 2 + 2 * L]).max() == 5.0
 
 
 def test_a_critic_may_see_the_task_and_the_actor_does_not():

@@ -8,7 +8,7 @@ import scipy.stats
 
 from metarl_jax.networks import to_bounds
 from metarl_jax.networks.actions import categorical, for_spec, gaussian
-from metarl_jax.types import Spec
+from metarl_jax.types import ConfigError, Spec
 
 LOGITS = jnp.array([[0.0, 1.0, -2.0, 0.5], [3.0, 3.0, 3.0, -30.0]])
 SPEC = Spec((1,), action_size=2, action_low=(-2.0, 0.0), action_high=(2.0, 10.0))
@@ -100,6 +100,25 @@ def test_gaussian_width_is_bounded():
     np.testing.assert_array_equal(actions.entropy(wild), actions.entropy(wanted))
     np.testing.assert_array_equal(actions.sample(wild, jnp.ones(2)), actions.sample(wanted, jnp.ones(2)))
     np.testing.assert_array_equal(actions.log_prob(wild, jnp.ones(2)), actions.log_prob(wanted, jnp.ones(2)))
+
+
+def test_a_bounded_mean_stays_inside_and_the_sample_is_raw():
+    """However far the parameters run, samples fall on both sides of the bound and pull the mean back."""
+    actions, plain = for_spec(SPEC, "mean"), gaussian(SPEC)
+    far = jnp.array([30.0, -0.4, -1.0, 0.2])
+    inside = far.at[:2].set(jnp.array([1.0, np.tanh(-0.4)]))
+    x = jnp.array([1.3, -2.0])
+    np.testing.assert_allclose(actions.mode(far), inside[:2], rtol=1e-6)
+    np.testing.assert_allclose(actions.log_prob(far, x), plain.log_prob(inside, x), rtol=1e-6)
+    np.testing.assert_allclose(actions.sample(far, x), plain.sample(inside, x), rtol=1e-6)
+    np.testing.assert_allclose(actions.kl(far, -far), plain.kl(inside, jnp.concatenate([actions.mode(-far), -far[2:]])))
+    np.testing.assert_allclose(actions.entropy(far), plain.entropy(inside))
+
+
+@pytest.mark.parametrize("bounding", ["mean", "tanh"])
+def test_discrete_actions_have_no_bounds(bounding):
+    with pytest.raises(ConfigError, match=f"bounding='{bounding}': actions are discrete"):
+        for_spec(Spec((1,), num_actions=3), bounding)
 
 
 def test_to_bounds():
