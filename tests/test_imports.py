@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "metarl_jax"
 LAYERS = [
     {"types"},
     {"devices", "config"},
-    {"planning"},
+    {"planning", "walkers"},
     {"tasks"},
     {"networks"},
     {"estimators"},

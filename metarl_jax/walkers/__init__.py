@@ -1,0 +1,19 @@
+"""Planar walking machines in pure JAX: many bodies, every one with constants of its own, in one vmapped program."""
+
+from metarl_jax.walkers.bodies import BODIES, half_cheetah, hopper, walker2d
+from metarl_jax.walkers.body import Body, Ground, Link, Physics, standard
+from metarl_jax.walkers.motion import Motion, control_step
+
+__all__ = [
+    "BODIES",
+    "Body",
+    "Ground",
+    "Link",
+    "Motion",
+    "Physics",
+    "control_step",
+    "half_cheetah",
+    "hopper",
+    "standard",
+    "walker2d",
+]

@@ -1,0 +1,27 @@
+"""Where XLA is told to stop fusing.
+
+Written out in scalars, a substep is a thousand products of which each uses many others. XLA's CPU fusion computes
+again, in every loop, whatever that loop uses: six times the work. A branch of ``lax.cond`` is a computation of its own,
+whose results are stored. On other backends, where a branch would ask the host, nothing is done.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+
+def stage(true: jax.Array, function: Callable, static: Any, *args: Any) -> Any:
+    """``function(static, *args)``, its results computed once. ``true`` must be so, unbatched and unknown to the
+    compiler (a comparison of a scan's index)."""
+
+    def run(*args):
+        return jax.tree.map(jnp.asarray, function(static, *args))
+
+    def apart(*args):
+        shapes = jax.eval_shape(run, *args)
+        nothing = lambda *_: jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+        return jax.lax.cond(true, run, nothing, *args)
+
+    return jax.lax.platform_dependent(*args, cpu=apart, default=run)

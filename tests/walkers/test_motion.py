@@ -1,0 +1,163 @@
+"""Motion in time: conservation, contact, gradients against finite differences, and MuJoCo's own trajectory."""
+
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+import mujoco
+import numpy as np
+import pytest
+from walkers.test_dynamics import mjcf
+
+from metarl_jax.walkers import BODIES, Motion, control_step, standard
+from metarl_jax.walkers import dynamics as dyn
+
+NAMES = list(BODIES)
+
+
+def free(physics, **more):
+    """Nothing that takes energy or gives it, but gravity."""
+    none = jnp.zeros_like(physics.damping)
+    return physics._replace(damping=none, stiffness=none, lower=none - 1e3, upper=none + 1e3, **more)
+
+
+def high_up(body, seed: int = 0) -> Motion:
+    generator = np.random.default_rng(seed)
+    position = generator.normal(size=body.num_hinges + 3)
+    return Motion(jnp.asarray(position).at[1].set(1e3), jnp.asarray(generator.normal(size=position.shape)))
+
+
+def conserved(body, physics, motion: Motion) -> dict[str, jax.Array]:
+    """Energy, momentum along x and angular momentum about the centre of mass."""
+    const = dyn.constants(body, physics)
+    _, z, *angle = motion.position
+    speed_x, speed_z, *turning = motion.velocity
+    at, spin = dyn.pose(body, const, dyn.absolute(body, angle)), dyn.absolute(body, turning)
+    rotors = jnp.sum(physics.armature * motion.velocity[3:] ** 2)
+    matrix, speed = dyn.mass_matrix(body, const, at), [*spin, speed_x, speed_z]
+    momentum = [0.0] * len(speed)
+    for (k, p), value in matrix.items():
+        momentum[k] = momentum[k] + value * speed[p]
+        if p % len(speed) != k % len(speed):
+            momentum[p] = momentum[p] + value * speed[k]
+    centre = [z * const.mass + sum(first[1] for first in at.first), sum(first[0] for first in at.first)]
+    kinetic = 0.5 * sum(p * v for p, v in zip(momentum, speed, strict=True)) + 0.5 * rotors
+    # About the root, then moved to the centre of mass: L - c^ . p.
+    c_x, c_z = centre[1] / const.mass, centre[0] / const.mass - z
+    angular = sum(momentum[: len(body.links)]) - (c_z * momentum[-2] - c_x * momentum[-1])
+    return {"energy": kinetic + physics.gravity * centre[0], "momentum": momentum[-2], "angular": angular}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_free_flight_conserves_energy_and_momentum_at_the_order_of_the_integrator(name):
+    """Half the substep, half the error."""
+    with jax.enable_x64(True):
+        body = BODIES[name]
+        physics = free(standard(body), gravity=jnp.asarray(0.0))
+        start, drifts = high_up(body), []
+        before = conserved(body, physics, start)
+        for finer in (1, 2, 4):
+            step = jax.jit(functools.partial(control_step, body, substeps=16 * finer))
+            motion = start
+            for _ in range(20):
+                motion = step(physics, motion, jnp.zeros(body.num_hinges))
+            after = conserved(body, physics, motion)
+            drifts.append([float(abs(after[k] / before[k] - 1)) for k in before])
+        print(f"{name}: relative drift of {', '.join(before)} over 20 control steps {drifts}")
+        for coarse, fine in itertools.pairwise(drifts):
+            assert (np.asarray(fine) < 0.65 * np.asarray(coarse)).all()
+        assert max(drifts[-1]) < 2e-2
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_trajectories_are_mujocos(name):
+    """0.4 s in the air, springs and dampers at work: ours converges to MuJoCo's Runge-Kutta."""
+    with jax.enable_x64(True):
+        body = BODIES[name]
+        physics = standard(body)
+        wide = jnp.full(body.num_hinges, 1e3)
+        physics = physics._replace(lower=-wide, upper=wide)
+        text = mjcf(body, physics).replace("<option ", '<option integrator="RK4" timestep="0.0005" ')
+        for link in body.links[1:]:  # their springs and dampers, one by one
+            plain, more = f'armature="{link.armature!r}"', f'damping="{link.damping}" stiffness="{link.stiffness}"'
+            text = text.replace(plain, f'armature="{link.armature} " {more}', 1)
+        model = mujoco.MjModel.from_xml_string(text)
+        data, start = mujoco.MjData(model), high_up(body)
+        data.qpos[:], data.qvel[:] = start.position, start.velocity
+        mujoco.mj_step(model, data, 800)
+        away, count = [], round(0.4 / body.control_seconds)
+        for substeps in (64, 128):
+            step = jax.jit(functools.partial(control_step, body, substeps=substeps))
+            motion = start
+            for _ in range(count):
+                motion = step(physics, motion, jnp.zeros(body.num_hinges))
+            away.append(np.abs(motion.position - data.qpos).max())
+        assert away[1] < 0.6 * away[0] and away[1] < 2e-2
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_ground_carries_and_holds(name):
+    """Left alone it comes to rest on the ground: not through it, not sliding; on ice on a slope it slides down."""
+    body = BODIES[name]
+    start = Motion(jnp.zeros(body.num_hinges + 3).at[1].set(body.height), jnp.zeros(body.num_hinges + 3))
+    rest = control = jnp.zeros(body.num_hinges)
+
+    @jax.jit
+    def later(physics):
+        steps = round(10 / body.control_seconds)
+        return jax.lax.scan(lambda m, _: (control_step(body, physics, m, control), m), start, length=steps)
+
+    physics = standard(body)._replace(stiffness=200.0 + rest, damping=5.0 + rest, armature=0.1 + rest)
+    end, path = later(physics)
+    assert np.abs(end.velocity).max() < 0.02 and np.isfinite(path.position).all()
+    const = dyn.constants(body, physics)
+    at = dyn.pose(body, const, dyn.absolute(body, list(end.position[2:])))
+    heights, lowest = {0: end.position[1]}, []
+    for i, link in enumerate(body.links):
+        if i:
+            heights[i] = heights[link.parent] + at.anchor[i][1]
+        lowest += [heights[i] + dyn.turned(at.turn[i], point)[1] - physics.radius[i] for point in const.contacts[i]]
+    assert -0.02 < float(min(lowest)) < 0.0
+    icy = physics._replace(friction=0.0 * physics.friction, slope=jnp.asarray(0.2))
+    slid, held = (
+        path.position[-1, 0] - path.position[len(path.position) // 2, 0]
+        for _, path in (later(icy), later(physics._replace(slope=jnp.asarray(0.1))))
+    )
+    assert slid < -10.0 and abs(held) < 0.2
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=() if n == "hopper" else pytest.mark.slow) for n in NAMES]
+)  # a minute's compiling each
+def test_gradients_are_finite_differences(name):
+    """Of what a walk on the ground ends in, by every control and every physical constant."""
+    with jax.enable_x64(True):
+        body, generator = BODIES[name], np.random.default_rng(3)
+        size = body.num_hinges + 3
+        position = jnp.asarray(0.05 * generator.normal(size=size)).at[1].set(body.height - 0.06)
+        start = Motion(position, jnp.asarray(0.5 * generator.normal(size=size)))
+        weights = jnp.asarray(generator.normal(size=(2, size)))
+        controls = jnp.asarray(generator.uniform(-0.9, 0.9, (4, body.num_hinges)))
+        physics = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), standard(body))
+        # Limits that bind, a slope, and everything away from 0.
+        limits = dict(lower=jnp.full(size - 3, -0.02), upper=jnp.full(size - 3, 0.03))
+        physics = physics._replace(slope=jnp.asarray(0.05), stiffness=physics.stiffness + 1.0, **limits)
+
+        @jax.jit
+        def end(inputs):
+            controls, physics = inputs
+            last, path = jax.lax.scan(lambda m, c: (control_step(body, physics, m, c),) * 2, start, controls)
+            return jnp.sum(weights[0] * last.position + weights[1] * 0.1 * path.velocity.sum(axis=0))
+
+        inputs = (controls, physics)
+        gradient = jax.jit(jax.grad(end))(inputs)
+        leaves, structure = jax.tree.flatten(inputs)
+        for i, (path, found) in enumerate(jax.tree_util.tree_leaves_with_path(gradient)):
+            direction, step = generator.normal(size=found.shape), 1e-6 * (1.0 + float(np.abs(leaves[i]).max()))
+            moved = [[*leaves[:i], leaves[i] + sign * step * direction, *leaves[i + 1 :]] for sign in (1, -1)]
+            up, down = (float(end(jax.tree.unflatten(structure, each))) for each in moved)
+            wanted = (up - down) / (2 * step)
+            name_of = jax.tree_util.keystr(path)
+            assert np.abs(wanted) > 1e-9, f"{name_of} has no effect here"
+            np.testing.assert_allclose(np.sum(found * direction), wanted, rtol=1e-3, err_msg=name_of)
