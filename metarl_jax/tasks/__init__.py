@@ -8,6 +8,14 @@ from metarl_jax.tasks.maze import maze, maze_100, maze_200, random_maze
 from metarl_jax.tasks.navigation import corner_navigation, navigation, sparse_navigation
 from metarl_jax.tasks.tabular import from_arrays, tabular
 from metarl_jax.tasks.treasure import treasure
+from metarl_jax.tasks.walkers import (
+    cheetah_broken,
+    cheetah_dir,
+    cheetah_vel,
+    hopper_dynamics,
+    walker_dynamics,
+    walker_slope,
+)
 
 REGISTRY = {
     "bandit": bandit,
@@ -22,17 +30,27 @@ REGISTRY = {
     "navigation": navigation,
     "navigation-sparse": sparse_navigation,
     "navigation-corners": corner_navigation,
+    "cheetah-dir": cheetah_dir,
+    "cheetah-vel": cheetah_vel,
+    "cheetah-broken": cheetah_broken,
+    "walker-dynamics": walker_dynamics,
+    "walker-slope": walker_slope,
+    "hopper-dynamics": hopper_dynamics,
 }
 
 __all__ = [
     "REGISTRY",
     "Environment",
     "bandit",
+    "cheetah_broken",
+    "cheetah_dir",
+    "cheetah_vel",
     "corner_navigation",
     "dependent_bandit",
     "from_arrays",
     "from_gymnax",
     "gridnavi",
+    "hopper_dynamics",
     "maze",
     "maze_100",
     "maze_200",
@@ -41,4 +59,6 @@ __all__ = [
     "sparse_navigation",
     "tabular",
     "treasure",
+    "walker_dynamics",
+    "walker_slope",
 ]

@@ -17,11 +17,14 @@ class Environment:
     stochastic; ``picture`` where it can be drawn). gymnax's ``reset_env``, ``step_env``, ``reset``, ``step`` and
     spaces follow from these. The difference from gymnax: noise is an argument, so that a trial loop may draw it for
     all tasks and steps in one call (a key split for every environment costs seven times as much on a CPU).
-    States have a field ``time``, the number of steps since the episode began.
+    States have a field ``time``, the number of steps since the episode began. ``random_start``: where an episode begins
+    is drawn (never what the task is). ``view_moves``: pictures follow the agent, so that none shows where it was.
     """
 
     spec: Spec
     horizon: int
+    random_start: bool = False
+    view_moves: bool = False
 
     def draw(self, key: Key, shape: tuple[int, ...]) -> PyTree:
         """Noise for ``shape`` steps at once; nothing for a deterministic environment."""

@@ -69,16 +69,18 @@ def animate_trial(
     lived = jax.device_get(live(jax.random.key(seed), task))
     done = np.asarray(lived.terminated | lived.truncated)
     bare = picture(tasks, task)
+    moves = getattr(tasks.env, "view_moves", False)  # such frames have nothing in common with a bare one
+    shown = (lambda frame, _, trail: (frame, trail)) if moves else with_trail
     frames, captions, trail = [], [], np.zeros(bare.shape[:2], bool)
     episode, step, total = 1, 0, 0.0
     for t in range(len(done)):
-        frame, trail = with_trail(picture(tasks, task, at(lived.env_state, t)), bare, trail)
+        frame, trail = shown(picture(tasks, task, at(lived.env_state, t)), bare, trail)
         frames.append(frame)
         captions.append(f"episode {episode} · step {step} · return {total:.4g}")
         step, total = step + 1, total + float(lived.reward[t])
         if not done[t]:
             continue
-        frame, _ = with_trail(picture(tasks, task, at(lived.next_env_state, t)), bare, trail)
+        frame, _ = shown(picture(tasks, task, at(lived.next_env_state, t)), bare, trail)
         frames += [frame] * PAUSE
         captions += [f"episode {episode} · step {step} · return {total:.4g}"] * PAUSE
         episode, step, trail = episode + 1, 0, np.zeros_like(trail)

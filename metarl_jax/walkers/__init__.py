@@ -2,6 +2,7 @@
 
 from metarl_jax.walkers.bodies import BODIES, half_cheetah, hopper, walker2d
 from metarl_jax.walkers.body import Body, Ground, Link, Physics, standard
+from metarl_jax.walkers.drawing import picture
 from metarl_jax.walkers.motion import Motion, control_step
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "control_step",
     "half_cheetah",
     "hopper",
+    "picture",
     "standard",
     "walker2d",
 ]

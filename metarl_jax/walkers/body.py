@@ -126,11 +126,11 @@ def standard(body: Body) -> Physics:
         gear=of_hinges("gear"),
         lower=array([link.limits[0] for link in body.links[1:]]),
         upper=array([link.limits[1] for link in body.links[1:]]),
-        gravity=jnp.asarray(9.81),
-        slope=jnp.asarray(0.0),
-        ground=Ground(*(jnp.asarray(x) for x in Ground())),
+        gravity=array(9.81),
+        slope=array(0.0),
+        ground=Ground(*(array(x) for x in Ground())),
     )
 
 
-def array(values: Sequence[float]) -> jax.Array:
+def array(values: Sequence[float] | jax.Array | float) -> jax.Array:
     return jnp.asarray(np.asarray(values), float)

@@ -96,7 +96,7 @@ def system(
     pull = (-physics.gravity * jnp.sin(physics.slope), -physics.gravity * jnp.cos(physics.slope))
     forces = zip(hinges.force, contacts.force, gravity(const, at, pull), bias(body, at, speed[:-2]), strict=True)
     right = [step * (hinge + contact + weight - fictitious) for hinge, contact, weight, fictitious in forces]
-    matrix = with_armature(body, mass_matrix(body, const, at), physics.armature)
+    matrix = with_armature(body, mass_matrix(body, const, at), split(physics.armature))
     for resistance in (hinges.resistance, contacts.resistance):
         for key, share in resistance.items():
             matrix[key] = matrix[key] + step * share
