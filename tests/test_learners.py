@@ -24,7 +24,12 @@ FAMILIES = {  # discrete actions and episodes that terminate; continuous ones an
     "pendulum": lambda: pendulum(horizon=4, num_episodes=2),
 }
 TINY = {"memory_size": 8, "encoder": (8,), "num_minibatches": 2, "num_epochs": 2, "model_minibatches": 2}
-FORGETTING_MATTERS = {"rl2": True, "varibad": True, "ppo": False}  # by what the critic says after the first episode
+FORGETTING_MATTERS = {
+    "rl2": True,
+    "varibad": True,
+    "ppo": False,
+    "ppo-oracle": False,
+}  # by what the critic says after the first episode
 # Conjugate gradient makes rounding larger and a line search has steps: these are compared after one update, loosely.
 AMPLIFIED = ("maml", "fomaml", "e-maml", "meta-sgd", "anil", "cavia")
 NUM_TASKS = 8

@@ -2,12 +2,13 @@
 
 from metarl_jax.algorithms.maesn import maesn
 from metarl_jax.algorithms.maml import anil, cavia, e_maml, fomaml, maml, meta_sgd, promp, reptile
-from metarl_jax.algorithms.rl2 import ppo, rl2
+from metarl_jax.algorithms.rl2 import ppo, ppo_oracle, rl2
 from metarl_jax.algorithms.varibad import hyperx, posterior_sampling, varibad, varibad_task
 
 REGISTRY = {
     "rl2": rl2,
     "ppo": ppo,
+    "ppo-oracle": ppo_oracle,
     "maml": maml,
     "fomaml": fomaml,
     "e-maml": e_maml,
@@ -35,6 +36,7 @@ __all__ = [
     "meta_sgd",
     "posterior_sampling",
     "ppo",
+    "ppo_oracle",
     "promp",
     "reptile",
     "rl2",

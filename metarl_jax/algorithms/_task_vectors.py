@@ -1,4 +1,4 @@
-"""A task as a vector, for what may look at tasks in meta-training: ``vectors(tasks)(task) -> [F]``."""
+"""A task as a vector, ``vectors(tasks)(task) -> [F]``: for what may look at tasks in meta-training, or is told them."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metarl_jax.types import Task, TaskDistribution
+from metarl_jax.networks import held
+from metarl_jax.types import Environment, Key, PyTree, Spec, State, Task, TaskDistribution, Trajectory
 
 SAMPLES = 256  # from which the spread of each number is told
 LARGEST = 256  # whole numbers from a range of at most this many become one-hot
@@ -41,3 +42,36 @@ def encoder(drawn: np.ndarray) -> Callable[[jax.Array], jax.Array]:
     mean, std = flat.mean(axis=0), flat.std(axis=0)
     varies = np.flatnonzero(std > 1e-6 * (1.0 + np.abs(mean)))
     return lambda leaf: (leaf.astype(jnp.float32).reshape(-1)[varies] - mean[varies]) / std[varies]
+
+
+class SeenTask:
+    """``env`` with observations ``(o, vector of the task)``: what an agent sees that is told its task."""
+
+    def __init__(self, tasks: TaskDistribution):
+        self.env: Environment = tasks.env
+        self.describe, self.width = vectors(tasks)
+        features = int(np.prod(tasks.env.spec.observation_shape))
+        self.spec: Spec = tasks.env.spec._replace(observation_shape=(features + self.width,))
+
+    def draw(self, key: Key, shape: tuple[int, ...]) -> PyTree:
+        return self.env.draw(key, shape)
+
+    def begin(self, noise: PyTree, task: Task) -> State:
+        return self.env.begin(noise, task)
+
+    def advance(self, noise: PyTree, state: State, action: jax.Array, task: Task):
+        return self.env.advance(noise, state, action, task)
+
+    def observe(self, state: State, task: Task) -> jax.Array:
+        seen = self.env.observe(state, task).astype(jnp.float32).reshape(-1)
+        return jnp.concatenate([seen, self.describe(task)])
+
+    def is_truncated(self, state: State, task: Task) -> jax.Array:
+        return self.env.is_truncated(state, task)
+
+    def untold(self, lived: Trajectory) -> Trajectory:
+        """A trajectory as the environment itself would tell it."""
+        shape = self.env.spec.observation_shape
+        plain = lambda seen: held(seen, self.width)[0].reshape(*seen.shape[:-1], *shape)
+        timestep = lived.timestep._replace(observation=plain(lived.timestep.observation))
+        return lived._replace(timestep=timestep, next_observation=plain(lived.next_observation))

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import optax
 
 from metarl_jax.algorithms._ppo import Settings, proximal
+from metarl_jax.algorithms._task_vectors import SeenTask
 from metarl_jax.config import check, preset, recipe
 from metarl_jax.networks import Bounding, actor_critic, window_of
 from metarl_jax.rollout import rollout
@@ -34,6 +35,7 @@ def rl2(
     meta_inputs: bool = True,
     bounding: Bounding = "clip",
     across_episodes: bool = True,
+    sees_task: bool = False,
     discount: float = 0.985,
     trace: float = 0.95,
     learning_rate: float = 2e-3,
@@ -63,6 +65,8 @@ def rl2(
         besides (``mean``), or the tanh of a Gaussian (``tanh``).
       across_episodes: the end of an episode does not cut the discount (RL^2), only the end of the trial does; else
         each episode is its own problem: termination cuts, truncation bootstraps (needs ``memory="none"``).
+      sees_task: the observation ends in the task itself, as a vector (one-hot, or standardised numbers): what an agent
+        reaches that need not adapt.
       discount: gamma, a step.
       trace: lambda of the generalised advantages, a step.
       learning_rate: Adam's.
@@ -79,7 +83,9 @@ def rl2(
     check(all(size > 0 for size in encoder), "encoder", encoder, "each layer needs at least one unit")
     check(across_episodes or memory == "none", "across_episodes", False, 'needs memory="none"')
     window = window_of(memory, memory_window, tasks.trial_steps)
-    policy = actor_critic(tasks.env.spec, memory, memory_size, encoder, meta_inputs, window, bounding)
+    told = SeenTask(tasks) if sees_task else None
+    env = told or tasks.env
+    policy = actor_critic(env.spec, memory, memory_size, encoder, meta_inputs, window, bounding)
     rates, passes = (learning_rate, decay_updates), (num_epochs, num_minibatches)
     costs = (clip, entropy_cost, entropy_updates, value_cost, max_gradient_norm)
     learner = proximal(policy, Settings(discount, trace, *rates, *passes, *costs), across_episodes)
@@ -90,7 +96,7 @@ def rl2(
 
     def update(key, state: LearnerState, batch_tasks):
         live_key, epoch_key = jax.random.split(key)
-        _, lived = rollout(live_key, tasks.env, policy, state.params, batch_tasks, tasks.trial_steps)
+        _, lived = rollout(live_key, env, policy, state.params, batch_tasks, tasks.trial_steps)
         params, optimizer, metrics = learner.improve(epoch_key, state.params, state.optimizer, lived)
         trial_return = lived.mean_reward.sum(axis=0)
         outcome = Outcome(batch_tasks, trial_return, jnp.ones_like(trial_return, bool), metrics)
@@ -98,7 +104,8 @@ def rl2(
 
     def adapt(key, state: LearnerState, task, trial_steps: int, forget: bool = False, greedy: bool = False):
         one = jax.tree.map(lambda x: x[None], task)
-        _, lived = rollout(key, tasks.env, policy, state.params, one, trial_steps, forget=forget, greedy=greedy)
+        _, lived = rollout(key, env, policy, state.params, one, trial_steps, forget=forget, greedy=greedy)
+        lived = told.untold(lived) if told else lived
         return jax.tree.map(lambda x: x[:, 0], lived)
 
     return Algorithm(init, update, adapt, steps=tasks.trial_steps, check=learner.check)
@@ -112,4 +119,16 @@ ppo = preset(
     encoder=(64, 64),
     meta_inputs=False,
     across_episodes=False,
+)
+
+
+ppo_oracle = preset(
+    "ppo-oracle",
+    rl2,
+    "Multi-task PPO that is told its task: what a policy reaches that need not adapt.",
+    memory="none",
+    encoder=(64, 64),
+    meta_inputs=False,
+    across_episodes=False,
+    sees_task=True,
 )

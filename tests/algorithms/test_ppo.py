@@ -1,9 +1,10 @@
-"""PPO's schedules: what falls over training is, update by update, what a constant would be."""
+"""PPO's schedules, update by update what a constant would be; and what an agent does that is told its task."""
 
 import jax
 import numpy as np
 
 from metarl_jax import algorithms, tasks
+from metarl_jax.algorithms._task_vectors import vectors
 
 
 def test_the_entropy_bonus_falls_linearly_to_a_tenth():
@@ -23,3 +24,21 @@ def test_the_entropy_bonus_falls_linearly_to_a_tenth():
     _, other = updates(entropy_cost=0.5)
     differs = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), other(key, state, batch)[0], wanted)
     assert max(jax.tree.leaves(differs)) > 1e-4
+
+
+def test_who_is_told_the_task_acts_by_it_and_tells_it_no_further():
+    """Where the actor reads the task alone, its actions are those of the task's number; the record shows neither."""
+    distribution = tasks.gridnavi(size=3, horizon=4, num_episodes=2)
+    agent = algorithms.ppo_oracle(encoder=()).build(distribution)
+    state = agent.init(jax.random.key(0))
+    describe, width = vectors(distribution)
+    kernel = np.zeros((6 + width, 5), np.float32)
+    for number in range(width):
+        kernel[6 + number, number % 5] = 1e3
+    params = state.params | {"policy_head": {"kernel": jax.numpy.asarray(kernel), "bias": np.zeros(5, np.float32)}}
+    for goal in range(len(distribution.tasks.goal)):
+        task = jax.tree.map(lambda x, goal=goal: x[goal], distribution.tasks)
+        lived = agent.adapt(jax.random.key(1), state._replace(params=params), task, 8)
+        assert (lived.action == int(np.argmax(describe(task))) % 5).all()
+        assert lived.timestep.observation.shape == lived.next_observation.shape == (8, 6)
+        np.testing.assert_array_equal(lived.timestep.observation.sum(axis=1), 2.0)
