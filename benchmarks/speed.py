@@ -1,13 +1,15 @@
 """How fast: benchmarks/results/speed.json. Ratios of what is measured in one run; unchanged on a GPU.
 
     python benchmarks/speed.py                # all parts, a few minutes
-    python benchmarks/speed.py stepping       # of: stepping, training, startup, inference, adaptation, memory
+    python benchmarks/speed.py stepping       # of: stepping, training, startup, inference, adaptation, memory, walking
 
 stepping: environment steps a second with a random policy, every task its own, beside gymnax 1.x.
 training: RL^2 on 13x13 mazes against the float32 matmul rate of this machine.
 inference: VariBAD's training, frames a second beside the published code's.
 adaptation: seconds of an outer iteration of MAML with a trust region, its parts, beside PyTorch's.
 memory: of second order over ten inner episodes of 200 steps, with and without rematerialisation.
+walking: half-cheetahs with bodies of their own beside Brax and MuJoCo's C library (pip install brax mujoco); a million
+    random control steps; drift of energy.
 startup: seconds from the start of a process to the end of its first update, compilation cache cold and warm.
 """
 
@@ -23,6 +25,7 @@ from typing import Any
 import jax
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+import walking
 from adaptation import adaptation_rows, memory_rows
 from record import Clock, record, row
 from stepping import gymnax_loop, ours, steps_per_second
@@ -145,6 +148,7 @@ PARTS = {
     "inference": inference,
     "adaptation": adaptation_rows,
     "memory": memory_rows,
+    "walking": walking.rows,
 }
 
 

@@ -6,6 +6,7 @@ from timing import shortest
 
 from metarl_jax.networks import first_timestep
 from metarl_jax.rollout import Place, advance
+from metarl_jax.sharding import shard_tasks
 
 
 def random_actions(key, shape: tuple[int, ...], num_actions: int | None, size: int = 0):
@@ -16,14 +17,16 @@ def random_actions(key, shape: tuple[int, ...], num_actions: int | None, size: i
     return (jax.random.bits(key, shape, "uint8").astype(jnp.int32) * num_actions) >> 8
 
 
-def ours(tasks, num_tasks: int, num_steps: int):
-    """A compiled loop ``(key) -> checksum``: every task its own, trials restart episodes in the same task."""
+def ours(tasks, num_tasks: int, num_steps: int, mesh=None):
+    """A compiled loop ``(key) -> checksum``: every task its own, trials restart episodes in the same task. Tasks
+    are spread over the devices of ``mesh``, as ``train`` does."""
     env = tasks.env
     batch = jax.jit(jax.vmap(tasks.sample))(jax.random.split(jax.random.key(0), num_tasks))
 
     @jax.jit
     def loop(key, batch):
         env_key, action_key = jax.random.split(key)
+        batch = shard_tasks(batch, mesh)
         state = jax.vmap(env.begin)(env.draw(env_key, (num_tasks,)), batch)
         place = Place(state, first_timestep(env.spec, (num_tasks,)), ())
 

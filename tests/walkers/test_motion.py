@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from walkers.test_dynamics import mjcf
 
+from metarl_jax.tasks.walkers import varied
 from metarl_jax.walkers import BODIES, Motion, control_step, standard
 from metarl_jax.walkers import dynamics as dyn
 
@@ -161,3 +162,17 @@ def test_gradients_are_finite_differences(name):
             name_of = jax.tree_util.keystr(path)
             assert np.abs(wanted) > 1e-9, f"{name_of} has no effect here"
             np.testing.assert_allclose(np.sum(found * direction), wanted, rtol=1e-3, err_msg=name_of)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_random_play_stays_finite_whatever_the_machine(name):
+    """The widest dynamics that tasks are drawn from (a million steps: ``benchmarks/speed.py walking``)."""
+    body, count = BODIES[name], 64
+    physics = jax.vmap(varied, (0, None, None))(jax.random.split(jax.random.key(0), count), standard(body), 3.0)
+    start = Motion(*jnp.zeros((2, count, body.num_hinges + 3)))
+    start = start._replace(position=start.position.at[:, 1].set(body.height))
+    controls = jax.random.uniform(jax.random.key(1), (200, count, body.num_hinges), minval=-1.0)
+    step = jax.vmap(functools.partial(control_step, body))
+    path = jax.jit(lambda c: jax.lax.scan(lambda m, c: (step(physics, m, c),) * 2, start, c)[1])(controls)
+    assert np.isfinite(path.position).all() and np.abs(path.velocity).max() < 200.0
+    assert path.position[..., 1].max() < 5.0
