@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metarl_jax.config import check, check_all, family
+from metarl_jax.tasks._stored import stored_references
 from metarl_jax.tasks.environment import Environment, one_of
 from metarl_jax.types import Key, Spec, TaskDistribution
 from metarl_jax.walkers import BODIES, Body, Motion, Physics, control_step, picture, standard
@@ -104,10 +105,11 @@ def cheetah_dir(
       num_episodes: episodes in a trial.
     """
     check(len(set(directions)) == len(directions) > 0, "cheetah-dir: directions", directions, "give each once")
+    options = dict(directions=directions, horizon=horizon)
     body, goals = standard(BODIES["half-cheetah"]), jnp.asarray(directions, float)
     tasks = WalkerTask(same(body, len(goals)), goals)
     mutate = functools.partial(another, tasks)
-    return distribution("cheetah-dir", "half-cheetah", horizon, num_episodes, mutate=mutate, tasks=tasks)
+    return distribution("cheetah-dir", "half-cheetah", options, num_episodes, mutate=mutate, tasks=tasks)
 
 
 @family("cheetah-vel")
@@ -128,7 +130,9 @@ def cheetah_vel(*, fastest: float = 3.0, horizon: int = 200, num_episodes: int =
     def mutate(key, task: WalkerTask):
         return task._replace(goal=jnp.clip(task.goal + 0.1 * fastest * jax.random.normal(key), 0.0, fastest))
 
-    return distribution("cheetah-vel", "half-cheetah", horizon, num_episodes, sample, mutate, pay=near)
+    return distribution(
+        "cheetah-vel", "half-cheetah", dict(fastest=fastest, horizon=horizon), num_episodes, sample, mutate, pay=near
+    )
 
 
 @family("cheetah-broken")
@@ -144,7 +148,9 @@ def cheetah_broken(*, horizon: int = 200, num_episodes: int = 2) -> TaskDistribu
     gears = physics.gear[None] * (1.0 - jnp.eye(count))
     tasks = WalkerTask(same(physics, count)._replace(gear=gears), jnp.ones(count))
     mutate = functools.partial(another, tasks)
-    return distribution("cheetah-broken", "half-cheetah", horizon, num_episodes, mutate=mutate, tasks=tasks)
+    return distribution(
+        "cheetah-broken", "half-cheetah", dict(horizon=horizon), num_episodes, mutate=mutate, tasks=tasks
+    )
 
 
 @family("walker-dynamics")
@@ -191,7 +197,9 @@ def walker_slope(*, steepest: float = 0.2, horizon: int = 200, num_episodes: int
     def mutate(key, task: WalkerTask):
         return at(jnp.clip(task.physics.slope + 0.1 * steepest * jax.random.normal(key), -steepest, steepest))
 
-    return distribution("walker-slope", "walker2d", horizon, num_episodes, sample, mutate)
+    return distribution(
+        "walker-slope", "walker2d", dict(steepest=steepest, horizon=horizon), num_episodes, sample, mutate
+    )
 
 
 def dynamics(name: str, body: BodyName, spread: float, horizon: int, num_episodes: int) -> TaskDistribution:
@@ -200,7 +208,7 @@ def dynamics(name: str, body: BodyName, spread: float, horizon: int, num_episode
     physics = standard(BODIES[body])
     sample = lambda key: WalkerTask(varied(key, physics, spread), jnp.ones(()))
     mutate = lambda key, task: WalkerTask(varied(key, task.physics, 0.1 * spread), task.goal)
-    return distribution(name, body, horizon, num_episodes, sample, mutate)
+    return distribution(name, body, dict(spread=spread, horizon=horizon), num_episodes, sample, mutate)
 
 
 def varied(key: Key, physics: Physics, spread: float) -> Physics:
@@ -228,9 +236,12 @@ def same(physics: Physics, count: int) -> Physics:
 
 
 def distribution(
-    name: str, body: BodyName, horizon: int, num_episodes: int, sample=None, mutate=None, tasks=None, pay=forward
+    name: str, body: BodyName, options: dict, num_episodes: int, sample=None, mutate=None, tasks=None, pay=forward
 ) -> TaskDistribution:
+    """``options``: all but ``num_episodes``, by which stored references are found."""
+    horizon = options["horizon"]
     check_all(dict(horizon=horizon, num_episodes=num_episodes), lambda x: x >= 1, "must be at least 1", name)
     env = WalkerEnv(BODIES[body], RULES[body]._replace(pay=pay), horizon)
     sample = sample or functools.partial(one_of, tasks)
-    return TaskDistribution(name, env, sample, horizon, horizon * num_episodes, tasks, mutate=mutate)
+    references = stored_references(name, options)
+    return TaskDistribution(name, env, sample, horizon, horizon * num_episodes, tasks, references, mutate)

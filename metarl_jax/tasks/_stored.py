@@ -1,0 +1,49 @@
+"""References of task distributions that nothing can plan for: what trained policies reach, with the command that
+trained them (``benchmarks/quality.py references``, which writes ``references.json``)."""
+
+import functools
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from metarl_jax.types import Reference, Task
+
+FILE = Path(__file__).with_name("references.json")
+ROLES = {  # role: how a policy was trained that stands for it
+    "optimal": "a policy that is told the task",
+    "non_adaptive": "the best of a policy that sees no task and remembers nothing",
+}
+
+
+@functools.cache
+def stored() -> dict[str, Any]:
+    """By family: ``options``, ``command``, ``commit`` and, by role, an episode's return for each seed."""
+    return json.loads(FILE.read_text()) if FILE.exists() else {}
+
+
+def stored_references(family: str, options: Mapping[str, Any]) -> Callable[[Task, int], list[Reference]] | None:
+    """``references`` of a distribution whose options are those that were trained on, else None.
+
+    Episodes count alike, and tasks have the mean of all; where a trial ends inside an episode there are none. The
+    best seed's value is a lower bound of what its role can reach.
+    """
+    known = stored().get(family)
+    if known is None or known["options"] != json.loads(json.dumps(dict(options))):
+        return None
+
+    def references(tasks: Task, trial_steps: int) -> list[Reference]:
+        episodes, rest = divmod(trial_steps, options["horizon"])
+        if rest:
+            return []
+        count, found = jax.tree.leaves(tasks)[0].shape[0], []
+        for role, how in ROLES.items():
+            least, most = min(known[role]), max(known[role])
+            note = f"PPO, {how}: best of {len(known[role])} seeds, an episode {least:.4g} to {most:.4g}"
+            found.append(Reference(role, "lower", np.full(count, most * episodes), np.full(episodes, most), note))
+        return found
+
+    return references
