@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import inference
 import navigation
 import sparse
+import strides
 from record import RESULTS, Clock, record, row, trained
 
 import metarl_jax as mrl
@@ -187,6 +188,9 @@ ROWS = {  # name: function of seeds
     **{name: functools.partial(job_rows, name) for name in JOBS},
     "maml-navigation": navigation.rows,
     "varibad-gridnavi": inference.rows,
+    "references": strides.reference_rows,
+    "half-cheetah": strides.running_rows,
+    **{name: functools.partial(strides.rows, name) for name in strides.ENTRIES},
     **{f"{name}-sparse": functools.partial(sparse.rows, name) for name in sparse.ENTRIES},
 }
 

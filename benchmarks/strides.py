@@ -1,0 +1,141 @@
+"""Walkers, for the table of ``quality``: the references that are stored, a half-cheetah that runs, and who adapts.
+
+A policy that is told its task (``ppo-oracle``) and one that neither sees nor remembers it (``ppo``) are trained alike,
+in single episodes; agents that adapt are trained in trials. All act as they were trained, by sampling, in fresh trials of
+two episodes' steps or more, in tasks that they never saw (in all of a finite set). Where an episode ends by a fall the
+next begins at once, so what is told is the return of ``horizon`` steps.
+"""
+
+import json
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from record import Clock, commit, row, trained
+
+import metarl_jax as mrl
+from metarl_jax.evaluation import evaluation_tasks, live
+from metarl_jax.tasks._stored import FILE, ROLES
+
+FAMILIES = ("cheetah-dir", "cheetah-vel", "cheetah-broken", "walker-dynamics", "walker-slope", "hopper-dynamics")
+TRIALS, KEY = 240, 700  # of the test, the same for all seeds
+UPDATES, NUM_TASKS = 300, 256  # of policies for references
+POLICY = dict(bounding="mean", discount=0.99, learning_rate=1e-3, entropy_cost=0.002)
+POLICIES = {"optimal": mrl.algorithms.ppo_oracle, "non_adaptive": mrl.algorithms.ppo}
+
+
+class Entry(NamedTuple):
+    """An agent that adapts; bars: on its last ``horizon`` steps as a share of the policy that is told the task, and on
+    what that is more than the non-adaptive policy earns, likewise."""
+
+    family: str
+    algorithm: Callable
+    num_episodes: int
+    num_updates: int
+    num_tasks: int
+    share: float
+    gain: float
+
+
+ENTRIES: dict[str, Entry] = {}
+
+
+def returns_of(run: mrl.Run, episodes: int = 2) -> np.ndarray:
+    """Mean return of each ``horizon`` steps of a trial: ``[E]``."""
+    key, horizon = jax.random.key(KEY), run.tasks.horizon
+    tasks = evaluation_tasks(key, run.tasks, TRIALS)
+    repeats = max(1, TRIALS // jax.tree.leaves(tasks)[0].shape[0])
+    lived = live(run, tasks, key, repeats, episodes * horizon, forget=False)
+    return np.asarray(lived.reward).reshape(-1, episodes, horizon).sum(axis=-1).mean(axis=0)
+
+
+def policy_run(make: Callable, tasks: mrl.types.TaskDistribution, seed: int) -> mrl.Run:
+    algorithm = make(**POLICY, decay_updates=UPDATES)
+    return mrl.train(algorithm, tasks, num_updates=UPDATES, num_tasks=NUM_TASKS, seed=seed, quiet=True)
+
+
+def reference_rows(seeds: list[int]) -> list[dict[str, Any]]:
+    """Trains what ``tasks/references.json`` holds, writes it, and tells it."""
+    rows = []
+    for family in FAMILIES:
+        make = mrl.tasks.REGISTRY[family]
+        tasks, found, seconds = make(num_episodes=1), {role: [] for role in ROLES}, []
+        for seed in seeds:
+            for role in ROLES:
+                with Clock() as clock:
+                    run = policy_run(POLICIES[role], tasks, seed)
+                found[role].append(round(float(returns_of(run).mean()), 3))
+                seconds.append(round(clock.seconds, 1))
+                print(f"{family} seed {seed} {role}: {found[role][-1]} in {clock.seconds:.0f} s", flush=True)
+        common = trained("references", seeds, seconds)
+        assert tasks.recipe is not None
+        options = {name: value for name, value in tasks.recipe["options"].items() if name != "num_episodes"}
+        known = json.loads(FILE.read_text()) if FILE.exists() else {}
+        known[family] = {"options": options, **found, "command": common["command"], "commit": commit()}
+        FILE.write_text(json.dumps(known, indent=1) + "\n")
+        words = {"optimal": "told the task", "non_adaptive": "not adapting"}
+        for role, values in found.items():
+            title = f"{family}, PPO {words[role]}: return of {tasks.horizon} steps"
+            rows.append(row(title, float(np.mean(values)), values) | common)
+    return rows
+
+
+def running_rows(seeds: list[int]) -> list[dict[str, Any]]:
+    """The default half-cheetah, asked to run forward: mean speed over 240 fresh episodes, standing starts included."""
+    tasks, speeds, seconds = mrl.tasks.cheetah_dir(directions=(1.0,), num_episodes=1), [], []
+    for seed in seeds:
+        with Clock() as clock:
+            run = policy_run(mrl.algorithms.ppo_oracle, tasks, seed)
+        state, one = jax.tree.map(lambda x: x[0], (run.state, tasks.tasks))
+        live_one = lambda key, run=run, state=state, one=one: run.algorithm.adapt(key, state, one, tasks.horizon)
+        lived = jax.jit(jax.vmap(live_one))(jax.random.split(jax.random.key(KEY), TRIALS))
+        ahead = lived.next_env_state.motion.position[:, -1, 0] - lived.env_state.motion.position[:, 0, 0]
+        speeds.append(float(ahead.mean()) / (tasks.horizon * tasks.env.body.control_seconds))
+        seconds.append(round(clock.seconds, 1))
+        print(f"half-cheetah seed {seed}: {speeds[-1]:.2f} m/s in {clock.seconds:.0f} s", flush=True)
+    minutes = [s / 60 for s in seconds]
+    rows = [
+        row("ppo half-cheetah: mean forward speed, m/s", float(np.mean(speeds)), speeds, 2.0),
+        row("ppo half-cheetah: minutes", max(minutes), minutes, 15.0, sign=-1),
+    ]
+    return [made | trained("half-cheetah", seeds, seconds) for made in rows]
+
+
+def rows(name: str, seeds: list[int]) -> list[dict[str, Any]]:
+    entry = ENTRIES[name]
+    tasks = mrl.tasks.REGISTRY[entry.family](num_episodes=entry.num_episodes)
+    told, blind = (reference_of(tasks, role) for role in ROLES)
+    returns, seconds = [], []
+    for seed in seeds:
+        with Clock() as clock:
+            run = mrl.train(
+                entry.algorithm(),
+                tasks,
+                num_updates=entry.num_updates,
+                num_tasks=entry.num_tasks,
+                seed=seed,
+                quiet=True,
+            )
+        seconds.append(round(clock.seconds, 1))
+        returns.append(returns_of(run, entry.num_episodes))
+        print(f"{name} seed {seed}: {np.round(returns[-1], 1)} of {told} in {clock.seconds:.0f} s", flush=True)
+    last = np.asarray(returns)[:, -1]
+    first = np.asarray(returns)[:, 0]
+    measured = {
+        "last episode, share of PPO told the task": (last / told, entry.share),
+        "last episode less PPO not adapting, as such a share": ((last - blind) / told, entry.gain),
+        "first episode, such a share": (first / told, None),
+        "minutes": (np.asarray(seconds) / 60, None),
+    }
+    return [
+        row(f"{name}: {what}", float(values.mean()), values.tolist(), bar) | trained(name, seeds, seconds)
+        for what, (values, bar) in measured.items()
+    ]
+
+
+def reference_of(tasks: mrl.types.TaskDistribution, role: str) -> float:
+    """Return of ``horizon`` steps."""
+    assert tasks.references is not None, f"run: python benchmarks/quality.py references ({FILE.name} has none)"
+    found = tasks.references(evaluation_tasks(jax.random.key(KEY), tasks, 1), tasks.trial_steps)
+    return next(float(r.by_episode[0]) for r in found if r.role == role)
