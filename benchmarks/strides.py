@@ -1,9 +1,8 @@
 """Walkers, for the table of ``quality``: the references that are stored, a half-cheetah that runs, and who adapts.
 
 A policy that is told its task (``ppo-oracle``) and one that neither sees nor remembers it (``ppo``) are trained alike,
-in single episodes; agents that adapt are trained in trials. All act as they were trained, by sampling, in fresh trials of
-two episodes' steps or more, in tasks that they never saw (in all of a finite set). Where an episode ends by a fall the
-next begins at once, so what is told is the return of ``horizon`` steps.
+in single episodes; agents that adapt are trained in trials. All act as they were trained, by sampling, in fresh trials,
+in tasks that they never saw (in all of a finite set).
 """
 
 import json
@@ -26,7 +25,7 @@ POLICIES = {"optimal": mrl.algorithms.ppo_oracle, "non_adaptive": mrl.algorithms
 
 
 class Entry(NamedTuple):
-    """An agent that adapts; bars: on its last ``horizon`` steps as a share of the policy that is told the task, and on
+    """An agent that adapts; bars: on its last episode as a share of the policy that is told the task, and on
     what that is more than the non-adaptive policy earns, likewise."""
 
     family: str
@@ -42,7 +41,7 @@ ENTRIES: dict[str, Entry] = {}
 
 
 def returns_of(run: mrl.Run, episodes: int = 2) -> np.ndarray:
-    """Mean return of each ``horizon`` steps of a trial: ``[E]``."""
+    """Mean return by episode of a trial: ``[E]``."""
     key, horizon = jax.random.key(KEY), run.tasks.horizon
     tasks = evaluation_tasks(key, run.tasks, TRIALS)
     repeats = max(1, TRIALS // jax.tree.leaves(tasks)[0].shape[0])
@@ -76,7 +75,7 @@ def reference_rows(seeds: list[int]) -> list[dict[str, Any]]:
         FILE.write_text(json.dumps(known, indent=1) + "\n")
         words = {"optimal": "told the task", "non_adaptive": "not adapting"}
         for role, values in found.items():
-            title = f"{family}, PPO {words[role]}: return of {tasks.horizon} steps"
+            title = f"{family}, PPO {words[role]}: return of an episode"
             rows.append(row(title, float(np.mean(values)), values) | common)
     return rows
 
@@ -135,7 +134,7 @@ def rows(name: str, seeds: list[int]) -> list[dict[str, Any]]:
 
 
 def reference_of(tasks: mrl.types.TaskDistribution, role: str) -> float:
-    """Return of ``horizon`` steps."""
+    """Return of an episode."""
     assert tasks.references is not None, f"run: python benchmarks/quality.py references ({FILE.name} has none)"
     found = tasks.references(evaluation_tasks(jax.random.key(KEY), tasks, 1), tasks.trial_steps)
     return next(float(r.by_episode[0]) for r in found if r.role == role)

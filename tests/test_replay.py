@@ -29,6 +29,24 @@ def test_animation_of_a_trial(run, tmp_path):
     )
 
 
+def test_tasks_side_by_side_and_a_view_that_moves(run, tmp_path):
+    with Image.open(viz.animate_trial(run, tmp_path / "two.gif", task_index=(0, 3))) as two:
+        with Image.open(viz.animate_trial(run, tmp_path / "one.gif", task_index=0)) as one:
+            assert two.width == 2 * one.width
+    walkers = mrl.tasks.cheetah_dir(horizon=6, num_episodes=2)
+    walking = train(
+        mrl.algorithms.ppo(encoder=(4,), num_minibatches=1), walkers, num_updates=1, num_tasks=2, quiet=True
+    )
+    with Image.open(viz.animate_trial(walking, tmp_path / "walk.gif", (0, 1), stride=3, milliseconds=50)) as image:
+        total = 0
+        for frame in range(image.n_frames):
+            image.seek(frame)
+            total += image.info["duration"]
+        assert total == 50 * 2 * (2 + replay.PAUSE)
+    with pytest.raises(ConfigError, match="stride=0"):
+        viz.animate_trial(run, tmp_path / "x.gif", stride=0)
+
+
 def test_trail_and_rim():
     bare = np.full((4, 4, 3), 200, np.uint8)
     frame = bare.copy()

@@ -27,13 +27,16 @@ class WalkerTask(NamedTuple):
 
 
 class WalkerState(NamedTuple):
+    """``fallen``: it lies where it fell, and earns nothing more."""
+
     motion: Motion
+    fallen: jax.Array
     time: jax.Array
 
 
 class Rules(NamedTuple):
     """``pay(speed, goal)``: of the mean forward speed of a control step; ``effort``: cost of a squared control;
-    ``alive``: reward a step; episodes end below ``lowest``, above ``highest`` (m, of the torso) or beyond ``steepest``
+    ``alive``: reward a step; it has fallen below ``lowest``, above ``highest`` (m, of the torso) or beyond ``steepest``
     (rad, its pitch); starts are drawn ``spread`` around the standard pose."""
 
     pay: Callable[[jax.Array, jax.Array], jax.Array]
@@ -46,7 +49,11 @@ class Rules(NamedTuple):
 
 
 class WalkerEnv(Environment):
-    """Sees all positions but x, then all speeds (as in MuJoCo's benchmarks), these divided by ``SEEN_SPEED``."""
+    """Sees all positions but x, then all speeds (as in MuJoCo's benchmarks), these divided by ``SEEN_SPEED``.
+
+    Who falls stays where it fell at reward 0 until the horizon. In MuJoCo's benchmarks the episode ends there, which is
+    the same return; in a trial of so many steps it would pay to fall and start again.
+    """
 
     random_start = True
     view_moves = True
@@ -61,16 +68,19 @@ class WalkerEnv(Environment):
 
     def begin(self, noise: jax.Array, task: WalkerTask) -> WalkerState:
         position, velocity = jnp.split(self.rules.spread * noise, 2)
-        return WalkerState(Motion(position.at[1].add(self.body.height), velocity), jnp.int32(0))
+        motion = Motion(position.at[1].add(self.body.height), velocity)
+        return WalkerState(motion, jnp.bool_(False), jnp.int32(0))
 
     def advance(self, noise, state: WalkerState, action, task: WalkerTask):
         before, rules = state.motion, self.rules
-        after = control_step(self.body, task.physics, before, action)
+        moved = control_step(self.body, task.physics, before, action)
+        after = jax.tree.map(functools.partial(jnp.where, state.fallen), before, moved)
         speed = (after.position[0] - before.position[0]) / self.body.control_seconds
         reward = rules.pay(speed, task.goal) + rules.alive - rules.effort * jnp.square(action).sum()
         height, pitch = after.position[1], after.position[2]
         fell = (height < rules.lowest) | (height > rules.highest) | (jnp.abs(pitch) > rules.steepest)
-        return WalkerState(after, state.time + 1), reward, fell, {}
+        reward = jnp.where(state.fallen, 0.0, reward)
+        return WalkerState(after, state.fallen | fell, state.time + 1), reward, jnp.bool_(False), {}
 
     def observe(self, state: WalkerState, task: WalkerTask) -> jax.Array:
         position, velocity = state.motion
@@ -157,8 +167,8 @@ def cheetah_broken(*, horizon: int = 200, num_episodes: int = 2) -> TaskDistribu
 def walker_dynamics(*, spread: float = 3.0, horizon: int = 200, num_episodes: int = 2) -> TaskDistribution:
     """A walker2d of which every mass, inertia, damping and friction differs from task to task (Rakelly et al. 2019).
 
-    Each entry is multiplied by ``b^u``, ``u ~ U[-spread, spread]``, b = 1.5, but 1.3 for damping. An episode ends when
-    it falls; reward ``speed + 1 - 0.001 |control|^2``.
+    Each entry is multiplied by ``b^u``, ``u ~ U[-spread, spread]``, b = 1.5, but 1.3 for damping. Reward
+    ``speed + 1 - 0.001 |control|^2`` until it falls.
 
     Args:
       spread: how far apart tasks are; 0 is the standard machine.

@@ -1,6 +1,7 @@
 """What can be seen of a task distribution and of an agent in it: tasks side by side, one trial as an animation."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +46,12 @@ def draw_distribution(
 
 
 def animate_trial(
-    run: "Run", path: str | os.PathLike, task_index: int = 0, seed: int = 0, milliseconds: int = 90
+    run: "Run",
+    path: str | os.PathLike,
+    task_index: int | Sequence[int] = 0,
+    seed: int = 0,
+    milliseconds: int = 90,
+    stride: int = 1,
 ) -> Path:
     """Writes a GIF of one trial that the agent of the run's first seed lives in one task; returns its path.
 
@@ -53,16 +59,31 @@ def animate_trial(
     shown for a moment.
 
     Args:
-      task_index: of a finite set's tasks; elsewhere each index draws another task.
+      task_index: of a finite set's tasks; elsewhere each index draws another task. Several: side by side.
       seed: of the trial, and of the task where it is drawn.
+      milliseconds: how long a frame stays.
+      stride: steps from one frame to the next.
 
     Raises:
       ConfigError: where the environment draws no pictures, or the set has no such task.
     """
+    check_drawable(run.tasks)
+    check(stride >= 1, "stride", stride, "must be at least 1")
+    indices = [task_index] if isinstance(task_index, int) else list(task_index)
+    check(len(indices) > 0, "task_index", task_index, "name a task")
+    films = [film(run, index, seed, stride) for index in indices]
+    longest = max(len(frames) for frames, _ in films)
+    films = [[each + [each[-1]] * (longest - len(each)) for each in one] for one in films]
+    frames = [np.concatenate(each, axis=1) for each in zip(*(frames for frames, _ in films), strict=True)]
+    captions = ["    ".join(each) for each in zip(*(captions for _, captions in films), strict=True)]
+    return animate(frames, path, milliseconds=milliseconds, captions=captions)
+
+
+def film(run: "Run", task_index: int, seed: int, stride: int) -> tuple[list[np.ndarray], list[str]]:
+    """Frames and captions of one trial."""
     import jax
 
     tasks = run.tasks
-    check_drawable(tasks)
     task = pick(tasks, task_index, seed)
     state = jax.tree.map(lambda leaf: leaf[0], run.state)
     live = jax.jit(lambda key, task: run.algorithm.adapt(key, state, task, tasks.trial_steps, False))
@@ -74,9 +95,10 @@ def animate_trial(
     frames, captions, trail = [], [], np.zeros(bare.shape[:2], bool)
     episode, step, total = 1, 0, 0.0
     for t in range(len(done)):
-        frame, trail = shown(picture(tasks, task, at(lived.env_state, t)), bare, trail)
-        frames.append(frame)
-        captions.append(f"episode {episode} · step {step} · return {total:.4g}")
+        if step % stride == 0:
+            frame, trail = shown(picture(tasks, task, at(lived.env_state, t)), bare, trail)
+            frames.append(frame)
+            captions.append(f"episode {episode} · step {step} · return {total:.4g}")
         step, total = step + 1, total + float(lived.reward[t])
         if not done[t]:
             continue
@@ -84,7 +106,7 @@ def animate_trial(
         frames += [frame] * PAUSE
         captions += [f"episode {episode} · step {step} · return {total:.4g}"] * PAUSE
         episode, step, trail = episode + 1, 0, np.zeros_like(trail)
-    return animate(frames, path, milliseconds=milliseconds, captions=captions)
+    return frames, captions
 
 
 def with_trail(frame: np.ndarray, bare: np.ndarray, trail: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
