@@ -30,13 +30,13 @@ def test_animation_of_a_trial(run, tmp_path):
 
 
 def test_tasks_side_by_side_and_a_view_that_moves(run, tmp_path):
-    with Image.open(viz.animate_trial(run, tmp_path / "two.gif", task_index=(0, 3))) as two:
-        with Image.open(viz.animate_trial(run, tmp_path / "one.gif", task_index=0)) as one:
-            assert two.width == 2 * one.width
+    paths = (viz.animate_trial(run, tmp_path / f"{i}.gif", task_index=index) for i, index in enumerate(((0, 3), 0)))
+    both, one = (Image.open(path) for path in paths)
+    with both, one:
+        assert both.width == 2 * one.width
     walkers = mrl.tasks.cheetah_dir(horizon=6, num_episodes=2)
-    walking = train(
-        mrl.algorithms.ppo(encoder=(4,), num_minibatches=1), walkers, num_updates=1, num_tasks=2, quiet=True
-    )
+    agent = mrl.algorithms.ppo(encoder=(4,), num_minibatches=1)
+    walking = train(agent, walkers, num_updates=1, num_tasks=2, quiet=True)
     with Image.open(viz.animate_trial(walking, tmp_path / "walk.gif", (0, 1), stride=3, milliseconds=50)) as image:
         total = 0
         for frame in range(image.n_frames):
