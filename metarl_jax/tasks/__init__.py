@@ -5,6 +5,7 @@ from metarl_jax.tasks.bandit import bandit, dependent_bandit
 from metarl_jax.tasks.environment import Environment
 from metarl_jax.tasks.gridnavi import gridnavi
 from metarl_jax.tasks.maze import maze, maze_100, maze_200, random_maze
+from metarl_jax.tasks.mjx import from_brax, from_mjx
 from metarl_jax.tasks.navigation import corner_navigation, navigation, sparse_navigation
 from metarl_jax.tasks.tabular import from_arrays, tabular
 from metarl_jax.tasks.treasure import treasure
@@ -48,7 +49,9 @@ __all__ = [
     "corner_navigation",
     "dependent_bandit",
     "from_arrays",
+    "from_brax",
     "from_gymnax",
+    "from_mjx",
     "gridnavi",
     "hopper_dynamics",
     "maze",

@@ -9,7 +9,7 @@ import numpy as np
 
 from metarl_jax.config import ConfigError, check
 from metarl_jax.devices import use_cpu_cores
-from metarl_jax.tasks.environment import Environment
+from metarl_jax.tasks.environment import Environment, strong
 from metarl_jax.types import Key, Spec, Task, TaskDistribution
 
 
@@ -55,11 +55,6 @@ class GymnaxEnv(Environment):
 
     def is_truncated(self, state: GymnaxState, task: Task):
         return self.env.is_truncated(state.state, task)
-
-
-def strong(tree: Any) -> Any:
-    """Python numbers and weakly typed arrays as arrays of their type, so that every step returns the same types."""
-    return jax.tree.map(lambda x: jax.lax.convert_element_type(x, jnp.result_type(x)), tree)
 
 
 def from_gymnax(

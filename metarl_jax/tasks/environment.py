@@ -113,3 +113,8 @@ def one_of(tasks: Task, key: Key) -> Task:
     count = jax.tree.leaves(tasks)[0].shape[0]
     index = jax.random.randint(key, (), 0, count)
     return jax.tree.map(lambda x: x[index], tasks)
+
+
+def strong(tree: PyTree) -> PyTree:
+    """Python numbers and weakly typed arrays as arrays of their type, so that every step returns the same types."""
+    return jax.tree.map(lambda x: jax.lax.convert_element_type(x, jnp.result_type(x)), tree)

@@ -1,0 +1,199 @@
+"""MuJoCo models in MJX, and Brax environments, whose named fields differ from task to task.
+
+For those who want the standard physics; our own walkers are many times as fast. Needs ``metarl-jax[mjx]`` (Brax you
+bring yourself). Beware of what a model derives from its fields when it is compiled (subtree masses, inverse weights):
+it stays that of the model given, unless you override it, too.
+"""
+
+import copy
+import importlib
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metarl_jax.config import ConfigError, check, check_all, whole
+from metarl_jax.devices import use_cpu_cores
+from metarl_jax.tasks.environment import Environment, strong
+from metarl_jax.types import Key, Spec, TaskDistribution
+
+Fields = Mapping[str, jax.Array]  # a task: what replaces fields of the model, by name
+
+
+class Physical(NamedTuple):
+    """What of MJX's data lasts from step to step; ``warmstart``: the solver's."""
+
+    qpos: jax.Array
+    qvel: jax.Array
+    act: jax.Array
+    warmstart: jax.Array
+    time: jax.Array
+
+
+Reward = Callable[[Physical, Physical, jax.Array, Fields], jax.Array]
+
+
+class MjxEnv(Environment):
+    """An MJX model under one task's fields; sees what ``observe`` says, else all of ``qpos`` and ``qvel``."""
+
+    random_start = True
+
+    def __init__(self, model: Any, reward: Reward, observe, terminated, horizon: int, frame_skip: int, spread: float):
+        self.mjx = importlib.import_module("mujoco.mjx")
+        self.model, self.data = self.mjx.put_model(model), self.mjx.make_data(model)
+        self.reward, self.seen, self.terminated = reward, observe, terminated
+        self.horizon, self.frame_skip, self.spread = horizon, frame_skip, spread
+        low, high = np.asarray(model.actuator_ctrlrange, float).T
+        data = self.data
+        self.start = Physical(jnp.asarray(model.qpos0, float), data.qvel, data.act, data.qacc_warmstart, jnp.int32(0))
+        size = jax.eval_shape(lambda start: self.observe(start, {}), self.start).shape
+        self.spec = Spec(size, action_size=model.nu, action_low=tuple(low.tolist()), action_high=tuple(high.tolist()))
+
+    def draw(self, key: Key, shape: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
+        keys, sizes = jax.random.split(key), (self.start.qpos.size, self.start.qvel.size)
+        qpos, qvel = (jax.random.uniform(k, (*shape, n), minval=-1.0) for k, n in zip(keys, sizes, strict=True))
+        return self.spread * qpos, self.spread * qvel
+
+    def begin(self, noise, task: Fields) -> Physical:
+        return self.start._replace(qpos=self.start.qpos + noise[0], qvel=self.start.qvel + noise[1])
+
+    def advance(self, noise, state: Physical, action, task: Fields):
+        model = self.model.replace(**task)
+        data = self.data.replace(
+            qpos=state.qpos, qvel=state.qvel, act=state.act, qacc_warmstart=state.warmstart, ctrl=action
+        )
+        with jax.numpy_rank_promotion("allow"):  # MJX counts on it
+            data = jax.lax.fori_loop(0, self.frame_skip, lambda _, data: self.mjx.step(model, data), data)
+        after = Physical(data.qpos, data.qvel, data.act, data.qacc_warmstart, state.time + 1)
+        reward = jnp.asarray(self.reward(state, after, action, task), jnp.float32)
+        return after, reward, jnp.asarray(self.terminated(after, task), bool), {}
+
+    def observe(self, state: Physical, task: Fields) -> jax.Array:
+        seen = jnp.concatenate([state.qpos, state.qvel]) if self.seen is None else self.seen(state)
+        return jnp.asarray(seen, jnp.float32)
+
+
+class BraxState(NamedTuple):
+    state: Any
+    time: jax.Array
+
+
+class BraxEnv(Environment):
+    """A Brax environment whose system is swapped for the task's while it is traced."""
+
+    random_start = True
+
+    def __init__(self, env: Any, horizon: int):
+        self.env, self.horizon = env, horizon
+        self.spec = Spec((int(env.observation_size),), action_size=int(env.action_size))
+
+    def under(self, task: Fields) -> Any:
+        env = copy.copy(self.env)
+        env.sys = env.sys.tree_replace(dict(task))
+        return env
+
+    def draw(self, key: Key, shape: tuple[int, ...]) -> jax.Array:
+        return jax.random.split(key, shape)
+
+    def begin(self, noise, task: Fields) -> BraxState:
+        with jax.numpy_rank_promotion("allow"):  # Brax counts on it
+            return strong(BraxState(self.under(task).reset(noise), jnp.int32(0)))
+
+    def advance(self, noise, state: BraxState, action, task: Fields):
+        with jax.numpy_rank_promotion("allow"):
+            new = self.under(task).step(state.state, action)
+        reward, done = jnp.asarray(new.reward, jnp.float32), new.done > 0.5
+        return strong(BraxState(new, state.time + 1)), reward, done, {}
+
+    def observe(self, state: BraxState, task: Fields) -> jax.Array:
+        return jnp.asarray(state.state.obs, jnp.float32)
+
+
+def from_mjx(
+    model: Any,
+    sample: Callable[[Key], Fields],
+    reward: Reward,
+    *,
+    name: str,
+    horizon: int,
+    num_episodes: int = 2,
+    frame_skip: int = 1,
+    spread: float = 0.0,
+    observe: Callable[[Physical], jax.Array] | None = None,
+    terminated: Callable[[Physical, Fields], jax.Array] = lambda state, task: jnp.bool_(False),
+) -> TaskDistribution:
+    """A MuJoCo model in MJX of which named fields differ from task to task.
+
+    Args:
+      model: a ``mujoco.MjModel`` with bounded controls.
+      sample: ``key -> {field of mjx.Model: array}``, e.g. ``body_mass`` or ``dof_damping``.
+      reward: ``(before, after, action, task) -> scalar``, of ``Physical`` states.
+      name: of the distribution.
+      horizon: control steps in an episode.
+      num_episodes: episodes in a trial.
+      frame_skip: physics steps a control step.
+      spread: an episode begins at ``qpos0`` and rest, each number moved by up to this much.
+      observe: ``state -> vector``; all positions and velocities by default.
+      terminated: ``(state, task) -> bool``; never, by default.
+
+    Raises:
+      ConfigError: MJX is missing, unbounded controls, or a field that the model does not have in that shape.
+    """
+    use_cpu_cores()
+    counts = dict(horizon=horizon, num_episodes=num_episodes, frame_skip=frame_skip)
+    check_all(counts, lambda x: whole(x) and x >= 1, "must be a whole number of at least 1")
+    check(spread >= 0, "spread", spread, "must not be negative")
+    try:
+        importlib.import_module("mujoco.mjx")
+    except ImportError as error:
+        raise ConfigError(f"model={name!r}: needs MJX, pip install metarl-jax[mjx] ({error})") from error
+    check(hasattr(model, "actuator_ctrlrange"), "model", model, "give a mujoco.MjModel")
+    check(bool(np.all(model.actuator_ctrllimited)), "model", name, "all its controls must be bounded (ctrlrange)")
+    env = MjxEnv(model, reward, observe, terminated, horizon, frame_skip, spread)
+    check_fields(jax.eval_shape(sample, jax.random.key(0)), lambda field: getattr(env.model, field, None))
+    task = lambda key: strong(dict(sample(key)))
+    return TaskDistribution(name, env, task, horizon, horizon * num_episodes)
+
+
+def from_brax(
+    env: Any, sample: Callable[[Key], Fields], *, name: str, horizon: int, num_episodes: int = 2
+) -> TaskDistribution:
+    """A Brax environment of which named fields of the system differ from task to task.
+
+    Args:
+      env: as ``brax.envs.get_environment`` returns it, without wrappers.
+      sample: ``key -> {field of brax.System: array}``, e.g. ``link.inertia.mass`` or ``dof.damping``.
+      name: of the distribution.
+      horizon: steps in an episode.
+      num_episodes: episodes in a trial.
+
+    Raises:
+      ConfigError: another kind of environment, or a field that the system does not have in that shape.
+    """
+    use_cpu_cores()
+    counts = dict(horizon=horizon, num_episodes=num_episodes)
+    check_all(counts, lambda x: whole(x) and x >= 1, "must be a whole number of at least 1")
+    check(
+        hasattr(env, "sys") and hasattr(env, "action_size"), "env", env, "give what brax.envs.get_environment returns"
+    )
+
+    def of_system(field: str) -> Any:
+        found = env.sys
+        for part in field.split("."):
+            found = getattr(found, part, None)
+        return found
+
+    check_fields(jax.eval_shape(sample, jax.random.key(0)), of_system)
+    task = lambda key: strong(dict(sample(key)))
+    return TaskDistribution(name, BraxEnv(env, horizon), task, horizon, horizon * num_episodes)
+
+
+def check_fields(drawn: Any, of_model: Callable[[str], Any]) -> None:
+    """ConfigError unless every field is one of the model's, in its shape."""
+    check(isinstance(drawn, dict) and len(drawn) > 0, "sample", drawn, "must return {field: array} of the model")
+    for field, value in drawn.items():
+        own = of_model(field)
+        check(own is not None, "sample", field, "is no field of the model")
+        check(value.shape == jnp.shape(own), "sample", f"{field} {value.shape}", f"must have shape {jnp.shape(own)}")
