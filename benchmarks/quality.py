@@ -188,7 +188,7 @@ ROWS = {  # name: function of seeds
     **{name: functools.partial(job_rows, name) for name in JOBS},
     "maml-navigation": navigation.rows,
     "varibad-gridnavi": inference.rows,
-    "references": strides.reference_rows,
+    **{f"references-{family}": functools.partial(strides.reference_rows, family) for family in strides.FAMILIES},
     "half-cheetah": strides.running_rows,
     **{name: functools.partial(strides.rows, name) for name in strides.ENTRIES},
     **{f"{name}-sparse": functools.partial(sparse.rows, name) for name in sparse.ENTRIES},

@@ -54,30 +54,28 @@ def policy_run(make: Callable, tasks: mrl.types.TaskDistribution, seed: int) -> 
     return mrl.train(algorithm, tasks, num_updates=UPDATES, num_tasks=NUM_TASKS, seed=seed, quiet=True)
 
 
-def reference_rows(seeds: list[int]) -> list[dict[str, Any]]:
-    """Trains what ``tasks/references.json`` holds, writes it, and tells it."""
-    rows = []
-    for family in FAMILIES:
-        make = mrl.tasks.REGISTRY[family]
-        tasks, found, seconds = make(num_episodes=1), {role: [] for role in ROLES}, []
-        for seed in seeds:
-            for role in ROLES:
-                with Clock() as clock:
-                    run = policy_run(POLICIES[role], tasks, seed)
-                found[role].append(round(float(returns_of(run).mean()), 3))
-                seconds.append(round(clock.seconds, 1))
-                print(f"{family} seed {seed} {role}: {found[role][-1]} in {clock.seconds:.0f} s", flush=True)
-        common = trained("references", seeds, seconds)
-        assert tasks.recipe is not None
-        options = {name: value for name, value in tasks.recipe["options"].items() if name != "num_episodes"}
-        known = json.loads(FILE.read_text()) if FILE.exists() else {}
-        known[family] = {"options": options, **found, "command": common["command"], "commit": commit()}
-        FILE.write_text(json.dumps(known, indent=1) + "\n")
-        words = {"optimal": "told the task", "non_adaptive": "not adapting"}
-        for role, values in found.items():
-            title = f"{family}, PPO {words[role]}: return of an episode"
-            rows.append(row(title, float(np.mean(values)), values) | common)
-    return rows
+def reference_rows(family: str, seeds: list[int]) -> list[dict[str, Any]]:
+    """Trains what ``tasks/references.json`` holds of a family, writes it, and tells it."""
+    tasks = mrl.tasks.REGISTRY[family](num_episodes=1)
+    found, seconds = {role: [] for role in ROLES}, []
+    for seed in seeds:
+        for role in ROLES:
+            with Clock() as clock:
+                run = policy_run(POLICIES[role], tasks, seed)
+            found[role].append(round(float(returns_of(run).mean()), 3))
+            seconds.append(round(clock.seconds, 1))
+            print(f"{family} seed {seed} {role}: {found[role][-1]} in {clock.seconds:.0f} s", flush=True)
+    common = trained(f"references-{family}", seeds, seconds)
+    assert tasks.recipe is not None
+    options = {name: value for name, value in tasks.recipe["options"].items() if name != "num_episodes"}
+    known = json.loads(FILE.read_text()) if FILE.exists() else {}
+    known[family] = {"options": options, **found, "command": common["command"], "commit": commit()}
+    FILE.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
+    words = {"optimal": "told the task", "non_adaptive": "not adapting"}
+    return [
+        row(f"{family}, PPO {words[role]}: return of an episode", float(np.mean(values)), values) | common
+        for role, values in found.items()
+    ]
 
 
 def running_rows(seeds: list[int]) -> list[dict[str, Any]]:
@@ -135,6 +133,6 @@ def rows(name: str, seeds: list[int]) -> list[dict[str, Any]]:
 
 def reference_of(tasks: mrl.types.TaskDistribution, role: str) -> float:
     """Return of an episode."""
-    assert tasks.references is not None, f"run: python benchmarks/quality.py references ({FILE.name} has none)"
+    assert tasks.references is not None, f"run: python benchmarks/quality.py references-{tasks.name}"
     found = tasks.references(evaluation_tasks(jax.random.key(KEY), tasks, 1), tasks.trial_steps)
     return next(float(r.by_episode[0]) for r in found if r.role == role)

@@ -1,5 +1,5 @@
 """References of task distributions that nothing can plan for: what trained policies reach, with the command that
-trained them (``benchmarks/quality.py references``, which writes ``references.json``)."""
+trained them (``benchmarks/quality.py references-<family>``, which writes ``references.json``)."""
 
 import functools
 import json
