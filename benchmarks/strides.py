@@ -20,7 +20,8 @@ from metarl_jax.tasks._stored import FILE, ROLES
 FAMILIES = ("cheetah-dir", "cheetah-vel", "cheetah-broken", "walker-dynamics", "walker-slope", "hopper-dynamics")
 TRIALS, KEY = 240, 700  # of the test, the same for all seeds
 UPDATES, NUM_TASKS = 300, 256  # of policies for references
-POLICY = dict(bounding="mean", discount=0.99, learning_rate=1e-3, entropy_cost=0.002)
+COMMON = dict(bounding="mean", discount=0.99, learning_rate=2e-3)
+POLICY = COMMON | dict(encoder=(128, 128), num_epochs=4, entropy_cost=0.002)
 POLICIES = {"optimal": mrl.algorithms.ppo_oracle, "non_adaptive": mrl.algorithms.ppo}
 
 
@@ -37,7 +38,22 @@ class Entry(NamedTuple):
     gain: float
 
 
-ENTRIES: dict[str, Entry] = {}
+def rl2(updates: int) -> Callable:
+    options = COMMON | dict(encoder=(128,), memory_size=64, decay_updates=updates, entropy_cost=0.002)
+    return lambda: mrl.algorithms.rl2(**options)
+
+
+def maml() -> Any:
+    """Exploration before the inner step stays wide while the policy's own noise falls; clipped steps of Adam."""
+    inner = dict(inner_rate=1.0, exploration_std=0.7, trace=0.97)
+    return mrl.algorithms.maml(outer="clip", decay_updates=400, **inner, **COMMON)
+
+
+ENTRIES = {
+    "rl2-cheetah-dir": Entry("cheetah-dir", rl2(300), 2, 300, 256, share=0.65, gain=0.6),
+    "maml-cheetah-dir": Entry("cheetah-dir", maml, 10, 400, 40, share=0.65, gain=0.6),
+    "rl2-walker-dynamics": Entry("walker-dynamics", rl2(300), 2, 300, 256, share=0.9, gain=0.0),
+}
 
 
 def returns_of(run: mrl.Run, episodes: int = 2) -> np.ndarray:
