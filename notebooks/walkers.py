@@ -40,14 +40,14 @@ mrl.viz.draw_distribution(mrl.tasks.cheetah_broken())
 # ## The machine itself
 #
 # `metarl_jax.walkers` knows nothing of tasks: a body, its constants, positions and velocities, and one function that
-# moves them by a control step. It can be jitted, batched and differentiated: here, how far a half-cheetah gets in
-# half a second by its first control, and by the mass of each of its links.
+# moves them by a control step. It can be jitted, batched and differentiated: here, how far a hopper gets in ten
+# control steps by its first control, and by the mass of each of its links.
 
 # %%
 from metarl_jax import walkers as machines
 
-body = machines.half_cheetah()
-start = machines.Motion(jnp.zeros(9).at[1].set(body.height), jnp.zeros(9))
+body = machines.hopper()
+start = machines.Motion(jnp.zeros(6).at[1].set(body.height), jnp.zeros(6))
 
 
 @jax.jit
@@ -56,7 +56,7 @@ def distance(physics, controls):
     return jax.lax.scan(step, start, controls)[0].position[0]
 
 
-controls = 0.5 * jax.random.normal(jax.random.key(0), (10, 6))
+controls = 0.5 * jax.random.normal(jax.random.key(0), (10, 3))
 by_physics, by_control = jax.grad(distance, argnums=(0, 1))(machines.standard(body), controls)
 print("m a unit of control:", by_control[0])
 print("m a kg:", dict(zip([link.name for link in body.links], by_physics.mass.round(4).tolist(), strict=True)))

@@ -52,6 +52,7 @@ KIN = (
     "varibad-task",
     "hyperx",
     "posterior-sampling",
+    "ppo-oracle",
 )
 KIN += ("rl2, transformer",)
 

@@ -17,6 +17,13 @@ from metarl_jax.walkers import dynamics as dyn
 NAMES = list(BODIES)
 
 
+def in_full(*names: str) -> pytest.MarkDecorator:
+    """Each body, but only these without ``-m slow``: the code is one, and each body compiles for a while."""
+    return pytest.mark.parametrize(
+        "name", [pytest.param(n, marks=() if n in names else pytest.mark.slow) for n in NAMES]
+    )
+
+
 def free(physics, **more):
     """Nothing that takes energy or gives it, but gravity."""
     none = jnp.zeros_like(physics.damping)
@@ -50,7 +57,7 @@ def conserved(body, physics, motion: Motion) -> dict[str, jax.Array]:
     return {"energy": kinetic + physics.gravity * centre[0], "momentum": momentum[-2], "angular": angular}
 
 
-@pytest.mark.parametrize("name", NAMES)
+@in_full("hopper")
 def test_free_flight_conserves_energy_and_momentum_at_the_order_of_the_integrator(name):
     """Half the substep, half the error."""
     with jax.enable_x64(True):
@@ -71,7 +78,7 @@ def test_free_flight_conserves_energy_and_momentum_at_the_order_of_the_integrato
         assert max(drifts[-1]) < 2e-2
 
 
-@pytest.mark.parametrize("name", NAMES)
+@in_full("half-cheetah")
 def test_trajectories_are_mujocos(name):
     """0.4 s in the air, springs and dampers at work: ours converges to MuJoCo's Runge-Kutta."""
     with jax.enable_x64(True):
@@ -97,7 +104,7 @@ def test_trajectories_are_mujocos(name):
         assert away[1] < 0.6 * away[0] and away[1] < 2e-2
 
 
-@pytest.mark.parametrize("name", NAMES)
+@in_full("walker2d")
 def test_the_ground_carries_and_holds(name):
     """Left alone it comes to rest on the ground: not through it, not sliding; on ice on a slope it slides down."""
     body = BODIES[name]
@@ -128,9 +135,7 @@ def test_the_ground_carries_and_holds(name):
     assert slid < -10.0 and abs(held) < 0.2
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=() if n == "hopper" else pytest.mark.slow) for n in NAMES]
-)  # a minute's compiling each
+@in_full("hopper")
 def test_gradients_are_finite_differences(name):
     """Of what a walk on the ground ends in, by every control and every physical constant."""
     with jax.enable_x64(True):
@@ -164,7 +169,7 @@ def test_gradients_are_finite_differences(name):
             np.testing.assert_allclose(np.sum(found * direction), wanted, rtol=1e-3, err_msg=name_of)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@in_full("half-cheetah")
 def test_random_play_stays_finite_whatever_the_machine(name):
     """The widest dynamics that tasks are drawn from (a million steps: ``benchmarks/speed.py walking``)."""
     body, count = BODIES[name], 64
