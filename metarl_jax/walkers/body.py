@@ -56,7 +56,8 @@ class Ground(NamedTuple):
 
 
 class Body(NamedTuple):
-    """``height``: of link 0's origin in the standard pose, feet just on the ground; ``substep``: seconds, of the
+    """``height``: of link 0's origin as an episode begins, feet some
+    centimetres above the ground; ``substep``: seconds, of the
     integrator; ``substeps``: of a control step."""
 
     name: str

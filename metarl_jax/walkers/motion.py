@@ -24,7 +24,7 @@ from metarl_jax.walkers.dynamics import (
     substitute,
     with_armature,
 )
-from metarl_jax.walkers.forces import Forces, contact_forces, hinge_forces, touches
+from metarl_jax.walkers.forces import Forces, Touch, contact_forces, hinge_forces, limit_forces, touches
 from metarl_jax.walkers.stages import stage
 
 
@@ -44,9 +44,10 @@ def control_step(
         (M + h R) (q'_new - q') = h (forces - bias),    q_new = q + h q'_new
 
     with ``R`` the resistances of hinges and contacts, so that dampers, limits and the ground may be as stiff as they
-    like; without them it is semi-implicit (symplectic) Euler.
+    like; without them it is semi-implicit (symplectic) Euler. It is solved twice, first without limits and ground: how
+    the machine would move then tells which of these push.
     """
-    count = substeps or body.substeps
+    count = body.substeps if substeps is None else substeps
     const, step = constants(body, physics), body.control_seconds / count
     controls = [jnp.clip(c, -1.0, 1.0) for c in split(control)]
 
@@ -70,34 +71,61 @@ def substep(
     """In stages, ``true`` being what ``stage`` asks for."""
     x, z, *angle = position
     speed_x, speed_z, *turning = velocity
-    at, speed, hinges = stage(true, begun, body, physics, const, control, angle, turning, step)
-    speed = [*speed, speed_x, speed_z]
-    touching = stage(true, touches, body, physics, const, at, z, speed, step)
-    whole, right = stage(true, system, body, physics, const, at, speed, hinges, touching, step)
-    ratio, right = stage(true, eliminate, body, whole, right)
-    *change, change_x, change_z = substitute(body, ratio, right)
-    velocity = [speed_x + change_x, speed_z + change_z]
-    velocity += [old + new for old, new in zip(turning, relative(body, change), strict=True)]
+    at, turns, hinges = stage(true, begun, body, physics, const, control, angle, turning)
+    speed = [*turns, speed_x, speed_z]
+    touching = stage(true, touches, body, physics, const, at, z, step)
+    matrix, right = stage(true, free_system, body, physics, const, at, speed, hinges, step)
+    free = stage(true, moved, body, speed, *stage(true, eliminate, body, matrix, right))
+    matrix, right = stage(true, system, body, physics, at, touching, angle, turning, speed, free, matrix, right, step)
+    *new, new_x, new_z = moved(body, speed, *stage(true, eliminate, body, matrix, right))
+    velocity = [new_x, new_z, *relative(body, new)]
     position = [old + step * rate for old, rate in zip((x, z, *angle), velocity, strict=True)]
     return position, velocity
 
 
-def begun(body: Body, physics: Physics, const, control, angle, turning, step) -> tuple[Pose, list[Scalar], Forces]:
+def begun(body: Body, physics: Physics, const, control, angle, turning) -> tuple[Pose, list[Scalar], Forces]:
     """Where links are and how they turn, and what their hinges do."""
-    at, speed = pose(body, const, absolute(body, angle)), absolute(body, turning)
-    return at, speed, hinge_forces(body, physics, control, angle[1:], turning[1:], step)
+    at, turns = pose(body, const, absolute(body, angle)), absolute(body, turning)
+    return at, turns, hinge_forces(body, physics, control, angle[1:], turning[1:])
+
+
+def free_system(
+    body: Body, physics: Physics, const: Constants, at: Pose, speed: list[Scalar], hinges: Forces, step: Scalar
+) -> tuple[Matrix, list[Scalar]]:
+    """``(M + h R, h (forces - bias))`` without limits and ground."""
+    pull = (-physics.gravity * jnp.sin(physics.slope), -physics.gravity * jnp.cos(physics.slope))
+    weight, fictitious = gravity(const, at, pull), bias(body, at, speed[:-2])
+    matrix = with_armature(body, mass_matrix(body, const, at), split(physics.armature))
+    right = [step * (w - f) for w, f in zip(weight, fictitious, strict=True)]
+    return with_forces(matrix, right, hinges, step)
 
 
 def system(
-    body: Body, physics: Physics, const, at: Pose, speed, hinges: Forces, touching, step
+    body: Body,
+    physics: Physics,
+    at: Pose,
+    touching: list[list[Touch]],
+    angle: list[Scalar],
+    turning: list[Scalar],
+    speed: list[Scalar],
+    free: list[Scalar],
+    matrix: Matrix,
+    right: list[Scalar],
+    step: Scalar,
 ) -> tuple[Matrix, list[Scalar]]:
-    """``(M + h R, h (forces - bias))``."""
-    contacts = contact_forces(body, at, touching)
-    pull = (-physics.gravity * jnp.sin(physics.slope), -physics.gravity * jnp.cos(physics.slope))
-    forces = zip(hinges.force, contacts.force, gravity(const, at, pull), bias(body, at, speed[:-2]), strict=True)
-    right = [step * (hinge + contact + weight - fictitious) for hinge, contact, weight, fictitious in forces]
-    matrix = with_armature(body, mass_matrix(body, const, at), split(physics.armature))
-    for resistance in (hinges.resistance, contacts.resistance):
-        for key, share in resistance.items():
-            matrix[key] = matrix[key] + step * share
-    return matrix, right
+    """The same with them."""
+    free_turning = relative(body, free[:-2])
+    limits = limit_forces(body, physics, angle[1:], turning[1:], free_turning[1:], step)
+    contacts = contact_forces(body, physics, at, touching, speed, free)
+    return with_forces(*with_forces(matrix, right, limits, step), contacts, step)
+
+
+def with_forces(matrix: Matrix, right: Sequence[Scalar], more: Forces, step: Scalar) -> tuple[Matrix, list[Scalar]]:
+    """``(matrix + h R, right + h f)``."""
+    matrix = matrix | {key: matrix[key] + step * share for key, share in more.resistance.items()}
+    return matrix, [old + step * force for old, force in zip(right, more.force, strict=True)]
+
+
+def moved(body: Body, speed: Sequence[Scalar], ratio: Matrix, right: Sequence[Scalar]) -> list[Scalar]:
+    """Speeds after the step, absolute ``[L + 2]``, of what ``eliminate`` made of the equations."""
+    return [old + change for old, change in zip(speed, substitute(body, ratio, right), strict=True)]

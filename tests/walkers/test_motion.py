@@ -136,6 +136,64 @@ def test_the_ground_carries_and_holds(name):
 
 
 @in_full("hopper")
+def test_the_ground_only_pushes(name):
+    """One substep without gravity, feet in the ground, every hinge driven either way: momentum never goes down, and it
+    goes up for all who are not leaving anyway."""
+    body, generator, count = BODIES[name], np.random.default_rng(5), 400
+    physics = standard(body)._replace(gravity=jnp.zeros(()))
+    const = dyn.constants(body, physics)
+    depth, rise = generator.uniform(0.0, 0.02, count), generator.uniform(-1.0, 10.0, count)
+    lowest = resting_height(body, physics)
+    position = jnp.zeros((count, body.num_hinges + 3)).at[:, 1].set(lowest - depth)
+    velocity = jnp.zeros_like(position).at[:, 1].set(rise)
+    controls = jnp.asarray(generator.choice([-1.0, 1.0], (count, body.num_hinges)), jnp.float32)
+
+    @jax.jit
+    @jax.vmap
+    def impulse(position, velocity, control):
+        short = body._replace(substeps=1)
+        after = control_step(short, physics, Motion(position, velocity), control)
+        return momentum(body, const, after) - momentum(body, const, Motion(position, velocity))
+
+    found = np.asarray(impulse(position, velocity, controls))
+    assert found.min() > -1e-2, "it pulls"
+    assert (found[rise < 0] > 0).all() and (found < 1e-2).any()
+
+
+def resting_height(body, physics) -> float:
+    """Of link 0 in the standard pose, its lowest point on the ground."""
+    const = dyn.constants(body, physics)
+    at = dyn.pose(body, const, [0.0] * len(body.links))
+    heights, lowest = [0.0], []
+    for i, link in enumerate(body.links):
+        if i:
+            heights.append(heights[link.parent] + float(at.anchor[i][1]))
+        lowest += [heights[i] + float(point[1]) - float(physics.radius[i]) for point in const.contacts[i]]
+    return -min(lowest)
+
+
+def momentum(body, const, motion: Motion):
+    """Along z."""
+    at = dyn.pose(body, const, dyn.absolute(body, list(motion.position[2:])))
+    spin = dyn.absolute(body, list(motion.velocity[2:]))
+    return const.mass * motion.velocity[1] + sum(dyn.hat(first)[1] * w for first, w in zip(at.first, spin, strict=True))
+
+
+def test_limits_only_push_outwards():
+    """0.1 rad past a limit and leaving it, slowly and fast: pushed, or let go; never held back."""
+    body = BODIES["hopper"]
+    physics = standard(body)._replace(damping=jnp.zeros(3), gravity=jnp.zeros(()))
+    position = jnp.zeros(6).at[1].set(10.0).at[3:].set(physics.upper + jnp.array([-0.3, -0.3, 0.1]))
+    for speed in (2.0, 0.0, -1.0, -5.0, -20.0):
+        motion = Motion(position, jnp.zeros(6).at[5].set(speed))
+        with_limits = control_step(body._replace(substeps=1), physics, motion, jnp.zeros(3))
+        without = physics._replace(upper=physics.upper + 10.0)
+        freely = control_step(body._replace(substeps=1), without, motion, jnp.zeros(3))
+        held = with_limits.velocity[3:] - freely.velocity[3:]
+        assert float(held[2]) < 1e-4 and (speed < -2.0 or float(held[2]) < -0.01)
+
+
+@in_full("hopper")
 def test_gradients_are_finite_differences(name):
     """Of what a walk on the ground ends in, by every control and every physical constant."""
     with jax.enable_x64(True):
