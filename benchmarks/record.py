@@ -62,7 +62,9 @@ def commit() -> str:
     """The commit measured; ``+`` where the tree held changes to the package."""
     root = Path(__file__).resolve().parents[1]
     git = lambda *words: subprocess.run(["git", *words], cwd=root, capture_output=True, text=True).stdout.strip()
-    return git("rev-parse", "--short=10", "HEAD") + ("+" if git("status", "--porcelain", "metarl_jax") else "")
+    written = ":!metarl_jax/tasks/references.json"  # by a benchmark itself
+    changed = git("status", "--porcelain", "metarl_jax", written)
+    return git("rev-parse", "--short=10", "HEAD") + ("+" if changed else "")
 
 
 class Clock:

@@ -15,7 +15,7 @@ from record import Clock, commit, row, trained
 
 import metarl_jax as mrl
 from metarl_jax.evaluation import evaluation_tasks, live
-from metarl_jax.tasks._stored import FILE, ROLES
+from metarl_jax.tasks._stored import FILE, ROLES, stored
 
 FAMILIES = ("cheetah-dir", "cheetah-vel", "cheetah-broken", "walker-dynamics", "walker-slope", "hopper-dynamics")
 TRIALS, KEY = 240, 700  # of the test, the same for all seeds
@@ -87,6 +87,7 @@ def reference_rows(family: str, seeds: list[int]) -> list[dict[str, Any]]:
     known = json.loads(FILE.read_text()) if FILE.exists() else {}
     known[family] = {"options": options, **found, "command": common["command"], "commit": commit()}
     FILE.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
+    stored.cache_clear()
     words = {"optimal": "told the task", "non_adaptive": "not adapting"}
     return [
         row(f"{family}, PPO {words[role]}: return of an episode", float(np.mean(values)), values) | common

@@ -1,7 +1,7 @@
 """Walkers, for the table of ``speed``: how fast, how stable, how true.
 
-Peers of speed: Brax's ``spring`` half-cheetah, and MuJoCo's C library, whose rollouts run on all cores. They are left out
-where not installed: ``pip install mujoco brax``.
+Peers of speed: Brax's ``spring`` half-cheetah, and MuJoCo's C library, whose rollouts run on all cores. They are left
+out where not installed: ``pip install mujoco brax``.
 """
 
 import functools
