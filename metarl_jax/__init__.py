@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from metarl_jax import algorithms, curricula, estimators, networks, planning, rollout, tasks, types, viz
+    from metarl_jax import algorithms, curricula, estimators, networks, planning, rollout, tasks, types, viz, walkers
     from metarl_jax.config import ConfigError
     from metarl_jax.evaluation import evaluate
     from metarl_jax.report import Report
@@ -48,6 +48,7 @@ __all__ = [
     "train",
     "types",
     "viz",
+    "walkers",
 ]
 
 

@@ -43,8 +43,14 @@ def test_tasks_side_by_side_and_a_view_that_moves(run, tmp_path):
             image.seek(frame)
             total += image.info["duration"]
         assert total == 50 * 2 * (2 + replay.PAUSE)
-    with pytest.raises(ConfigError, match="stride=0"):
-        viz.animate_trial(run, tmp_path / "x.gif", stride=0)
+    for options, word in (
+        ({"stride": 0}, "stride=0"),
+        ({"task_index": "01"}, "task_index"),
+        ({"task_index": ()}, "task_index"),
+        ({"task_index": (0, 9)}, "task_index=9"),
+    ):
+        with pytest.raises(ConfigError, match=word):
+            viz.animate_trial(run, tmp_path / "x.gif", **options)
 
 
 def test_trail_and_rim():

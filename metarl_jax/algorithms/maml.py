@@ -86,7 +86,8 @@ def maml(
       baseline: a linear fit to each window, as in the papers, or a critic: an own network of ``encoder``'s sizes, never
         in the inner loss, regressed on returns in the outer loop (``num_epochs`` steps of Adam an update).
       encoder: sizes of tanh layers.
-      bounding: how continuous actions keep to their bounds: see ``rl2``.
+      bounding: how continuous actions keep to their bounds: a clipped Gaussian (``clip``), one whose mean is a tanh
+        besides (``mean``), or the tanh of a Gaussian (``tanh``).
       exploration_std: standard deviation of continuous actions before the first inner step of a trial; after it comes
         the policy's own, which is free to shrink then, and inner steps are in proportion to it (the score
         ``z / std`` grows as it shrinks). 0: one for both, and inner steps adapt it (the papers). Our addition.

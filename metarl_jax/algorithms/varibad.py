@@ -97,9 +97,10 @@ def varibad(
       acting: the policy sees the belief, or one latent drawn from it as an episode begins and held in it (posterior
         sampling).
       standardised: the policy sees beliefs less their mean, over their standard deviation, both followed from update to
-        update, as HyperX's code does: a belief's numbers begin small and grow, and a policy that never felt them
-        keeps not to.
-      bounding: how continuous actions keep to their bounds (see ``rl2``).
+        update (after HyperX's code, which counts where we average): a belief's numbers begin small and grow, and a
+        policy that never felt them keeps not to.
+      bounding: how continuous actions keep to their bounds: a clipped Gaussian (``clip``), one whose mean is a tanh
+        besides (``mean``), or the tanh of a Gaussian (``tanh``).
       critic: sees what the policy sees, or the task too, which is known in training (an asymmetric actor-critic, Pinto
         et al. 2018; our addition): advantages without the noise of which task it is, of a network of its own.
       held_noise: numbers that the policy sees beside the belief, drawn as an episode begins and held through it (our

@@ -94,18 +94,18 @@ def facts(spec: Spec, observation: jax.Array, action: jax.Array, next_observatio
     return jnp.concatenate([flat(observation, batch), as_vector(spec, action), flat(next_observation, batch)], axis=-1)
 
 
-def on_beliefs(encoder: Policy, actor: Policy, noise: int = 0, standardised: int = 0) -> Policy:
+def on_beliefs(encoder: Policy, actor: Policy, noise: int = 0, scaled: int = 0) -> Policy:
     """A Policy of parameters ``{"encoder", "actor"}`` that acts on ``(o, belief)``.
 
     Its outputs are ``(action parameters, value, Belief, what the actor saw [..., F])``. With ``noise`` observations end
-    in so many numbers that the actor sees last, and the encoder not at all. ``standardised``: the latents of beliefs
-    that the actor sees through a ``Scale``, which is then in the parameters, too (0: as they are).
+    in so many numbers that the actor sees last, and the encoder not at all. ``scaled``: how many latents beliefs
+    have that the actor sees through a ``Scale``, which is then in the parameters, too (0: as they are).
     """
-    told = lambda params, belief: params["scale"](belief.vector()) if standardised else belief.vector()
+    told = lambda params, belief: params["scale"](belief.vector()) if scaled else belief.vector()
 
     def init(key):
-        unit = Scale(jnp.zeros(2 * standardised), jnp.ones(2 * standardised))
-        return init_both(encoder, actor, key) | ({"scale": unit} if standardised else {})
+        unit = Scale(jnp.zeros(2 * scaled), jnp.ones(2 * scaled))
+        return init_both(encoder, actor, key) | ({"scale": unit} if scaled else {})
 
     def split(timestep):
         if not noise:

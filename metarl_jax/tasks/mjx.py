@@ -1,6 +1,6 @@
 """MuJoCo models in MJX, and Brax environments, whose named fields differ from task to task.
 
-For those who want the standard physics; our own walkers are many times as fast. Needs ``metarl-jax[mjx]`` (Brax you
+For those who want the standard physics (our own walkers: ``metarl_jax.walkers``). Needs ``metarl-jax[mjx]`` (Brax you
 bring yourself). Beware of what a model derives from its fields when it is compiled (subtree masses, inverse weights):
 it stays that of the model given, unless you override it, too.
 """
@@ -144,17 +144,47 @@ def from_mjx(
     use_cpu_cores()
     counts = dict(horizon=horizon, num_episodes=num_episodes, frame_skip=frame_skip)
     check_all(counts, lambda x: whole(x) and x >= 1, "must be a whole number of at least 1")
-    check(spread >= 0, "spread", spread, "must not be negative")
+    check(isinstance(spread, int | float) and spread >= 0, "spread", spread, "must be a number of at least 0")
     try:
         importlib.import_module("mujoco.mjx")
+        mujoco: Any = importlib.import_module("mujoco")
     except ImportError as error:
-        raise ConfigError(f"model={name!r}: needs MJX, pip install metarl-jax[mjx] ({error})") from error
-    check(hasattr(model, "actuator_ctrlrange"), "model", model, "give a mujoco.MjModel")
-    check(bool(np.all(model.actuator_ctrllimited)), "model", name, "all its controls must be bounded (ctrlrange)")
+        raise ConfigError(f"from_mjx: MJX is not installed, pip install 'metarl-jax[mjx]' ({error})") from error
+    check(isinstance(model, mujoco.MjModel), "model", model, "give a mujoco.MjModel")
+    bounded = model.nu > 0 and bool(np.all(model.actuator_ctrllimited))
+    check(bounded, "model", name, "needs controls, all of them bounded (ctrlrange)")
     env = MjxEnv(model, reward, observe, terminated, horizon, frame_skip, spread)
-    check_fields(jax.eval_shape(sample, jax.random.key(0)), lambda field: getattr(env.model, field, None))
+    check_fields(drawn_of(sample), lambda field: getattr(env.model, field, None))
     task = lambda key: strong(dict(sample(key)))
+    check_functions(env, task)
     return TaskDistribution(name, env, task, horizon, horizon * num_episodes)
+
+
+def drawn_of(sample: Callable[[Key], Fields]) -> Any:
+    """Shapes of what ``sample`` draws."""
+    try:
+        return jax.eval_shape(sample, jax.random.key(0))
+    except TypeError as error:
+        raise ConfigError(f"sample={sample!r}: must take a key and return {{field: array}} ({error})") from error
+
+
+def check_functions(env: MjxEnv, sample: Callable[[Key], Fields]) -> None:
+    """ConfigError unless reward, observe and terminated give what they should."""
+
+    def one_step(key):
+        task, noise = sample(key), env.draw(key, ())
+        before = env.begin(noise, task)
+        after = before._replace(time=before.time + 1)
+        action = jnp.zeros(env.spec.action_size)
+        return env.reward(before, after, action, task), env.terminated(after, task), env.observe(after, task)
+
+    try:
+        reward, terminated, seen = jax.eval_shape(one_step, jax.random.key(0))
+    except TypeError as error:
+        raise ConfigError(f"reward, observe, terminated: one does not take its arguments ({error})") from error
+    scalars = jnp.shape(reward) == jnp.shape(terminated) == ()
+    check(scalars, "reward, terminated", (jnp.shape(reward), jnp.shape(terminated)), "must return scalars")
+    check(len(seen.shape) == 1, "observe", seen.shape, "must return a vector")
 
 
 def from_brax(
@@ -185,7 +215,7 @@ def from_brax(
             found = getattr(found, part, None)
         return found
 
-    check_fields(jax.eval_shape(sample, jax.random.key(0)), of_system)
+    check_fields(drawn_of(sample), of_system)
     task = lambda key: strong(dict(sample(key)))
     return TaskDistribution(name, BraxEnv(env, horizon), task, horizon, horizon * num_episodes)
 
@@ -195,5 +225,5 @@ def check_fields(drawn: Any, of_model: Callable[[str], Any]) -> None:
     check(isinstance(drawn, dict) and len(drawn) > 0, "sample", drawn, "must return {field: array} of the model")
     for field, value in drawn.items():
         own = of_model(field)
-        check(own is not None, "sample", field, "is no field of the model")
+        check(hasattr(own, "dtype") and own.dtype.kind == "f", "sample", field, "is no field of numbers of the model")
         check(value.shape == jnp.shape(own), "sample", f"{field} {value.shape}", f"must have shape {jnp.shape(own)}")

@@ -84,7 +84,7 @@ class WalkerEnv(Environment):
 
     def observe(self, state: WalkerState, task: WalkerTask) -> jax.Array:
         position, velocity = state.motion
-        height = position[1] - self.body.height * (self.body.name == "half-cheetah")  # as its model counts
+        height = position[1] - self.body.zero_height
         return jnp.concatenate([height[None], position[2:], velocity / SEEN_SPEED])
 
     def picture(self, task: WalkerTask, state: WalkerState | None = None) -> np.ndarray:
@@ -92,6 +92,7 @@ class WalkerEnv(Environment):
         return picture(self.body, task.physics, position, float(task.goal))
 
 
+BASES = dict(mass=1.5, inertia=1.5, damping=1.3, friction=1.5)  # of ``walker-dynamics``
 forward = lambda speed, goal: goal * speed
 near = lambda speed, goal: -jnp.abs(speed - goal)
 RULES = {
@@ -105,7 +106,7 @@ RULES = {
 def cheetah_dir(
     *, directions: tuple[float, ...] = (1.0, -1.0), horizon: int = 200, num_episodes: int = 2
 ) -> TaskDistribution:
-    """Two walking agents (Finn et al. 2017): a half-cheetah that is to run forward, or backward.
+    """A half-cheetah that is to run forward, or backward: the "two walking agents" of Finn et al. 2017.
 
     Reward ``direction * speed - 0.05 |control|^2``.
 
@@ -114,7 +115,8 @@ def cheetah_dir(
       horizon: steps in an episode, 0.05 s each.
       num_episodes: episodes in a trial.
     """
-    check(len(set(directions)) == len(directions) > 0, "cheetah-dir: directions", directions, "give each once")
+    distinct = len(np.unique(np.asarray(directions, np.float32))) == len(directions) > 0
+    check(distinct, "cheetah-dir: directions", directions, "give at least one, and each once")
     options = dict(directions=directions, horizon=horizon)
     body, goals = standard(BODIES["half-cheetah"]), jnp.asarray(directions, float)
     tasks = WalkerTask(same(body, len(goals)), goals)
@@ -214,22 +216,33 @@ def walker_slope(*, steepest: float = 0.2, horizon: int = 200, num_episodes: int
 
 def dynamics(name: str, body: BodyName, spread: float, horizon: int, num_episodes: int) -> TaskDistribution:
     """Tasks whose machine differs, see ``walker_dynamics``."""
-    check(spread >= 0, f"{name}: spread", spread, "must not be negative")
+    check(0 <= spread <= 3, f"{name}: spread", spread, "must lie between 0 and 3")
     physics = standard(BODIES[body])
     sample = lambda key: WalkerTask(varied(key, physics, spread), jnp.ones(()))
-    mutate = lambda key, task: WalkerTask(varied(key, task.physics, 0.1 * spread), task.goal)
+
+    def mutate(key, task: WalkerTask):
+        return task._replace(physics=within(physics, varied(key, task.physics, 0.1 * spread), spread))
+
     return distribution(name, body, dict(spread=spread, horizon=horizon), num_episodes, sample, mutate)
 
 
 def varied(key: Key, physics: Physics, spread: float) -> Physics:
     """Masses, moments of inertia (of their own, whatever the masses), dampings and frictions times ``b^u``."""
-    bases = dict(mass=1.5, inertia=1.5, damping=1.3, friction=1.5)
     factors = {}
-    for (name, base), part in zip(bases.items(), jax.random.split(key, len(bases)), strict=True):
+    for (name, base), part in zip(BASES.items(), jax.random.split(key, len(BASES)), strict=True):
         shape = getattr(physics, name).shape
         factors[name] = base ** jax.random.uniform(part, shape, minval=-spread, maxval=spread)
     factors["inertia"] = factors["inertia"] / factors["mass"]  # it multiplies what mass implies
     return physics._replace(**{name: getattr(physics, name) * factor for name, factor in factors.items()})
+
+
+def within(standard: Physics, physics: Physics, spread: float) -> Physics:
+    """Each entry that ``varied`` may change, no further from the standard machine's than it may take it."""
+    factors = {name: getattr(physics, name) / getattr(standard, name) for name in BASES}
+    factors["inertia"] = factors["inertia"] * factors["mass"]
+    factors = {name: jnp.clip(x, BASES[name] ** -spread, BASES[name] ** spread) for name, x in factors.items()}
+    factors["inertia"] = factors["inertia"] / factors["mass"]
+    return physics._replace(**{name: getattr(standard, name) * factor for name, factor in factors.items()})
 
 
 def another(tasks: WalkerTask, key: Key, task: WalkerTask) -> WalkerTask:

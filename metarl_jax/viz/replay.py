@@ -1,13 +1,13 @@
 """What can be seen of a task distribution and of an agent in it: tasks side by side, one trial as an animation."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from metarl_jax.config import check
+from metarl_jax.config import check, check_all, whole
 from metarl_jax.types import Task, TaskDistribution
 from metarl_jax.viz.trials import animate, draw_tasks
 
@@ -53,7 +53,8 @@ def animate_trial(
     milliseconds: int = 90,
     stride: int = 1,
 ) -> Path:
-    """Writes a GIF of one trial that the agent of the run's first seed lives in one task; returns its path.
+    """Writes a GIF of one trial that the agent of the run's first seed lives in a task, or in each of several; returns
+    its path.
 
     The cells that the agent was in since the episode began keep a trace of its colour. An episode's last state is
     shown for a moment.
@@ -68,10 +69,14 @@ def animate_trial(
       ConfigError: where the environment draws no pictures, or the set has no such task.
     """
     check_drawable(run.tasks)
-    check(stride >= 1, "stride", stride, "must be at least 1")
-    indices = [task_index] if isinstance(task_index, int) else list(task_index)
-    check(len(indices) > 0, "task_index", task_index, "name a task")
-    films = [film(run, index, seed, stride) for index in indices]
+    counts = dict(stride=stride, milliseconds=milliseconds)
+    check_all(counts, lambda x: whole(x) and x >= 1, "must be a whole number of at least 1")
+    indices = np.atleast_1d(np.asarray(task_index))
+    numbers = indices.size > 0 and indices.dtype.kind in "iu"
+    check(numbers, "task_index", task_index, "must be a task's number, or several")
+    chosen = [pick(run.tasks, int(index), seed) for index in indices]
+    live = living(run, seed)
+    films = [film(run, task, live(task), stride) for task in chosen]
     longest = max(len(frames) for frames, _ in films)
     films = [[each + [each[-1]] * (longest - len(each)) for each in one] for one in films]
     frames = [np.concatenate(each, axis=1) for each in zip(*(frames for frames, _ in films), strict=True)]
@@ -79,15 +84,18 @@ def animate_trial(
     return animate(frames, path, milliseconds=milliseconds, captions=captions)
 
 
-def film(run: "Run", task_index: int, seed: int, stride: int) -> tuple[list[np.ndarray], list[str]]:
-    """Frames and captions of one trial."""
+def living(run: "Run", seed: int) -> Callable[[Task], Any]:
+    """``task -> trajectory [T]`` of the run's first seed, compiled once."""
     import jax
 
-    tasks = run.tasks
-    task = pick(tasks, task_index, seed)
     state = jax.tree.map(lambda leaf: leaf[0], run.state)
-    live = jax.jit(lambda key, task: run.algorithm.adapt(key, state, task, tasks.trial_steps, False))
-    lived = jax.device_get(live(jax.random.key(seed), task))
+    live = jax.jit(lambda key, task: run.algorithm.adapt(key, state, task, run.tasks.trial_steps, False))
+    return lambda task: jax.device_get(live(jax.random.key(seed), task))
+
+
+def film(run: "Run", task: Task, lived: Any, stride: int) -> tuple[list[np.ndarray], list[str]]:
+    """Frames and captions of one trial."""
+    tasks = run.tasks
     done = np.asarray(lived.terminated | lived.truncated)
     bare = picture(tasks, task)
     moves = getattr(tasks.env, "view_moves", False)  # such frames have nothing in common with a bare one

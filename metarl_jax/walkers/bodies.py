@@ -52,7 +52,7 @@ def half_cheetah() -> Body:
     limits = ((-0.52, 1.05), (-0.785, 0.785), (-0.4, 0.785), (-1.0, 0.7), (-1.2, 0.87), (-0.5, 0.5))
     links = (links[0], *(link._replace(limits=pair) for link, pair in zip(links[1:], limits, strict=True)))
     density = 14.0 / sum(volume(link) for link in links)
-    return Body("half-cheetah", of_density(density, *links), height=0.7, substep=0.01, substeps=5)
+    return Body("half-cheetah", of_density(density, *links), height=0.7, substep=0.01, substeps=5, zero_height=0.7)
 
 
 def upright(foot: tuple[float, float], legs: tuple[tuple[str, float], ...], **hinge: Any) -> tuple[Link, ...]:

@@ -16,9 +16,7 @@ def picture(body: Body, physics: Physics, position: np.ndarray | None = None, go
     are for their kind, and white where their motor is broken. ``goal``: an arrow of that length, ahead or back."""
     from PIL import Image, ImageDraw
 
-    position = np.zeros(body.num_hinges + 3) if position is None else np.asarray(position, float)
-    if not position[1]:
-        position[1] = body.height
+    position = np.array([0.0, body.height] + [0.0] * (1 + body.num_hinges)) if position is None else position
     image = Image.new("RGB", (WIDTH * FINER, HEIGHT * FINER), SKY)
     draw = ImageDraw.Draw(image)
     tilt = float(physics.slope)
@@ -34,14 +32,14 @@ def picture(body: Body, physics: Physics, position: np.ndarray | None = None, go
     draw.polygon([pixel(left, 0.0), pixel(right, 0.0), pixel(right, -far), pixel(left, -far)], fill=GROUND)
     for metre in range(int(np.ceil(left)), int(right) + 1):
         draw.line([pixel(metre, 0.0), pixel(metre, -0.12)], fill=MARK, width=FINER)
+    poses = pose(body, physics, position)
     for index in drawing_order(body):
         link = body.links[index]
         scale = float(physics.length[index]) / link.length
-        origin, angle = pose(body, physics, position)[index]
+        (origin, angle), paint = poses[index], colour(body, physics, index)
         width = 2.0 * float(physics.radius[index]) * SCALE * FINER
         for ends in link.capsules:
             dots = [pixel(*(origin + turned(angle, scale * np.asarray(end)))) for end in ends]
-            paint = colour(body, physics, index)
             draw.line(dots, fill=paint, width=round(width))
             for x, z in dots:
                 draw.ellipse([x - width / 2, z - width / 2, x + width / 2, z + width / 2], fill=paint)

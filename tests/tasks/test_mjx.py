@@ -54,14 +54,26 @@ def test_wrong_models_and_fields_are_named():
         (lambda key: {"body_weight": jnp.ones(2)}, "body_weight.*no field"),
         (lambda key: {"body_mass": jnp.ones(3)}, r"body_mass \(3,\).*must have shape \(2,\)"),
         (lambda key: jnp.ones(2), "must return"),
+        (lambda key: {"nq": jnp.int32(1)}, "nq.*no field of numbers"),
+        (lambda: {}, "must take a key"),
     ):
         with pytest.raises(mrl.ConfigError, match=word):
             pendulum(sample)
-    for options, word in (({"horizon": 0}, "horizon=0"), ({"spread": -1.0}, "spread=-1.0")):
+    wrong = (
+        ({"horizon": 0}, "horizon=0"),
+        ({"spread": -1.0}, "spread=-1.0"),
+        ({"spread": "0.1"}, "spread='0.1'"),
+        ({"observe": lambda state: state.qpos[0]}, "must return a vector"),
+        ({"terminated": lambda state: False}, "does not take its arguments"),
+        ({"terminated": lambda state, task: state.qpos > 1}, "must return scalars"),
+    )
+    for options, word in wrong:
         with pytest.raises(mrl.ConfigError, match=word):
             pendulum(heavier, **options)
-    with pytest.raises(mrl.ConfigError, match="must be bounded"):
+    with pytest.raises(mrl.ConfigError, match="all of them bounded"):
         pendulum(heavier, text=TEXT.format(""))
+    with pytest.raises(mrl.ConfigError, match=r"give a mujoco.MjModel"):
+        mrl.tasks.from_mjx("model.xml", heavier, lambda *_: 0.0, name="no", horizon=3)
     with pytest.raises(mrl.ConfigError, match="get_environment"):
         mrl.tasks.from_brax(object(), heavier, name="no", horizon=3)
 

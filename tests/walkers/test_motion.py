@@ -11,7 +11,7 @@ import pytest
 from walkers.test_dynamics import mjcf
 
 from metarl_jax.tasks.walkers import varied
-from metarl_jax.walkers import BODIES, Motion, control_step, standard
+from metarl_jax.walkers import BODIES, Motion, control_step, motion, standard
 from metarl_jax.walkers import dynamics as dyn
 
 NAMES = list(BODIES)
@@ -239,3 +239,15 @@ def test_random_play_stays_finite_whatever_the_machine(name):
     path = jax.jit(lambda c: jax.lax.scan(lambda m, c: (step(physics, m, c),) * 2, start, c)[1])(controls)
     assert np.isfinite(path.position).all() and np.abs(path.velocity).max() < 200.0
     assert path.position[..., 1].max() < 5.0
+
+
+def test_stages_change_nothing(monkeypatch):
+    """What is stored between stages on CPUs is what one fused program computes, as other backends run it."""
+    body = BODIES["hopper"]
+    physics, start = standard(body), Motion(jnp.zeros(6).at[1].set(body.height - 0.05), jnp.ones(6))
+    control = jnp.array([0.5, -1.0, 0.3])
+    staged = control_step(body, physics, start, control)
+    monkeypatch.setattr(motion, "stage", lambda true, function, *args: function(*args))
+    whole = control_step(body, physics, start, control)
+    for found, wanted in zip(staged, whole, strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
