@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from record import Clock, commit, row, trained
+from record import RESULTS, Clock, commit, row, trained
 
 import metarl_jax as mrl
 from metarl_jax.evaluation import evaluation_tasks, live
@@ -133,6 +133,8 @@ def rows(name: str, seeds: list[int]) -> list[dict[str, Any]]:
             )
         seconds.append(round(clock.seconds, 1))
         returns.append(returns_of(run, entry.num_episodes))
+        if name == "rl2-cheetah-dir" and seed == seeds[0]:  # for the README
+            mrl.viz.animate_trial(run, RESULTS / "cheetah-dir-trial.gif", (0, 1), stride=4, milliseconds=100)
         print(f"{name} seed {seed}: {np.round(returns[-1], 1)} of {told} in {clock.seconds:.0f} s", flush=True)
     last = np.asarray(returns)[:, -1]
     first = np.asarray(returns)[:, 0]

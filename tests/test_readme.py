@@ -86,6 +86,12 @@ def test_first_example_is_short_and_runs(tmp_path):
     assert (tmp_path / "trial.gif").exists()
 
 
+def test_the_walking_machine_moves(tmp_path):
+    (program,) = (text for text in PROGRAMS if "walkers.half_cheetah" in text)
+    done = run(f"{program}\nprint(motion.velocity.shape)", tmp_path)
+    assert "(9,)" in done.stdout
+
+
 def run(program: str, folder: Path) -> subprocess.CompletedProcess:
     paths = {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)}
     command = [sys.executable, "-W", "error", "-c", program]

@@ -17,7 +17,7 @@ from metarl_jax.algorithms import _beliefs as beliefs
 from metarl_jax.algorithms._novelty import novelty
 from metarl_jax.algorithms._task_vectors import vectors
 from metarl_jax.networks import actor, asymmetric, first_timestep, mlp
-from metarl_jax.networks.belief import Belief, Decoder, belief_encoder, on_beliefs
+from metarl_jax.networks.belief import Belief, Decoder, Scale, belief_encoder, on_beliefs
 from metarl_jax.networks.policy import actor_critic
 from metarl_jax.rollout import rollout
 from metarl_jax.tasks.gridnavi import GridTask
@@ -311,6 +311,7 @@ def test_standardised_beliefs_are_seen_in_units_of_their_spread():
     live = jax.jit(jax.vmap(algorithm.adapt, (0, None, 0, None)), static_argnums=3)
     for _ in range(2):
         before, (state, _) = state, update(key, state, batch)
+    assert "scale" not in optax.tree.get(state.model_optimizer, "mu")  # no gradient moves it
     scale, old = (jax.tree.map(np.asarray, each.params["scale"]) for each in (state, before))
     lived = live(jax.random.split(key, 16), before, batch, distribution.trial_steps)
     _, _, told, shown = lived.outputs
@@ -323,6 +324,16 @@ def test_standardised_beliefs_are_seen_in_units_of_their_spread():
     tight = before.params | {"scale": old._replace(std=jnp.full(2 * L, 1e-4))}
     _, _, _, shown = live(jax.random.split(key, 16), before._replace(params=tight), batch, 8).outputs
     assert np.abs(np.asarray(shown)[..., 2 : 2 + 2 * L]).max() == 5.0
+
+
+def test_a_scale_moves_a_tenth_of_the_way_to_what_was_believed():
+    generator = np.random.default_rng(0)
+    belief = Belief(*(jnp.asarray(generator.normal(2.0, 3.0, (5, 7, L)), jnp.float32) for _ in range(2)))
+    scale = Scale(jnp.full(2 * L, -1.0), jnp.full(2 * L, 0.5))
+    moved, vector = scale.followed(belief), np.asarray(belief.vector()).reshape(-1, 2 * L)
+    np.testing.assert_allclose(moved.mean, -0.9 + 0.1 * vector.mean(axis=0), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(moved.std, 0.45 + 0.1 * vector.std(axis=0), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(scale(jnp.full((1, 2 * L), 0.5)), np.full((1, 2 * L), 3.0), rtol=1e-4)
 
 
 def test_a_critic_may_see_the_task_and_the_actor_does_not():
