@@ -50,8 +50,7 @@ def speed_rows() -> list[dict[str, Any]]:
 
 
 def brax_rate(batch: int, steps: int = 20) -> float:
-    from brax import envs
-
+    envs: Any = importlib.import_module("brax.envs")
     env = envs.get_environment("halfcheetah", backend="spring")
 
     @jax.jit

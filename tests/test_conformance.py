@@ -163,16 +163,7 @@ def is_deterministic(distribution: TaskDistribution) -> bool:
     return not jax.tree.leaves(distribution.env.draw(jax.random.key(0), ()))
 
 
-# The same machines as others, told apart by a goal, a gear or a slope: only with ``-m slow``, to keep the tests within
-# minutes.
-KIN = ("cheetah-vel", "cheetah-broken", "walker-slope")
-
-
-def each_of(names) -> list:
-    return [pytest.param(name, marks=(pytest.mark.slow,) if name in KIN else ()) for name in names]
-
-
-@pytest.fixture(params=each_of(BUILD))
+@pytest.fixture(params=BUILD)
 def each(request) -> Case:
     return case(request.param)
 
@@ -238,7 +229,7 @@ def test_gymnax_face(each):
     assert info["final_observation"].shape == observation.shape
 
 
-@pytest.mark.parametrize("name", each_of(tasks.REGISTRY))
+@pytest.mark.parametrize("name", tasks.REGISTRY)
 def test_gymnax_face_restarts_an_episode_in_the_same_task(name):
     """To the end of an episode with gymnax's own loop, no part of ours."""
     env, one = case(name).distribution.env, jax.tree.map(lambda x: x[3], case(name).batch)
@@ -485,7 +476,7 @@ ADAPTED = ("pendulum", "mountain-car", "mjx-pendulum")  # of other suites: neith
 MUTABLE = [name for name in BUILD if name not in ADAPTED]
 
 
-@pytest.mark.parametrize("name", each_of(MUTABLE))
+@pytest.mark.parametrize("name", MUTABLE)
 def test_mutate_makes_a_valid_neighbour(name):
     distribution, batch = case(name).distribution, case(name).batch
     assert distribution.mutate is not None
@@ -574,7 +565,7 @@ def breadth_first(walls: np.ndarray, start: int) -> np.ndarray:
     return distance
 
 
-@pytest.mark.parametrize("name", each_of(tasks.REGISTRY))
+@pytest.mark.parametrize("name", tasks.REGISTRY)
 def test_pictures(name):
     env, one = case(name).distribution.env, jax.tree.map(lambda x: x[0], case(name).batch)
     other = jax.tree.map(lambda x: x[1], case(name).batch)

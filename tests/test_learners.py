@@ -57,11 +57,8 @@ KIN = (
 KIN += ("rl2, transformer",)
 
 
-SAME_PATHS = ("fomaml", "e-maml", "meta-sgd", "anil", "varibad-task")  # of these not even in one family
-
-
 def rarely(learner: str, family: str = "bandit") -> tuple:
-    return (pytest.mark.slow,) if learner in SAME_PATHS or (learner in KIN and family == "bandit") else ()
+    return (pytest.mark.slow,) if learner in KIN and family == "bandit" else ()
 
 
 def tiny(learner: str):
