@@ -17,17 +17,17 @@ from stepping import ours, random_actions, steps_per_second
 from timing import mesh_of, shortest
 
 import metarl_jax as mrl
-from metarl_jax.tasks.walkers import WalkerTask, varied
-from metarl_jax.walkers import BODIES, Motion, control_step, dynamics, standard
+from metarl_jax.tasks.walkers import WalkerTask
+from metarl_jax.walkers import BODIES, Motion, control_step, dynamics, standard, varied
 
 STEPS, FRAME_SKIP = 200, 5
 BATCHES = 256, 1024
 BRAX_BAR, MUJOCO_BAR = 10.0, 1.0
 
 
-def different_bodies(name: str = "half-cheetah", spread: float = 3.0) -> mrl.types.TaskDistribution:
+def different_bodies() -> mrl.types.TaskDistribution:
     """The half-cheetah of ``cheetah-dir``, each with dynamics of its own."""
-    sample = lambda key: WalkerTask(varied(key, standard(BODIES[name]), spread), jnp.ones(()))
+    sample = lambda key: WalkerTask(varied(key, standard(BODIES["half-cheetah"]), 3.0), jnp.ones(()))
     return mrl.tasks.cheetah_dir()._replace(sample=sample, tasks=None)
 
 
@@ -60,7 +60,7 @@ def brax_rate(batch: int, steps: int = 20) -> float:
         step = lambda state, action: (jax.vmap(env.step)(state, action), None)
         return jax.lax.scan(step, state, actions)[0].reward.sum()
 
-    return steps_per_second(lambda key: loop(key), batch, steps, repeats=3)
+    return steps_per_second(loop, batch, steps, repeats=3)
 
 
 def mujoco_rate(batch: int, steps: int = STEPS) -> float:

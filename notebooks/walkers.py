@@ -65,7 +65,7 @@ print("m a kg:", dict(zip([link.name for link in body.links], by_physics.mass.ro
 # ## Two walking agents
 #
 # The first example that anyone gives of meta-RL: run forward, or run backward; the reward has to tell which. RL^2
-# learns it in a few minutes on two CPU cores (`num_updates=200, num_tasks=256`); here it only starts.
+# learns it in some five minutes on one CPU core (`benchmarks/quality.py rl2-cheetah-dir`); here it only starts.
 
 # %%
 agent = mrl.algorithms.rl2(memory_size=32, bounding="mean", discount=0.99, learning_rate=1e-3, num_minibatches=2)

@@ -84,10 +84,12 @@ class TurningNoise(HeldNoise):
 
 def without_noise(lived: Trajectory, shape: tuple[int, ...], size: int) -> Trajectory:
     """A wrapped environment's trajectory as the environment itself would tell it."""
-    plain = lambda observation: held(observation, size)[0].reshape(*observation.shape[:-1], *shape)
-    return lived._replace(
-        timestep=lived.timestep._replace(observation=plain(lived.timestep.observation)),
-        next_observation=plain(lived.next_observation),
-        env_state=lived.env_state.plain,
-        next_env_state=lived.next_env_state.plain,
-    )
+    plain = untold(lived, shape, size)
+    return plain._replace(env_state=lived.env_state.plain, next_env_state=lived.next_env_state.plain)
+
+
+def untold(lived: Trajectory, shape: tuple[int, ...], size: int) -> Trajectory:
+    """A trajectory whose observations end in ``size`` numbers that are no part of them, without these."""
+    plain = lambda seen: held(seen, size)[0].reshape(*seen.shape[:-1], *shape)
+    timestep = lived.timestep._replace(observation=plain(lived.timestep.observation))
+    return lived._replace(timestep=timestep, next_observation=plain(lived.next_observation))

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metarl_jax.networks import held
+from metarl_jax.algorithms._held_noise import untold
 from metarl_jax.types import Environment, Key, PyTree, Spec, State, Task, TaskDistribution, Trajectory
 
 SAMPLES = 256  # from which the spread of each number is told
@@ -71,7 +71,4 @@ class SeenTask:
 
     def untold(self, lived: Trajectory) -> Trajectory:
         """A trajectory as the environment itself would tell it."""
-        shape = self.env.spec.observation_shape
-        plain = lambda seen: held(seen, self.width)[0].reshape(*seen.shape[:-1], *shape)
-        timestep = lived.timestep._replace(observation=plain(lived.timestep.observation))
-        return lived._replace(timestep=timestep, next_observation=plain(lived.next_observation))
+        return untold(lived, self.env.spec.observation_shape, self.width)

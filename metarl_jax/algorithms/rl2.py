@@ -124,11 +124,7 @@ ppo = preset(
 
 ppo_oracle = preset(
     "ppo-oracle",
-    rl2,
+    ppo,
     "Multi-task PPO that is told its task: what a policy reaches that need not adapt.",
-    memory="none",
-    encoder=(64, 64),
-    meta_inputs=False,
-    across_episodes=False,
     sees_task=True,
 )

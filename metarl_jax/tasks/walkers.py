@@ -12,7 +12,7 @@ from metarl_jax.config import check, check_all, family
 from metarl_jax.tasks._stored import stored_references
 from metarl_jax.tasks.environment import Environment, one_of
 from metarl_jax.types import Key, Spec, TaskDistribution
-from metarl_jax.walkers import BODIES, Body, Motion, Physics, control_step, picture, standard
+from metarl_jax.walkers import BODIES, Body, Motion, Physics, control_step, picture, standard, varied, within
 
 SEEN_SPEED = 10.0  # speeds are seen in units of so many m/s or rad/s
 BodyName = Literal["half-cheetah", "walker2d", "hopper"]
@@ -92,7 +92,6 @@ class WalkerEnv(Environment):
         return picture(self.body, task.physics, position, float(task.goal))
 
 
-BASES = dict(mass=1.5, inertia=1.5, damping=1.3, friction=1.5)  # of ``walker-dynamics``
 forward = lambda speed, goal: goal * speed
 near = lambda speed, goal: -jnp.abs(speed - goal)
 RULES = {
@@ -224,25 +223,6 @@ def dynamics(name: str, body: BodyName, spread: float, horizon: int, num_episode
         return task._replace(physics=within(physics, varied(key, task.physics, 0.1 * spread), spread))
 
     return distribution(name, body, dict(spread=spread, horizon=horizon), num_episodes, sample, mutate)
-
-
-def varied(key: Key, physics: Physics, spread: float) -> Physics:
-    """Masses, moments of inertia (of their own, whatever the masses), dampings and frictions times ``b^u``."""
-    factors = {}
-    for (name, base), part in zip(BASES.items(), jax.random.split(key, len(BASES)), strict=True):
-        shape = getattr(physics, name).shape
-        factors[name] = base ** jax.random.uniform(part, shape, minval=-spread, maxval=spread)
-    factors["inertia"] = factors["inertia"] / factors["mass"]  # it multiplies what mass implies
-    return physics._replace(**{name: getattr(physics, name) * factor for name, factor in factors.items()})
-
-
-def within(standard: Physics, physics: Physics, spread: float) -> Physics:
-    """Each entry that ``varied`` may change, no further from the standard machine's than it may take it."""
-    factors = {name: getattr(physics, name) / getattr(standard, name) for name in BASES}
-    factors["inertia"] = factors["inertia"] * factors["mass"]
-    factors = {name: jnp.clip(x, BASES[name] ** -spread, BASES[name] ** spread) for name, x in factors.items()}
-    factors["inertia"] = factors["inertia"] / factors["mass"]
-    return physics._replace(**{name: getattr(standard, name) * factor for name, factor in factors.items()})
 
 
 def another(tasks: WalkerTask, key: Key, task: WalkerTask) -> WalkerTask:

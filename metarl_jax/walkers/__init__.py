@@ -4,6 +4,7 @@ from metarl_jax.walkers.bodies import BODIES, half_cheetah, hopper, walker2d
 from metarl_jax.walkers.body import Body, Ground, Link, Physics, standard
 from metarl_jax.walkers.drawing import picture
 from metarl_jax.walkers.motion import Motion, control_step
+from metarl_jax.walkers.variation import varied, within
 
 __all__ = [
     "BODIES",
@@ -17,5 +18,7 @@ __all__ = [
     "hopper",
     "picture",
     "standard",
+    "varied",
     "walker2d",
+    "within",
 ]

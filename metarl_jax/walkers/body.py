@@ -56,10 +56,9 @@ class Ground(NamedTuple):
 
 
 class Body(NamedTuple):
-    """``height``: of link 0's origin as an episode begins, feet some
-    centimetres above the ground; ``substep``: seconds, of the
-    integrator; ``substeps``: of a control step; ``zero_height``: where the standard model counts height 0. A link comes
-    after its parent."""
+    """``height``: of link 0's origin as an episode begins, feet some centimetres above the ground; ``substep``: of the
+    integrator, in seconds; ``substeps``: of a control step; ``zero_height``: where the standard model counts height 0.
+    A link comes after its parent."""
 
     name: str
     links: tuple[Link, ...]

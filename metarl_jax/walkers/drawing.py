@@ -3,6 +3,7 @@
 import numpy as np
 
 from metarl_jax.walkers.body import Body, Physics
+from metarl_jax.walkers.dynamics import Pair, absolute, turned
 
 SKY, GROUND, MARK, TORSO = (236, 240, 244), (196, 188, 172), (150, 142, 128), (90, 90, 96)
 ARROW, BROKEN = (0, 158, 115), (250, 250, 250)
@@ -36,10 +37,10 @@ def picture(body: Body, physics: Physics, position: np.ndarray | None = None, go
     for index in drawing_order(body):
         link = body.links[index]
         scale = float(physics.length[index]) / link.length
-        (origin, angle), paint = poses[index], colour(body, physics, index)
+        (origin, turn), paint = poses[index], colour(body, physics, index)
         width = 2.0 * float(physics.radius[index]) * SCALE * FINER
         for ends in link.capsules:
-            dots = [pixel(*(origin + turned(angle, scale * np.asarray(end)))) for end in ends]
+            dots = [pixel(*(origin + scale * np.array(turned(turn, end)))) for end in ends]
             draw.line(dots, fill=paint, width=round(width))
             for x, z in dots:
                 draw.ellipse([x - width / 2, z - width / 2, x + width / 2, z + width / 2], fill=paint)
@@ -51,20 +52,14 @@ def picture(body: Body, physics: Physics, position: np.ndarray | None = None, go
     return np.asarray(image.resize((WIDTH, HEIGHT), Image.Resampling.BOX))
 
 
-def pose(body: Body, physics: Physics, position: np.ndarray) -> list[tuple[np.ndarray, float]]:
-    """Origin and absolute angle of each link."""
-    found = [(position[:2], float(position[2]))]
-    for i, link in enumerate(body.links[1:], start=1):
-        origin, angle = found[link.parent]
+def pose(body: Body, physics: Physics, position: np.ndarray) -> list[tuple[np.ndarray, Pair]]:
+    """Origin of each link, and the cosine and sine of its absolute angle."""
+    turns: list[Pair] = [(np.cos(angle), np.sin(angle)) for angle in absolute(body, list(position[2:]))]
+    origins = [position[:2]]
+    for link in body.links[1:]:
         scale = float(physics.length[link.parent]) / body.links[link.parent].length
-        arm = turned(angle, scale * np.asarray(link.anchor))
-        found.append((origin + arm, angle + link.axis * float(position[2 + i])))
-    return found
-
-
-def turned(angle: float, point: np.ndarray) -> np.ndarray:
-    cos, sin = np.cos(angle), np.sin(angle)
-    return np.array([cos * point[0] + sin * point[1], cos * point[1] - sin * point[0]])
+        origins.append(origins[link.parent] + scale * np.array(turned(turns[link.parent], link.anchor)))
+    return list(zip(origins, turns, strict=True))
 
 
 def leg_of(body: Body, index: int) -> int:

@@ -9,7 +9,8 @@ import pytest
 
 import metarl_jax as mrl
 from metarl_jax.tasks import _stored
-from metarl_jax.tasks.walkers import BASES, WalkerEnv
+from metarl_jax.tasks.walkers import WalkerEnv
+from metarl_jax.walkers.variation import BASES
 
 
 def test_dynamics_stay_in_their_family_however_often_mutated():

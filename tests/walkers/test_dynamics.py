@@ -103,7 +103,7 @@ def test_mass_matrix_and_bias_are_mujocos(name):
                 for n, (found, wanted) in enumerate(((matrices[i], full), (biases[i], data.qfrc_bias))):
                     worst[n] = max(worst[n], np.abs(found - wanted).max() / np.abs(wanted).max())
         print(f"{name}: mass matrix {worst[0]:.1e}, bias {worst[1]:.1e} relative")
-        assert max(worst) < 1e-6
+        assert max(worst) < 1e-12
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from walkers.test_dynamics import mjcf
 
-from metarl_jax.tasks.walkers import varied
-from metarl_jax.walkers import BODIES, Motion, control_step, motion, standard
+from metarl_jax.walkers import BODIES, Motion, control_step, standard, varied
 from metarl_jax.walkers import dynamics as dyn
 
 NAMES = list(BODIES)
