@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from walkers.test_dynamics import mjcf
 
-from metarl_jax.walkers import BODIES, Motion, control_step, standard, varied
+from metarl_jax.walkers import BODIES, Motion, control_step, motion, standard, varied
 from metarl_jax.walkers import dynamics as dyn
 
 NAMES = list(BODIES)
