@@ -19,7 +19,8 @@ from metarl_jax.tasks._stored import FILE, ROLES, stored
 
 FAMILIES = ("cheetah-dir", "cheetah-vel", "cheetah-broken", "walker-dynamics", "walker-slope", "hopper-dynamics")
 TRIALS, KEY = 240, 700  # of the test, the same for all seeds
-UPDATES, RUNNING_UPDATES, NUM_TASKS = 600, 300, 256  # of policies: for references, for the half-cheetah that runs
+NUM_TASKS, RUNNING_UPDATES = 256, 300  # of policies
+UPDATES = dict.fromkeys(FAMILIES, 400) | {"cheetah-dir": 600, "walker-dynamics": 1000}  # of policies for references
 RATES = {"cheetah": (0.98, 1e-3), "walker": (0.99, 2e-3), "hopper": (0.99, 2e-3)}  # discount a step, and Adam's
 POLICY = dict(bounding="mean", encoder=(128, 128), num_epochs=4, entropy_cost=0.002)
 COMMON = dict(bounding="mean", discount=0.99, learning_rate=2e-3)  # of those that adapt
@@ -39,9 +40,9 @@ class Entry(NamedTuple):
     gain: float
 
 
-def rl2(updates: int) -> Callable:
-    options = COMMON | dict(encoder=(128,), memory_size=64, decay_updates=updates, entropy_cost=0.002)
-    return lambda: mrl.algorithms.rl2(**options)
+def rl2(updates: int, num_epochs: int) -> Callable:
+    options = COMMON | dict(encoder=(128,), memory_size=64, entropy_cost=0.002)
+    return lambda: mrl.algorithms.rl2(**options, decay_updates=updates, num_epochs=num_epochs)
 
 
 def maml() -> Any:
@@ -51,9 +52,9 @@ def maml() -> Any:
 
 
 ENTRIES = {
-    "rl2-cheetah-dir": Entry("cheetah-dir", rl2(300), 2, 300, 256, share=0.65, gain=0.6),
+    "rl2-cheetah-dir": Entry("cheetah-dir", rl2(300, 3), 2, 300, 256, share=0.65, gain=0.6),
     "maml-cheetah-dir": Entry("cheetah-dir", maml, 10, 400, 40, share=0.65, gain=0.6),
-    "rl2-walker-dynamics": Entry("walker-dynamics", rl2(300), 2, 300, 256, share=0.9, gain=0.0),
+    "rl2-walker-dynamics": Entry("walker-dynamics", rl2(600, 4), 2, 600, 256, share=0.9, gain=0.0),
 }
 
 
@@ -79,7 +80,7 @@ def reference_rows(family: str, seeds: list[int]) -> list[dict[str, Any]]:
     for seed in seeds:
         for role in ROLES:
             with Clock() as clock:
-                run = policy_run(POLICIES[role], tasks, UPDATES, seed)
+                run = policy_run(POLICIES[role], tasks, UPDATES[family], seed)
             found[role].append(round(float(returns_of(run).mean()), 3))
             seconds.append(round(clock.seconds, 1))
             print(f"{family} seed {seed} {role}: {found[role][-1]} in {clock.seconds:.0f} s", flush=True)
