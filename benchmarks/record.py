@@ -55,7 +55,8 @@ def show(value: Any) -> str:
 def device() -> str:
     kind = jax.devices()[0].device_kind
     cores = f", {len(jax.devices())} x {kind}" if kind != "cpu" else ""
-    return f"{os.cpu_count()} CPU cores ({platform.machine()}){cores}"
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{usable} CPU core{'' if usable == 1 else 's'} ({platform.machine()}){cores}"
 
 
 def commit() -> str:

@@ -11,6 +11,7 @@ ROLES = {
     "optimal": "optimal, task known",
     "bayes": "Bayes-optimal",
     "non_adaptive": "best non-adaptive",
+    "memoryless": "memoryless policy",
     "posterior_sampling": "posterior sampling",
 }
 KINDS = {"exact": "exact", "lower": "lower bound", "upper": "upper bound"}

@@ -58,7 +58,8 @@ class Reference(NamedTuple):
     """A known value to hold a score against, in units of return a trial.
 
     ``role``: ``optimal`` (task known), ``bayes`` (the best that any agent that must find the task out can do),
-    ``non_adaptive`` (the best behaviour that forgets at each episode), ``random`` or any other name.
+    ``non_adaptive`` (the best behaviour that forgets at each episode), ``memoryless`` (forgets at each step), ``random``
+    or any other name.
     ``kind``: ``exact``, ``estimate`` (simulated), ``lower`` or ``upper`` (a bound on the role's true value).
     ``trial_return``: ``[N]``, or a scalar for the mean over tasks. ``by_episode``: ``[E]``, its mean over tasks for
     each episode of the trial, where that makes sense. ``note`` says how it was computed. ``lengths``: ``[N, E]``,

@@ -9,7 +9,13 @@ from pathlib import Path
 from typing import Any
 
 AGENT, CONTROL, MUTED = "#0072B2", "#D55E00", "#8A8A8A"
-ROLES = {"bayes": "#009E73", "optimal": "#222222", "non_adaptive": "#B0609A", "posterior_sampling": "#C8A000"}
+ROLES = {
+    "bayes": "#009E73",
+    "optimal": "#222222",
+    "non_adaptive": "#B0609A",
+    "memoryless": "#B0609A",
+    "posterior_sampling": "#C8A000",
+}
 KINDS = {"exact": (0, (6, 2)), "lower": (0, (3, 2)), "upper": (0, (1, 1.5)), "estimate": (0, (4, 1.5, 1, 1.5))}
 
 SETTINGS: Any = {

@@ -66,7 +66,7 @@ def test_rewards_are_the_published_ones():
 def test_stored_references(tmp_path, monkeypatch):
     """For the options that they were measured with and no others; none where a trial ends inside an episode."""
     file = tmp_path / "references.json"
-    known = {"options": {"fastest": 3.0, "horizon": 200}, "optimal": [-20.0, -25.0], "non_adaptive": [-90.0, -80.0]}
+    known = {"options": {"fastest": 3.0, "horizon": 200}, "optimal": [-20.0, -25.0], "memoryless": [-90.0, -80.0]}
     file.write_text(json.dumps({"cheetah-vel": known}))
     monkeypatch.setattr(_stored, "FILE", file)
     _stored.stored.cache_clear()
@@ -74,15 +74,29 @@ def test_stored_references(tmp_path, monkeypatch):
         tasks = mrl.tasks.cheetah_vel()
         some = jax.vmap(tasks.sample)(jax.random.split(jax.random.key(0), 3))
         optimal, blind = tasks.references(some, 600)
-        assert (optimal.role, optimal.kind, blind.role) == ("optimal", "lower", "non_adaptive")
+        assert (optimal.role, optimal.kind, blind.role) == ("optimal", "lower", "memoryless")
         assert (optimal.trial_return, blind.trial_return) == (-60.0, -240.0)
         np.testing.assert_array_equal(optimal.by_episode, [-20.0] * 3)
         assert "-25 to -20" in optimal.note
         assert tasks.references(some, 500) == []
         assert mrl.tasks.cheetah_vel(fastest=2.0).references is None
         assert mrl.tasks.cheetah_vel(horizon=100).references is None
+        known |= {"memoryless": [-15.0, -80.0]}  # whoever is told the task may do without
+        file.write_text(json.dumps({"cheetah-vel": known}))
+        _stored.stored.cache_clear()
+        assert tasks.references(some, 200)[0].trial_return == -20.0  # read when the tasks were made
+        assert mrl.tasks.cheetah_vel().references(some, 200)[0].trial_return == -15.0
     finally:
         _stored.stored.cache_clear()
+
+
+def test_what_is_stored_tells_tasks_apart():
+    """A family is stored only where who is told the task does better, seed by seed, than who is not."""
+    known = _stored.stored()
+    assert known
+    for family, found in known.items():
+        assert min(found["optimal"]) > max(found["memoryless"]), family
+        assert mrl.tasks.REGISTRY[family](**found["options"]).references is not None, family
 
 
 def test_wrong_options_are_named():
