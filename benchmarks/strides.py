@@ -1,8 +1,8 @@
 """Walkers, for the table of ``quality``: the references that are stored, a half-cheetah that runs, and who adapts.
 
-A policy that is told its task (``ppo-oracle``) and one that neither sees nor remembers anything of it (``ppo``) are trained alike,
-in single episodes; agents that adapt are trained in trials. All act as they were trained, by sampling, in fresh trials,
-in tasks that they never saw (in all of a finite set).
+A policy that is told its task (``ppo-oracle``) and one that neither sees it nor remembers anything (``ppo``) are
+trained alike, in single episodes; agents that adapt are trained in trials. All act as they were trained, by sampling,
+in fresh trials, in tasks that they never saw (in all of a finite set).
 """
 
 import json

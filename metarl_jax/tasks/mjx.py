@@ -6,6 +6,8 @@ it stays that of the model given, unless you override it, too.
 """
 
 import copy
+import difflib
+import functools
 import importlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -48,8 +50,9 @@ class MjxEnv(Environment):
         low, high = np.asarray(model.actuator_ctrlrange, float).T
         data = self.data
         self.start = Physical(jnp.asarray(model.qpos0, float), data.qvel, data.act, data.qacc_warmstart, jnp.int32(0))
-        size = jax.eval_shape(lambda start: self.observe(start, {}), self.start).shape
-        self.spec = Spec(size, action_size=model.nu, action_low=tuple(low.tolist()), action_high=tuple(high.tolist()))
+        seen = shape_of("observe", lambda start: self.observe(start, {}), self.start)
+        check(seen is not None and len(seen) == 1, "observe", seen, "must return a vector")
+        self.spec = Spec(seen, action_size=model.nu, action_low=tuple(low.tolist()), action_high=tuple(high.tolist()))
 
     def draw(self, key: Key, shape: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
         keys, sizes = jax.random.split(key), (self.start.qpos.size, self.start.qvel.size)
@@ -60,7 +63,7 @@ class MjxEnv(Environment):
         return self.start._replace(qpos=self.start.qpos + noise[0], qvel=self.start.qvel + noise[1])
 
     def advance(self, noise, state: Physical, action, task: Fields):
-        model = self.model.replace(**task)
+        model = self.model.tree_replace(dict(task))
         data = self.data.replace(
             qpos=state.qpos, qvel=state.qvel, act=state.act, qacc_warmstart=state.warmstart, ctrl=action
         )
@@ -128,7 +131,7 @@ def from_mjx(
 
     Args:
       model: a ``mujoco.MjModel`` with bounded controls.
-      sample: ``key -> {field of mjx.Model: array}``, e.g. ``body_mass`` or ``dof_damping``.
+      sample: ``key -> {field of mjx.Model: array}``, e.g. ``body_mass`` or ``opt.gravity``.
       reward: ``(before, after, action, task) -> scalar``, of ``Physical`` states.
       name: of the distribution.
       horizon: control steps in an episode.
@@ -144,7 +147,9 @@ def from_mjx(
     use_cpu_cores()
     counts = dict(horizon=horizon, num_episodes=num_episodes, frame_skip=frame_skip)
     check_all(counts, lambda x: whole(x) and x >= 1, "must be a whole number of at least 1")
-    check(isinstance(spread, int | float) and spread >= 0, "spread", spread, "must be a number of at least 0")
+    finite = isinstance(spread, int | float) and not isinstance(spread, bool) and 0 <= spread < np.inf
+    check(finite, "spread", spread, "must be a number of at least 0")
+    check_name(name)
     try:
         importlib.import_module("mujoco.mjx")
         mujoco: Any = importlib.import_module("mujoco")
@@ -154,37 +159,43 @@ def from_mjx(
     bounded = model.nu > 0 and bool(np.all(model.actuator_ctrllimited))
     check(bounded, "model", name, "needs controls, all of them bounded (ctrlrange)")
     env = MjxEnv(model, reward, observe, terminated, horizon, frame_skip, spread)
-    check_fields(drawn_of(sample), lambda field: getattr(env.model, field, None))
-    task = lambda key: strong(dict(sample(key)))
+    check_fields(sample, env.model)
+    task = lambda key: strong(arrays(sample(key)))
     check_functions(env, task)
     return TaskDistribution(name, env, task, horizon, horizon * num_episodes)
 
 
-def drawn_of(sample: Callable[[Key], Fields]) -> Any:
-    """Shapes of what ``sample`` draws."""
+def check_name(name: str) -> None:
+    check(isinstance(name, str) and name != "", "name", name, "must be a name")
+
+
+def arrays(fields: Fields) -> dict[str, jax.Array]:
+    return {field: jnp.asarray(value) for field, value in fields.items()}
+
+
+def traced(field: str, function: Callable, *inputs: Any) -> Any:
+    """Shapes of what a user's function returns; a ConfigError that names it, where it cannot be traced."""
     try:
-        return jax.eval_shape(sample, jax.random.key(0))
-    except TypeError as error:
-        raise ConfigError(f"sample={sample!r}: must take a key and return {{field: array}} ({error})") from error
+        return jax.eval_shape(function, *inputs)
+    except Exception as error:  # whatever a user's function may raise
+        told = str(error).partition("\n")[0]
+        raise ConfigError(f"{field}: cannot be traced by JAX as documented ({type(error).__name__}: {told})") from error
+
+
+def shape_of(field: str, function: Callable, *inputs: Any) -> tuple[int, ...] | None:
+    """The shape of the array (or number) that a user's function returns; None where it returns no such thing."""
+    return getattr(traced(field, lambda *x: jax.tree.map(jnp.asarray, function(*x)), *inputs), "shape", None)
 
 
 def check_functions(env: MjxEnv, sample: Callable[[Key], Fields]) -> None:
-    """ConfigError unless reward, observe and terminated give what they should."""
-
-    def one_step(key):
-        task, noise = sample(key), env.draw(key, ())
-        before = env.begin(noise, task)
-        after = before._replace(time=before.time + 1)
-        action = jnp.zeros(env.spec.action_size)
-        return env.reward(before, after, action, task), env.terminated(after, task), env.observe(after, task)
-
-    try:
-        reward, terminated, seen = jax.eval_shape(one_step, jax.random.key(0))
-    except TypeError as error:
-        raise ConfigError(f"reward, observe, terminated: one does not take its arguments ({error})") from error
-    scalars = jnp.shape(reward) == jnp.shape(terminated) == ()
-    check(scalars, "reward, terminated", (jnp.shape(reward), jnp.shape(terminated)), "must return scalars")
-    check(len(seen.shape) == 1, "observe", seen.shape, "must return a vector")
+    """ConfigError unless reward and terminated give what they should."""
+    key = jax.random.key(0)
+    task, before = jax.eval_shape(sample, key), env.start
+    action = jnp.zeros(env.spec.action_size)
+    calls = {"reward": (env.reward, before, before, action, task), "terminated": (env.terminated, before, task)}
+    for field, call in calls.items():
+        shape = shape_of(field, *call)
+        check(shape == (), field, "nothing" if shape is None else shape, "must return a scalar")
 
 
 def from_brax(
@@ -205,25 +216,29 @@ def from_brax(
     use_cpu_cores()
     counts = dict(horizon=horizon, num_episodes=num_episodes)
     check_all(counts, lambda x: whole(x) and x >= 1, "must be a whole number of at least 1")
-    check(
-        hasattr(env, "sys") and hasattr(env, "action_size"), "env", env, "give what brax.envs.get_environment returns"
-    )
-
-    def of_system(field: str) -> Any:
-        found = env.sys
-        for part in field.split("."):
-            found = getattr(found, part, None)
-        return found
-
-    check_fields(drawn_of(sample), of_system)
-    task = lambda key: strong(dict(sample(key)))
+    check_name(name)
+    brax = hasattr(env, "sys") and hasattr(env, "action_size")
+    check(brax, "env", env, "give what brax.envs.get_environment returns")
+    # A wrapper would show the task's system and step the environment inside it, which keeps its own.
+    check(getattr(env, "unwrapped", env) is env, "env", env, "give it without wrappers: env.unwrapped")
+    check_fields(sample, env.sys)
+    task = lambda key: strong(arrays(sample(key)))
     return TaskDistribution(name, BraxEnv(env, horizon), task, horizon, horizon * num_episodes)
 
 
-def check_fields(drawn: Any, of_model: Callable[[str], Any]) -> None:
-    """ConfigError unless every field is one of the model's, in its shape."""
-    check(isinstance(drawn, dict) and len(drawn) > 0, "sample", drawn, "must return {field: array} of the model")
+def check_fields(sample: Callable[[Key], Fields], model: Any) -> None:
+    """ConfigError unless every field that ``sample`` draws is one of the model's, in its shape."""
+    drawn = traced("sample", lambda key: sample(key), jax.random.key(0))
+    named = isinstance(drawn, Mapping) and len(drawn) > 0 and all(isinstance(field, str) for field in drawn)
+    check(named, "sample", drawn, "must return {field: array} of the model")
     for field, value in drawn.items():
-        own = of_model(field)
-        check(hasattr(own, "dtype") and own.dtype.kind == "f", "sample", field, "is no field of numbers of the model")
-        check(value.shape == jnp.shape(own), "sample", f"{field} {value.shape}", f"must have shape {jnp.shape(own)}")
+        owner, _, last = field.rpartition(".")
+        near = functools.reduce(lambda x, part: getattr(x, part, None), owner.split(".") if owner else [], model)
+        own = getattr(near, last, None)
+        if not (hasattr(own, "dtype") and own.dtype.kind == "f"):
+            guess = difflib.get_close_matches(last, dir(near), n=1)
+            hint = f", did you mean {guess[0]!r}?" if guess else ""
+            raise ConfigError(f"sample={field!r}: is no field of numbers of the model{hint}")
+        known = hasattr(value, "dtype") and value.dtype.kind in "fiu" and value.shape == jnp.shape(own)
+        given = f"{field} {getattr(value, 'shape', value)} {getattr(value, 'dtype', '')}"
+        check(known, "sample", given, f"must be real numbers of shape {jnp.shape(own)}")

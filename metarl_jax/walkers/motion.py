@@ -6,6 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from metarl_jax.config import check
 from metarl_jax.walkers.body import Body, Physics
 from metarl_jax.walkers.dynamics import (
     Constants,
@@ -48,6 +49,11 @@ def control_step(
     the machine would move then tells which of these push.
     """
     count = body.substeps if substeps is None else substeps
+    check(isinstance(count, int) and count >= 1, "substeps", count, "must be a whole number of at least 1")
+    shapes = dict(control=(control, body.num_hinges), position=(motion.position, body.num_hinges + 3))
+    shapes |= dict(velocity=(motion.velocity, body.num_hinges + 3), gear=(physics.gear, body.num_hinges))
+    for name, (value, size) in shapes.items():
+        check(jnp.shape(value) == (size,), name, jnp.shape(value), f"must have shape ({size},): vmap over machines")
     const, step = constants(body, physics), body.control_seconds / count
     controls = [jnp.clip(c, -1.0, 1.0) for c in split(control)]
 

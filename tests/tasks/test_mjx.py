@@ -52,10 +52,15 @@ def test_a_task_moves_as_mujocos_model_of_its_fields():
 def test_wrong_models_and_fields_are_named():
     for sample, word in (
         (lambda key: {"body_weight": jnp.ones(2)}, "body_weight.*no field"),
-        (lambda key: {"body_mass": jnp.ones(3)}, r"body_mass \(3,\).*must have shape \(2,\)"),
+        (lambda key: {"body_mass": jnp.ones(3)}, r"body_mass \(3,\).*of shape \(2,\)"),
         (lambda key: jnp.ones(2), "must return"),
         (lambda key: {"nq": jnp.int32(1)}, "nq.*no field of numbers"),
-        (lambda: {}, "must take a key"),
+        (lambda: {}, "sample: cannot be traced.*TypeError"),
+        (lambda key: {"body_mas": jnp.ones(2)}, "did you mean 'body_mass'"),
+        (lambda key: {"body_mass": jnp.ones(2, complex)}, "real numbers"),
+        (lambda key: {"body_mass": [0.0, 2.0]}, "must be real numbers"),
+        (lambda key: {3: jnp.ones(2)}, "must return"),
+        (lambda key: {"body_mass": {}["typo"]}, "sample: cannot be traced.*KeyError"),
     ):
         with pytest.raises(mrl.ConfigError, match=word):
             pendulum(sample)
@@ -64,8 +69,13 @@ def test_wrong_models_and_fields_are_named():
         ({"spread": -1.0}, "spread=-1.0"),
         ({"spread": "0.1"}, "spread='0.1'"),
         ({"observe": lambda state: state.qpos[0]}, "must return a vector"),
-        ({"terminated": lambda state: False}, "does not take its arguments"),
-        ({"terminated": lambda state, task: state.qpos > 1}, "must return scalars"),
+        ({"spread": np.inf}, "spread=inf"),
+        ({"name": ""}, "name=''"),
+        ({"observe": lambda state: state.xpos}, "observe: cannot be traced.*xpos"),
+        ({"observe": lambda state, task: state.qpos}, "observe: cannot be traced"),
+        ({"terminated": lambda state: False}, "terminated: cannot be traced"),
+        ({"terminated": lambda state, task: state.qpos > 1}, "terminated.*must return a scalar"),
+        ({"terminated": lambda state, task: None}, "terminated='nothing'.*must return a scalar"),
     )
     for options, word in wrong:
         with pytest.raises(mrl.ConfigError, match=word):
@@ -100,3 +110,6 @@ def test_a_brax_environment_is_a_task_distribution():
     assert np.isfinite(run.metrics["trial_return"]).all()
     with pytest.raises(mrl.ConfigError, match="no field"):
         mrl.tasks.from_brax(env, lambda key: {"link.mass": mass}, name="no", horizon=3)
+    wrappers = pytest.importorskip("brax.envs.wrappers.training")
+    with pytest.raises(mrl.ConfigError, match="without wrappers"):  # else all tasks would be alike
+        mrl.tasks.from_brax(wrappers.EpisodeWrapper(env, 5, 1), sample, name="no", horizon=3)
