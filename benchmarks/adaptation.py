@@ -82,7 +82,7 @@ def memory(num_tasks: int, inner_steps: int, remat: bool, at_once: int = 0) -> f
     tasks = mrl.tasks.navigation(horizon=200, num_episodes=10)
     options = dict(episodes=10, inner_steps=inner_steps, remat=remat, tasks_at_once=at_once)
     algorithm = mrl.algorithms.maml(outer="clip", **options).build(tasks)
-    shapes = jax.eval_shape(algorithm.init, jax.random.key(0))
+    shapes = jax.eval_shape(functools.partial(algorithm.init, num_tasks=1), jax.random.key(0))
     batch = jax.eval_shape(jax.vmap(tasks.sample), jax.random.split(jax.random.key(0), num_tasks))
     compiled: Any = jax.jit(algorithm.update).lower(jax.random.key(0), shapes, batch).compile()
     plan = compiled.memory_analysis()

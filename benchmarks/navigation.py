@@ -47,7 +47,7 @@ def rows(seeds: list[int]) -> list[dict[str, Any]]:
             run = mrl.train(recipe(), tasks, num_updates=UPDATES, num_tasks=20, seed=seed, quiet=True)
         seconds.append(round(clock.seconds, 1))
         found.append(scores(run))
-        first = jax.tree.map(lambda x: x[None], run.algorithm.init(jax.random.key(seed)))
+        first = jax.tree.map(lambda x: x[None], run.algorithm.init(jax.random.key(seed), 1))
         untrained.append(scores(dataclasses.replace(run, state=first))[1:].max())
         print(f"maml navigation seed {seed}: S {np.round(found[-1], 3)} in {clock.seconds:.0f} s", flush=True)
     by_step = np.asarray(found).T  # [4, seeds]

@@ -50,7 +50,7 @@ def driver(
 
     def init_one(seed: jax.Array) -> Learner:
         keys = jax.random.split(jax.random.split(jax.random.key(seed))[0])
-        return Learner(algorithm.init(keys[0]), curriculum.init(keys[1]))
+        return Learner(algorithm.init(keys[0], num_tasks), curriculum.init(keys[1]))
 
     # Not vmap: on CPU, jaxlib's batched QR (orthogonal initialisers) waits inside XLA's thread pool for that same pool,
     # and several of them at once leave no thread to wait for (seen in 0.10.2: training hung in init).

@@ -58,8 +58,8 @@ class Reference(NamedTuple):
     """A known value to hold a score against, in units of return a trial.
 
     ``role``: ``optimal`` (task known), ``bayes`` (the best that any agent that must find the task out can do),
-    ``non_adaptive`` (the best behaviour that forgets at each episode), ``memoryless`` (forgets at each step), ``random``
-    or any other name.
+    ``non_adaptive`` (the best behaviour that forgets at each episode), ``memoryless`` (that forgets at each step),
+    ``random`` or any other name.
     ``kind``: ``exact``, ``estimate`` (simulated), ``lower`` or ``upper`` (a bound on the role's true value).
     ``trial_return``: ``[N]``, or a scalar for the mean over tasks. ``by_episode``: ``[E]``, its mean over tasks for
     each episode of the trial, where that makes sense. ``note`` says how it was computed. ``lengths``: ``[N, E]``,
@@ -177,6 +177,52 @@ class Policy(NamedTuple):
     actions: ActionDistribution
 
 
+class Said(NamedTuple):
+    """What an agent's policy says on a record ``[T, E]``: of the actions taken, and in all."""
+
+    log_prob: jax.Array
+    entropy: jax.Array
+    value: jax.Array  # of each step
+    next_value: jax.Array  # of what followed it, before any new episode began
+
+
+class Actor(NamedTuple):
+    """How an agent of an inner loop LIVES: ``E`` copies of it side by side in one task, ``T`` steps at a time.
+
+    ``enter(key, task) -> place``; ``act(key, agent, place, task, greedy=False) -> (place, Trajectory [T, E])``;
+    ``said(agent, Trajectory) -> Said [T, E]``, differentiable in the agent.
+    """
+
+    enter: Callable[[Key, Task], PyTree]
+    act: Callable[..., tuple[PyTree, Trajectory]]
+    said: Callable[[PyTree, Trajectory], Said]
+
+
+class Inner(NamedTuple):
+    """How an agent of an inner loop LEARNS under meta-parameters; it samples no environment.
+
+    ``meta(key) -> meta``, what is meta-learned; ``init(key, meta, task) -> agent``, at the start of a life;
+    ``learn(key, meta, agent, Trajectory [T, E]) -> (agent, penalty)``: one inner update, differentiable in ``meta`` and
+    ``agent``; ``penalty`` (a scalar) is what the method adds to the outer loss.
+    """
+
+    meta: Callable[[Key], PyTree]
+    init: Callable[[Key, PyTree, Task], PyTree]
+    learn: Callable[[Key, PyTree, PyTree, Trajectory], tuple[PyTree, jax.Array]]
+
+
+class MetaGradient(NamedTuple):
+    """How the outer gradient is ESTIMATED from lives under way in ``[N]`` tasks.
+
+    ``init(key, task shapes, num_tasks) -> kept``: the lives, and whatever else lasts from one outer update to the next;
+    ``estimate(key, meta, kept, tasks [N]) -> (gradient, kept, Outcome)``: lives on for a window of inner updates; where
+    a life has ended, the next one is lived in the task offered. The gradient is that of a loss.
+    """
+
+    init: Callable[[Key, Task, int], PyTree]
+    estimate: Callable[[Key, PyTree, PyTree, Task], tuple[PyTree, PyTree, "Outcome"]]
+
+
 class Outcome(NamedTuple):
     """What one outer step did: the tasks really lived ``[N]``, their returns ``[N]``, which lives ended ``[N]`` and
     scalar ``metrics`` by name."""
@@ -190,7 +236,8 @@ class Outcome(NamedTuple):
 class Algorithm(NamedTuple):
     """HOW it is learned: a meta-learner.
 
-    ``init(key) -> state``; ``update(key, state, tasks [N]) -> (state, Outcome)`` is one outer step;
+    ``init(key, num_tasks) -> state``, for updates on that many tasks;
+    ``update(key, state, tasks [N]) -> (state, Outcome)`` is one outer step;
     ``adapt(key, state, task, trial_steps, forget) -> Trajectory [T]`` lives ONE task's whole trial at meta-test
     (``trial_steps`` and ``forget`` static; so is ``greedy``, where the algorithm offers it: act by the mode). With
     ``forget`` the agent loses at the start of each episode all that it
@@ -201,7 +248,7 @@ class Algorithm(NamedTuple):
     lived between one inner step and the next, 1 where the agent may learn at any step.
     """
 
-    init: Callable[[Key], State]
+    init: Callable[[Key, int], State]
     update: Callable[[Key, State, Task], tuple[State, Outcome]]
     adapt: Callable[..., Trajectory]
     steps: int

@@ -24,6 +24,7 @@ FAMILIES = {  # discrete actions and episodes that terminate; continuous ones an
     "pendulum": lambda: pendulum(horizon=4, num_episodes=2),
 }
 TINY = {"memory_size": 8, "encoder": (8,), "num_minibatches": 2, "num_epochs": 2, "model_minibatches": 2}
+TINY |= {"copies": 3, "life": 4, "window": 2}
 FORGETTING_MATTERS = {
     "rl2": True,
     "varibad": True,
@@ -85,7 +86,7 @@ def learning(name: str, family: str) -> Learning:
     algorithm.check(NUM_TASKS)
     batch = jax.jit(jax.vmap(distribution.sample))(jax.random.split(jax.random.key(0), NUM_TASKS))
     update = jax.jit(algorithm.update)
-    states = [jax.jit(algorithm.init)(jax.random.key(0))]
+    states = [jax.jit(algorithm.init, static_argnums=1)(jax.random.key(0), NUM_TASKS)]
     for i in range(2):
         state, outcome = update(jax.random.key(i), states[-1], batch)
         states.append(state)
@@ -104,6 +105,17 @@ def test_update_compiles_once_and_keeps_its_types(combination):
     assert typed(states[0]) == typed(states[1]) == typed(states[2])
 
 
+def is_lived(path) -> bool:
+    """What lives that go on from update to update are made of beside their agents, and counts of rare events."""
+    name = jax.tree_util.keystr(path)
+    return (".lives" in name and ".agent" not in name) or "finite" in name
+
+
+def difference(tree) -> float:
+    """The largest between first axes of its leaves, which hold two."""
+    return max(jax.tree.leaves(jax.tree.map(lambda x: np.abs(np.diff(np.asarray(x[:2], float), axis=0)).max(), tree)))
+
+
 def test_every_parameter_group_moves(combination):
     states = learning(*combination).states
     for before, after in ((states[0], states[1]), (states[1], states[2])):
@@ -112,6 +124,8 @@ def test_every_parameter_group_moves(combination):
         groups = collections.defaultdict(bool)
         for (path, old), (_, new) in zip(paths[:half], paths[half:], strict=True):
             assert np.isfinite(new).all()
+            if is_lived(path):
+                continue
             groups[jax.tree_util.keystr(path[1:-1])] |= bool((np.asarray(old) != np.asarray(new)).any())
         assert len(groups) > 1 and all(groups.values()), groups
 
@@ -168,7 +182,8 @@ def test_resuming_is_bit_exact(unbroken, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, parts.state, whole.state)
     lines = [(run.path / "metrics.jsonl").read_bytes() for run in (whole, parts)]
     assert lines[0] == lines[1] and lines[0].count(b"\n") == 6
-    assert max(jax.tree.leaves(jax.tree.map(lambda a, b: np.abs(a - b).max(), half.state, whole.state))) > 1e-3
+    both = jax.tree.map(lambda a, b: np.concatenate([a, b]), half.state, whole.state)
+    assert difference(both) > 1e-3
 
 
 def test_seeds_side_by_side_are_the_seeds_alone(unbroken):
@@ -184,7 +199,7 @@ def test_seeds_side_by_side_are_the_seeds_alone(unbroken):
         np.testing.assert_allclose(
             both.metrics["trial_return"][:, i], alone.metrics["trial_return"][:, 0], rtol=rounding
         )
-    assert max(jax.tree.leaves(jax.tree.map(lambda x: np.abs(x[0] - x[1]).max(), both.state))) > 1e-2
+    assert difference(both.state) > 1e-2
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=rarely(name)) for name in LEARNERS])

@@ -50,7 +50,8 @@ def walk(tasks: TaskDistribution, *, rate: float = 0.5) -> Algorithm:
     """The driver knows only ``Algorithm``: this one compiles in a moment. ``noise`` depends on every key and task so
     far; ``sum`` is 1 + rate + rate^2 + ..."""
 
-    def init(key):
+    def init(key, num_tasks):
+        del num_tasks
         return WalkState({"noise": jax.random.normal(key, (3,)), "sum": jnp.zeros(2)}, jnp.int32(0))
 
     def update(key, state, batch):

@@ -3,6 +3,7 @@
 from metarl_jax.algorithms.maesn import maesn
 from metarl_jax.algorithms.maml import anil, cavia, e_maml, fomaml, maml, meta_sgd, promp, reptile
 from metarl_jax.algorithms.rl2 import ppo, ppo_oracle, rl2
+from metarl_jax.algorithms.self_tuning import self_tuning
 from metarl_jax.algorithms.varibad import hyperx, posterior_sampling, varibad, varibad_task
 
 REGISTRY = {
@@ -22,6 +23,7 @@ REGISTRY = {
     "hyperx": hyperx,
     "posterior-sampling": posterior_sampling,
     "maesn": maesn,
+    "self-tuning": self_tuning,
 }
 
 __all__ = [
@@ -40,6 +42,7 @@ __all__ = [
     "promp",
     "reptile",
     "rl2",
+    "self_tuning",
     "varibad",
     "varibad_task",
 ]

@@ -83,7 +83,8 @@ def meta_learner(
         "reptile": functools.partial(reptile_step, inner, optimizer),
     }[options.outer]
 
-    def init(key):
+    def init(key, num_tasks: int):
+        del num_tasks
         meta = init_meta(key)
         optimizer_state = () if options.outer == "trust-region" else optimizer.init(meta)
         return LearnerState(meta, optimizer_state, baseline.init(jax.random.fold_in(key, 1)))

@@ -126,7 +126,8 @@ def maesn(
     )
     optimizer = optax.chain(optax.clip_by_global_norm(0.5), optax.adam(learning_rate, eps=1e-5))
 
-    def init(key):
+    def init(key, num_tasks: int):
+        del num_tasks
         keys = jax.random.split(key)
         meta = structured.Meta(policy.init(keys[0]), structured.first_step(latents), parts.proposal.init(keys[1]))
         return LearnerState(meta, optimizer.init(meta))

@@ -90,7 +90,8 @@ def rl2(
     costs = (clip, entropy_cost, entropy_updates, value_cost, max_gradient_norm)
     learner = proximal(policy, Settings(discount, trace, *rates, *passes, *costs), across_episodes)
 
-    def init(key):
+    def init(key, num_tasks: int):
+        del num_tasks
         params = policy.init(key)
         return LearnerState(params, learner.init(params))
 

@@ -174,7 +174,8 @@ def varibad(
     optimizer = optax.chain(clipped, optax.adam(falling, eps=1e-5))
     bonus = novelty(known_size, novelty_cost, surprise_cost, bonus_updates) if any(bonuses.values()) else None
 
-    def init(key):
+    def init(key, num_tasks: int):
+        del num_tasks
         policy_key, model_key, bonus_key = jax.random.split(key, 3)
         params = policy.init(policy_key) | model.init(model_key)
         models, actor_params, _ = apart(params)

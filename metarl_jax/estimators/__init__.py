@@ -1,16 +1,22 @@
 """Returns, advantages, losses and gradient steps: pure functions, time first."""
 
 from metarl_jax.estimators.advantages import discounted_sums, generalised_advantages
+from metarl_jax.estimators.backprop import Critic, OuterLoss, backprop
 from metarl_jax.estimators.baselines import linear_baseline, solve_positive, time_in_episode
 from metarl_jax.estimators.epochs import falling_cost, falling_rate, minibatch_epochs
+from metarl_jax.estimators.evolution import evolution
 from metarl_jax.estimators.inner import OBJECTIVES, sampling_score
 from metarl_jax.estimators.losses import clipped_surrogate, squared_error
 from metarl_jax.estimators.trust_region import trust_region_step
 
 __all__ = [
     "OBJECTIVES",
+    "Critic",
+    "OuterLoss",
+    "backprop",
     "clipped_surrogate",
     "discounted_sums",
+    "evolution",
     "falling_cost",
     "falling_rate",
     "generalised_advantages",

@@ -3,7 +3,16 @@
 from metarl_jax.networks.actions import Bounding, to_bounds
 from metarl_jax.networks.memories import MEMORIES, num_parameters, window_of
 from metarl_jax.networks.mlp import Network, mlp
-from metarl_jax.networks.policy import actor, actor_critic, asymmetric, first_timestep, from_module, held, scattered
+from metarl_jax.networks.policy import (
+    actor,
+    actor_critic,
+    asymmetric,
+    by_variance,
+    first_timestep,
+    from_module,
+    held,
+    scattered,
+)
 
 __all__ = [
     "MEMORIES",
@@ -12,6 +21,7 @@ __all__ = [
     "actor",
     "actor_critic",
     "asymmetric",
+    "by_variance",
     "first_timestep",
     "from_module",
     "held",

@@ -27,9 +27,12 @@ class Trunk(nn.Module):
     window: int
 
     def setup(self):
-        wide = nn.initializers.orthogonal(2**0.5)
+        wide = self.weights(2**0.5)
         self.encoder = [nn.Dense(n, kernel_init=wide, name=f"encoder_{i}") for i, n in enumerate(self.encoder_sizes)]
         self.core = MEMORIES[self.memory].module(self.memory_size, self.window)
+
+    def weights(self, scale: float) -> nn.initializers.Initializer:
+        return nn.initializers.orthogonal(scale)
 
     def step(self, h, timestep: TimeStep):
         h, x = self.core.step(h, self.encode(timestep), timestep.trial_start)
@@ -56,12 +59,16 @@ class ActorCritic(Trunk):
 
     Without ``critic`` there is no value head and values are 0. With ``own_std`` the standard deviations of continuous
     actions are parameters of their own, the same in every state. ``context [context_size]`` is a parameter that the
-    encoder sees beside its inputs, zeros at first.
+    encoder sees beside its inputs, zeros at first. ``scaled``: how weights are drawn.
     """
 
     critic: bool = True
     own_std: bool = False
     context_size: int = 0
+    scaled: Callable[[float], nn.initializers.Initializer] = nn.initializers.orthogonal
+
+    def weights(self, scale: float) -> nn.initializers.Initializer:
+        return self.scaled(scale)
 
     def setup(self):
         super().setup()
@@ -72,9 +79,9 @@ class ActorCritic(Trunk):
         if self.apart:
             size = self.spec.action_size
             self.log_std = self.param("log_std", nn.initializers.zeros, (size,))
-        self.policy_head = nn.Dense(size, kernel_init=nn.initializers.orthogonal(0.01), name="policy_head")
+        self.policy_head = nn.Dense(size, kernel_init=self.weights(0.01), name="policy_head")
         if self.critic:
-            self.value_head = nn.Dense(1, kernel_init=nn.initializers.orthogonal(1.0), name="value_head")
+            self.value_head = nn.Dense(1, kernel_init=self.weights(1.0), name="value_head")
 
     def seen(self, timestep: TimeStep) -> jax.Array:
         x = super().seen(timestep)
@@ -113,6 +120,12 @@ def as_vector(spec: Spec, action: jax.Array) -> jax.Array:
     return action if spec.num_actions is None else jax.nn.one_hot(action, spec.num_actions)
 
 
+def by_variance(scale: float) -> nn.initializers.Initializer:
+    """Normal weights as large as orthogonal ones of that scale, for agents that are born inside a ``vmap``: on CPU a
+    batched QR decomposition may wait for XLA's own threads for ever."""
+    return nn.initializers.variance_scaling(scale**2, "fan_in", "truncated_normal")
+
+
 def actor_critic(
     spec: Spec,
     memory: str,
@@ -121,13 +134,14 @@ def actor_critic(
     meta_inputs: bool,
     window: int = 0,
     bounding: actions.Bounding = "clip",
+    scaled: Callable[[float], nn.initializers.Initializer] = nn.initializers.orthogonal,
 ) -> Policy:
-    """A Policy of ``ActorCritic``: with or without memory, one set of heads.
+    """A Policy of ``ActorCritic``: with or without memory, one set of heads. ``scaled``: see ``by_variance``.
 
     Raises:
       ConfigError: the size does not fit the memory's kind, or the bounding the actions.
     """
-    module = ActorCritic(spec, memory, memory_size, tuple(encoder_sizes), meta_inputs, window)
+    module = ActorCritic(spec, memory, memory_size, tuple(encoder_sizes), meta_inputs, window, scaled=scaled)
     return from_module(module, spec, initial_memory(memory, memory_size, window), bounding)
 
 

@@ -50,8 +50,8 @@ class MjxEnv(Environment):
         low, high = np.asarray(model.actuator_ctrlrange, float).T
         data = self.data
         self.start = Physical(jnp.asarray(model.qpos0, float), data.qvel, data.act, data.qacc_warmstart, jnp.int32(0))
-        seen = shape_of("observe", lambda start: self.observe(start, {}), self.start)
-        check(seen is not None and len(seen) == 1, "observe", seen, "must return a vector")
+        seen = shape_of("observe", lambda start: self.observe(start, {}), self.start) or ()
+        check(len(seen) == 1, "observe", seen, "must return a vector")
         self.spec = Spec(seen, action_size=model.nu, action_low=tuple(low.tolist()), action_high=tuple(high.tolist()))
 
     def draw(self, key: Key, shape: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
@@ -234,7 +234,7 @@ def check_fields(sample: Callable[[Key], Fields], model: Any) -> None:
     for field, value in drawn.items():
         owner, _, last = field.rpartition(".")
         near = functools.reduce(lambda x, part: getattr(x, part, None), owner.split(".") if owner else [], model)
-        own = getattr(near, last, None)
+        own: Any = getattr(near, last, None)
         if not (hasattr(own, "dtype") and own.dtype.kind == "f"):
             guess = difflib.get_close_matches(last, dir(near), n=1)
             hint = f", did you mean {guess[0]!r}?" if guess else ""

@@ -148,7 +148,7 @@ def test_adapt_returns_what_other_algorithms_return(name):
     shapes = []
     for recipe in (algorithms.maesn(latents=2, encoder=(4,)), algorithms.maml(encoder=(4,))):
         built = recipe.build(distribution)
-        state = jax.eval_shape(built.init, jax.random.key(0))
+        state = jax.eval_shape(functools.partial(built.init, num_tasks=1), jax.random.key(0))
         task = jax.eval_shape(distribution.sample, jax.random.key(0))
         adapt = functools.partial(built.adapt, trial_steps=7)
         shapes.append(jax.eval_shape(adapt, jax.random.key(0), state, task))

@@ -34,7 +34,7 @@ def captured(monkeypatch, name: str, **options):
     monkeypatch.setattr(outer, "outer_loss", keep)
     distribution = FAMILIES[name]()
     algorithm = algorithms.maml(encoder=(3,), **options).build(distribution)
-    state = algorithm.init(jax.random.key(0))
+    state = algorithm.init(jax.random.key(0), 1)
     batch_tasks = jax.vmap(distribution.sample)(jax.random.split(jax.random.key(1), NUM_TASKS))
     jax.eval_shape(algorithm.update, jax.random.key(2), state, batch_tasks)
     keys = jax.random.split(jax.random.key(3), NUM_TASKS)
@@ -197,7 +197,7 @@ def test_the_critic_regresses_on_returns():
 def test_every_leaf_of_a_learner_with_a_critic_moves(options):
     distribution = FAMILIES["navigation"]()
     algorithm = algorithms.maml(encoder=(3,), baseline="critic", **options).build(distribution)
-    state = algorithm.init(jax.random.key(0))
+    state = algorithm.init(jax.random.key(0), 1)
     batch = jax.vmap(distribution.sample)(jax.random.split(jax.random.key(1), NUM_TASKS))
     new, _ = jax.jit(algorithm.update)(jax.random.key(2), state, batch)
     pairs = zip(jax.tree_util.tree_leaves_with_path(state), jax.tree.leaves(new), strict=True)
@@ -209,7 +209,7 @@ def test_a_trial_adapts_after_every_window_and_less_after_the_trained_ones():
     distribution = tasks.bandit(num_arms=3, num_pulls=80)
     algorithm = algorithms.maml(encoder=(3,), episodes=20, inner_rate=1.0, rate_decay=0.5).build(distribution)
     assert algorithm.window == 20  # steps: what the report cuts trials by
-    state = algorithm.init(jax.random.key(0))
+    state = algorithm.init(jax.random.key(0), 1)
     task = distribution.sample(jax.random.key(1))
     adapt = jax.jit(algorithm.adapt, static_argnums=(3, 4))
     lived = adapt(jax.random.key(2), state, task, 80, False)

@@ -13,7 +13,7 @@ def test_the_entropy_bonus_falls_linearly_to_a_tenth():
 
     def updates(**options):
         algorithm = algorithms.rl2(memory_size=4, num_minibatches=2, num_epochs=1, **options).build(distribution)
-        return algorithm.init(jax.random.key(1)), jax.jit(algorithm.update)
+        return algorithm.init(jax.random.key(1), 1), jax.jit(algorithm.update)
 
     state, falling = updates(entropy_cost=0.5, entropy_updates=2)
     for i, cost in enumerate((0.5, 0.275, 0.05, 0.05)):

@@ -231,7 +231,7 @@ def test_wrong_options_are_told_before_anything_compiles():
 def test_posterior_sampling_holds_one_draw_through_an_episode():
     distribution = tasks.gridnavi(size=3, horizon=4, num_episodes=3)
     algorithm = algorithms.posterior_sampling(memory_size=8, latent_size=L).build(distribution)
-    state = algorithm.init(jax.random.key(0))
+    state = algorithm.init(jax.random.key(0), 1)
     # Wide beliefs, so that draws differ.
     state.params["encoder"]["log_var"]["bias"] = jnp.ones(L)
     task = jax.tree.map(lambda x: x[0], distribution.tasks)
@@ -261,7 +261,7 @@ def test_held_noise_leads_the_actor_and_tells_the_encoder_nothing(name):
     distribution, size = make(), 2
     options = dict(memory_size=8, latent_size=L, actor=(5,), num_minibatches=2, model_minibatches=2) | more
     algorithm = algorithms.varibad(**options, held_noise=size).build(distribution)
-    state = algorithm.init(jax.random.key(0))
+    state = algorithm.init(jax.random.key(0), 1)
     batch = jax.vmap(distribution.sample)(jax.random.split(jax.random.key(0), 4))
     task = jax.tree.map(lambda x: x[0], batch)
     lived = jax.jit(algorithm.adapt, static_argnums=(3, 4))(jax.random.key(1), state, task, 12, False)
@@ -305,7 +305,7 @@ def test_standardised_beliefs_are_seen_in_units_of_their_spread():
     options = dict(memory_size=8, latent_size=L, num_minibatches=2, model_minibatches=2, standardised=True)
     algorithm = algorithms.varibad(**options, held_noise=2, bounding="mean").build(distribution)
     batch = jax.vmap(distribution.sample)(jax.random.split(jax.random.key(0), 16))
-    state, update = algorithm.init(jax.random.key(1)), jax.jit(algorithm.update)
+    state, update = algorithm.init(jax.random.key(1), 1), jax.jit(algorithm.update)
     np.testing.assert_array_equal(state.params["scale"].std, np.ones(2 * L))
     key = jax.random.key(2)
     live = jax.jit(jax.vmap(algorithm.adapt, (0, None, 0, None)), static_argnums=3)
@@ -354,7 +354,7 @@ def test_a_critic_may_see_the_task_and_the_actor_does_not():
     algorithm = algorithms.varibad(critic="task", num_minibatches=2, model_minibatches=2, actor=(4,)).build(
         distribution
     )
-    state = algorithm.init(jax.random.key(0))
+    state = algorithm.init(jax.random.key(0), 1)
     batch = jax.tree.map(lambda x: x[:4], distribution.tasks)
     new, _ = jax.jit(algorithm.update)(jax.random.key(1), state, batch)
     jax.tree.map(lambda a, b: np.testing.assert_(np.any(a != b)), new.params["actor"], state.params["actor"])

@@ -1,0 +1,174 @@
+"""What methods share whose agents learn in their tasks while how they learn is meta-learned.
+
+A method brings an ``Inner``; it gets an Actor for any task distribution, and an Algorithm from a ``MetaGradient``.
+"""
+
+import functools
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from metarl_jax import estimators
+from metarl_jax.networks import mlp
+from metarl_jax.rollout import enter, replay, rollout
+from metarl_jax.types import (
+    Actor,
+    Algorithm,
+    Inner,
+    Key,
+    MetaGradient,
+    Policy,
+    PyTree,
+    Said,
+    Task,
+    TaskDistribution,
+    TimeStep,
+    Trajectory,
+)
+
+
+class Agent(NamedTuple):
+    """An agent of an inner loop: its policy's parameters, and its optimiser's state."""
+
+    params: PyTree
+    optimizer: PyTree
+
+
+class LearnerState(NamedTuple):
+    meta: PyTree
+    optimizer: optax.OptState
+    kept: Any
+
+
+def actor_of(tasks: TaskDistribution, policy: Policy, copies: int, steps: int) -> Actor:
+    """An Actor of a policy without memory: ``copies`` of an ``Agent`` in one task, ``steps`` steps at a time, episode
+    after episode."""
+
+    def spread(task):
+        return jax.tree.map(lambda x: jnp.broadcast_to(x, (copies, *x.shape)), task)
+
+    def enter_one(key, task):
+        return enter(key, tasks.env, policy, spread(task))
+
+    def act(key, agent, place, task, greedy=False):
+        place, lived = rollout(key, tasks.env, policy, agent.params, spread(task), steps, place, greedy=greedy)
+        return place, lived
+
+    return Actor(enter_one, act, functools.partial(said, policy))
+
+
+def said(policy: Policy, agent: Agent, lived: Trajectory) -> Said:
+    parameters, value = replay(policy, agent.params, lived.timestep)
+    _, following = replay(policy, agent.params, after_steps(lived))
+    actions = policy.actions
+    return Said(actions.log_prob(parameters, lived.action), actions.entropy(parameters), value, following)
+
+
+def after_steps(lived: Trajectory) -> TimeStep:
+    """What followed each step, before any new episode began."""
+    flags = jnp.zeros_like(lived.terminated)
+    return TimeStep(lived.next_observation, lived.action, lived.reward, flags, flags)
+
+
+def outer_critic(tasks: TaskDistribution, encoder: tuple[int, ...], learning_rate: float) -> estimators.Critic:
+    """Values of observations: an own network, the same for all tasks and agents."""
+    features = math.prod(tasks.env.spec.observation_shape)
+    network = mlp(features, encoder, 1)
+
+    def values(params, lived: Trajectory):
+        seen = [
+            x.astype(jnp.float32).reshape(*lived.reward.shape, features)
+            for x in (lived.timestep.observation, lived.next_observation)
+        ]
+        now, following = (network.apply(params, x)[..., 0] for x in seen)
+        return now, following
+
+    return estimators.Critic(network.init, values, optax.adam(learning_rate, eps=1e-5))
+
+
+def lifetime_learner(
+    tasks: TaskDistribution,
+    actor: Actor,
+    inner: Inner,
+    estimator: MetaGradient,
+    optimizer: optax.GradientTransformation,
+    copies: int,
+    steps: int,
+    window: int,
+    told: Any = lambda meta: {},
+) -> Algorithm:
+    """The Algorithm that meta-learns ``inner.meta``: an update is a window of every life, and an outer step.
+
+    Args:
+      copies, steps: of ``actor``.
+      window: inner updates an outer one.
+      told: ``meta -> metrics``, what is to be seen of it.
+    """
+    optimizer = optax.apply_if_finite(optimizer, max_consecutive_errors=10)
+
+    def init(key, num_tasks):
+        keys = jax.random.split(key)
+        meta = inner.meta(keys[0])
+        task = jax.eval_shape(tasks.sample, keys[1])
+        return LearnerState(meta, optimizer.init(meta), estimator.init(keys[1], task, num_tasks))
+
+    def update(key, state: LearnerState, batch_tasks):
+        gradient, kept, outcome = estimator.estimate(key, state.meta, state.kept, batch_tasks)
+        updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.meta)
+        assert isinstance(optimizer_state, optax.ApplyIfFiniteState)
+        meta = optax.apply_updates(state.meta, updates)
+        metrics = outcome.metrics | told(meta)
+        metrics |= {"meta_gradient_norm": optax.tree.norm(gradient), "skipped": optimizer_state.total_notfinite}
+        return LearnerState(meta, optimizer_state, kept), outcome._replace(metrics=metrics)
+
+    def adapt(key, state: LearnerState, task, trial_steps: int, forget: bool = False, greedy: bool = False):
+        return trial(tasks, actor, inner, key, state.meta, task, trial_steps, copies, steps, forget, greedy)
+
+    return Algorithm(init, update, adapt, window * copies * steps, lambda num_tasks: None, window=copies * steps)
+
+
+def trial(
+    tasks: TaskDistribution,
+    actor: Actor,
+    inner: Inner,
+    key: Key,
+    meta: PyTree,
+    task: Task,
+    num_steps: int,
+    copies: int,
+    steps: int,
+    forget: bool,
+    greedy: bool,
+) -> Trajectory:
+    """One task's whole trial ``[num_steps]``: an agent from its birth, its copies' steps one after the other.
+
+    Copies live side by side; for the record each one's steps, of as many inner updates as an episode may need, follow
+    those of the one before. An episode that runs on there counts as cut short.
+    """
+    block = math.ceil(tasks.horizon / steps)  # inner updates
+    count = block * math.ceil(num_steps / (block * steps * copies))
+    keys = jax.random.split(key, 3)
+    agent, place = inner.init(keys[0], meta, task), actor.enter(keys[1], task)
+
+    def body(carry, key):
+        agent, place = carry
+        keys = jax.random.split(key)
+        place, lived = actor.act(keys[0], agent, place, task, greedy=greedy)
+        agent = agent if forget else inner.learn(keys[1], meta, agent, lived)[0]
+        return (agent, place), lived
+
+    _, lived = jax.lax.scan(body, (agent, place), jax.random.split(keys[2], count))
+    length = block * steps
+
+    def flat(x):  # [count, T, E, ...] -> [count / block, E, block * T, ...] -> [steps of the trial, ...]
+        x = x.reshape(count // block, length, copies, *x.shape[3:])
+        return jnp.swapaxes(x, 1, 2).reshape(-1, *x.shape[3:])[:num_steps]
+
+    lived = jax.tree.map(flat, lived)
+    index = jnp.arange(num_steps)
+    first, last = index % length == 0, index % length == length - 1
+    timestep = lived.timestep._replace(trial_start=index == 0, episode_start=lived.timestep.episode_start | first)
+    return lived._replace(timestep=timestep, truncated=lived.truncated | (last & ~lived.terminated))

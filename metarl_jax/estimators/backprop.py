@@ -1,0 +1,152 @@
+"""Meta-gradients by back-propagation through a window of inner updates (Xu et al. 2018; truncated, lives go on)."""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from metarl_jax.estimators.advantages import generalised_advantages
+from metarl_jax.estimators.lives import Life, Window, renewed, unborn, unroll
+from metarl_jax.estimators.losses import squared_error
+from metarl_jax.types import Actor, Inner, Key, MetaGradient, Outcome, PyTree, Trajectory
+
+
+class Critic(NamedTuple):
+    """A value function of its own for the outer loss: ``init(key) -> params``; ``values(params, Trajectory [T, E]) ->
+    (values, values of what followed)``, ``[T, E]``."""
+
+    init: Callable[[Key], PyTree]
+    values: Callable[[PyTree, Trajectory], tuple[jax.Array, jax.Array]]
+    optimizer: optax.GradientTransformation
+
+
+class OuterLoss(NamedTuple):
+    """``discount``, ``trace``: gamma and lambda of the outer advantages; ``entropy_cost``: of its entropy bonus;
+    ``score``: credit for the samples that inner updates learned from, which makes the gradient exact on average."""
+
+    discount: float = 1.0
+    trace: float = 1.0
+    entropy_cost: float = 0.0
+    score: bool = False
+
+
+class Kept(NamedTuple):
+    """``lives [N]``; the outer critic, shared by all tasks and lives (``()`` where the agents' own is used)."""
+
+    lives: Life
+    critic: PyTree
+    optimizer: PyTree
+
+
+def backprop(
+    actor: Actor,
+    inner: Inner,
+    length: int,
+    window: int,
+    loss: OuterLoss,
+    critic: Critic | None = None,
+    remat: bool = False,
+) -> MetaGradient:
+    """Lives of ``length`` inner updates, differentiated ``window`` of them at a time.
+
+    Loss: ``-mean_{n, k, t, e} log pi_{theta_k}(a | s) A``, ``theta_k`` the agent after ``k`` updates of the window,
+    which is all that is differentiated; what came before the window is a constant (the truncation's bias). With
+    ``window=1`` it is Xu et al.'s: one update on a trajectory, judged on the next.
+
+    Args:
+      critic: of the outer advantages; without it the agents' own values, which know nothing of ``loss.discount`` (the
+        bias that Bonnet et al. 2022 describe).
+      remat: compute inner updates again for the gradient instead of keeping what they computed.
+    """
+
+    def init(key, task, num_tasks):
+        lives = unborn(actor, inner, task, num_tasks, length, window)
+        params = () if critic is None else critic.init(key)
+        return Kept(lives, params, () if critic is None else critic.optimizer.init(params))
+
+    def estimate(key, meta, kept: Kept, tasks):
+        keys = jax.random.split(key, kept.lives.age.shape[0])
+        one = functools.partial(window_loss, actor, inner, length, window, loss, critic, remat)
+
+        def total(meta):
+            losses, (lives, seen) = jax.vmap(one, in_axes=(0, None, None, 0, 0))(
+                keys, meta, kept.critic, kept.lives, tasks
+            )
+            return losses.mean(), (lives, seen)
+
+        gradient, (lives, seen) = jax.grad(total, has_aux=True)(meta)
+        metrics = {"entropy": seen.said.entropy.mean()}
+        params, optimizer = kept.critic, kept.optimizer
+        if critic is not None:
+            params, optimizer, metrics["outer_value_loss"] = improved(critic, loss, params, optimizer, seen.lived)
+        outcome = Outcome(lives.task, lives.earned, lives.age >= lives.end, metrics)
+        return gradient, Kept(lives, params, optimizer), outcome
+
+    return MetaGradient(init, estimate)
+
+
+def window_loss(
+    actor: Actor,
+    inner: Inner,
+    length: int,
+    num_updates: int,
+    loss: OuterLoss,
+    critic: Critic | None,
+    remat: bool,
+    key: Key,
+    meta: PyTree,
+    critic_params: PyTree,
+    life: Life,
+    task: PyTree,
+) -> tuple[jax.Array, tuple[Life, Window]]:
+    """The outer loss of one life's window, and where it led."""
+    keys = jax.random.split(key)
+    life = renewed(actor, inner, length, keys[0], meta, life, task)
+    life, seen = unroll(actor, inner, num_updates, keys[1], meta, life, remat)
+    values = None if critic is None else jax.vmap(functools.partial(critic.values, critic_params))(seen.lived)
+    return surrogate(loss, seen, values), (life, seen)
+
+
+def surrogate(loss: OuterLoss, seen: Window, values: tuple[jax.Array, jax.Array] | None = None) -> jax.Array:
+    """``-mean log pi A - entropy_cost * H + penalty`` of a window ``[K, T, E]``; ``values``: an outer critic's."""
+    value, following = (seen.said.value, seen.said.next_value) if values is None else values
+    value, following = jax.lax.stop_gradient((value, following))
+    credit = jax.vmap(functools.partial(outer_advantages, loss))(seen.lived, value, following)
+    if loss.score:
+        credit = credit + later(seen.lived)[:, None, None]
+    gain = (seen.said.log_prob * credit).mean() + loss.entropy_cost * seen.said.entropy.mean()
+    return seen.penalty.mean() - gain
+
+
+def outer_advantages(loss: OuterLoss, lived: Trajectory, value: jax.Array, following: jax.Array) -> jax.Array:
+    """``[T, E]``: what followed counts, whether the episode was cut short or the window, but not after termination."""
+    discounts = loss.discount * (1.0 - lived.terminated.astype(value.dtype))
+    cut = (lived.terminated | lived.truncated).astype(value.dtype)
+    return generalised_advantages(lived.reward, value, following, discounts, loss.trace * (1.0 - cut))
+
+
+def later(lived: Trajectory) -> jax.Array:
+    """Of each inner update ``[K]``, what all later ones earned: credit that its samples share, since the agent learned
+    from them. ``E`` times the mean of a copy, as the loss is a mean over copies that were all learned from."""
+    copies = lived.reward.shape[2]
+    earned = copies * lived.reward.sum(axis=1).mean(axis=1)
+    return jnp.flip(jnp.cumsum(jnp.flip(earned))) - earned
+
+
+def improved(
+    critic: Critic, loss: OuterLoss, params: PyTree, optimizer: PyTree, lived: Trajectory
+) -> tuple[PyTree, PyTree, jax.Array]:
+    """The outer critic after one step on windows ``[N, K, T, E]``, towards lambda returns of the outer discount."""
+    flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), lived)
+    value, following = jax.vmap(functools.partial(critic.values, params))(flat)
+    target = jax.vmap(functools.partial(outer_advantages, loss))(flat, value, following) + value
+
+    def error(params):
+        return squared_error(jax.vmap(functools.partial(critic.values, params))(flat)[0], target).mean()
+
+    value_loss, gradient = jax.value_and_grad(error)(params)
+    updates, optimizer = critic.optimizer.update(gradient, optimizer, params)
+    return optax.apply_updates(params, updates), optimizer, value_loss

@@ -1,0 +1,207 @@
+"""Meta-gradients of whole learning agents against the exact ones: all lives in a small MDP, in double precision.
+
+Axis letters: ``[P]`` lives, ``[K]`` episodes of a life, ``[T]`` steps, ``[E]`` copies (one).
+"""
+
+import functools
+import itertools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from metarl_jax.algorithms._lifetimes import Agent, said
+from metarl_jax.algorithms.self_tuning import NAMES, OPTIMIZERS, actor_critic_inner, hyperparameters, unbounded
+from metarl_jax.estimators import Critic, OuterLoss, backprop
+from metarl_jax.networks import actor_critic, by_variance
+from metarl_jax.types import Actor, Inner, Spec, TimeStep, Trajectory
+
+LENGTH, STATES, ACTIONS = 2, 2, 2
+POLICY = actor_critic(Spec((STATES,), ACTIONS), "none", 0, (), False, scaled=by_variance)
+
+
+@pytest.fixture(autouse=True)
+def _double():
+    with jax.enable_x64(True):
+        yield
+
+
+def episodes() -> tuple[Trajectory, np.ndarray]:
+    """All episodes ``[Q, T, 1]`` from state 0, and the chance of their moves ``[Q]``."""
+    random = np.random.default_rng(3)
+    transition, reward = random.dirichlet(np.ones(2), (2, 2)), 2 * random.normal(size=(2, 2))
+    rows = [
+        ((0, second), actions, transition[0, actions[0], second])
+        for second in range(STATES)
+        for actions in itertools.product(range(ACTIONS), repeat=LENGTH)
+    ]
+    state, action = (np.array([row[i] for row in rows])[..., None] for i in (0, 1))
+    seen, none = np.eye(STATES)[state], np.zeros(state.shape)
+    last = np.broadcast_to(np.array([[False], [True]]), state.shape)
+    following = np.concatenate([seen[:, 1:], seen[:, :1]], axis=1)
+    start = ~last
+    timestep = TimeStep(seen, none.astype(np.int32), none, start, start)
+    earned = reward[state, action]
+    lived = Trajectory(
+        timestep, action.astype(np.int32), earned, earned, last, last & False, following, (), (), (none, none)
+    )
+    return jax.tree.map(jnp.asarray, lived), np.array([row[2] for row in rows])
+
+
+def scripted() -> Actor:
+    """Lives what its task says, ``[K, T, E]``, whatever the agent; its place counts episodes."""
+
+    def act(key, agent, place, task):
+        return place + 1, jax.tree.map(lambda x: x[place], task)
+
+    return Actor(lambda key, task: jnp.int32(0), act, functools.partial(said, POLICY))
+
+
+def inner(optimizer: str) -> Inner:
+    """The actor-critic of ``self-tuning``, all of its hyperparameters tuned, born in double precision."""
+    start = dict(zip(NAMES, (0.8, 0.7, 0.05, 0.5, 0.6), strict=True))
+    fixed = {name: jnp.asarray(x) for name, x in start.items()}
+    values_of = functools.partial(hyperparameters, fixed, 0.0)
+    meta = unbounded(start, NAMES, 0.0)
+    made = actor_critic_inner(POLICY, OPTIMIZERS[optimizer](), values_of, meta)
+    params = jax.tree.map(lambda x: 30.0 * x.astype(float) + 0.3, POLICY.init(jax.random.key(1)))
+    return made._replace(init=lambda *_: Agent(params, OPTIMIZERS[optimizer]().init(params)))
+
+
+def lives(num_updates: int) -> tuple[Trajectory, jax.Array]:
+    """All lives ``[P, K, T, 1]`` of ``num_updates`` after a first episode, and the chance of their moves ``[P]``."""
+    lived, chance = episodes()
+    index = np.array(list(itertools.product(range(len(chance)), repeat=num_updates + 1)))
+    return jax.tree.map(lambda x: x[index], lived), jnp.asarray(chance[index].prod(axis=1))
+
+
+NO_VALUES = Critic(
+    init=lambda key: {},
+    values=lambda params, lived: (jnp.zeros_like(lived.reward), jnp.zeros_like(lived.reward)),
+    optimizer=optax.identity(),
+)
+
+
+def estimates(made: Inner, num_updates: int, score: bool):
+    """The estimator's gradient of each life ``[P]``, as ``meta -> gradients``."""
+    estimator = backprop(scripted(), made, num_updates + 1, num_updates + 1, OuterLoss(score=score), NO_VALUES)
+    tasks, _ = lives(num_updates)
+    kept = estimator.init(jax.random.key(0), jax.tree.map(lambda x: x[0], tasks), 1)
+
+    def gradient(meta, task):
+        return estimator.estimate(jax.random.key(0), meta, kept, jax.tree.map(lambda x: x[None], task))[0]
+
+    return jax.jit(jax.vmap(gradient, in_axes=(None, 0))), tasks
+
+
+def chances(made: Inner, num_updates: int, meta):
+    """The chance of each life under its agents as they learn ``[P]``, and what it earns in all ``[P]``."""
+    tasks, moves = lives(num_updates)
+
+    def one(task):
+        agent, log_prob = made.init(), 0.0
+        for k in range(num_updates + 1):
+            episode = at(task, k)
+            log_prob += said(POLICY, agent, episode).log_prob.sum()
+            agent, _ = made.learn(jax.random.key(0), meta, agent, episode)
+        return log_prob
+
+    return moves * jnp.exp(jax.vmap(one)(tasks)), tasks.reward.sum(axis=(1, 2, 3))
+
+
+def at(task: Trajectory, k: int) -> Trajectory:
+    return jax.tree.map(lambda x: x[k], task)
+
+
+def error(estimate, exact) -> float:
+    """Relative, of the whole gradient."""
+    return float(optax.tree.norm(optax.tree.sub(estimate, exact)) / optax.tree.norm(exact))
+
+
+slow = pytest.mark.slow  # every optimiser is also held to finite differences
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", pytest.param("rmsprop", marks=slow), pytest.param("adam", marks=slow)])
+@pytest.mark.parametrize("num_updates", [1, 2])
+def test_with_the_score_the_meta_gradient_is_exact(optimizer, num_updates):
+    """And without it, it is for one update from a fixed birth, but not for two."""
+    made = inner(optimizer)
+    meta = made.meta(jax.random.key(0))
+
+    def earned(meta):
+        chance, total = chances(made, num_updates, meta)
+        return chance @ total
+
+    chance, _ = chances(made, num_updates, meta)
+    np.testing.assert_allclose(chance.sum(), 1.0, rtol=1e-12)
+    exact = optax.tree.scale(-1.0 / (LENGTH * (num_updates + 1)), jax.jit(jax.grad(earned))(meta))
+    errors = {}
+    for score in (True, False):
+        gradient, tasks = estimates(made, num_updates, score)
+        errors[score] = error(jax.tree.map(lambda g: chance @ g, gradient(meta, tasks)), exact)
+    print(
+        f"{optimizer}, {num_updates} updates: relative error {errors[True]:.1e}, without the score {errors[False]:.1e}"
+    )
+    assert errors[True] < 1e-9
+    assert errors[False] < 1e-9 if num_updates == 1 else errors[False] > 1e-3
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_meta_gradients_are_finite_differences_on_frozen_data(optimizer, num_updates=3):
+    """Of ``-mean log pi G`` by every hyperparameter, the sampled lives being constants."""
+    made = inner(optimizer)
+    meta = made.meta(jax.random.key(0))
+    lived, _ = episodes()
+    index = np.random.default_rng(0).integers(0, len(lived.reward), num_updates + 1)
+    task = jax.tree.map(lambda x: x[index], lived)
+
+    def loss(meta):
+        agent, total = made.init(), 0.0
+        for k in range(num_updates + 1):
+            episode = at(task, k)
+            to_go = jnp.flip(jnp.cumsum(jnp.flip(episode.reward, 0), 0), 0)
+            total -= (said(POLICY, agent, episode).log_prob * to_go).mean()
+            agent, _ = made.learn(jax.random.key(0), meta, agent, episode)
+        return total / (num_updates + 1)
+
+    estimator = backprop(scripted(), made, num_updates + 1, num_updates + 1, OuterLoss(), NO_VALUES)
+    kept = estimator.init(jax.random.key(0), task, 1)
+    batch = jax.tree.map(lambda x: x[None], task)
+    gradient = jax.jit(estimator.estimate)(jax.random.key(0), meta, kept, batch)[0]
+    loss, small = jax.jit(loss), 1e-5
+    for name, value in meta.items():
+        moved = [loss(meta | {name: value + sign * small}) for sign in (1, -1)]
+        np.testing.assert_allclose(gradient[name], (moved[0] - moved[1]) / (2 * small), rtol=1e-6, atol=1e-9)
+        # Optimisers that normalise make the scale of the value loss irrelevant to values that share no parameter.
+        assert abs(gradient[name]) > 1e-6 or (name == "value_cost" and optimizer != "sgd"), name
+
+
+def test_a_window_judges_only_what_it_differentiates():
+    """Two windows of one update in place of one of two: the second is Xu et al.'s, blind to the first."""
+    made = inner("sgd")
+    meta = made.meta(jax.random.key(0))
+    lived, _ = episodes()
+    task = jax.tree.map(lambda x: x[np.array([1, 6, 3])], lived)
+    batch = jax.tree.map(lambda x: x[None], task)
+    estimator = backprop(scripted(), made, 3, 1, OuterLoss(), NO_VALUES)
+    kept, gradients = estimator.init(jax.random.key(0), task, 1), []
+    for _ in range(3):
+        gradient, kept, outcome = estimator.estimate(jax.random.key(0), meta, kept, batch)
+        gradients.append(gradient)
+    assert bool(outcome.ended[0]) and math.isclose(float(outcome.trial_return[0]), float(task.reward.sum()))
+    assert optax.tree.norm(gradients[0]) == 0  # a newborn has learned nothing yet
+    agent = made.init()
+    for k in range(2):
+        before = agent
+        agent, _ = made.learn(jax.random.key(0), meta, agent, at(task, k))
+        following = at(task, k + 1)
+
+        def loss(meta, before=before, k=k, following=following):
+            after, _ = made.learn(jax.random.key(0), meta, before, at(task, k))
+            to_go = jnp.flip(jnp.cumsum(jnp.flip(following.reward, 0), 0), 0)
+            return -(said(POLICY, after, following).log_prob * to_go).mean()
+
+        assert error(gradients[k + 1], jax.grad(loss)(meta)) < 1e-12
