@@ -18,7 +18,6 @@
 
 # %%
 import jax
-import jax.numpy as jnp
 
 import metarl_jax as mrl
 
@@ -47,7 +46,7 @@ mrl.viz.draw_distribution(mrl.tasks.cheetah_broken())
 from metarl_jax import walkers as machines
 
 body = machines.hopper()
-start = machines.Motion(jnp.zeros(6).at[1].set(body.height), jnp.zeros(6))
+start = machines.at_rest(body)
 
 
 @jax.jit
@@ -65,7 +64,7 @@ print("m a kg:", dict(zip([link.name for link in body.links], by_physics.mass.ro
 # ## Two walking agents
 #
 # The first example that anyone gives of meta-RL: run forward, or run backward; the reward has to tell which. RL^2
-# learns it in some five minutes on one CPU core (`benchmarks/quality.py rl2-cheetah-dir`); here it only starts.
+# learns it in some minutes on one CPU core (`benchmarks/quality.py rl2-cheetah-dir`); here it only starts.
 
 # %%
 agent = mrl.algorithms.rl2(memory_size=32, bounding="mean", discount=0.99, learning_rate=1e-3, num_minibatches=2)

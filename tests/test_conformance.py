@@ -16,6 +16,7 @@ from metarl_jax import tasks
 from metarl_jax.networks.actions import for_spec
 from metarl_jax.rollout import rollout
 from metarl_jax.tasks.bandit import BanditTask
+from metarl_jax.tasks.chain import ChainTask
 from metarl_jax.tasks.gridnavi import GridTask
 from metarl_jax.tasks.maze import MazeTask
 from metarl_jax.tasks.navigation import PointTask
@@ -519,6 +520,8 @@ def check_valid(distribution: TaskDistribution, before: Any, after: Any) -> None
             assert (after.goal[:, 1] >= -1e-6).all() and 0.05 < moved < 0.5
         else:
             assert set(rows(after)) == set(rows(distribution.tasks))
+    elif isinstance(after, ChainTask):
+        assert set(rows(after)) == set(rows(distribution.tasks)) and (after.reward != before.reward).any(axis=1).all()
     elif isinstance(after, WalkerTask):
         check_walkers(distribution, before, after)
     else:

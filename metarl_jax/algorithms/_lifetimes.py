@@ -60,7 +60,8 @@ def actor_of(tasks: TaskDistribution, policy: Policy, copies: int, steps: int) -
     return Actor(enter_one, act, functools.partial(said, policy))
 
 
-def said(policy: Policy, agent: Agent, lived: Trajectory) -> Said:
+def said(policy: Policy, agent: Any, lived: Trajectory) -> Said:
+    """Of an agent with ``params`` for ``policy``."""
     parameters, value = replay(policy, agent.params, lived.timestep)
     _, following = replay(policy, agent.params, after_steps(lived))
     actions = policy.actions

@@ -3,7 +3,7 @@
 import functools
 import math
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ from metarl_jax.algorithms._lifetimes import Agent
 from metarl_jax.config import check, check_all, recipe
 from metarl_jax.networks import Bounding, actor_critic, by_variance
 from metarl_jax.rollout import replay
-from metarl_jax.types import Algorithm, Inner, Policy, PyTree, TaskDistribution, Trajectory
+from metarl_jax.types import Algorithm, Inner, Policy, PyTree, Said, TaskDistribution, Trajectory
 
 NAMES = ("discount", "trace", "entropy_cost", "value_cost", "learning_rate")
 OPTIMIZERS = {
@@ -125,7 +125,9 @@ def self_tuning(
     actor = lifetimes.actor_of(tasks, policy, copies, steps)
     fixed = {name: jnp.asarray(value, float) for name, value in start.items()}
     values_of = functools.partial(hyperparameters, fixed, least_discount)
-    inner = actor_critic_inner(policy, OPTIMIZERS[optimizer](), values_of, unbounded(start, tuned, least_discount))
+    said = functools.partial(lifetimes.said, policy)
+    first = unbounded(start, tuned, least_discount)
+    inner = actor_critic_inner(policy, said, OPTIMIZERS[optimizer](), values_of, first)
     if gradient == "backprop":
         loss = estimators.OuterLoss(outer_discount, outer_trace, outer_entropy_cost, score)
         critic = lifetimes.outer_critic(tasks, encoder, outer_critic_rate) if outer_critic else None
@@ -157,13 +159,17 @@ def hyperparameters(fixed: dict[str, jax.Array], least_discount: float, meta: di
 
 
 def actor_critic_inner(
-    policy: Policy, optimizer: optax.GradientTransformation, values_of: Callable, start: dict[str, float]
+    policy: Policy,
+    said: Callable[[Any, Trajectory], Said],
+    optimizer: optax.GradientTransformation,
+    values_of: Callable[[PyTree], Hyperparameters],
+    start: dict[str, float],
 ) -> Inner:
     """Advantage actor-critic: ``theta - rate * optimizer(grad L)`` with the loss
     ``L = -log pi A + value_cost (V - G)^2 / 2 - entropy_cost H``, a mean over steps and copies.
 
-    Advantages ``A`` and lambda returns ``G`` are computed outside the gradient by ``theta``, since they carry what the
-    loss owes to discount and trace; so nothing here is stopped.
+    ``said`` gives the values that advantages ``A`` and lambda returns ``G`` are made of. Both are computed outside the
+    gradient by ``theta``, since they carry what the loss owes to discount and trace; so nothing here is stopped.
     """
 
     def meta(key):
@@ -175,16 +181,15 @@ def actor_critic_inner(
         params = policy.init(key)
         return Agent(params, optimizer.init(params))
 
-    def learn(key, meta, agent: Agent, lived: Trajectory):
+    def learn(key, meta, agent, lived: Trajectory):
         del key
-        numbers: Hyperparameters = values_of(meta)
-        said = lifetimes.said(policy, agent, lived)
-        going_on = 1.0 - lived.terminated.astype(said.value.dtype)
-        traces = numbers.trace * (1.0 - (lived.terminated | lived.truncated).astype(said.value.dtype))
+        numbers, told = values_of(meta), said(agent, lived)
+        going_on = 1.0 - lived.terminated.astype(told.value.dtype)
+        traces = numbers.trace * (1.0 - (lived.terminated | lived.truncated).astype(told.value.dtype))
         advantage = estimators.generalised_advantages(
-            lived.reward, said.value, said.next_value, numbers.discount * going_on, traces
+            lived.reward, told.value, told.next_value, numbers.discount * going_on, traces
         )
-        target = advantage + said.value
+        target = advantage + told.value
 
         def loss(params: PyTree):
             parameters, value = replay(policy, params, lived.timestep)
@@ -194,6 +199,6 @@ def actor_critic_inner(
 
         updates, moments = optimizer.update(jax.grad(loss)(agent.params), agent.optimizer, agent.params)
         params = jax.tree.map(lambda p, u: p - numbers.learning_rate * u, agent.params, updates)
-        return Agent(params, moments), jnp.zeros(())
+        return agent._replace(params=params, optimizer=moments), jnp.zeros(())
 
     return Inner(meta, init, learn)

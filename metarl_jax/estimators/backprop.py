@@ -78,7 +78,7 @@ def backprop(
             return losses.mean(), (lives, seen)
 
         gradient, (lives, seen) = jax.grad(total, has_aux=True)(meta)
-        metrics = {"entropy": seen.said.entropy.mean()}
+        metrics = {"entropy": seen.said.entropy.mean(), "step_reward": seen.lived.mean_reward.mean()}
         params, optimizer = kept.critic, kept.optimizer
         if critic is not None:
             params, optimizer, metrics["outer_value_loss"] = improved(critic, loss, params, optimizer, seen.lived)

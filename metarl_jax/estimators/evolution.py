@@ -49,8 +49,8 @@ def evolution(
     def estimate(key, meta, kept: Kept, tasks):
         keys = jax.random.split(key, kept.lives.age.shape[0])
         pair = functools.partial(persistent_pair if persistent else truncated_pair, live, sigma)
-        gradients, kept, lives = jax.vmap(pair, in_axes=(0, None, 0, 0))(keys, meta, kept, tasks)
-        outcome = Outcome(lives.task, lives.earned, lives.age >= lives.end, {})
+        gradients, kept, lives, rewards = jax.vmap(pair, in_axes=(0, None, 0, 0))(keys, meta, kept, tasks)
+        outcome = Outcome(lives.task, lives.earned, lives.age >= lives.end, {"step_reward": rewards.mean()})
         return jax.tree.map(lambda x: x.mean(axis=0), gradients), kept, outcome
 
     return MetaGradient(init, estimate)
@@ -67,14 +67,14 @@ def one_window(
 
 
 def persistent_pair(live: Callable, sigma: float, key: Key, meta: PyTree, kept: Kept, task: PyTree):
-    """(gradient, kept, one life of the pair) of one task; leaves of ``kept.lives [2, ...]``."""
+    """(gradient, kept, one life of the pair, mean rewards of both) of one task; leaves of ``kept.lives [2, ...]``."""
     keys = jax.random.split(key)
     noise = optax.tree.scale(sigma, optax.tree.random_like(keys[0], meta, jax.random.normal))
     ended = kept.lives.age[0] >= kept.lives.end[0]
     summed = jax.tree.map(lambda old, new: jnp.where(ended, 0.0, old) + new, kept.summed, noise)
     lives, rewards = both(live, keys[1], meta, noise, kept.lives, 0, task)
     first = jax.tree.map(lambda x: x[0], lives)._replace(earned=lives.earned.mean())
-    return slope(rewards, sigma, summed), Kept(lives, summed), first
+    return slope(rewards, sigma, summed), Kept(lives, summed), first, rewards
 
 
 def truncated_pair(live: Callable, sigma: float, key: Key, meta: PyTree, kept: Kept, task: PyTree):
@@ -83,7 +83,7 @@ def truncated_pair(live: Callable, sigma: float, key: Key, meta: PyTree, kept: K
     noise = optax.tree.scale(sigma, optax.tree.random_like(keys[0], meta, jax.random.normal))
     _, rewards = both(live, keys[1], meta, noise, kept.lives, None, task)
     life, _ = live(keys[1], meta, kept.lives, task)
-    return slope(rewards, sigma, noise), Kept(life, ()), life
+    return slope(rewards, sigma, noise), Kept(life, ()), life, rewards
 
 
 def both(live: Callable, key: Key, meta: PyTree, noise: PyTree, lives: Life, axis: int | None, task: PyTree):

@@ -2,6 +2,7 @@
 
 from metarl_jax.tasks.adapters import from_gymnax
 from metarl_jax.tasks.bandit import bandit, dependent_bandit
+from metarl_jax.tasks.chain import discounting_chain
 from metarl_jax.tasks.environment import Environment
 from metarl_jax.tasks.gridnavi import gridnavi
 from metarl_jax.tasks.maze import maze, maze_100, maze_200, random_maze
@@ -22,6 +23,7 @@ REGISTRY = {
     "bandit": bandit,
     "bandit-dependent": dependent_bandit,
     "tabular": tabular,
+    "discounting-chain": discounting_chain,
     "gridnavi": gridnavi,
     "treasure": treasure,
     "maze": maze,
@@ -48,6 +50,7 @@ __all__ = [
     "cheetah_vel",
     "corner_navigation",
     "dependent_bandit",
+    "discounting_chain",
     "from_arrays",
     "from_brax",
     "from_gymnax",

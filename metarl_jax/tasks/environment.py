@@ -118,3 +118,11 @@ def one_of(tasks: Task, key: Key) -> Task:
 def strong(tree: PyTree) -> PyTree:
     """Python numbers and weakly typed arrays as arrays of their type, so that every step returns the same types."""
     return jax.tree.map(lambda x: jax.lax.convert_element_type(x, jnp.result_type(x)), tree)
+
+
+def another_of(tasks: Task, key: Key, task: Task) -> Task:
+    """One of the other tasks of a finite set, leaves ``[N, ...]``."""
+    count = jax.tree.leaves(tasks)[0].shape[0]
+    equal = jax.tree.map(lambda many, one: (many == one[None]).reshape(count, -1).all(axis=1), tasks, task)
+    index = jnp.argmax(jnp.stack(jax.tree.leaves(equal)).all(axis=0)) + jax.random.randint(key, (), 1, max(2, count))
+    return jax.tree.map(lambda leaf: leaf[index % count], tasks)

@@ -10,7 +10,7 @@ import numpy as np
 
 from metarl_jax.config import check, check_all, family
 from metarl_jax.tasks._stored import stored_references
-from metarl_jax.tasks.environment import Environment, one_of
+from metarl_jax.tasks.environment import Environment, another_of, one_of
 from metarl_jax.types import Key, Spec, TaskDistribution
 from metarl_jax.walkers import BODIES, Body, Motion, Physics, control_step, picture, standard, varied, within
 
@@ -105,7 +105,7 @@ RULES = {
 def cheetah_dir(
     *, directions: tuple[float, ...] = (1.0, -1.0), horizon: int = 200, num_episodes: int = 2
 ) -> TaskDistribution:
-    """A half-cheetah that is to run forward, or backward: the "two walking agents" of Finn et al. 2017.
+    """A half-cheetah that is to run forward, or backward: two walking agents (Finn et al. 2017).
 
     Reward ``direction * speed - 0.05 |control|^2``.
 
@@ -119,7 +119,7 @@ def cheetah_dir(
     options = dict(directions=directions, horizon=horizon)
     body, goals = standard(BODIES["half-cheetah"]), jnp.asarray(directions, float)
     tasks = WalkerTask(same(body, len(goals)), goals)
-    mutate = functools.partial(another, tasks)
+    mutate = functools.partial(another_of, tasks)
     return distribution("cheetah-dir", "half-cheetah", options, num_episodes, mutate=mutate, tasks=tasks)
 
 
@@ -150,6 +150,8 @@ def cheetah_vel(*, fastest: float = 3.0, horizon: int = 200, num_episodes: int =
 def cheetah_broken(*, horizon: int = 200, num_episodes: int = 2) -> TaskDistribution:
     """A half-cheetah of which one motor, of six, does nothing (as in Nagabandi et al. 2019): the finite set of these.
 
+    Reward ``speed - 0.05 |control|^2``, of the control asked for.
+
     Args:
       horizon: steps in an episode, 0.05 s each.
       num_episodes: episodes in a trial.
@@ -158,7 +160,7 @@ def cheetah_broken(*, horizon: int = 200, num_episodes: int = 2) -> TaskDistribu
     count = physics.gear.size
     gears = physics.gear[None] * (1.0 - jnp.eye(count))
     tasks = WalkerTask(same(physics, count)._replace(gear=gears), jnp.ones(count))
-    mutate = functools.partial(another, tasks)
+    mutate = functools.partial(another_of, tasks)
     return distribution(
         "cheetah-broken", "half-cheetah", dict(horizon=horizon), num_episodes, mutate=mutate, tasks=tasks
     )
@@ -181,7 +183,7 @@ def walker_dynamics(*, spread: float = 3.0, horizon: int = 200, num_episodes: in
 
 @family("hopper-dynamics")
 def hopper_dynamics(*, spread: float = 3.0, horizon: int = 200, num_episodes: int = 2) -> TaskDistribution:
-    """A hopper with dynamics drawn as in ``walker-dynamics``.
+    """A hopper with dynamics drawn as in ``walker-dynamics``, and the same reward.
 
     Args:
       spread: how far apart tasks are; 0 is the standard machine.
@@ -194,6 +196,8 @@ def hopper_dynamics(*, spread: float = 3.0, horizon: int = 200, num_episodes: in
 @family("walker-slope")
 def walker_slope(*, steepest: float = 0.2, horizon: int = 200, num_episodes: int = 2) -> TaskDistribution:
     """A walker2d on a slope drawn from U[-``steepest``, ``steepest``] rad, uphill or downhill.
+
+    Reward ``speed + 1 - 0.001 |control|^2`` until it falls; speed, height and pitch are along and across the slope.
 
     Args:
       steepest: rad.
@@ -223,14 +227,6 @@ def dynamics(name: str, body: BodyName, spread: float, horizon: int, num_episode
         return task._replace(physics=within(physics, varied(key, task.physics, 0.1 * spread), spread))
 
     return distribution(name, body, dict(spread=spread, horizon=horizon), num_episodes, sample, mutate)
-
-
-def another(tasks: WalkerTask, key: Key, task: WalkerTask) -> WalkerTask:
-    """One of the other tasks of a finite set."""
-    count = tasks.goal.shape[0]
-    equal = jax.tree.map(lambda many, one: (many == one[None]).reshape(count, -1).all(axis=1), tasks, task)
-    index = jnp.argmax(jnp.stack(jax.tree.leaves(equal)).all(axis=0)) + jax.random.randint(key, (), 1, count)
-    return jax.tree.map(lambda leaf: leaf[index % count], tasks)
 
 
 def same(physics: Physics, count: int) -> Physics:

@@ -3,7 +3,7 @@
 from metarl_jax.walkers.bodies import BODIES, half_cheetah, hopper, walker2d
 from metarl_jax.walkers.body import Body, Ground, Link, Physics, standard
 from metarl_jax.walkers.drawing import picture
-from metarl_jax.walkers.motion import Motion, control_step
+from metarl_jax.walkers.motion import Motion, at_rest, control_step
 from metarl_jax.walkers.variation import varied, within
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Link",
     "Motion",
     "Physics",
+    "at_rest",
     "control_step",
     "half_cheetah",
     "hopper",

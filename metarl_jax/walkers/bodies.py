@@ -1,4 +1,4 @@
-"""The half-cheetah, walker2d and hopper of the MuJoCo benchmarks (Todorov et al. 2012; Gymnasium's models).
+"""The half-cheetah, walker2d and hopper of the MuJoCo benchmarks (Todorov et al. 2012; Gymnasium's models, v4).
 
 Dimensions, masses, gears and control rates are those of the standard models; angles are about the y axis, in radians.
 """

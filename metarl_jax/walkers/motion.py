@@ -36,6 +36,12 @@ class Motion(NamedTuple):
     velocity: jax.Array
 
 
+def at_rest(body: Body) -> Motion:
+    """The standard pose, standing still."""
+    size = body.num_hinges + 3
+    return Motion(jnp.zeros(size).at[1].set(body.height), jnp.zeros(size))
+
+
 def control_step(
     body: Body, physics: Physics, motion: Motion, control: jax.Array, substeps: int | None = None
 ) -> Motion:

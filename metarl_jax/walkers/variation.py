@@ -20,8 +20,13 @@ def varied(key: jax.Array, physics: Physics, spread: float) -> Physics:
 
 def within(standard: Physics, physics: Physics, spread: float) -> Physics:
     """Each entry that ``varied`` may change, no further from the standard machine's than it may take it."""
-    factors = {name: getattr(physics, name) / getattr(standard, name) for name in BASES}
+    factors = {name: ratio(getattr(physics, name), getattr(standard, name)) for name in BASES}
     factors["inertia"] = factors["inertia"] * factors["mass"]
     factors = {name: jnp.clip(x, BASES[name] ** -spread, BASES[name] ** spread) for name, x in factors.items()}
     factors["inertia"] = factors["inertia"] / factors["mass"]
     return physics._replace(**{name: getattr(standard, name) * factor for name, factor in factors.items()})
+
+
+def ratio(value: jax.Array, standard: jax.Array) -> jax.Array:
+    """1 where the standard is 0, which no factor changes."""
+    return jnp.where(standard == 0, 1.0, value / jnp.where(standard == 0, 1.0, standard))

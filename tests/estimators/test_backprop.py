@@ -66,7 +66,7 @@ def inner(optimizer: str) -> Inner:
     fixed = {name: jnp.asarray(x) for name, x in start.items()}
     values_of = functools.partial(hyperparameters, fixed, 0.0)
     meta = unbounded(start, NAMES, 0.0)
-    made = actor_critic_inner(POLICY, OPTIMIZERS[optimizer](), values_of, meta)
+    made = actor_critic_inner(POLICY, functools.partial(said, POLICY), OPTIMIZERS[optimizer](), values_of, meta)
     params = jax.tree.map(lambda x: 30.0 * x.astype(float) + 0.3, POLICY.init(jax.random.key(1)))
     return made._replace(init=lambda *_: Agent(params, OPTIMIZERS[optimizer]().init(params)))
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from walkers.test_dynamics import mjcf
 
-from metarl_jax.walkers import BODIES, Motion, control_step, motion, standard, varied
+from metarl_jax.types import ConfigError
+from metarl_jax.walkers import BODIES, Motion, at_rest, control_step, motion, standard, varied
 from metarl_jax.walkers import dynamics as dyn
 
 NAMES = list(BODIES)
@@ -107,7 +108,7 @@ def test_trajectories_are_mujocos(name):
 def test_the_ground_carries_and_holds(name):
     """Left alone it comes to rest on the ground: not through it, not sliding; on ice on a slope it slides down."""
     body = BODIES[name]
-    start = Motion(jnp.zeros(body.num_hinges + 3).at[1].set(body.height), jnp.zeros(body.num_hinges + 3))
+    start = at_rest(body)
     rest = control = jnp.zeros(body.num_hinges)
 
     @jax.jit
@@ -227,6 +228,21 @@ def test_gradients_are_finite_differences(name):
 
 
 @in_full("half-cheetah")
+def test_wrong_shapes_are_named():
+    body, other = BODIES["hopper"], BODIES["walker2d"]
+    start, step = at_rest(body), functools.partial(control_step, body)
+    for physics, motion, control, substeps, word in (
+        (standard(body), start, jnp.zeros(4), None, r"control=\(4,\).*\(3,\)"),
+        (standard(body), start, jnp.zeros(()), None, "control"),
+        (standard(body), at_rest(other), jnp.zeros(3), None, r"position=\(9,\)"),
+        (standard(other), start, jnp.zeros(3), None, "gear"),
+        (standard(body), start, jnp.zeros(3), 0, "substeps=0"),
+        (standard(body), start, jnp.zeros(3), 2.5, "substeps=2.5"),
+    ):
+        with pytest.raises(ConfigError, match=word):
+            step(physics, motion, control, substeps)
+
+
 def test_random_play_stays_finite_whatever_the_machine(name):
     """The widest dynamics that tasks are drawn from (a million steps: ``benchmarks/speed.py walking``)."""
     body, count = BODIES[name], 64

@@ -1,0 +1,116 @@
+"""The discounting chain, for the table of ``quality``: a discount that tunes itself, and what it is judged by.
+
+As Bonnet et al. 2022 ("Debiasing meta-gradient reinforcement learning by learning the outer value function"): bsuite's
+chain of mapping seed 3, where the chain that pays 1.1 pays after 30 steps and one that pays 1 after the first. A linear
+policy, advantages of one step over values that are exact for the policy at hand, so that only the discounts of the
+values differ: the agent's own, or the outer one's. One agent, 128 copies of it, one life of 50,000 inner updates.
+"""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from record import Clock, row, trained
+
+import metarl_jax as mrl
+from metarl_jax import estimators
+from metarl_jax.algorithms import _lifetimes as lifetimes
+from metarl_jax.algorithms.self_tuning import NAMES, actor_critic_inner, hyperparameters, unbounded
+from metarl_jax.config import recipe
+from metarl_jax.networks import actor_critic, by_variance
+from metarl_jax.types import Algorithm, Policy, Said, TaskDistribution, Trajectory
+
+UPDATES, COPIES, LAST = 50_000, 128, 1000
+START = dict(discount=0.95, trace=0.0, entropy_cost=0.005, value_cost=0.0, learning_rate=0.5)
+
+
+class ValuingAgent(NamedTuple):
+    """``discount``: of its values."""
+
+    params: Any
+    optimizer: Any
+    discount: jax.Array
+
+
+def exact_values(tasks: TaskDistribution, logits: jax.Array, discount, observation: jax.Array) -> jax.Array:
+    """Of observations ``[T, E, 2]``, for the policy whose first action's ``logits`` are ``[A]``."""
+    assert tasks.tasks is not None
+    reward, delay = tasks.tasks.reward[0], tasks.tasks.delay[0]
+    chain, time = observation[..., 0].astype(jnp.int32), jnp.round(observation[..., 1] * tasks.horizon)
+    wait = delay[chain] - 1.0 - time
+    chosen = jnp.where(wait >= 0, reward[chain] * discount ** jnp.maximum(wait, 0.0), 0.0)
+    return jnp.where(chain < 0, jax.nn.softmax(logits) @ (reward * discount ** (delay - 1.0)), chosen)
+
+
+def said(tasks: TaskDistribution, policy: Policy, agent: ValuingAgent, lived: Trajectory) -> Said:
+    told = lifetimes.said(policy, agent, lived)
+    valued = functools.partial(exact_values, tasks, lived.outputs[0][0, 0], agent.discount)
+    values = valued(lived.timestep.observation), valued(lived.next_observation)
+    value, following = jax.lax.stop_gradient(values)
+    return told._replace(value=value, next_value=following)
+
+
+@recipe("discounting")
+def discounting(tasks: TaskDistribution, *, outer_critic: bool = True, meta_rate: float = 0.1) -> Algorithm:
+    """``outer_critic``: the outer advantages' values have the outer discount, 1; else the agent's."""
+    policy = actor_critic(tasks.env.spec, "none", 0, (), False, scaled=by_variance)
+    optimizer, steps = optax.identity(), tasks.horizon
+    fixed = {name: jnp.float32(value) for name, value in START.items()}
+    numbers = functools.partial(hyperparameters, fixed, 0.9)
+    speak = functools.partial(said, tasks, policy)
+    inner = actor_critic_inner(policy, speak, optimizer, numbers, unbounded(START, ("discount",), 0.9))
+
+    def init(key, meta, task):
+        agent = inner.init(key, meta, task)
+        return ValuingAgent(agent.params, agent.optimizer, jax.lax.stop_gradient(numbers(meta).discount))
+
+    def learn(key, meta, agent: ValuingAgent, lived):
+        return inner.learn(key, meta, agent._replace(discount=jax.lax.stop_gradient(numbers(meta).discount)), lived)
+
+    def values(params, lived: Trajectory):
+        valued = functools.partial(exact_values, tasks, lived.outputs[0][0, 0], 1.0)
+        return valued(lived.timestep.observation), valued(lived.next_observation)
+
+    actor = lifetimes.actor_of(tasks, policy, COPIES, steps)._replace(said=speak)
+    critic = estimators.Critic(lambda key: (), values, optax.identity()) if outer_critic else None
+    loss = estimators.OuterLoss(discount=1.0, trace=0.0, entropy_cost=START["entropy_cost"])
+    learning = inner._replace(init=init, learn=learn)
+    estimator = estimators.backprop(actor, learning, UPDATES, 1, loss, critic)
+    told = lambda meta: {"discount": numbers(meta).discount}
+    return lifetimes.lifetime_learner(tasks, actor, learning, estimator, optax.adam(meta_rate), COPIES, steps, 1, told)
+
+
+assert set(START) == set(NAMES)
+
+
+def rows(seeds: list[int]) -> list[dict[str, Any]]:
+    tasks, found = mrl.tasks.discounting_chain(best=(3,)), []
+    for outer_critic, name in ((False, "inner"), (True, "outer")):
+        returns, discounts, seconds = [], [], []
+        for seed in seeds:
+            algorithm = discounting(outer_critic=outer_critic)
+            with Clock() as clock:
+                run = mrl.train(algorithm, tasks, num_updates=UPDATES, num_tasks=1, seed=seed, quiet=True)
+            seconds.append(round(clock.seconds, 1))
+            returns.append(float(tasks.horizon * np.mean(run.metrics["step_reward"][-LAST:])))
+            discounts.append(float(np.mean(run.metrics["discount"][-LAST:])))
+            told = f"{returns[-1]:.4f}, discount {discounts[-1]:.4f}, {clock.seconds:.0f} s"
+            print(f"values of the {name} discount, seed {seed}: {told}", flush=True)
+        measured = {
+            "return of an episode": (returns, 1.07 if outer_critic else None),
+            "discount": (discounts, None),
+            "minutes": ([s / 60 for s in seconds], 5.0),
+        }
+        for what, (values, bar) in measured.items():
+            made = row(
+                f"discounting chain, values of the {name} discount: {what}",
+                float(np.mean(values)),
+                values,
+                bar,
+                sign=-1 if what == "minutes" else 1,
+            )
+            found.append(made | trained("discounting-chain", seeds, seconds))
+    return found

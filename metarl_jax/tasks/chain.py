@@ -1,0 +1,119 @@
+"""The discounting chain of bsuite (Osband et al. 2020): one choice, and a reward that comes later or much later."""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metarl_jax.config import check, family
+from metarl_jax.tasks.environment import Environment, another_of, one_of
+from metarl_jax.types import Reference, Spec, TaskDistribution
+
+GROUND, WAIT, PAID, HERE = (236, 236, 232), (200, 208, 216), (86, 140, 200), (213, 94, 0)
+
+
+class ChainTask(NamedTuple):
+    """``reward [C]``: what each chain pays, once; ``delay [C]``: after how many steps."""
+
+    reward: jax.Array
+    delay: jax.Array
+
+
+class ChainState(NamedTuple):
+    """``chain``: the one chosen, -1 before."""
+
+    chain: jax.Array
+    time: jax.Array
+
+
+class ChainEnv(Environment):
+    """The first action of an episode chooses a chain, the others do nothing. Sees the chain and the share of the
+    episode that has gone."""
+
+    def __init__(self, num_chains: int, horizon: int):
+        self.horizon = horizon
+        self.spec = Spec(observation_shape=(2,), num_actions=num_chains)
+
+    def begin(self, noise, task: ChainTask):
+        return ChainState(jnp.int32(-1), jnp.int32(0))
+
+    def advance(self, noise, state: ChainState, action, task: ChainTask):
+        chain = jnp.where(state.time == 0, action, state.chain).astype(jnp.int32)
+        time = state.time + 1
+        reward = jnp.where(time == task.delay[chain], task.reward[chain], 0.0)
+        return ChainState(chain, time), reward, jnp.bool_(False), {}
+
+    def observe(self, state: ChainState, task: ChainTask):
+        return jnp.stack([state.chain.astype(jnp.float32), state.time / self.horizon])
+
+    def picture(self, task: ChainTask, state: ChainState | None = None) -> np.ndarray:
+        """A row a chain, a column a step: what is waited for, and the step that pays (the brighter, the less)."""
+        delays, rewards = np.asarray(task.delay), np.asarray(task.reward)
+        image = np.full((3 * len(delays) + 1, self.horizon + 1, 3), GROUND, np.uint8)
+        for chain, (delay, reward) in enumerate(zip(delays, rewards, strict=True)):
+            rows = slice(3 * chain + 1, 3 * chain + 3)
+            image[rows, :delay] = WAIT
+            image[rows, delay] = np.asarray(PAID) * (reward / rewards.max()) ** 4
+            if state is not None and chain == int(state.chain):
+                image[rows, int(state.time)] = HERE
+        return image
+
+
+@family("discounting-chain")
+def discounting_chain(
+    *,
+    best: tuple[int, ...] = (0, 1, 2, 3, 4),
+    bonus: float = 0.1,
+    delays: tuple[int, ...] = (1, 3, 10, 30, 100),
+    num_episodes: int = 10,
+) -> TaskDistribution:
+    """Chains that pay 1 after different delays, but for one that pays more: whoever discounts takes the shortest.
+
+    References are exact: the best chain known; Bayes-optimal (an untried chain each episode until the best is found);
+    one chain for all tasks; random.
+
+    Args:
+      best: the tasks: which chain pays ``1 + bonus`` (one of them, ``(3,)``, is bsuite's with mapping seed 3).
+      bonus: what it pays more.
+      delays: steps until each chain pays; an episode lasts as long as the longest.
+      num_episodes: episodes in a trial.
+    """
+    count = len(delays)
+    check(count > 0 and min(delays) >= 1, "discounting-chain: delays", delays, "give whole numbers of at least 1")
+    distinct = len(set(best)) == len(best) > 0 and all(0 <= i < count for i in best)
+    check(distinct, "discounting-chain: best", best, f"give each at most once, from 0 to {count - 1}")
+    check(bonus > 0, "discounting-chain: bonus", bonus, "must be above 0")
+    check(num_episodes >= 1, "discounting-chain: num_episodes", num_episodes, "must be at least 1")
+    rewards = 1.0 + bonus * jnp.eye(count)[jnp.array(best)]
+    tasks = ChainTask(rewards, jnp.tile(jnp.array(delays, jnp.int32), (len(best), 1)))
+    horizon = max(delays)
+
+    def references(tasks: ChainTask, trial_steps: int) -> list[Reference]:
+        episodes, rest = divmod(trial_steps, horizon)
+        if rest:
+            return []
+        reward = np.asarray(tasks.reward, np.float64)
+        tried = np.minimum(np.arange(1, episodes + 1), len(best)) / len(best)
+        values = {
+            "optimal": (reward.max(axis=1), np.ones(episodes), "the best chain"),
+            "bayes": (1.0 + bonus * tried.mean(), tried, "an untried chain each episode until the best is found"),
+            "non_adaptive": (1.0 + bonus / len(best), np.full(episodes, 1 / len(best)), "one chain for all tasks"),
+            "random": (reward.mean(axis=1), np.full(episodes, 1 / count), "uniform over the chains"),
+        }
+        return [
+            Reference(role, "exact", episodes * value, 1.0 + bonus * found, note)
+            for role, (value, found, note) in values.items()
+        ]
+
+    return TaskDistribution(
+        name="discounting-chain",
+        env=ChainEnv(count, horizon),
+        sample=functools.partial(one_of, tasks),
+        horizon=horizon,
+        trial_steps=horizon * num_episodes,
+        tasks=tasks,
+        references=references,
+        mutate=functools.partial(another_of, tasks),
+    )
