@@ -227,11 +227,10 @@ def test_gradients_are_finite_differences(name):
             np.testing.assert_allclose(np.sum(found * direction), wanted, rtol=1e-3, err_msg=name_of)
 
 
-@in_full("half-cheetah")
 def test_wrong_shapes_are_named():
     body, other = BODIES["hopper"], BODIES["walker2d"]
     start, step = at_rest(body), functools.partial(control_step, body)
-    for physics, motion, control, substeps, word in (
+    for physics, at, control, substeps, word in (
         (standard(body), start, jnp.zeros(4), None, r"control=\(4,\).*\(3,\)"),
         (standard(body), start, jnp.zeros(()), None, "control"),
         (standard(body), at_rest(other), jnp.zeros(3), None, r"position=\(9,\)"),
@@ -240,9 +239,10 @@ def test_wrong_shapes_are_named():
         (standard(body), start, jnp.zeros(3), 2.5, "substeps=2.5"),
     ):
         with pytest.raises(ConfigError, match=word):
-            step(physics, motion, control, substeps)
+            step(physics, at, control, substeps)
 
 
+@in_full("half-cheetah")
 def test_random_play_stays_finite_whatever_the_machine(name):
     """The widest dynamics that tasks are drawn from (a million steps: ``benchmarks/speed.py walking``)."""
     body, count = BODIES[name], 64
