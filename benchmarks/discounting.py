@@ -18,7 +18,7 @@ from record import Clock, row, trained
 import metarl_jax as mrl
 from metarl_jax import estimators
 from metarl_jax.algorithms import _lifetimes as lifetimes
-from metarl_jax.algorithms.self_tuning import NAMES, actor_critic_inner, hyperparameters, unbounded
+from metarl_jax.algorithms._actor_critics import NAMES, actor_critic_inner, hyperparameters, unbounded
 from metarl_jax.config import recipe
 from metarl_jax.networks import actor_critic, by_variance
 from metarl_jax.types import Algorithm, Policy, Said, TaskDistribution, Trajectory

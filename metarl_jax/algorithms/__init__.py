@@ -2,6 +2,7 @@
 
 from metarl_jax.algorithms.maesn import maesn
 from metarl_jax.algorithms.maml import anil, cavia, e_maml, fomaml, maml, meta_sgd, promp, reptile
+from metarl_jax.algorithms.population import grid_search, population, random_search
 from metarl_jax.algorithms.rl2 import ppo, ppo_oracle, rl2
 from metarl_jax.algorithms.self_tuning import self_tuning
 from metarl_jax.algorithms.varibad import hyperx, posterior_sampling, varibad, varibad_task
@@ -24,6 +25,9 @@ REGISTRY = {
     "posterior-sampling": posterior_sampling,
     "maesn": maesn,
     "self-tuning": self_tuning,
+    "population": population,
+    "random-search": random_search,
+    "grid-search": grid_search,
 }
 
 __all__ = [
@@ -32,14 +36,17 @@ __all__ = [
     "cavia",
     "e_maml",
     "fomaml",
+    "grid_search",
     "hyperx",
     "maesn",
     "maml",
     "meta_sgd",
+    "population",
     "posterior_sampling",
     "ppo",
     "ppo_oracle",
     "promp",
+    "random_search",
     "reptile",
     "rl2",
     "self_tuning",

@@ -6,12 +6,14 @@ from metarl_jax.estimators.baselines import linear_baseline, solve_positive, tim
 from metarl_jax.estimators.epochs import falling_cost, falling_rate, minibatch_epochs
 from metarl_jax.estimators.evolution import evolution
 from metarl_jax.estimators.inner import OBJECTIVES, sampling_score
+from metarl_jax.estimators.lives import Life, live_window, unborn
 from metarl_jax.estimators.losses import clipped_surrogate, squared_error
 from metarl_jax.estimators.trust_region import trust_region_step
 
 __all__ = [
     "OBJECTIVES",
     "Critic",
+    "Life",
     "OuterLoss",
     "backprop",
     "clipped_surrogate",
@@ -21,10 +23,12 @@ __all__ = [
     "falling_rate",
     "generalised_advantages",
     "linear_baseline",
+    "live_window",
     "minibatch_epochs",
     "sampling_score",
     "solve_positive",
     "squared_error",
     "time_in_episode",
     "trust_region_step",
+    "unborn",
 ]

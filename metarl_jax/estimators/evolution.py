@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from metarl_jax.estimators.lives import Life, renewed, unborn, unroll
+from metarl_jax.estimators.lives import Life, live_window, unborn
 from metarl_jax.types import Actor, Inner, Key, MetaGradient, Outcome, PyTree
 
 
@@ -35,7 +35,7 @@ def evolution(
     - else: ``-mean_n (F+ - F-) / (2 sigma^2) * e``, both from one life, which goes on unperturbed: truncated, and
       biased, unless ``window == length``: that is full-life ES.
     """
-    live = functools.partial(one_window, actor, inner, length, window)
+    live = functools.partial(live_window, actor, inner, length, window)
 
     def init(key, task, num_tasks):
         del key
@@ -54,16 +54,6 @@ def evolution(
         return jax.tree.map(lambda x: x.mean(axis=0), gradients), kept, outcome
 
     return MetaGradient(init, estimate)
-
-
-def one_window(
-    actor: Actor, inner: Inner, length: int, num_updates: int, key: Key, meta: PyTree, life: Life, task: PyTree
-) -> tuple[Life, jax.Array]:
-    """A life after its window, and the mean reward of a step of it."""
-    keys = jax.random.split(key)
-    life = renewed(actor, inner, length, keys[0], meta, life, task)
-    life, seen = unroll(actor, inner, num_updates, keys[1], meta, life)
-    return life, seen.lived.mean_reward.mean()
 
 
 def persistent_pair(live: Callable, sigma: float, key: Key, meta: PyTree, kept: Kept, task: PyTree):

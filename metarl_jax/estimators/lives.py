@@ -82,3 +82,13 @@ def unroll(
 
     step: Callable = jax.checkpoint(body) if remat else body
     return jax.lax.scan(step, life, jax.random.split(key, num_updates))
+
+
+def live_window(
+    actor: Actor, inner: Inner, length: int, num_updates: int, key: Key, meta: PyTree, life: Life, task: PyTree
+) -> tuple[Life, jax.Array]:
+    """A life after its window, and the mean reward of a step of it."""
+    keys = jax.random.split(key)
+    life = renewed(actor, inner, length, keys[0], meta, life, task)
+    life, seen = unroll(actor, inner, num_updates, keys[1], meta, life)
+    return life, seen.lived.mean_reward.mean()

@@ -13,8 +13,8 @@ import numpy as np
 import optax
 import pytest
 
+from metarl_jax.algorithms._actor_critics import NAMES, OPTIMIZERS, actor_critic_inner, hyperparameters, unbounded
 from metarl_jax.algorithms._lifetimes import Agent, said
-from metarl_jax.algorithms.self_tuning import NAMES, OPTIMIZERS, actor_critic_inner, hyperparameters, unbounded
 from metarl_jax.estimators import Critic, OuterLoss, backprop
 from metarl_jax.networks import actor_critic, by_variance
 from metarl_jax.types import Actor, Inner, Spec, TimeStep, Trajectory

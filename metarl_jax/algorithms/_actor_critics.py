@@ -1,0 +1,152 @@
+"""Advantage actor-critic agents whose hyperparameters are numbers of an outer loop: tuned, drawn or laid on a grid."""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from metarl_jax import estimators
+from metarl_jax.algorithms import _lifetimes as lifetimes
+from metarl_jax.algorithms._lifetimes import Agent
+from metarl_jax.config import check, check_all
+from metarl_jax.networks import Bounding, actor_critic, by_variance
+from metarl_jax.rollout import replay
+from metarl_jax.types import Actor, Inner, Policy, PyTree, Said, TaskDistribution, Trajectory
+
+NAMES = ("discount", "trace", "entropy_cost", "value_cost", "learning_rate")
+OPTIMIZERS = {
+    "sgd": optax.identity,
+    # A root of zero has no derivative: `eps_root` keeps meta-gradients finite where an agent's gradient is zero.
+    "rmsprop": functools.partial(optax.scale_by_rms, decay=0.99, eps=1e-5, eps_in_sqrt=True),
+    "adam": functools.partial(optax.scale_by_adam, eps=1e-5, eps_root=1e-8),
+}
+
+
+class Hyperparameters(NamedTuple):
+    """Of an actor-critic agent."""
+
+    discount: jax.Array
+    trace: jax.Array
+    entropy_cost: jax.Array
+    value_cost: jax.Array
+    learning_rate: jax.Array
+
+
+class Learners(NamedTuple):
+    """Agents for a task distribution; ``steps`` and ``length``: of an inner update, and of a life in inner updates."""
+
+    actor: Actor
+    inner: Inner
+    steps: int
+    length: int
+
+
+def learners(
+    tasks: TaskDistribution,
+    values_of: Callable[[PyTree], Hyperparameters],
+    start: dict[str, float],
+    optimizer: str,
+    encoder: tuple[int, ...],
+    bounding: Bounding,
+    copies: int,
+    steps: int,
+    life: int,
+    window: int,
+) -> Learners:
+    """The options by the names under which ``self_tuning`` documents them; ``values_of``, ``start``: see
+    ``actor_critic_inner``."""
+    check_all(dict(copies=copies, window=window), lambda x: x > 0, "must be above 0")
+    check_all(dict(steps=steps, life=life), lambda x: x >= 0, "must not be negative")
+    check(all(size > 0 for size in encoder), "encoder", encoder, "each layer needs at least one unit")
+    steps = steps or tasks.horizon
+    fits = window * max(2, tasks.trial_steps // (copies * steps * window))
+    whole = life == 0 or (life >= 2 and life % window == 0)
+    check(whole, "life", life, f"must be a multiple of window={window}, and at least 2")
+    policy = actor_critic(tasks.env.spec, "none", 0, encoder, False, bounding=bounding, scaled=by_variance)
+    actor = lifetimes.actor_of(tasks, policy, copies, steps)
+    said = functools.partial(lifetimes.said, policy)
+    inner = actor_critic_inner(policy, said, OPTIMIZERS[optimizer](), values_of, start)
+    return Learners(actor, inner, steps, life or fits)
+
+
+def check_ranges(ranges: dict[str, tuple[float, float]], tuned: bool, least_discount: float = 0.0) -> None:
+    """ConfigError unless hyperparameters lie where they must, each between its two ends; ``tuned``: in the open."""
+    for name, (low, high) in ranges.items():
+        shown = low if low == high else (low, high)
+        bounded = name in ("discount", "trace")
+        least = least_discount if name == "discount" else 0.0
+        check(low <= high, name, shown, "the first must not be above the second")
+        if tuned or low < high or name == "learning_rate":
+            fix = f"must lie between {least:g} and 1, both excluded" if bounded else "must be above 0"
+            check(least < low and high < (1.0 if bounded else math.inf), name, shown, fix)
+        else:
+            fix = "must lie between 0 and 1" if bounded else "must not be negative"
+            check(0 <= low <= (1.0 if bounded else math.inf), name, shown, fix)
+
+
+def unbounded(start: dict[str, float], tuned: tuple[str, ...], least_discount: float) -> dict[str, float]:
+    """The meta-parameters at which hyperparameters are as in ``start``."""
+    logit = lambda x: math.log(x) - math.log1p(-x)
+    inverses = dict.fromkeys(NAMES, math.log) | {
+        "discount": lambda x: logit((x - least_discount) / (1 - least_discount)),
+        "trace": logit,
+    }
+    return {name: inverses[name](start[name]) for name in tuned}
+
+
+def hyperparameters(fixed: dict[str, jax.Array], least_discount: float, meta: dict[str, jax.Array]) -> Hyperparameters:
+    ways = dict.fromkeys(NAMES, jnp.exp) | {
+        "discount": lambda x: least_discount + (1 - least_discount) * jax.nn.sigmoid(x),
+        "trace": jax.nn.sigmoid,
+    }
+    return Hyperparameters(**fixed | {name: ways[name](x) for name, x in meta.items()})
+
+
+def actor_critic_inner(
+    policy: Policy,
+    said: Callable[[Any, Trajectory], Said],
+    optimizer: optax.GradientTransformation,
+    values_of: Callable[[PyTree], Hyperparameters],
+    start: dict[str, float],
+) -> Inner:
+    """Advantage actor-critic: ``theta - rate * optimizer(grad L)`` with the loss
+    ``L = -log pi A + value_cost (V - G)^2 / 2 - entropy_cost H``, a mean over steps and copies.
+
+    ``said`` gives the values that advantages ``A`` and lambda returns ``G`` are made of. Both are computed outside the
+    gradient by ``theta``, since they carry what the loss owes to discount and trace; so nothing here is stopped.
+    """
+
+    def meta(key):
+        del key
+        return {name: jnp.asarray(value, float) for name, value in start.items()}
+
+    def init(key, meta, task):
+        del meta, task
+        params = policy.init(key)
+        return Agent(params, optimizer.init(params))
+
+    def learn(key, meta, agent, lived: Trajectory):
+        del key
+        numbers, told = values_of(meta), said(agent, lived)
+        going_on = 1.0 - lived.terminated.astype(told.value.dtype)
+        traces = numbers.trace * (1.0 - (lived.terminated | lived.truncated).astype(told.value.dtype))
+        advantage = estimators.generalised_advantages(
+            lived.reward, told.value, told.next_value, numbers.discount * going_on, traces
+        )
+        target = advantage + told.value
+
+        def loss(params: PyTree):
+            parameters, value = replay(policy, params, lived.timestep)
+            gain = policy.actions.log_prob(parameters, lived.action) * advantage
+            gain += numbers.entropy_cost * policy.actions.entropy(parameters)
+            return (numbers.value_cost * estimators.squared_error(value, target) - gain).mean()
+
+        updates, moments = optimizer.update(jax.grad(loss)(agent.params), agent.optimizer, agent.params)
+        params = jax.tree.map(lambda p, u: p - numbers.learning_rate * u, agent.params, updates)
+        return agent._replace(params=params, optimizer=moments), jnp.zeros(())
+
+    return Inner(meta, init, learn)
