@@ -22,6 +22,7 @@ import jax
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+import discounting
 import inference
 import navigation
 import sparse
@@ -191,6 +192,7 @@ ROWS = {  # name: function of seeds
     **{f"references-{family}": functools.partial(strides.reference_rows, family) for family in strides.FAMILIES},
     "half-cheetah": strides.running_rows,
     **{name: functools.partial(strides.rows, name) for name in strides.ENTRIES},
+    "discounting-chain": discounting.rows,
     **{f"{name}-sparse": functools.partial(sparse.rows, name) for name in sparse.ENTRIES},
 }
 

@@ -1,7 +1,8 @@
 """How fast: benchmarks/results/speed.json. Ratios of what is measured in one run; unchanged on a GPU.
 
     python benchmarks/speed.py                # all parts, a few minutes
-    python benchmarks/speed.py stepping       # of: stepping, training, startup, inference, adaptation, memory, walking
+    python benchmarks/speed.py stepping       # of: stepping, training, startup, inference, adaptation, memory, walking,
+                                              # populations
 
 stepping: environment steps a second with a random policy, every task its own, beside gymnax 1.x.
 training: RL^2 on 13x13 mazes against the float32 matmul rate of this machine.
@@ -10,6 +11,7 @@ adaptation: seconds of an outer iteration of MAML with a trust region, its parts
 memory: of second order over ten inner episodes of 200 steps, with and without rematerialisation.
 walking: half-cheetahs with bodies of their own beside Brax and MuJoCo's C library (pip install brax mujoco); a million
     random control steps; drift of energy.
+populations: 640 actor-critics in one program beside one after the other.
 startup: seconds from the start of a process to the end of its first update, compilation cache cold and warm.
 """
 
@@ -25,6 +27,7 @@ from typing import Any
 import jax
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+import populations
 import walking
 from adaptation import adaptation_rows, memory_rows
 from record import Clock, record, row
@@ -149,6 +152,7 @@ PARTS = {
     "adaptation": adaptation_rows,
     "memory": memory_rows,
     "walking": walking.rows,
+    "populations": populations.population_rows,
 }
 
 

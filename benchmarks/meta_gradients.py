@@ -1,0 +1,140 @@
+"""Estimates of one meta-gradient, their means and spreads, beside the true one, as a table and a figure.
+
+    python benchmarks/meta_gradients.py
+
+Linear actor-critics live ``LIFE`` inner updates in one random MDP; the gradient of what they earn, by the logarithm of
+their learning rate and by their discount, is estimated from whole lives or from windows of ``WINDOW`` inner updates.
+The truth is a central difference of what very many lives earn, on common random numbers.
+"""
+
+import argparse
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from record import RESULTS, Clock, record, row
+
+import metarl_jax as mrl
+from metarl_jax import estimators
+from metarl_jax.algorithms import _lifetimes as lifetimes
+from metarl_jax.algorithms._actor_critics import OPTIMIZERS, actor_critic_inner, hyperparameters, unbounded
+from metarl_jax.networks import actor_critic, by_variance
+from metarl_jax.types import Actor, Inner, MetaGradient
+from metarl_jax.viz.style import AGENT, CONTROL, new_figure, style
+
+LIFE, WINDOW, COPIES, LIVES, ROUNDS, DELTA, SIGMA = 20, 5, 2, 2048, 16, 0.1, 0.1
+START = dict(discount=0.8, trace=0.9, entropy_cost=0.01, value_cost=0.5, learning_rate=1.0)
+TUNED = ("learning_rate", "discount")
+
+
+def agents(tasks: mrl.types.TaskDistribution) -> tuple[Actor, Inner]:
+    policy = actor_critic(tasks.env.spec, "none", 0, (), False, scaled=by_variance)
+    fixed = {name: jnp.float32(value) for name, value in START.items()}
+    said, numbers = functools.partial(lifetimes.said, policy), functools.partial(hyperparameters, fixed, 0.0)
+    inner = actor_critic_inner(policy, said, OPTIMIZERS["sgd"](), numbers, unbounded(START, TUNED, 0.0))
+    return lifetimes.actor_of(tasks, policy, COPIES, tasks.horizon), inner
+
+
+def estimators_of(actor: Actor, inner: Inner) -> dict[str, tuple[MetaGradient, int]]:
+    """By name, with the windows of a life."""
+    exact, plain = (estimators.OuterLoss(score=score) for score in (True, False))
+    # Returns to go over no values: a life ends with its last episode, and nothing after it counts.
+    zeros = lambda params, lived: (jnp.zeros_like(lived.reward), jnp.zeros_like(lived.reward))
+    critic = estimators.Critic(lambda key: {}, zeros, optax.identity())
+    back = functools.partial(estimators.backprop, actor, inner, LIFE, critic=critic)
+    evolve = functools.partial(estimators.evolution, actor, inner, LIFE, sigma=SIGMA)
+    return {
+        f"back-propagation and score, {LIFE} updates": (back(loss=exact, window=LIFE), 1),
+        f"back-propagation, {LIFE} updates": (back(loss=plain, window=LIFE), 1),
+        f"back-propagation, {WINDOW} updates": (back(loss=plain, window=WINDOW), LIFE // WINDOW),
+        f"ES, {LIFE} updates": (evolve(window=LIFE, persistent=False), 1),
+        f"persistent ES, {WINDOW} updates": (evolve(window=WINDOW, persistent=True), LIFE // WINDOW),
+        f"ES, {WINDOW} updates": (evolve(window=WINDOW, persistent=False), LIFE // WINDOW),
+    }
+
+
+def estimate(estimator: MetaGradient, windows: int, inner: Inner, task: Any) -> dict[str, np.ndarray]:
+    """Minus the gradient of the loss, of each of ``ROUNDS`` cycles of windows after the first one."""
+    meta, tasks = inner.meta(jax.random.key(0)), jax.tree.map(lambda x: jnp.stack([x] * LIVES), task)
+    kept, step = estimator.init(jax.random.key(0), task, LIVES), jax.jit(estimator.estimate)
+    found = []
+    for i in range((ROUNDS + 1) * windows):
+        gradient, kept, _ = step(jax.random.key(i), meta, kept, tasks)
+        found.append(gradient)
+    return {name: -np.reshape([g[name] for g in found[windows:]], (ROUNDS, windows)).mean(axis=1) for name in TUNED}
+
+
+def truth(actor: Actor, inner: Inner, task: Any) -> dict[str, np.ndarray]:
+    """Central differences of the mean reward of a life's steps, ``16 * LIVES`` lives a round."""
+
+    @jax.jit
+    def earned(key, meta):
+        def one(key):
+            keys = jax.random.split(key)
+            life = estimators.unborn(actor, inner, task, 1, LIFE, LIFE)
+            life = jax.tree.map(lambda x: x[0], life)
+            return estimators.live_window(actor, inner, LIFE, LIFE, keys[0], meta, life, task)[1]
+
+        return jax.lax.map(jax.vmap(one), jax.random.split(key, (16, LIVES))).mean()
+
+    meta, found = inner.meta(jax.random.key(0)), {}
+    for name in TUNED:
+        moved = [
+            [earned(jax.random.key(100 + i), meta | {name: meta[name] + sign * DELTA}) for sign in (1, -1)]
+            for i in range(ROUNDS)
+        ]
+        found[name] = np.diff(-np.asarray(moved), axis=1)[:, 0] / (2 * DELTA)
+    return found
+
+
+def draw(found: dict[str, dict[str, np.ndarray]], true: dict[str, np.ndarray]) -> None:
+    with style():
+        figure = new_figure(9.0, 3.2)
+        for axes, name in zip(figure.subplots(1, len(TUNED), sharey=True), TUNED, strict=True):
+            mean, error = summary(true[name])
+            axes.axvspan(mean - 2 * error, mean + 2 * error, color=CONTROL, alpha=0.35, lw=0)
+            axes.axvline(mean, color=CONTROL)
+            for i, values in enumerate(found.values()):
+                middle, spread = summary(values[name])
+                axes.errorbar(middle, i, xerr=2 * spread, fmt="o", color=AGENT, capsize=3)
+            axes.set_yticks(range(len(found)), list(found))
+            axes.invert_yaxis()
+            axes.set_xlabel("gradient of the mean reward a step")
+            axes.set_title(f"by {name.replace('_', ' ')} (means, two standard errors; line: the truth)", fontsize=9.5)
+        figure.savefig(RESULTS / "meta-gradients.png")
+
+
+def summary(values: np.ndarray) -> tuple[float, float]:
+    return float(values.mean()), float(values.std(ddof=1) / len(values) ** 0.5)
+
+
+def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    tasks = mrl.tasks.tabular(num_states=4, num_actions=2, horizon=5)
+    task = tasks.sample(jax.random.key(3))
+    actor, inner = agents(tasks)
+    found, rows, common = {}, [], dict(command="python benchmarks/meta_gradients.py", seeds=[0])
+    with Clock() as clock:
+        true = truth(actor, inner, task)
+        for name, (estimator, windows) in estimators_of(actor, inner).items():
+            found[name] = estimate(estimator, windows, inner, task)
+            print(name, {k: [round(x, 5) for x in summary(v)] for k, v in found[name].items()}, flush=True)
+    draw(found, true)
+    for parameter in TUNED:
+        mean, error = summary(true[parameter])
+        rows.append(row(f"{parameter}: true gradient of the mean reward, s.e. {error:.1g}", mean))
+        for name, values in found.items():
+            middle, spread = summary(values[parameter])
+            away = abs(middle - mean) / (spread**2 + error**2) ** 0.5
+            unbiased = "score" in name or "persistent" in name or name == f"ES, {LIFE} updates"
+            rows.append(row(f"{parameter}, {name}: estimate, s.e. {spread:.1g}", middle, [middle - mean]))
+            bar, sign = (4.0, -1) if unbiased else (None, 1)
+            rows.append(row(f"{parameter}, {name}: standard errors from the truth", away, None, bar, sign))
+    record("meta_gradients", [made | common | dict(seconds=[round(clock.seconds, 1)]) for made in rows])
+
+
+if __name__ == "__main__":
+    main()

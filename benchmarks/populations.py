@@ -1,0 +1,46 @@
+"""How much faster 640 agents learn in one program than one after the other (8 seeds x 8 settings x 10 tasks)."""
+
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from record import row
+from timing import mesh_of
+
+import metarl_jax as mrl
+from metarl_jax.driver import driver
+
+SEEDS, SETTINGS, TASKS, UPDATES, REPEATS = 8, 8, 10, 32, 3
+BAR = 5.0
+
+
+def population_rows() -> list[dict[str, Any]]:
+    """Both run the same chunk of updates in one call, which is all that a process of its own would do besides."""
+    together = timed(SETTINGS, TASKS, SEEDS)
+    alone = timed(1, 1, 1)
+    agents = SEEDS * SETTINGS * TASKS
+    seconds = [alone[1] * agents, together[1]]
+    name = f"{agents} actor-critics on maze-100"
+    return [
+        row(f"{name}, in one program against one after the other: ratio", seconds[0] / seconds[1], seconds, BAR),
+        row(f"{name}: ms an update of all, in one program", 1e3 * together[1] / UPDATES),
+        row("one such agent: ms an update", 1e3 * alone[1] / UPDATES),
+        row(f"{name}: seconds to compile, together and alone", together[0], [together[0], alone[0]]),
+    ]
+
+
+def timed(size: int, num_tasks: int, num_seeds: int) -> tuple[float, float]:
+    """(seconds of the first call less those of another, least seconds of ``UPDATES`` updates)."""
+    tasks = mrl.tasks.maze_100()
+    recipe = mrl.algorithms.random_search(size=size, copies=4, steps=20, life=1000)
+    curriculum = mrl.curricula.uniform().build(tasks)
+    program = driver(recipe.build(tasks), curriculum, num_tasks, mesh_of(num_tasks), capacity=UPDATES)
+    seeds = jnp.arange(num_seeds, dtype=jnp.int32)
+    learner, seconds = jax.block_until_ready(program.init(seeds)), []
+    for i in range(REPEATS + 1):
+        started = time.perf_counter()
+        learner, *rest = program.advance(seeds, learner, i * UPDATES, UPDATES)
+        jax.block_until_ready((learner, rest))
+        seconds.append(time.perf_counter() - started)
+    return seconds[0] - min(seconds[1:]), min(seconds[1:])
