@@ -57,7 +57,7 @@ def said(tasks: TaskDistribution, policy: Policy, agent: ValuingAgent, lived: Tr
 def discounting(tasks: TaskDistribution, *, outer_critic: bool = True, meta_rate: float = 0.1) -> Algorithm:
     """``outer_critic``: the outer advantages' values have the outer discount, 1; else the agent's."""
     policy = actor_critic(tasks.env.spec, "none", 0, (), False, scaled=by_variance)
-    optimizer, steps = optax.identity(), tasks.horizon
+    optimizer = optax.identity()
     fixed = {name: jnp.float32(value) for name, value in START.items()}
     numbers = functools.partial(hyperparameters, fixed, 0.9)
     speak = functools.partial(said, tasks, policy)
@@ -74,13 +74,13 @@ def discounting(tasks: TaskDistribution, *, outer_critic: bool = True, meta_rate
         valued = functools.partial(exact_values, tasks, lived.outputs[0][0, 0], 1.0)
         return valued(lived.timestep.observation), valued(lived.next_observation)
 
-    actor = lifetimes.actor_of(tasks, policy, COPIES, steps)._replace(said=speak)
+    actor = lifetimes.actor_of(tasks, policy, COPIES)._replace(said=speak)
     critic = estimators.Critic(lambda key: (), values, optax.identity()) if outer_critic else None
     loss = estimators.OuterLoss(discount=1.0, trace=0.0, entropy_cost=START["entropy_cost"])
     learning = inner._replace(init=init, learn=learn)
     estimator = estimators.backprop(actor, learning, UPDATES, 1, loss, critic)
     told = lambda meta: {"discount": numbers(meta).discount}
-    return lifetimes.lifetime_learner(tasks, actor, learning, estimator, optax.adam(meta_rate), COPIES, steps, 1, told)
+    return lifetimes.lifetime_learner(tasks, actor, learning, estimator, optax.adam(meta_rate), COPIES, 1, told)
 
 
 assert set(START) == set(NAMES)

@@ -35,7 +35,7 @@ def agents(tasks: mrl.types.TaskDistribution) -> tuple[Actor, Inner]:
     fixed = {name: jnp.float32(value) for name, value in START.items()}
     said, numbers = functools.partial(lifetimes.said, policy), functools.partial(hyperparameters, fixed, 0.0)
     inner = actor_critic_inner(policy, said, OPTIMIZERS["sgd"](), numbers, unbounded(START, TUNED, 0.0))
-    return lifetimes.actor_of(tasks, policy, COPIES, tasks.horizon), inner
+    return lifetimes.actor_of(tasks, policy, COPIES), inner
 
 
 def estimators_of(actor: Actor, inner: Inner) -> dict[str, tuple[MetaGradient, int]]:

@@ -216,11 +216,13 @@ class MetaGradient(NamedTuple):
 
     ``init(key, task shapes, num_tasks) -> kept``: the lives, and whatever else lasts from one outer update to the next;
     ``estimate(key, meta, kept, tasks [N]) -> (gradient, kept, Outcome)``: lives on for a window of inner updates; where
-    a life has ended, the next one is lived in the task offered. The gradient is that of a loss.
+    a life has ended, the next one is lived in the task offered. The gradient is that of a loss; the outcome's return is
+    that of an episode, on average of each life so far. ``lives``: how many are lived in each task.
     """
 
     init: Callable[[Key, Task, int], PyTree]
     estimate: Callable[[Key, PyTree, PyTree, Task], tuple[PyTree, PyTree, "Outcome"]]
+    lives: int = 1
 
 
 class Outcome(NamedTuple):

@@ -7,7 +7,7 @@ from metarl_jax.statistics import Estimate
 from metarl_jax.tables import label, number
 
 TARGETS = tuple((role, kind) for role in ("bayes", "optimal") for kind in ("exact", "lower", "upper"))
-NON_ADAPTIVE = (("non_adaptive", "exact"), ("non_adaptive", "lower"))
+NON_ADAPTIVE = (("non_adaptive", "exact"), ("non_adaptive", "lower"), ("memoryless", "lower"))
 
 
 def gap(score: float, control_mean: float, references: list[dict]) -> tuple[float | None, str]:
@@ -61,6 +61,7 @@ def judge(
         closed = f"; it closes {share} of the gap {gap_note}" if share else ""
         return True, f"adapted: {number(gain.mean)} more return a trial than with its memory wiped ({interval}){closed}"
     if gain.high < -rounding:
+        interval = f"95 % interval {number(-gain.high)} to {number(-gain.low)}"
         return False, f"did not adapt: its memory costs {number(-gain.mean)} return a trial ({interval})"
     words = f"its gain over wiped memory, {number(gain.mean)}, is not distinguishable from zero"
     return False, f"did not adapt: {words} ({interval})"

@@ -26,6 +26,9 @@ OPTIMIZERS = {
 }
 
 
+INNER_UPDATES, MOST = 16, 10**6  # inner updates of a life, where nothing else is said, and the most of anything
+
+
 class Hyperparameters(NamedTuple):
     """Of an actor-critic agent."""
 
@@ -37,11 +40,11 @@ class Hyperparameters(NamedTuple):
 
 
 class Learners(NamedTuple):
-    """Agents for a task distribution; ``steps`` and ``length``: of an inner update, and of a life in inner updates."""
+    """Agents for a task distribution; ``episodes`` before an inner update, ``length`` of a life in inner updates."""
 
     actor: Actor
     inner: Inner
-    steps: int
+    episodes: int
     length: int
 
 
@@ -52,25 +55,25 @@ def learners(
     optimizer: str,
     encoder: tuple[int, ...],
     bounding: Bounding,
-    copies: int,
-    steps: int,
+    episodes: int,
     life: int,
     window: int,
 ) -> Learners:
     """The options by the names under which ``self_tuning`` documents them; ``values_of``, ``start``: see
     ``actor_critic_inner``."""
-    check_all(dict(copies=copies, window=window), lambda x: x > 0, "must be above 0")
-    check_all(dict(steps=steps, life=life), lambda x: x >= 0, "must not be negative")
+    in_trial = tasks.trial_steps // tasks.horizon
+    check(0 < window <= MOST, "window", window, "must be above 0")
+    check_all(dict(episodes=episodes, life=life), lambda x: 0 <= x <= MOST, "must not be negative, nor over a million")
     check(all(size > 0 for size in encoder), "encoder", encoder, "each layer needs at least one unit")
-    steps = steps or tasks.horizon
-    fits = window * max(2, tasks.trial_steps // (copies * steps * window))
+    episodes = episodes or max(1, in_trial // INNER_UPDATES)
     whole = life == 0 or (life >= 2 and life % window == 0)
     check(whole, "life", life, f"must be a multiple of window={window}, and at least 2")
+    length = life or window * max(2 if window == 1 else 1, in_trial // (episodes * window))
     policy = actor_critic(tasks.env.spec, "none", 0, encoder, False, bounding=bounding, scaled=by_variance)
-    actor = lifetimes.actor_of(tasks, policy, copies, steps)
+    actor = lifetimes.actor_of(tasks, policy, episodes)
     said = functools.partial(lifetimes.said, policy)
     inner = actor_critic_inner(policy, said, OPTIMIZERS[optimizer](), values_of, start)
-    return Learners(actor, inner, steps, life or fits)
+    return Learners(actor, inner, episodes, length)
 
 
 def check_ranges(ranges: dict[str, tuple[float, float]], tuned: bool, least_discount: float = 0.0) -> None:

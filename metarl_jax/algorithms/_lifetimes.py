@@ -43,18 +43,17 @@ class LearnerState(NamedTuple):
     kept: Any
 
 
-def actor_of(tasks: TaskDistribution, policy: Policy, copies: int, steps: int) -> Actor:
-    """An Actor of a policy without memory: ``copies`` of an ``Agent`` in one task, ``steps`` steps at a time, episode
-    after episode."""
+def actor_of(tasks: TaskDistribution, policy: Policy, episodes: int) -> Actor:
+    """An Actor of a policy without memory: ``episodes`` side by side in one task, a horizon at a time."""
 
     def spread(task):
-        return jax.tree.map(lambda x: jnp.broadcast_to(x, (copies, *x.shape)), task)
+        return jax.tree.map(lambda x: jnp.broadcast_to(x, (episodes, *x.shape)), task)
 
     def enter_one(key, task):
         return enter(key, tasks.env, policy, spread(task))
 
     def act(key, agent, place, task, greedy=False):
-        place, lived = rollout(key, tasks.env, policy, agent.params, spread(task), steps, place, greedy=greedy)
+        place, lived = rollout(key, tasks.env, policy, agent.params, spread(task), tasks.horizon, place, greedy=greedy)
         return place, lived
 
     return Actor(enter_one, act, functools.partial(said, policy))
@@ -96,15 +95,14 @@ def lifetime_learner(
     inner: Inner,
     estimator: MetaGradient,
     optimizer: optax.GradientTransformation,
-    copies: int,
-    steps: int,
+    episodes: int,
     window: int,
     told: Any = lambda meta: {},
 ) -> Algorithm:
     """The Algorithm that meta-learns ``inner.meta``: an update is a window of every life, and an outer step.
 
     Args:
-      copies, steps: of ``actor``.
+      episodes: of ``actor``.
       window: inner updates an outer one.
       told: ``meta -> metrics``, what is to be seen of it.
     """
@@ -121,14 +119,17 @@ def lifetime_learner(
         updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.meta)
         assert isinstance(optimizer_state, optax.ApplyIfFiniteState)
         meta = optax.apply_updates(state.meta, updates)
-        metrics = outcome.metrics | told(meta)
-        metrics |= {"meta_gradient_norm": optax.tree.norm(gradient), "skipped": optimizer_state.total_notfinite}
-        return LearnerState(meta, optimizer_state, kept), outcome._replace(metrics=metrics)
+        norm = optax.tree.norm(gradient)  # of a gradient that is skipped: 0
+        metrics = outcome.metrics | told(meta) | {"skipped": optimizer_state.total_notfinite}
+        metrics["meta_gradient_norm"] = jnp.where(jnp.isfinite(norm), norm, 0.0)
+        earned = outcome.trial_return * tasks.trial_steps / tasks.horizon
+        return LearnerState(meta, optimizer_state, kept), outcome._replace(metrics=metrics, trial_return=earned)
 
     def adapt(key, state: LearnerState, task, trial_steps: int, forget: bool = False, greedy: bool = False):
-        return trial(tasks, actor, inner, key, state.meta, task, trial_steps, copies, steps, forget, greedy)
+        return trial(tasks, actor, inner, key, state.meta, task, trial_steps, episodes, forget, greedy)
 
-    return Algorithm(init, update, adapt, window * copies * steps, lambda num_tasks: None, window=copies * steps)
+    steps = episodes * tasks.horizon
+    return Algorithm(init, update, adapt, estimator.lives * window * steps, lambda num_tasks: None, window=steps)
 
 
 def trial(
@@ -139,18 +140,16 @@ def trial(
     meta: PyTree,
     task: Task,
     num_steps: int,
-    copies: int,
-    steps: int,
+    episodes: int,
     forget: bool,
     greedy: bool,
 ) -> Trajectory:
-    """One task's whole trial ``[num_steps]``: an agent from its birth, its copies' steps one after the other.
+    """One task's whole trial ``[num_steps]``: an agent from its birth, its episodes one after the other.
 
-    Copies live side by side; for the record each one's steps, of as many inner updates as an episode may need, follow
-    those of the one before. An episode that runs on there counts as cut short.
+    Those before an inner update are lived side by side; an episode that a horizon's end finds going on counts as cut
+    short there.
     """
-    block = math.ceil(tasks.horizon / steps)  # inner updates
-    count = block * math.ceil(num_steps / (block * steps * copies))
+    count = math.ceil(num_steps / (episodes * tasks.horizon))
     keys = jax.random.split(key, 3)
     agent, place = inner.init(keys[0], meta, task), actor.enter(keys[1], task)
 
@@ -162,14 +161,9 @@ def trial(
         return (agent, place), lived
 
     _, lived = jax.lax.scan(body, (agent, place), jax.random.split(keys[2], count))
-    length = block * steps
-
-    def flat(x):  # [count, T, E, ...] -> [count / block, E, block * T, ...] -> [steps of the trial, ...]
-        x = x.reshape(count // block, length, copies, *x.shape[3:])
-        return jnp.swapaxes(x, 1, 2).reshape(-1, *x.shape[3:])[:num_steps]
-
-    lived = jax.tree.map(flat, lived)
+    # [updates, T, E, ...] -> [updates * E * T, ...]
+    lived = jax.tree.map(lambda x: jnp.swapaxes(x, 1, 2).reshape(-1, *x.shape[3:])[:num_steps], lived)
     index = jnp.arange(num_steps)
-    first, last = index % length == 0, index % length == length - 1
+    first, last = index % tasks.horizon == 0, index % tasks.horizon == tasks.horizon - 1
     timestep = lived.timestep._replace(trial_start=index == 0, episode_start=lived.timestep.episode_start | first)
     return lived._replace(timestep=timestep, truncated=lived.truncated | (last & ~lived.terminated))

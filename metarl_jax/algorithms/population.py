@@ -2,7 +2,7 @@
 training (Jaderberg et al. 2017)."""
 
 import functools
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,8 +10,8 @@ import numpy as np
 
 from metarl_jax import estimators
 from metarl_jax.algorithms import _lifetimes as lifetimes
-from metarl_jax.algorithms._actor_critics import NAMES, check_ranges, hyperparameters, learners, unbounded
-from metarl_jax.config import check, check_all, preset, recipe
+from metarl_jax.algorithms._actor_critics import MOST, NAMES, check_ranges, hyperparameters, learners, unbounded
+from metarl_jax.config import check, preset, recipe
 from metarl_jax.networks import Bounding
 from metarl_jax.types import Algorithm, Key, Outcome, PyTree, TaskDistribution
 
@@ -19,12 +19,13 @@ Range = tuple[float, float]
 
 
 class PopulationState(NamedTuple):
-    """``lives [N, P]``; ``meta [P]`` (``()`` where it never changes); ``score [P]``: mean reward a step; ``count``:
-    updates so far."""
+    """``lives [N, P]``; ``meta [P]`` (``()`` where it never changes); ``score [P]``: mean reward a step; ``sound [P]``:
+    those whose numbers are finite, the others lie where they diverged; ``count``: updates so far."""
 
     lives: estimators.Life
     meta: PyTree
     score: jax.Array
+    sound: jax.Array
     count: jax.Array
 
 
@@ -46,8 +47,7 @@ def population(
     optimizer: Literal["sgd", "rmsprop", "adam"] = "rmsprop",
     encoder: tuple[int, ...] = (32,),
     bounding: Bounding = "clip",
-    copies: int = 16,
-    steps: int = 0,
+    episodes: int = 0,
     life: int = 0,
     window: int = 1,
 ) -> Algorithm:
@@ -67,13 +67,15 @@ def population(
       interval: updates between two selections (``pbt``).
       replaced: the share of the members that is replaced then (``pbt``).
       spread: standard deviation of the moves, in those logarithms (``pbt``).
-      optimizer, encoder, bounding, copies, steps, life, window: see ``self_tuning``.
+      optimizer, encoder, bounding, episodes, life, window: see ``self_tuning``.
     """
     ranges: dict[str, Range] = dict(zip(NAMES, (discount, trace, entropy_cost, value_cost, learning_rate), strict=True))
     check_ranges(ranges, tuned=False)
     searched = tuple(name for name, (low, high) in ranges.items() if low < high)
-    check(len(searched) > 0, "ranges", ranges, "at least one must have two ends")
-    check_all(dict(size=size, interval=interval), lambda x: x > 0, "must be above 0")
+    check(len(searched) > 0, ", ".join(ranges), tuple(ranges.values()), "one of them at least needs two ends")
+    least_size = 2 if method == "pbt" else 1
+    check(least_size <= size <= MOST, "size", size, f"must be at least {least_size}, and at most {MOST}")
+    check(interval > 0, "interval", interval, "must be above 0")
     check(draw >= 0, "draw", draw, "must not be negative")
     check(0 < replaced <= 0.5, "replaced", replaced, "must be above 0 and at most 0.5")
     check(spread > 0, "spread", spread, "must be above 0")
@@ -81,8 +83,8 @@ def population(
     points = grid(least, most, size) if method == "grid" else drawn(least, most, size, draw)
     fixed = {name: jnp.asarray(low, float) for name, (low, _) in ranges.items()}
     values_of = functools.partial(hyperparameters, fixed, 0.0)
-    living = (optimizer, encoder, bounding, copies, steps, life, window)
-    actor, inner, steps, length = learners(tasks, values_of, least, *living)
+    living = (optimizer, encoder, bounding, episodes, life, window)
+    actor, inner, episodes, length = learners(tasks, values_of, least, *living)
     live = functools.partial(estimators.live_window, actor, inner, length, window)
     over_members = jax.vmap(live, in_axes=(None, 0, 0, None))  # in a task all share its randomness
     select = functools.partial(selected, max(1, int(replaced * size)), spread, least, most)
@@ -95,36 +97,45 @@ def population(
         task = jax.eval_shape(tasks.sample, jax.random.key(0))
         lives = estimators.unborn(actor, inner, task, num_tasks, length, window)
         lives = jax.tree.map(lambda x: jnp.repeat(x[:, None], size, axis=1), lives)
-        return PopulationState(lives, first() if method == "pbt" else (), jnp.zeros(size), jnp.int32(0))
+        return PopulationState(
+            lives, first() if method == "pbt" else (), jnp.zeros(size), jnp.ones(size, bool), jnp.int32(0)
+        )
 
     def update(key, state: PopulationState, batch_tasks):
         live_key, select_key = jax.random.split(key)
         meta = state.meta if method == "pbt" else first()
         keys = jax.random.split(live_key, state.lives.age.shape[0])
-        lives, rewards = jax.vmap(over_members, in_axes=(0, None, 0, 0))(keys, meta, state.lives, batch_tasks)
-        since = state.count % interval if method == "pbt" else state.count
-        score = state.score + (rewards.mean(axis=0) - state.score) / (since + 1.0)
-        best = jnp.argmax(score)
+        new, rewards = jax.vmap(over_members, in_axes=(0, None, 0, 0))(keys, meta, state.lives, batch_tasks)
+        sound = state.sound & finite(new)
+        lives = jax.tree.map(functools.partial(of_members, sound), new, state.lives)
+        rewards = jnp.where(sound[None], rewards, 0.0)
+        memory = jnp.minimum(state.count + 1, interval) if method == "pbt" else state.count + 1
+        score = state.score + (rewards.mean(axis=0) - state.score) / memory
+        ranked = jnp.where(sound, score, -jnp.inf)
+        best = jnp.argmax(ranked)
         lived = jax.tree.map(lambda x: x[:, best], (lives.task, lives.earned, lives.age, lives.end))
         told = jax.tree.map(lambda x: x[best], meta)
         metrics = {name: getattr(values_of(told), name) for name in searched}
         metrics |= {"step_reward": rewards.mean(), "best_step_reward": score[best]}
-        outcome = Outcome(lived[0], lived[1], lived[2] >= lived[3], metrics)
+        earned = lived[1] / lived[2] * tasks.trial_steps / tasks.horizon
+        outcome = Outcome(lived[0], earned, lived[2] >= lived[3], metrics | {"diverged": (~sound).sum()})
         count = state.count + 1
-        if method == "pbt":
-            new_lives, new_meta = select(select_key, lives, meta, score)
-            due = count % interval == 0
-            choose = lambda new, old: jnp.where(due, new, old)
-            lives, meta = jax.tree.map(choose, (new_lives, new_meta), (lives, meta))
-        return PopulationState(lives, meta if method == "pbt" else (), score, count), outcome
+        if method != "pbt":
+            return PopulationState(lives, (), score, sound, count), outcome
+        source, explored = select(select_key, meta, ranked)
+        due = count % interval == 0
+        source = jnp.where(due, source, jnp.arange(size))
+        lives = jax.tree.map(lambda x: x[:, source], lives)
+        meta = jax.tree.map(lambda new, old: jnp.where(due, new, old), explored, meta)
+        return PopulationState(lives, meta, score[source], sound[source], count), outcome
 
     def adapt(key, state: PopulationState, task, trial_steps: int, forget: bool = False, greedy: bool = False):
         meta = state.meta if method == "pbt" else first()
-        best = jax.tree.map(lambda x: x[jnp.argmax(state.score)], meta)
-        return lifetimes.trial(tasks, actor, inner, key, best, task, trial_steps, copies, steps, forget, greedy)
+        best = jax.tree.map(lambda x: x[jnp.argmax(jnp.where(state.sound, state.score, -jnp.inf))], meta)
+        return lifetimes.trial(tasks, actor, inner, key, best, task, trial_steps, episodes, forget, greedy)
 
-    spent = size * window * copies * steps
-    return Algorithm(init, update, adapt, spent, lambda num_tasks: None, window=copies * steps)
+    steps = episodes * tasks.horizon
+    return Algorithm(init, update, adapt, size * window * steps, lambda num_tasks: None, window=steps)
 
 
 def grid(least: dict[str, float], most: dict[str, float], size: int) -> dict[str, np.ndarray]:
@@ -143,18 +154,28 @@ def drawn(least: dict[str, float], most: dict[str, float], size: int, draw: int)
     return {name: random.uniform(least[name], most[name], size).astype(np.float32) for name in least}
 
 
+def finite(lives: estimators.Life) -> jax.Array:
+    """Which members ``[P]`` have none but finite numbers, in all tasks; leaves ``[N, P, ...]``."""
+    leaves = [x for x in jax.tree.leaves(lives) if jnp.issubdtype(x.dtype, jnp.inexact)]
+    return jnp.stack([jnp.isfinite(x).reshape(*x.shape[:2], -1).all(axis=(0, 2)) for x in leaves]).all(axis=0)
+
+
+def of_members(chosen: jax.Array, new: jax.Array, old: jax.Array) -> jax.Array:
+    """``where(chosen [P], new, old)`` of leaves ``[N, P, ...]``."""
+    return jnp.where(chosen.reshape(1, -1, *(1,) * (new.ndim - 2)), new, old)
+
+
 def selected(
     count: int,
     spread: float,
     least: dict[str, float],
     most: dict[str, float],
     key: Key,
-    lives: estimators.Life,
     meta: PyTree,
     score: jax.Array,
-) -> tuple[estimators.Life, PyTree]:
-    """The ``count`` worst members become ones of the ``count`` best, in agents and, moved a little and kept within
-    their ranges, in hyperparameters."""
+) -> tuple[jax.Array, PyTree]:
+    """(whose agents each member goes on from ``[P]``, its hyperparameters): the ``count`` worst become ones of the
+    ``count`` best, whose hyperparameters are moved a little and kept within their ranges."""
     keys = jax.random.split(key)
     order = jnp.argsort(score)
     source = jnp.arange(score.shape[0]).at[order[:count]].set(jax.random.permutation(keys[0], order[-count:]))
@@ -165,8 +186,7 @@ def selected(
         step = spread * jax.random.normal(noise[name], values.shape)
         return jnp.where(moved, jnp.clip(values[source] + step, least[name], most[name]), values)
 
-    members: Any = jax.tree.map(lambda x: x[:, source], lives)
-    return members, {name: explored(name, values) for name, values in meta.items()}
+    return source, {name: explored(name, values) for name, values in meta.items()}
 
 
 random_search = preset(

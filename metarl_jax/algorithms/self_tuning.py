@@ -28,8 +28,7 @@ def self_tuning(
     optimizer: Literal["sgd", "rmsprop", "adam"] = "rmsprop",
     encoder: tuple[int, ...] = (32,),
     bounding: Bounding = "clip",
-    copies: int = 16,
-    steps: int = 0,
+    episodes: int = 0,
     life: int = 0,
     window: int = 1,
     gradient: Literal["backprop", "es", "pes"] = "backprop",
@@ -45,7 +44,7 @@ def self_tuning(
 ) -> Algorithm:
     """Advantage actor-critic agents, born and trained in each task, whose hyperparameters are meta-learned on the way.
 
-    In each of N tasks an agent lives ``life`` inner updates, each from ``copies * steps`` steps, and is followed by the
+    In each of N tasks an agent lives ``life`` inner updates, each from ``episodes`` episodes, and is followed by the
     next one. An update of training is ``window`` inner updates of every life, and a step on the hyperparameters, which
     all of them share. ``discount`` and ``trace`` are tuned as ``1 / (1 + exp(-x))``, the others as ``exp(x)``.
 
@@ -56,16 +55,15 @@ def self_tuning(
       entropy_cost: weight of their entropy bonus, at first.
       value_cost: weight of their value loss, at first.
       learning_rate: of their optimiser, at first.
-      least_discount: the discount is tuned between this and 1.
+      least_discount: the discount, where it is tuned, stays between this and 1.
       optimizer: the agents'.
       encoder: sizes of the agents' tanh layers (none: a linear policy and values).
       bounding: how continuous actions keep to their bounds, see ``rl2``.
-      copies: of an agent, side by side in its task.
-      steps: that a copy lives before an inner update (0: the task's horizon).
-      life: inner updates of an agent (0: as many as its steps fit into a trial, at least two windows).
+      episodes: lived side by side before an inner update (0: a sixteenth of a trial's, at least one).
+      life: inner updates of an agent (0: as many as fit into a trial, at least a window and two updates).
       window: inner updates an outer one.
-      gradient: back-propagation through a window; evolution strategies on truncated lives (on whole ones where
-        ``window`` is ``life``); or persistent evolution strategies.
+      gradient: back-propagation through a window (``outer_*``, ``score`` and ``remat`` are its options); evolution
+        strategies on truncated lives (on whole ones where ``window`` is ``life``); or persistent evolution strategies.
       meta_rate: Adam's learning rate of the hyperparameters.
       outer_discount: gamma of what the hyperparameters are tuned for.
       outer_trace: lambda of the outer advantages.
@@ -73,7 +71,8 @@ def self_tuning(
       outer_critic: outer advantages are over values of an own critic of the outer discount, shared by all tasks (Bonnet
         et al. 2022); else over the agents' values, whose discount is another: that favours myopic agents.
       outer_critic_rate: Adam's learning rate of that critic.
-      score: credit for the samples that inner updates learned from: exact on average, and far noisier.
+      score: credit for the samples that inner updates learned from: with ``window`` as long as ``life``, discount and
+        trace 1, the gradient is exact on average, and far noisier.
       sigma: standard deviation of the perturbations of evolution strategies.
       remat: compute inner updates again for the outer gradient instead of keeping what they computed.
     """
@@ -83,15 +82,19 @@ def self_tuning(
     check(0 <= least_discount < 1, "least_discount", least_discount, "must be at least 0 and below 1")
     for name, value in start.items():
         check_ranges({name: (value, value)}, name in tuned, least_discount)
-    check_all(dict(outer_discount=outer_discount, outer_trace=outer_trace), lambda x: 0 <= x <= 1, "between 0 and 1")
+    check_all(
+        dict(outer_discount=outer_discount, outer_trace=outer_trace), lambda x: 0 <= x <= 1, "must lie between 0 and 1"
+    )
+    whole = outer_discount == outer_trace == 1 and gradient == "backprop"
+    check(not score or whole, "score", score, "needs gradient='backprop', outer_discount=1 and outer_trace=1")
     positive = dict(meta_rate=meta_rate, sigma=sigma, outer_critic_rate=outer_critic_rate)
     check_all(positive, lambda x: x > 0, "must be above 0")
     check(outer_entropy_cost >= 0, "outer_entropy_cost", outer_entropy_cost, "must not be negative")
     fixed = {name: jnp.asarray(value, float) for name, value in start.items()}
     values_of = functools.partial(hyperparameters, fixed, least_discount)
     first = unbounded(start, tuned, least_discount)
-    living = (optimizer, encoder, bounding, copies, steps, life, window)
-    actor, inner, steps, length = learners(tasks, values_of, first, *living)
+    living = (optimizer, encoder, bounding, episodes, life, window)
+    actor, inner, episodes, length = learners(tasks, values_of, first, *living)
     if gradient == "backprop":
         loss = estimators.OuterLoss(outer_discount, outer_trace, outer_entropy_cost, score)
         critic = lifetimes.outer_critic(tasks, encoder, outer_critic_rate) if outer_critic else None
@@ -99,6 +102,4 @@ def self_tuning(
     else:
         estimator = estimators.evolution(actor, inner, length, window, sigma, persistent=gradient == "pes")
     told = lambda meta: {name: getattr(values_of(meta), name) for name in tuned}
-    return lifetimes.lifetime_learner(
-        tasks, actor, inner, estimator, optax.adam(meta_rate), copies, steps, window, told
-    )
+    return lifetimes.lifetime_learner(tasks, actor, inner, estimator, optax.adam(meta_rate), episodes, window, told)

@@ -25,7 +25,9 @@ class Critic(NamedTuple):
 
 class OuterLoss(NamedTuple):
     """``discount``, ``trace``: gamma and lambda of the outer advantages; ``entropy_cost``: of its entropy bonus;
-    ``score``: credit for the samples that inner updates learned from, which makes the gradient exact on average."""
+    ``score``: credit for the samples that inner updates learned from. With a window as long as a life, gamma and lambda
+    1, and episodes of one length, the gradient is then the mean reward's, on average. Nothing is counted after an inner
+    update's last step: what follows has its credit already."""
 
     discount: float = 1.0
     trace: float = 1.0
@@ -82,7 +84,7 @@ def backprop(
         params, optimizer = kept.critic, kept.optimizer
         if critic is not None:
             params, optimizer, metrics["outer_value_loss"] = improved(critic, loss, params, optimizer, seen.lived)
-        outcome = Outcome(lives.task, lives.earned, lives.age >= lives.end, metrics)
+        outcome = Outcome(lives.task, lives.earned / lives.age, lives.age >= lives.end, metrics)
         return gradient, Kept(lives, params, optimizer), outcome
 
     return MetaGradient(init, estimate)
@@ -125,6 +127,9 @@ def outer_advantages(loss: OuterLoss, lived: Trajectory, value: jax.Array, follo
     """``[T, E]``: what followed counts, whether the episode was cut short or the window, but not after termination."""
     discounts = loss.discount * (1.0 - lived.terminated.astype(value.dtype))
     cut = (lived.terminated | lived.truncated).astype(value.dtype)
+    if loss.score:
+        last = (jnp.arange(cut.shape[0]) == cut.shape[0] - 1)[:, None]
+        following = jnp.where(last, 0.0, following)
     return generalised_advantages(lived.reward, value, following, discounts, loss.trace * (1.0 - cut))
 
 

@@ -48,12 +48,13 @@ def evolution(
 
     def estimate(key, meta, kept: Kept, tasks):
         keys = jax.random.split(key, kept.lives.age.shape[0])
-        pair = functools.partial(persistent_pair if persistent else truncated_pair, live, sigma)
+        step = persistent_pair if persistent else functools.partial(truncated_pair, window == length)
+        pair = functools.partial(step, live, sigma)
         gradients, kept, lives, rewards = jax.vmap(pair, in_axes=(0, None, 0, 0))(keys, meta, kept, tasks)
-        outcome = Outcome(lives.task, lives.earned, lives.age >= lives.end, {"step_reward": rewards.mean()})
+        outcome = Outcome(lives.task, lives.earned / lives.age, lives.age >= lives.end, {"step_reward": rewards.mean()})
         return jax.tree.map(lambda x: x.mean(axis=0), gradients), kept, outcome
 
-    return MetaGradient(init, estimate)
+    return MetaGradient(init, estimate, lives=2 if persistent or window == length else 3)
 
 
 def persistent_pair(live: Callable, sigma: float, key: Key, meta: PyTree, kept: Kept, task: PyTree):
@@ -67,12 +68,12 @@ def persistent_pair(live: Callable, sigma: float, key: Key, meta: PyTree, kept: 
     return slope(rewards, sigma, summed), Kept(lives, summed), first, rewards
 
 
-def truncated_pair(live: Callable, sigma: float, key: Key, meta: PyTree, kept: Kept, task: PyTree):
-    """As ``persistent_pair``, of one life that goes on unperturbed."""
+def truncated_pair(whole: bool, live: Callable, sigma: float, key: Key, meta: PyTree, kept: Kept, task: PyTree):
+    """As ``persistent_pair``, of one life that goes on unperturbed (``whole``: that ends here)."""
     keys = jax.random.split(key)
     noise = optax.tree.scale(sigma, optax.tree.random_like(keys[0], meta, jax.random.normal))
-    _, rewards = both(live, keys[1], meta, noise, kept.lives, None, task)
-    life, _ = live(keys[1], meta, kept.lives, task)
+    lives, rewards = both(live, keys[1], meta, noise, kept.lives, None, task)
+    life = jax.tree.map(lambda x: x[0], lives) if whole else live(keys[1], meta, kept.lives, task)[0]
     return slope(rewards, sigma, noise), Kept(life, ()), life, rewards
 
 

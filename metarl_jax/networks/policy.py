@@ -123,7 +123,11 @@ def as_vector(spec: Spec, action: jax.Array) -> jax.Array:
 def by_variance(scale: float) -> nn.initializers.Initializer:
     """Normal weights as large as orthogonal ones of that scale, for agents that are born inside a ``vmap``: on CPU a
     batched QR decomposition may wait for XLA's own threads for ever."""
-    return nn.initializers.variance_scaling(scale**2, "fan_in", "truncated_normal")
+
+    def init(key, shape, dtype=jnp.float32):
+        return scale / max(shape) ** 0.5 * jax.random.normal(key, shape, dtype)
+
+    return init
 
 
 def actor_critic(

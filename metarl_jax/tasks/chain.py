@@ -49,7 +49,7 @@ class ChainEnv(Environment):
         return jnp.stack([state.chain.astype(jnp.float32), state.time / self.horizon])
 
     def picture(self, task: ChainTask, state: ChainState | None = None) -> np.ndarray:
-        """A row a chain, a column a step: what is waited for, and the step that pays (the brighter, the less)."""
+        """A row a chain, a column a step: what is waited for, and the step that pays (the darker, the less)."""
         delays, rewards = np.asarray(task.delay), np.asarray(task.reward)
         image = np.full((3 * len(delays) + 1, self.horizon + 1, 3), GROUND, np.uint8)
         for chain, (delay, reward) in enumerate(zip(delays, rewards, strict=True)):
@@ -81,7 +81,12 @@ def discounting_chain(
       num_episodes: episodes in a trial.
     """
     count = len(delays)
-    check(count > 0 and min(delays) >= 1, "discounting-chain: delays", delays, "give whole numbers of at least 1")
+    check(
+        count > 0 and 1 <= min(delays) <= max(delays) <= 10**6,
+        "discounting-chain: delays",
+        delays,
+        "give numbers from 1 to a million",
+    )
     distinct = len(set(best)) == len(best) > 0 and all(0 <= i < count for i in best)
     check(distinct, "discounting-chain: best", best, f"give each at most once, from 0 to {count - 1}")
     check(bonus > 0, "discounting-chain: bonus", bonus, "must be above 0")

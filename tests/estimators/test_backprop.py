@@ -85,9 +85,14 @@ NO_VALUES = Critic(
 )
 
 
-def estimates(made: Inner, num_updates: int, score: bool):
+VALUES = NO_VALUES._replace(  # of the state alone, so that advantages are unbiased
+    values=lambda params, lived: (0.3 + lived.timestep.observation[..., 1], 7.0 + lived.next_observation[..., 1])
+)
+
+
+def estimates(made: Inner, num_updates: int, score: bool, critic: Critic = NO_VALUES):
     """The estimator's gradient of each life ``[P]``, as ``meta -> gradients``."""
-    estimator = backprop(scripted(), made, num_updates + 1, num_updates + 1, OuterLoss(score=score), NO_VALUES)
+    estimator = backprop(scripted(), made, num_updates + 1, num_updates + 1, OuterLoss(score=score), critic)
     tasks, _ = lives(num_updates)
     kept = estimator.init(jax.random.key(0), jax.tree.map(lambda x: x[0], tasks), 1)
 
@@ -97,9 +102,10 @@ def estimates(made: Inner, num_updates: int, score: bool):
     return jax.jit(jax.vmap(gradient, in_axes=(None, 0))), tasks
 
 
-def chances(made: Inner, num_updates: int, meta):
+def chances(made: Inner, num_updates: int, meta, cut: bool = False):
     """The chance of each life under its agents as they learn ``[P]``, and what it earns in all ``[P]``."""
     tasks, moves = lives(num_updates)
+    tasks = cut_short(tasks) if cut else tasks
 
     def one(task):
         agent, log_prob = made.init(), 0.0
@@ -110,6 +116,10 @@ def chances(made: Inner, num_updates: int, meta):
         return log_prob
 
     return moves * jnp.exp(jax.vmap(one)(tasks)), tasks.reward.sum(axis=(1, 2, 3))
+
+
+def cut_short(tasks: Trajectory) -> Trajectory:
+    return tasks._replace(terminated=tasks.truncated, truncated=tasks.terminated)
 
 
 def at(task: Trajectory, k: int) -> Trajectory:
@@ -179,6 +189,23 @@ def test_meta_gradients_are_finite_differences_on_frozen_data(optimizer, num_upd
         assert abs(gradient[name]) > 1e-6 or (name == "value_cost" and optimizer != "sgd"), name
 
 
+def test_with_the_score_nothing_is_counted_twice():
+    """A critic changes no mean, and what it says of the time after an inner update does not come on top of what is
+    earned then: episodes that are cut short, and values of one state that are no other's next values."""
+    made = inner("sgd")
+    meta = made.meta(jax.random.key(0))
+    chance, _ = chances(made, 1, meta, cut=True)
+    means = []
+    for critic in (NO_VALUES, VALUES):
+        consistent = lambda params, lived, critic=critic: (
+            (now := critic.values(params, lived)[0]),
+            jnp.concatenate([now[1:], critic.values(params, lived)[1][-1:]]),
+        )
+        gradient, tasks = estimates(made, 1, True, critic._replace(values=consistent))
+        means.append(jax.tree.map(lambda g: chance @ g, gradient(meta, cut_short(tasks))))
+    assert error(means[1], means[0]) < 1e-9
+
+
 def test_a_window_judges_only_what_it_differentiates():
     """Two windows of one update in place of one of two: the second is Xu et al.'s, blind to the first."""
     made = inner("sgd")
@@ -191,7 +218,7 @@ def test_a_window_judges_only_what_it_differentiates():
     for _ in range(3):
         gradient, kept, outcome = estimator.estimate(jax.random.key(0), meta, kept, batch)
         gradients.append(gradient)
-    assert bool(outcome.ended[0]) and math.isclose(float(outcome.trial_return[0]), float(task.reward.sum()))
+    assert bool(outcome.ended[0]) and math.isclose(float(outcome.trial_return[0]), float(task.reward.sum()) / 3)
     assert optax.tree.norm(gradients[0]) == 0  # a newborn has learned nothing yet
     agent = made.init()
     for k in range(2):
