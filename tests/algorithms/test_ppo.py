@@ -30,7 +30,7 @@ def test_who_is_told_the_task_acts_by_it_and_tells_it_no_further():
     """Where the actor reads the task alone, its actions are those of the task's number; the record shows neither."""
     distribution = tasks.gridnavi(size=3, horizon=4, num_episodes=2)
     agent = algorithms.ppo_oracle(encoder=()).build(distribution)
-    state = agent.init(jax.random.key(0))
+    state = agent.init(jax.random.key(0), 1)
     describe, width = vectors(distribution)
     kernel = np.zeros((6 + width, 5), np.float32)
     for number in range(width):

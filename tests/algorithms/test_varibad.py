@@ -125,7 +125,7 @@ def test_the_readout_moves_the_encoder_only_when_the_task_is_decoded(task_cost):
     options = dict(memory_size=4, latent_size=2, actor=(4,), decoder=(4,), heads=4, num_minibatches=1, num_epochs=1)
     agent = algorithms.varibad(**options, model_minibatches=1, model_epochs=1, task_cost=task_cost).build(distribution)
     batch = jax.vmap(distribution.sample)(jax.random.split(jax.random.key(0), 8))
-    state, update = agent.init(jax.random.key(1)), jax.jit(agent.update)
+    state, update = agent.init(jax.random.key(1), 1), jax.jit(agent.update)
     far = state.params | {"readout": jax.tree.map(lambda x: 30.0 * x + 1.0, state.params["readout"])}
     one, two = (update(jax.random.key(2), start, batch)[0] for start in (state, state._replace(params=far)))
     moments = [optax.tree.get(each.model_optimizer, "mu")["encoder"] for each in (one, two)]
