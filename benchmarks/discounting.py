@@ -25,6 +25,7 @@ from metarl_jax.types import Algorithm, Policy, Said, TaskDistribution, Trajecto
 
 UPDATES, COPIES, LAST = 50_000, 128, 1000
 START = dict(discount=0.95, trace=0.0, entropy_cost=0.005, value_cost=0.0, learning_rate=0.5)
+assert set(START) == set(NAMES)
 
 
 class ValuingAgent(NamedTuple):
@@ -81,9 +82,6 @@ def discounting(tasks: TaskDistribution, *, outer_critic: bool = True, meta_rate
     estimator = estimators.backprop(actor, learning, UPDATES, 1, loss, critic)
     told = lambda meta: {"discount": numbers(meta).discount}
     return lifetimes.lifetime_learner(tasks, actor, learning, estimator, optax.adam(meta_rate), COPIES, 1, told)
-
-
-assert set(START) == set(NAMES)
 
 
 def rows(seeds: list[int]) -> list[dict[str, Any]]:

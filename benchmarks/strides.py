@@ -74,7 +74,7 @@ def policy_run(make: Callable, tasks: mrl.types.TaskDistribution, num_updates: i
 
 
 def reference_rows(family: str, seeds: list[int]) -> list[dict[str, Any]]:
-    """Trains what ``tasks/references.json`` holds of a family, writes it, and tells it."""
+    """Trains what ``tasks/references.json`` holds of a family, writes it where it tells tasks apart, and tells it."""
     tasks = mrl.tasks.REGISTRY[family](num_episodes=1)
     found, seconds = {role: [] for role in ROLES}, []
     for seed in seeds:
@@ -87,10 +87,13 @@ def reference_rows(family: str, seeds: list[int]) -> list[dict[str, Any]]:
     common = trained(f"references-{family}", seeds, seconds)
     assert tasks.recipe is not None
     options = {name: value for name, value in tasks.recipe["options"].items() if name != "num_episodes"}
-    known = json.loads(FILE.read_text()) if FILE.exists() else {}
-    known[family] = {"options": options, **found, "command": common["command"], "commit": commit()}
-    FILE.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
-    stored.cache_clear()
+    if min(found["optimal"]) > max(found["memoryless"]):
+        known = json.loads(FILE.read_text()) if FILE.exists() else {}
+        known[family] = {"options": options, **found, "command": common["command"], "commit": commit()}
+        FILE.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
+        stored.cache_clear()
+    else:
+        print(f"{family}: not stored, who is told the task is not better, seed by seed, than who is not", flush=True)
     words = {"optimal": "told the task", "memoryless": "without memory"}
     return [
         row(f"{family}, PPO {words[role]}: return of an episode", float(np.mean(values)), values) | common

@@ -98,6 +98,12 @@ def select(condition: jax.Array, chosen: jax.Array, other: jax.Array) -> jax.Arr
     return jnp.where(condition.reshape(condition.shape + (1,) * (other.ndim - 1)), chosen, other)
 
 
+def after_steps(lived: Trajectory) -> TimeStep:
+    """What followed each step of a record, before any new episode began."""
+    flags = jnp.zeros_like(lived.terminated)
+    return TimeStep(lived.next_observation, lived.action, lived.reward, flags, flags)
+
+
 def replay(policy: Policy, params: PyTree, timesteps: TimeStep, memory: PyTree | None = None):
     """What the policy says on a record ``[T, N, ...]``: (action parameters, values). From the trial's start unless
     ``memory`` is given."""

@@ -187,7 +187,7 @@ class Said(NamedTuple):
 
 
 class Actor(NamedTuple):
-    """How an agent of an inner loop LIVES: ``E`` copies of it side by side in one task, ``T`` steps at a time.
+    """How an agent of an inner loop LIVES: ``E`` episodes side by side in one task, ``T`` steps at a time.
 
     ``enter(key, task) -> place``; ``act(key, agent, place, task, greedy=False) -> (place, Trajectory [T, E])``;
     ``said(agent, Trajectory) -> Said [T, E]``, differentiable in the agent.

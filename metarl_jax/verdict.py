@@ -14,7 +14,7 @@ def gap(score: float, control_mean: float, references: list[dict]) -> tuple[floa
     """Share of the gap between not adapting and the target that the score closes, and in words what the two are.
 
     ``(score - base) / (target - base)``; the target is the exact Bayes-optimal value, else the best known one, else
-    a bound above it; the base is the best non-adaptive reference, else the control's mean.
+    a bound above it; the base is the best non-adaptive reference, else the memoryless one, else the control's mean.
     """
     target = choose(references, TARGETS)
     if target is None:

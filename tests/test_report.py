@@ -1,4 +1,5 @@
 import json
+import re
 
 import numpy as np
 import pytest
@@ -62,7 +63,10 @@ def test_noise_alone_is_not_adaptation_and_harm_is_said():
     assert summarize(learning(slope=0.0, seed=1), learning(slope=0.0, seed=3)).adapted is False
     harmed = summarize(learning(slope=-1.0), learning(slope=0.0))
     assert harmed.adapted is False
-    assert "memory costs" in harmed.verdict
+    words = re.search(r"memory costs ([\d.]+) .*interval ([\d.]+) to ([\d.]+)", harmed.verdict)
+    assert words, harmed.verdict
+    cost, low, high = map(float, words.groups())
+    assert 0 < low <= cost <= high  # signs agree, numbers are rounded
 
 
 def test_returns_by_inner_step_are_means_of_windows_and_shares_of_the_gap():

@@ -24,8 +24,6 @@ OPTIMIZERS = {
     "rmsprop": functools.partial(optax.scale_by_rms, decay=0.99, eps=1e-5, eps_in_sqrt=True),
     "adam": functools.partial(optax.scale_by_adam, eps=1e-5, eps_root=1e-8),
 }
-
-
 INNER_UPDATES, MOST = 16, 10**6  # inner updates of a life, where nothing else is said, and the most of anything
 
 
@@ -62,8 +60,8 @@ def learners(
     """The options by the names under which ``self_tuning`` documents them; ``values_of``, ``start``: see
     ``actor_critic_inner``."""
     in_trial = tasks.trial_steps // tasks.horizon
-    check(0 < window <= MOST, "window", window, "must be above 0")
-    check_all(dict(episodes=episodes, life=life), lambda x: 0 <= x <= MOST, "must not be negative, nor over a million")
+    check(0 < window <= MOST, "window", window, "must lie between 1 and a million")
+    check_all(dict(episodes=episodes, life=life), lambda x: 0 <= x <= MOST, "must lie between 0 and a million")
     check(all(size > 0 for size in encoder), "encoder", encoder, "each layer needs at least one unit")
     episodes = episodes or max(1, in_trial // INNER_UPDATES)
     whole = life == 0 or (life >= 2 and life % window == 0)
@@ -117,7 +115,7 @@ def actor_critic_inner(
     start: dict[str, float],
 ) -> Inner:
     """Advantage actor-critic: ``theta - rate * optimizer(grad L)`` with the loss
-    ``L = -log pi A + value_cost (V - G)^2 / 2 - entropy_cost H``, a mean over steps and copies.
+    ``L = -log pi A + value_cost (V - G)^2 / 2 - entropy_cost H``, a mean over steps and episodes.
 
     ``said`` gives the values that advantages ``A`` and lambda returns ``G`` are made of. Both are computed outside the
     gradient by ``theta``, since they carry what the loss owes to discount and trace; so nothing here is stopped.
@@ -140,16 +138,24 @@ def actor_critic_inner(
         advantage = estimators.generalised_advantages(
             lived.reward, told.value, told.next_value, numbers.discount * going_on, traces
         )
-        target = advantage + told.value
-
-        def loss(params: PyTree):
-            parameters, value = replay(policy, params, lived.timestep)
-            gain = policy.actions.log_prob(parameters, lived.action) * advantage
-            gain += numbers.entropy_cost * policy.actions.entropy(parameters)
-            return (numbers.value_cost * estimators.squared_error(value, target) - gain).mean()
-
+        loss = functools.partial(actor_critic_loss, policy, numbers, lived, advantage, advantage + told.value)
         updates, moments = optimizer.update(jax.grad(loss)(agent.params), agent.optimizer, agent.params)
         params = jax.tree.map(lambda p, u: p - numbers.learning_rate * u, agent.params, updates)
         return agent._replace(params=params, optimizer=moments), jnp.zeros(())
 
     return Inner(meta, init, learn)
+
+
+def actor_critic_loss(
+    policy: Policy,
+    numbers: Hyperparameters,
+    lived: Trajectory,
+    advantage: jax.Array,
+    target: jax.Array,
+    params: PyTree,
+) -> jax.Array:
+    """``L`` of ``actor_critic_inner``."""
+    parameters, value = replay(policy, params, lived.timestep)
+    gain = policy.actions.log_prob(parameters, lived.action) * advantage
+    gain += numbers.entropy_cost * policy.actions.entropy(parameters)
+    return (numbers.value_cost * estimators.squared_error(value, target) - gain).mean()

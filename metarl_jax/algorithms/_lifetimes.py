@@ -5,6 +5,7 @@ A method brings an ``Inner``; it gets an Actor for any task distribution, and an
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -12,8 +13,8 @@ import jax.numpy as jnp
 import optax
 
 from metarl_jax import estimators
-from metarl_jax.networks import mlp
-from metarl_jax.rollout import enter, replay, rollout
+from metarl_jax.networks import flat, mlp
+from metarl_jax.rollout import after_steps, enter, replay, rollout
 from metarl_jax.types import (
     Actor,
     Algorithm,
@@ -25,7 +26,6 @@ from metarl_jax.types import (
     Said,
     Task,
     TaskDistribution,
-    TimeStep,
     Trajectory,
 )
 
@@ -53,8 +53,7 @@ def actor_of(tasks: TaskDistribution, policy: Policy, episodes: int) -> Actor:
         return enter(key, tasks.env, policy, spread(task))
 
     def act(key, agent, place, task, greedy=False):
-        place, lived = rollout(key, tasks.env, policy, agent.params, spread(task), tasks.horizon, place, greedy=greedy)
-        return place, lived
+        return rollout(key, tasks.env, policy, agent.params, spread(task), tasks.horizon, place, greedy=greedy)
 
     return Actor(enter_one, act, functools.partial(said, policy))
 
@@ -67,22 +66,12 @@ def said(policy: Policy, agent: Any, lived: Trajectory) -> Said:
     return Said(actions.log_prob(parameters, lived.action), actions.entropy(parameters), value, following)
 
 
-def after_steps(lived: Trajectory) -> TimeStep:
-    """What followed each step, before any new episode began."""
-    flags = jnp.zeros_like(lived.terminated)
-    return TimeStep(lived.next_observation, lived.action, lived.reward, flags, flags)
-
-
 def outer_critic(tasks: TaskDistribution, encoder: tuple[int, ...], learning_rate: float) -> estimators.Critic:
     """Values of observations: an own network, the same for all tasks and agents."""
-    features = math.prod(tasks.env.spec.observation_shape)
-    network = mlp(features, encoder, 1)
+    network = mlp(math.prod(tasks.env.spec.observation_shape), encoder, 1)
 
     def values(params, lived: Trajectory):
-        seen = [
-            x.astype(jnp.float32).reshape(*lived.reward.shape, features)
-            for x in (lived.timestep.observation, lived.next_observation)
-        ]
+        seen = (flat(x, lived.reward.shape) for x in (lived.timestep.observation, lived.next_observation))
         now, following = (network.apply(params, x)[..., 0] for x in seen)
         return now, following
 
@@ -97,7 +86,7 @@ def lifetime_learner(
     optimizer: optax.GradientTransformation,
     episodes: int,
     window: int,
-    told: Any = lambda meta: {},
+    told: Callable[[PyTree], dict[str, jax.Array]] = lambda meta: {},
 ) -> Algorithm:
     """The Algorithm that meta-learns ``inner.meta``: an update is a window of every life, and an outer step.
 

@@ -10,7 +10,7 @@ import optax
 
 from metarl_jax import estimators
 from metarl_jax.config import check_all, check_divides
-from metarl_jax.rollout import replay
+from metarl_jax.rollout import after_steps, replay
 from metarl_jax.types import Policy, TimeStep, Trajectory
 
 
@@ -94,9 +94,7 @@ def learning_batch(
     following = jnp.concatenate([values[1:], jnp.zeros_like(values[:1])])
     discounts, traces = jnp.full_like(values, discount), jnp.full_like(values, trace)
     if not across_episodes:
-        flags = jnp.zeros_like(lived.terminated)
-        after_step = TimeStep(lived.next_observation, lived.action, lived.reward, flags, flags)
-        _, after = replay(policy, params, after_step)
+        _, after = replay(policy, params, after_steps(lived))
         last = jnp.arange(values.shape[0])[:, None] == values.shape[0] - 1
         cut = lived.truncated | last
         following = jnp.where(cut, after, following)

@@ -103,7 +103,7 @@ def population(
 
     def update(key, state: PopulationState, batch_tasks):
         live_key, select_key = jax.random.split(key)
-        meta = state.meta if method == "pbt" else first()
+        meta = state.meta or first()
         keys = jax.random.split(live_key, state.lives.age.shape[0])
         new, rewards = jax.vmap(over_members, in_axes=(0, None, 0, 0))(keys, meta, state.lives, batch_tasks)
         sound = state.sound & finite(new)
@@ -130,8 +130,8 @@ def population(
         return PopulationState(lives, meta, score[source], sound[source], count), outcome
 
     def adapt(key, state: PopulationState, task, trial_steps: int, forget: bool = False, greedy: bool = False):
-        meta = state.meta if method == "pbt" else first()
-        best = jax.tree.map(lambda x: x[jnp.argmax(jnp.where(state.sound, state.score, -jnp.inf))], meta)
+        best = jnp.argmax(jnp.where(state.sound, state.score, -jnp.inf))
+        best = jax.tree.map(lambda x: x[best], state.meta or first())
         return lifetimes.trial(tasks, actor, inner, key, best, task, trial_steps, episodes, forget, greedy)
 
     steps = episodes * tasks.horizon
@@ -141,9 +141,7 @@ def population(
 def grid(least: dict[str, float], most: dict[str, float], size: int) -> dict[str, np.ndarray]:
     """All combinations of evenly spaced points ``[size]``, ends included."""
     each = round(size ** (1 / len(least)))
-    fix = (
-        f"a grid over {', '.join(least)} needs {len(least)} equal sides of at least 2: {max(2, each) ** len(least)} say"
-    )
+    fix = f"a grid over {', '.join(least)} has as many points a side, at least 2: {max(2, each) ** len(least)}, say"
     check(each >= 2 and each ** len(least) == size, "size", size, fix)
     axes = np.meshgrid(*(np.linspace(least[name], most[name], each) for name in least), indexing="ij")
     return {name: axis.reshape(-1).astype(np.float32) for name, axis in zip(least, axes, strict=True)}

@@ -72,14 +72,7 @@ def backprop(
     def estimate(key, meta, kept: Kept, tasks):
         keys = jax.random.split(key, kept.lives.age.shape[0])
         one = functools.partial(window_loss, actor, inner, length, window, loss, critic, remat)
-
-        def total(meta):
-            losses, (lives, seen) = jax.vmap(one, in_axes=(0, None, None, 0, 0))(
-                keys, meta, kept.critic, kept.lives, tasks
-            )
-            return losses.mean(), (lives, seen)
-
-        gradient, (lives, seen) = jax.grad(total, has_aux=True)(meta)
+        gradient, (lives, seen) = jax.grad(mean_loss, argnums=2, has_aux=True)(one, keys, meta, kept, tasks)
         metrics = {"entropy": seen.said.entropy.mean(), "step_reward": seen.lived.mean_reward.mean()}
         params, optimizer = kept.critic, kept.optimizer
         if critic is not None:
@@ -88,6 +81,14 @@ def backprop(
         return gradient, Kept(lives, params, optimizer), outcome
 
     return MetaGradient(init, estimate)
+
+
+def mean_loss(
+    one: Callable, keys: Key, meta: PyTree, kept: Kept, tasks: PyTree
+) -> tuple[jax.Array, tuple[Life, Window]]:
+    """Of all lives ``[N]``; ``one``: ``window_loss`` from its key on."""
+    losses, led = jax.vmap(one, in_axes=(0, None, None, 0, 0))(keys, meta, kept.critic, kept.lives, tasks)
+    return losses.mean(), led
 
 
 def window_loss(
@@ -135,9 +136,8 @@ def outer_advantages(loss: OuterLoss, lived: Trajectory, value: jax.Array, follo
 
 def later(lived: Trajectory) -> jax.Array:
     """Of each inner update ``[K]``, what all later ones earned: credit that its samples share, since the agent learned
-    from them. ``E`` times the mean of a copy, as the loss is a mean over copies that were all learned from."""
-    copies = lived.reward.shape[2]
-    earned = copies * lived.reward.sum(axis=1).mean(axis=1)
+    from all of them: the sum over ``E`` of what was earned side by side, as the loss is a mean over ``E``."""
+    earned = lived.reward.sum(axis=(1, 2))
     return jnp.flip(jnp.cumsum(jnp.flip(earned))) - earned
 
 

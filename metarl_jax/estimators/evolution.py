@@ -59,22 +59,26 @@ def evolution(
 
 def persistent_pair(live: Callable, sigma: float, key: Key, meta: PyTree, kept: Kept, task: PyTree):
     """(gradient, kept, one life of the pair, mean rewards of both) of one task; leaves of ``kept.lives [2, ...]``."""
-    keys = jax.random.split(key)
-    noise = optax.tree.scale(sigma, optax.tree.random_like(keys[0], meta, jax.random.normal))
+    noise, live_key = drawn(sigma, key, meta)
     ended = kept.lives.age[0] >= kept.lives.end[0]
     summed = jax.tree.map(lambda old, new: jnp.where(ended, 0.0, old) + new, kept.summed, noise)
-    lives, rewards = both(live, keys[1], meta, noise, kept.lives, 0, task)
+    lives, rewards = both(live, live_key, meta, noise, kept.lives, 0, task)
     first = jax.tree.map(lambda x: x[0], lives)._replace(earned=lives.earned.mean())
     return slope(rewards, sigma, summed), Kept(lives, summed), first, rewards
 
 
 def truncated_pair(whole: bool, live: Callable, sigma: float, key: Key, meta: PyTree, kept: Kept, task: PyTree):
     """As ``persistent_pair``, of one life that goes on unperturbed (``whole``: that ends here)."""
-    keys = jax.random.split(key)
-    noise = optax.tree.scale(sigma, optax.tree.random_like(keys[0], meta, jax.random.normal))
-    lives, rewards = both(live, keys[1], meta, noise, kept.lives, None, task)
-    life = jax.tree.map(lambda x: x[0], lives) if whole else live(keys[1], meta, kept.lives, task)[0]
+    noise, live_key = drawn(sigma, key, meta)
+    lives, rewards = both(live, live_key, meta, noise, kept.lives, None, task)
+    life = jax.tree.map(lambda x: x[0], lives) if whole else live(live_key, meta, kept.lives, task)[0]
     return slope(rewards, sigma, noise), Kept(life, ()), life, rewards
+
+
+def drawn(sigma: float, key: Key, meta: PyTree) -> tuple[PyTree, Key]:
+    """(noise like ``meta``, a key for the lives)."""
+    keys = jax.random.split(key)
+    return optax.tree.scale(sigma, optax.tree.random_like(keys[0], meta, jax.random.normal)), keys[1]
 
 
 def both(live: Callable, key: Key, meta: PyTree, noise: PyTree, lives: Life, axis: int | None, task: PyTree):

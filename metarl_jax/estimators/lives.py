@@ -1,6 +1,6 @@
 """Lives: agents that learn in a task, window after window, and begin anew when a life has ended.
 
-Axis letters: ``[N]`` tasks, ``[K]`` inner updates of a window, ``[T, E]`` steps and copies, as an ``Actor`` lives.
+Axis letters: ``[N]`` tasks, ``[K]`` inner updates of a window, ``[T, E]`` steps and the episodes lived side by side.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from metarl_jax.types import Actor, Inner, Key, PyTree, Said, Task, Trajectory
 
 class Life(NamedTuple):
     """``pending``: lived, and not learned from yet; ``age`` and ``end``: inner updates so far and in all; ``earned``:
-    the mean return of a copy so far."""
+    the return so far, a mean over ``E``."""
 
     task: Task
     agent: PyTree

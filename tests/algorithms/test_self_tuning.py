@@ -1,0 +1,97 @@
+"""Agents that learn in their tasks: wrong options, what is counted, and what becomes of those that diverge."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax.linen.initializers import orthogonal
+
+import metarl_jax as mrl
+from metarl_jax.algorithms import _lifetimes as lifetimes
+from metarl_jax.networks import by_variance
+from metarl_jax.types import Actor, Inner, MetaGradient, Outcome
+
+BANDIT = mrl.tasks.bandit(num_arms=2, num_pulls=64)
+
+
+def test_environment_steps_of_all_lives_are_counted():
+    """Of pairs, of the life that goes on unperturbed beside them, of all members."""
+    options = dict(episodes=2, life=4, window=2)
+    steps = lambda recipe: recipe.build(BANDIT).steps
+    assert steps(mrl.algorithms.self_tuning(**options)) == 4
+    assert steps(mrl.algorithms.self_tuning(gradient="pes", **options)) == 8
+    assert steps(mrl.algorithms.self_tuning(gradient="es", **options)) == 12
+    assert steps(mrl.algorithms.self_tuning(gradient="es", **options | {"window": 4})) == 16
+    assert steps(mrl.algorithms.population(size=5, **options)) == 20
+
+
+def test_a_life_fits_into_a_trial():
+    """64 episodes: 16 inner updates of 4, unless said otherwise; the trial lives as many."""
+    built = mrl.algorithms.self_tuning().build(BANDIT)
+    assert (built.window, built.steps) == (4, 4)
+    state = built.init(jax.random.key(0), 2)
+    assert int((state.kept.lives.end + 16).max()) == 16
+
+
+def test_a_gradient_that_is_not_finite_is_skipped_and_counted():
+    def estimate(key, meta, kept, tasks):
+        bad = jnp.where(kept == 1, jnp.nan, 1.0)
+        none = jnp.zeros(1)
+        return bad, kept + 1, Outcome(tasks, none, none > 0, {})
+
+    estimator = MetaGradient(lambda *_: jnp.int32(0), estimate)
+    nothing = Actor(*[lambda *_: None] * 3)
+    inner = Inner(lambda key: jnp.zeros(()), lambda *_: None, lambda *_: None)
+    learner = lifetimes.lifetime_learner(BANDIT, nothing, inner, estimator, optax.sgd(1.0), 1, 1)
+    state, metas = learner.init(jax.random.key(0), 1), []
+    for _ in range(3):
+        state, outcome = learner.update(jax.random.key(0), state, jnp.zeros(1))
+        assert all(np.isfinite(x) for x in outcome.metrics.values())
+        metas.append(float(state.meta))
+    assert metas == [-1.0, -1.0, -2.0] and int(outcome.metrics["skipped"]) == 1
+
+
+def test_a_member_that_diverges_does_not_end_the_search():
+    recipe = mrl.algorithms.random_search(size=4, optimizer="sgd", learning_rate=(1e-3, 1e30), episodes=4)
+    run = mrl.train(recipe, BANDIT, num_updates=30, num_tasks=4, quiet=True)
+    diverged = run.metrics["diverged"][-1, 0]
+    assert 0 < diverged < 4
+    state = jax.tree.map(lambda x: x[0], run.state)
+    assert bool(state.sound[int(jnp.argmax(jnp.where(state.sound, state.score, -jnp.inf)))])
+    assert run.metrics["learning_rate"][-1, 0] < 1e10
+
+
+def test_weights_are_as_large_as_orthogonal_ones():
+    for shape in ((2, 32), (32, 32), (64, 8)):
+        stds = [np.std([init(2.0)(jax.random.key(i), shape) for i in range(20)]) for init in (by_variance, orthogonal)]
+        np.testing.assert_allclose(*stds, rtol=0.1)
+
+
+@pytest.mark.parametrize(
+    ("make", "options", "word"),
+    [
+        ("self_tuning", {"tuned": ("rate",)}, "tuned.*give at least one of discount"),
+        ("self_tuning", {"tuned": ()}, "tuned"),
+        ("self_tuning", {"discount": 1.0}, "discount=1.0.*both excluded"),
+        ("self_tuning", {"discount": 0.9, "least_discount": 0.95}, "between 0.95 and 1"),
+        ("self_tuning", {"trace": 1.5, "tuned": ("discount",)}, "trace=1.5"),
+        ("self_tuning", {"life": 5, "window": 2}, "life=5.*window=2"),
+        ("self_tuning", {"window": 0}, "window=0"),
+        ("self_tuning", {"score": True}, "score=True.*outer_discount=1"),
+        ("self_tuning", {"sigma": 0.0}, "sigma=0.0"),
+        ("population", {"discount": (0.99, 0.9)}, "discount.*first must not be above"),
+        ("population", {"learning_rate": (0.0, 0.1)}, "learning_rate.*above 0"),
+        ("population", {"size": 1}, "size=1.*at least 2"),
+        ("population", {"replaced": 0.9}, "replaced=0.9"),
+        ("grid_search", {"size": 10}, "size=10.*8, say"),
+        (
+            "grid_search",
+            {"discount": (0.9, 0.9), "entropy_cost": (0.1, 0.1), "learning_rate": (0.1, 0.1)},
+            "needs two ends",
+        ),
+    ],
+)
+def test_wrong_options_are_named(make, options, word):
+    with pytest.raises(mrl.ConfigError, match=word):
+        getattr(mrl.algorithms, make)(**options).build(BANDIT)
