@@ -18,7 +18,7 @@ from record import Clock, row, trained
 import metarl_jax as mrl
 from metarl_jax import estimators
 from metarl_jax.algorithms import _lifetimes as lifetimes
-from metarl_jax.algorithms._actor_critics import NAMES, actor_critic_inner, hyperparameters, unbounded
+from metarl_jax.algorithms._actor_critics import NAMES, actor_critic_inner, as_numbers, hyperparameters, unbounded
 from metarl_jax.config import recipe
 from metarl_jax.networks import actor_critic, by_variance
 from metarl_jax.types import Algorithm, Policy, Said, TaskDistribution, Trajectory
@@ -58,11 +58,10 @@ def said(tasks: TaskDistribution, policy: Policy, agent: ValuingAgent, lived: Tr
 def discounting(tasks: TaskDistribution, *, outer_critic: bool = True, meta_rate: float = 0.1) -> Algorithm:
     """``outer_critic``: the outer advantages' values have the outer discount, 1; else the agent's."""
     policy = actor_critic(tasks.env.spec, "none", 0, (), False, scaled=by_variance)
-    optimizer = optax.identity()
-    fixed = {name: jnp.float32(value) for name, value in START.items()}
-    numbers = functools.partial(hyperparameters, fixed, 0.9)
+    numbers = functools.partial(hyperparameters, as_numbers(START), 0.9)
     speak = functools.partial(said, tasks, policy)
-    inner = actor_critic_inner(policy, speak, optimizer, numbers, unbounded(START, ("discount",), 0.9))
+    meta = functools.partial(as_numbers, unbounded(START, ("discount",), 0.9))
+    inner = actor_critic_inner(policy, speak, meta, numbers, lambda meta: optax.identity())
 
     def init(key, meta, task):
         agent = inner.init(key, meta, task)

@@ -20,7 +20,7 @@ from record import RESULTS, Clock, record, row
 import metarl_jax as mrl
 from metarl_jax import estimators
 from metarl_jax.algorithms import _lifetimes as lifetimes
-from metarl_jax.algorithms._actor_critics import OPTIMIZERS, actor_critic_inner, hyperparameters, unbounded
+from metarl_jax.algorithms._actor_critics import OPTIMIZERS, actor_critic_inner, as_numbers, hyperparameters, unbounded
 from metarl_jax.networks import actor_critic, by_variance
 from metarl_jax.types import Actor, Inner, MetaGradient
 from metarl_jax.viz.style import AGENT, CONTROL, new_figure, style
@@ -32,9 +32,9 @@ TUNED = ("learning_rate", "discount")
 
 def agents(tasks: mrl.types.TaskDistribution) -> tuple[Actor, Inner]:
     policy = actor_critic(tasks.env.spec, "none", 0, (), False, scaled=by_variance)
-    fixed = {name: jnp.float32(value) for name, value in START.items()}
-    said, numbers = functools.partial(lifetimes.said, policy), functools.partial(hyperparameters, fixed, 0.0)
-    inner = actor_critic_inner(policy, said, OPTIMIZERS["sgd"](), numbers, unbounded(START, TUNED, 0.0))
+    said, meta = functools.partial(lifetimes.said, policy), functools.partial(as_numbers, unbounded(START, TUNED, 0.0))
+    numbers = functools.partial(hyperparameters, as_numbers(START), 0.0)
+    inner = actor_critic_inner(policy, said, meta, numbers, lambda meta: OPTIMIZERS["sgd"]())
     return lifetimes.actor_of(tasks, policy, COPIES), inner
 
 

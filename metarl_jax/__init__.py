@@ -9,7 +9,19 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from metarl_jax import algorithms, curricula, estimators, networks, planning, rollout, tasks, types, viz, walkers
+    from metarl_jax import (
+        algorithms,
+        curricula,
+        estimators,
+        networks,
+        optimizers,
+        planning,
+        rollout,
+        tasks,
+        types,
+        viz,
+        walkers,
+    )
     from metarl_jax.config import ConfigError
     from metarl_jax.evaluation import evaluate
     from metarl_jax.report import Report
@@ -42,6 +54,7 @@ __all__ = [
     "evaluate",
     "load",
     "networks",
+    "optimizers",
     "planning",
     "rollout",
     "tasks",

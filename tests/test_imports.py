@@ -14,7 +14,7 @@ LAYERS = [
     {"devices", "config"},
     {"planning", "walkers"},
     {"tasks"},
-    {"networks"},
+    {"networks", "optimizers"},
     {"estimators"},
     {"rollout"},
     {"beliefs"},

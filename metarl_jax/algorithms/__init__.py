@@ -1,5 +1,6 @@
 """Meta-learners. A new one is one file and one line here."""
 
+from metarl_jax.algorithms.learned_optimizer import learned_optimizer
 from metarl_jax.algorithms.maesn import maesn
 from metarl_jax.algorithms.maml import anil, cavia, e_maml, fomaml, maml, meta_sgd, promp, reptile
 from metarl_jax.algorithms.population import grid_search, population, random_search
@@ -28,6 +29,7 @@ REGISTRY = {
     "population": population,
     "random-search": random_search,
     "grid-search": grid_search,
+    "learned-optimizer": learned_optimizer,
 }
 
 __all__ = [
@@ -38,6 +40,7 @@ __all__ = [
     "fomaml",
     "grid_search",
     "hyperx",
+    "learned_optimizer",
     "maesn",
     "maml",
     "meta_sgd",

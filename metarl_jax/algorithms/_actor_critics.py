@@ -15,7 +15,7 @@ from metarl_jax.algorithms._lifetimes import Agent
 from metarl_jax.config import check, check_all
 from metarl_jax.networks import Bounding, actor_critic, by_variance
 from metarl_jax.rollout import replay
-from metarl_jax.types import Actor, Inner, Policy, PyTree, Said, TaskDistribution, Trajectory
+from metarl_jax.types import Actor, Inner, Key, Policy, PyTree, Said, TaskDistribution, Trajectory
 
 NAMES = ("discount", "trace", "entropy_cost", "value_cost", "learning_rate")
 OPTIMIZERS = {
@@ -37,41 +37,32 @@ class Hyperparameters(NamedTuple):
     learning_rate: jax.Array
 
 
-class Learners(NamedTuple):
-    """Agents for a task distribution; ``episodes`` before an inner update, ``length`` of a life in inner updates."""
-
-    actor: Actor
-    inner: Inner
-    episodes: int
-    length: int
+def span(tasks: TaskDistribution, episodes: int, life: int, window: int) -> tuple[int, int]:
+    """(episodes before an inner update, inner updates of a life), of options as ``self_tuning`` documents them."""
+    in_trial = tasks.trial_steps // tasks.horizon
+    check(0 < window <= MOST, "window", window, "must lie between 1 and a million")
+    check_all(dict(episodes=episodes, life=life), lambda x: 0 <= x <= MOST, "must lie between 0 and a million")
+    episodes = episodes or max(1, in_trial // INNER_UPDATES)
+    whole = life == 0 or (life >= 2 and life % window == 0)
+    check(whole, "life", life, f"must be a multiple of window={window}, and at least 2")
+    return episodes, life or window * max(2 if window == 1 else 1, in_trial // (episodes * window))
 
 
 def learners(
     tasks: TaskDistribution,
+    meta: Callable[[Key], PyTree],
     values_of: Callable[[PyTree], Hyperparameters],
-    start: dict[str, float],
-    optimizer: str,
+    optimizer_of: Callable[[PyTree], optax.GradientTransformation],
     encoder: tuple[int, ...],
     bounding: Bounding,
     episodes: int,
-    life: int,
-    window: int,
-) -> Learners:
-    """The options by the names under which ``self_tuning`` documents them; ``values_of``, ``start``: see
-    ``actor_critic_inner``."""
-    in_trial = tasks.trial_steps // tasks.horizon
-    check(0 < window <= MOST, "window", window, "must lie between 1 and a million")
-    check_all(dict(episodes=episodes, life=life), lambda x: 0 <= x <= MOST, "must lie between 0 and a million")
+) -> tuple[Actor, Inner]:
+    """Agents of ``actor_critic_inner``; ``encoder``, ``bounding``, ``episodes``: see ``self_tuning``."""
     check(all(size > 0 for size in encoder), "encoder", encoder, "each layer needs at least one unit")
-    episodes = episodes or max(1, in_trial // INNER_UPDATES)
-    whole = life == 0 or (life >= 2 and life % window == 0)
-    check(whole, "life", life, f"must be a multiple of window={window}, and at least 2")
-    length = life or window * max(2 if window == 1 else 1, in_trial // (episodes * window))
     policy = actor_critic(tasks.env.spec, "none", 0, encoder, False, bounding=bounding, scaled=by_variance)
     actor = lifetimes.actor_of(tasks, policy, episodes)
     said = functools.partial(lifetimes.said, policy)
-    inner = actor_critic_inner(policy, said, OPTIMIZERS[optimizer](), values_of, start)
-    return Learners(actor, inner, episodes, length)
+    return actor, actor_critic_inner(policy, said, meta, values_of, optimizer_of)
 
 
 def check_ranges(ranges: dict[str, tuple[float, float]], tuned: bool, least_discount: float = 0.0) -> None:
@@ -99,6 +90,12 @@ def unbounded(start: dict[str, float], tuned: tuple[str, ...], least_discount: f
     return {name: inverses[name](start[name]) for name in tuned}
 
 
+def as_numbers(values: dict[str, float], key: Key | None = None) -> dict[str, jax.Array]:
+    """``values`` as meta-parameters, whatever the key."""
+    del key
+    return {name: jnp.asarray(value, float) for name, value in values.items()}
+
+
 def hyperparameters(fixed: dict[str, jax.Array], least_discount: float, meta: dict[str, jax.Array]) -> Hyperparameters:
     ways = dict.fromkeys(NAMES, jnp.exp) | {
         "discount": lambda x: least_discount + (1 - least_discount) * jax.nn.sigmoid(x),
@@ -110,25 +107,22 @@ def hyperparameters(fixed: dict[str, jax.Array], least_discount: float, meta: di
 def actor_critic_inner(
     policy: Policy,
     said: Callable[[Any, Trajectory], Said],
-    optimizer: optax.GradientTransformation,
+    meta: Callable[[Key], PyTree],
     values_of: Callable[[PyTree], Hyperparameters],
-    start: dict[str, float],
+    optimizer_of: Callable[[PyTree], optax.GradientTransformation],
 ) -> Inner:
     """Advantage actor-critic: ``theta - rate * optimizer(grad L)`` with the loss
     ``L = -log pi A + value_cost (V - G)^2 / 2 - entropy_cost H``, a mean over steps and episodes.
 
-    ``said`` gives the values that advantages ``A`` and lambda returns ``G`` are made of. Both are computed outside the
-    gradient by ``theta``, since they carry what the loss owes to discount and trace; so nothing here is stopped.
+    ``values_of`` and ``optimizer_of`` make hyperparameters and optimiser of what ``meta`` draws. ``said`` gives the
+    values that advantages ``A`` and lambda returns ``G`` are made of. Both are computed outside the gradient by
+    ``theta``, since they carry what the loss owes to discount and trace; so nothing here is stopped.
     """
 
-    def meta(key):
-        del key
-        return {name: jnp.asarray(value, float) for name, value in start.items()}
-
     def init(key, meta, task):
-        del meta, task
+        del task
         params = policy.init(key)
-        return Agent(params, optimizer.init(params))
+        return Agent(params, optimizer_of(meta).init(params))
 
     def learn(key, meta, agent, lived: Trajectory):
         del key
@@ -139,7 +133,7 @@ def actor_critic_inner(
             lived.reward, told.value, told.next_value, numbers.discount * going_on, traces
         )
         loss = functools.partial(actor_critic_loss, policy, numbers, lived, advantage, advantage + told.value)
-        updates, moments = optimizer.update(jax.grad(loss)(agent.params), agent.optimizer, agent.params)
+        updates, moments = optimizer_of(meta).update(jax.grad(loss)(agent.params), agent.optimizer, agent.params)
         params = jax.tree.map(lambda p, u: p - numbers.learning_rate * u, agent.params, updates)
         return agent._replace(params=params, optimizer=moments), jnp.zeros(())
 

@@ -10,7 +10,17 @@ import numpy as np
 
 from metarl_jax import estimators
 from metarl_jax.algorithms import _lifetimes as lifetimes
-from metarl_jax.algorithms._actor_critics import MOST, NAMES, check_ranges, hyperparameters, learners, unbounded
+from metarl_jax.algorithms._actor_critics import (
+    MOST,
+    NAMES,
+    OPTIMIZERS,
+    as_numbers,
+    check_ranges,
+    hyperparameters,
+    learners,
+    span,
+    unbounded,
+)
 from metarl_jax.config import check, preset, recipe
 from metarl_jax.networks import Bounding
 from metarl_jax.types import Algorithm, Key, Outcome, PyTree, TaskDistribution
@@ -81,10 +91,13 @@ def population(
     check(spread > 0, "spread", spread, "must be above 0")
     least, most = (unbounded({n: ends[i] for n, ends in ranges.items()}, searched, 0.0) for i in (0, 1))
     points = grid(least, most, size) if method == "grid" else drawn(least, most, size, draw)
-    fixed = {name: jnp.asarray(low, float) for name, (low, _) in ranges.items()}
+    episodes, length = span(tasks, episodes, life, window)
+    fixed = as_numbers({name: low for name, (low, _) in ranges.items()})
     values_of = functools.partial(hyperparameters, fixed, 0.0)
-    living = (optimizer, encoder, bounding, episodes, life, window)
-    actor, inner, episodes, length = learners(tasks, values_of, least, *living)
+    optimizer_of = lambda meta: OPTIMIZERS[optimizer]()
+    actor, inner = learners(
+        tasks, functools.partial(as_numbers, least), values_of, optimizer_of, encoder, bounding, episodes
+    )
     live = functools.partial(estimators.live_window, actor, inner, length, window)
     over_members = jax.vmap(live, in_axes=(None, 0, 0, None))  # in a task all share its randomness
     select = functools.partial(selected, max(1, int(replaced * size)), spread, least, most)

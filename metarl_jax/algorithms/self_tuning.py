@@ -3,12 +3,20 @@
 import functools
 from typing import Literal
 
-import jax.numpy as jnp
 import optax
 
 from metarl_jax import estimators
 from metarl_jax.algorithms import _lifetimes as lifetimes
-from metarl_jax.algorithms._actor_critics import NAMES, check_ranges, hyperparameters, learners, unbounded
+from metarl_jax.algorithms._actor_critics import (
+    NAMES,
+    OPTIMIZERS,
+    as_numbers,
+    check_ranges,
+    hyperparameters,
+    learners,
+    span,
+    unbounded,
+)
 from metarl_jax.config import check, check_all, recipe
 from metarl_jax.networks import Bounding
 from metarl_jax.types import Algorithm, TaskDistribution
@@ -90,11 +98,11 @@ def self_tuning(
     positive = dict(meta_rate=meta_rate, sigma=sigma, outer_critic_rate=outer_critic_rate)
     check_all(positive, lambda x: x > 0, "must be above 0")
     check(outer_entropy_cost >= 0, "outer_entropy_cost", outer_entropy_cost, "must not be negative")
-    fixed = {name: jnp.asarray(value, float) for name, value in start.items()}
-    values_of = functools.partial(hyperparameters, fixed, least_discount)
-    first = unbounded(start, tuned, least_discount)
-    living = (optimizer, encoder, bounding, episodes, life, window)
-    actor, inner, episodes, length = learners(tasks, values_of, first, *living)
+    episodes, length = span(tasks, episodes, life, window)
+    values_of = functools.partial(hyperparameters, as_numbers(start), least_discount)
+    meta = functools.partial(as_numbers, unbounded(start, tuned, least_discount))
+    optimizer_of = lambda meta: OPTIMIZERS[optimizer]()
+    actor, inner = learners(tasks, meta, values_of, optimizer_of, encoder, bounding, episodes)
     if gradient == "backprop":
         loss = estimators.OuterLoss(outer_discount, outer_trace, outer_entropy_cost, score)
         critic = lifetimes.outer_critic(tasks, encoder, outer_critic_rate) if outer_critic else None

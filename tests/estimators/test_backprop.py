@@ -13,7 +13,14 @@ import numpy as np
 import optax
 import pytest
 
-from metarl_jax.algorithms._actor_critics import NAMES, OPTIMIZERS, actor_critic_inner, hyperparameters, unbounded
+from metarl_jax.algorithms._actor_critics import (
+    NAMES,
+    OPTIMIZERS,
+    actor_critic_inner,
+    as_numbers,
+    hyperparameters,
+    unbounded,
+)
 from metarl_jax.algorithms._lifetimes import Agent, said
 from metarl_jax.estimators import Critic, OuterLoss, backprop
 from metarl_jax.networks import actor_critic, by_variance
@@ -63,10 +70,10 @@ def scripted() -> Actor:
 def inner(optimizer: str) -> Inner:
     """The actor-critic of ``self-tuning``, all of its hyperparameters tuned, born in double precision."""
     start = dict(zip(NAMES, (0.8, 0.7, 0.05, 0.5, 0.6), strict=True))
-    fixed = {name: jnp.asarray(x) for name, x in start.items()}
-    values_of = functools.partial(hyperparameters, fixed, 0.0)
-    meta = unbounded(start, NAMES, 0.0)
-    made = actor_critic_inner(POLICY, functools.partial(said, POLICY), OPTIMIZERS[optimizer](), values_of, meta)
+    values_of = functools.partial(hyperparameters, as_numbers(start), 0.0)
+    meta = functools.partial(as_numbers, unbounded(start, NAMES, 0.0))
+    optimizer_of = lambda meta: OPTIMIZERS[optimizer]()
+    made = actor_critic_inner(POLICY, functools.partial(said, POLICY), meta, values_of, optimizer_of)
     params = jax.tree.map(lambda x: 30.0 * x.astype(float) + 0.3, POLICY.init(jax.random.key(1)))
     return made._replace(init=lambda *_: Agent(params, OPTIMIZERS[optimizer]().init(params)))
 

@@ -1,0 +1,71 @@
+"""An optimiser that is meta-learned over the lives of agents (OPEN, Goldie et al. 2024; Optim4RL, Lan et al. 2024)."""
+
+import functools
+from typing import Literal
+
+import jax.numpy as jnp
+import optax
+
+from metarl_jax import estimators
+from metarl_jax.algorithms import _lifetimes as lifetimes
+from metarl_jax.algorithms._actor_critics import NAMES, as_numbers, check_ranges, hyperparameters, learners, span
+from metarl_jax.config import check, check_all, recipe
+from metarl_jax.networks import Bounding
+from metarl_jax.optimizers import born, scale_by_learned
+from metarl_jax.types import Algorithm, TaskDistribution
+
+
+@recipe("learned-optimizer")
+def learned_optimizer(
+    tasks: TaskDistribution,
+    *,
+    hidden: tuple[int, ...] = (16, 16),
+    learning_rate: float = 0.03,
+    discount: float = 0.95,
+    trace: float = 0.9,
+    entropy_cost: float = 0.01,
+    value_cost: float = 0.5,
+    encoder: tuple[int, ...] = (32,),
+    bounding: Bounding = "clip",
+    episodes: int = 0,
+    life: int = 0,
+    window: int = 0,
+    gradient: Literal["es", "pes"] = "es",
+    sigma: float = 0.1,
+    meta_rate: float = 0.02,
+    decay_updates: int = 0,
+) -> Algorithm:
+    """Advantage actor-critic agents, born and trained in each task, whose optimiser is a small network that all share.
+
+    It is meta-learned by evolution strategies on what whole lives earn. ``metarl_jax.optimizers`` says what it sees,
+    and makes an optax transformation of it, for training loops of any kind. OPEN perturbs the optimiser once for many
+    tasks and ranks what came of it; here every task has a pair of its own.
+
+    Args:
+      hidden: sizes of its layers.
+      learning_rate: of Adam, which it is at first.
+      discount, trace, entropy_cost, value_cost: of the agents, see ``self_tuning``.
+      encoder, bounding, episodes, life: of the agents and their lives, see ``self_tuning``.
+      window: inner updates an outer one (0: a whole life).
+      gradient: evolution strategies on whole lives (on truncated ones where ``window`` is less), or persistent ones.
+      sigma: standard deviation of the perturbations.
+      meta_rate: Adam's learning rate of the optimiser's weights.
+      decay_updates: updates over which that falls linearly to a tenth (0: constant).
+    """
+    check(all(size > 0 for size in hidden), "hidden", hidden, "each layer needs at least one unit")
+    numbers = dict(zip(NAMES, (discount, trace, entropy_cost, value_cost, learning_rate), strict=True))
+    for name, value in numbers.items():
+        check_ranges({name: (value, value)}, tuned=False)
+    check_all(dict(sigma=sigma, meta_rate=meta_rate), lambda x: x > 0, "must be above 0")
+    counts = dict(decay_updates=decay_updates, window=window)
+    check_all(counts, lambda x: x >= 0, "must not be negative")
+    episodes, length = span(tasks, episodes, life, window or 1)
+    values = hyperparameters(as_numbers(numbers | {"learning_rate": 1.0}), 0.0, {})  # steps have their own rate
+    optimizer_of = functools.partial(scale_by_learned, total_updates=length)
+    meta = functools.partial(born, sizes=hidden, rate=learning_rate)
+    actor, inner = learners(tasks, meta, lambda meta: values, optimizer_of, encoder, bounding, episodes)
+    window = window or length
+    estimator = estimators.evolution(actor, inner, length, window, sigma, persistent=gradient == "pes")
+    outer = optax.adam(estimators.falling_rate(meta_rate, decay_updates))
+    told = lambda meta: {"learning_rate": jnp.exp(meta["log_rate"])}
+    return lifetimes.lifetime_learner(tasks, actor, inner, estimator, outer, episodes, window, told)
