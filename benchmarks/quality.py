@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import discounting
 import inference
 import navigation
+import optimizers
 import sparse
 import strides
 from record import RESULTS, Clock, record, row, trained
@@ -193,6 +194,7 @@ ROWS = {  # name: function of seeds
     "half-cheetah": strides.running_rows,
     **{name: functools.partial(strides.rows, name) for name in strides.ENTRIES},
     "discounting-chain": discounting.rows,
+    "learned-optimizer": optimizers.learned_rows,
     **{f"{name}-sparse": functools.partial(sparse.rows, name) for name in sparse.ENTRIES},
 }
 

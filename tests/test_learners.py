@@ -24,7 +24,7 @@ FAMILIES = {  # discrete actions and episodes that terminate; continuous ones an
     "pendulum": lambda: pendulum(horizon=4, num_episodes=2),
 }
 TINY = {"memory_size": 8, "encoder": (8,), "num_minibatches": 2, "num_epochs": 2, "model_minibatches": 2}
-TINY |= {"life": 4, "window": 2, "size": 8, "interval": 1}
+TINY |= {"life": 4, "window": 2, "size": 8, "interval": 1, "sigma": 2.0}  # pairs that earn alike move nothing
 FORGETTING_MATTERS = {
     "rl2": True,
     "varibad": True,

@@ -80,8 +80,8 @@ def scale_by_learned(weights: PyTree, total_updates: int) -> optax.GradientTrans
             kind,
             *jnp.broadcast_to(of_all[:, None], (len(of_all), gradient.size)),
         ]
-        out = applied(weights["layers"], jnp.clip(jnp.stack(seen, axis=-1), -LARGEST, LARGEST))
-        direction, scale = jnp.tanh(out[:, 0]), 3.0 * jnp.tanh(out[:, 1] / 3.0)
+        direction, scale = applied(weights["layers"], jnp.clip(jnp.stack(seen), -LARGEST, LARGEST))
+        direction, scale = jnp.tanh(direction), 3.0 * jnp.tanh(scale / 3.0)
         steps = jnp.exp(weights["log_rate"] + scale) * (means[BASE] + direction)
         return unravel(steps), LearnedState(count, momenta, squares)
 
@@ -89,9 +89,9 @@ def scale_by_learned(weights: PyTree, total_updates: int) -> optax.GradientTrans
 
 
 def applied(layers: list[dict[str, jax.Array]], x: jax.Array) -> jax.Array:
-    """``[P, F] -> [P, 2]``."""
+    """``[F, P] -> [2, P]``: the long axis last, where processors are wide."""
     for i, layer in enumerate(layers):
-        x = x @ (layer["kernel"] / math.sqrt(layer["kernel"].shape[0])) + layer["bias"][None]
+        x = (layer["kernel"] / math.sqrt(layer["kernel"].shape[0])).T @ x + layer["bias"][:, None]
         x = jax.nn.relu(x) if i < len(layers) - 1 else x
     return x
 
