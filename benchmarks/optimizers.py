@@ -16,14 +16,17 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from record import RESULTS, Clock, row, trained
+from timing import mesh_of, shortest
 
 import metarl_jax as mrl
+from metarl_jax import estimators
 from metarl_jax.algorithms import _lifetimes as lifetimes
 from metarl_jax.algorithms._actor_critics import NAMES as HYPERPARAMETERS
 from metarl_jax.algorithms._actor_critics import OPTIMIZERS, as_numbers, hyperparameters, learners
 from metarl_jax.config import Recipe
-from metarl_jax.optimizers import scale_by_learned
-from metarl_jax.types import PyTree, TaskDistribution
+from metarl_jax.optimizers import born, scale_by_learned
+from metarl_jax.sharding import shard_tasks
+from metarl_jax.types import Actor, Inner, PyTree, TaskDistribution
 from metarl_jax.viz.style import AGENT, CONTROL, MUTED, new_figure, style
 
 LIFE, EPISODES, BLOCK, RATES = 100, 8, 64, np.geomspace(2e-3, 0.3, 12)
@@ -56,14 +59,22 @@ def recipe() -> Recipe:
     )
 
 
+def agents(
+    tasks: TaskDistribution,
+    meta: Callable[[jax.Array], PyTree],
+    optimizer_of: Callable[[PyTree], optax.GradientTransformation],
+) -> tuple[Actor, Inner]:
+    """As ``learned_optimizer`` trains them, with any optimiser."""
+    options = recipe().options
+    numbers = hyperparameters(as_numbers({name: options[name] for name in HYPERPARAMETERS} | UNIT_RATE), 0.0, {})
+    return learners(tasks, meta, lambda meta: numbers, optimizer_of, options["encoder"], options["bounding"], EPISODES)
+
+
 def curves(
     tasks: TaskDistribution, optimizer_of: Callable[[PyTree], optax.GradientTransformation], life: int
 ) -> Callable[[jax.Array, PyTree], jax.Array]:
     """``(keys [L], meta) -> [L, life]``: the return of an episode in each inner update, every life in its own task."""
-    options = recipe().options
-    numbers = hyperparameters(as_numbers({name: options[name] for name in HYPERPARAMETERS} | UNIT_RATE), 0.0, {})
-    agents = (lambda key: (), lambda meta: numbers, optimizer_of, options["encoder"], options["bounding"], EPISODES)
-    actor, inner = learners(tasks, *agents)
+    actor, inner = agents(tasks, lambda key: (), optimizer_of)
 
     def one(meta: PyTree, key: jax.Array) -> jax.Array:
         keys, steps = jax.random.split(key), life * EPISODES * tasks.horizon
@@ -131,3 +142,35 @@ def draw(drawn: dict[str, tuple[np.ndarray, dict[str, np.ndarray]]]) -> None:
         figure.axes[0].set_ylabel("return of an episode")
         figure.axes[0].legend()
         figure.savefig(RESULTS / "learned-optimizer.png")
+
+
+def throughput_rows(num_tasks: int = 64, repeats: int = 3) -> list[dict[str, Any]]:
+    """Inner environment steps a second of an outer update on whole lives, and what of its time the optimiser takes: the
+    same lives with Adam instead."""
+    tasks = small_mazes()
+    sizes = recipe().options["hidden"]
+    learned = functools.partial(scale_by_learned, total_updates=LIFE)
+    plain = lambda meta: optax.chain(OPTIMIZERS["adam"](), optax.scale(jnp.exp(meta["log_rate"])))
+    seconds = [update_seconds(tasks, sizes, optimizer_of, num_tasks, repeats) for optimizer_of in (learned, plain)]
+    steps, name = 2 * num_tasks * LIFE * EPISODES * tasks.horizon, f"learned optimiser, {num_tasks} pairs in mazes"
+    return [
+        row(f"{name}: k inner environment steps/s", steps / seconds[0] / 1e3),
+        row(f"{name}: k inner environment steps/s with Adam instead", steps / seconds[1] / 1e3),
+        row(f"{name}: share of the time that is the optimiser", 1 - seconds[1] / seconds[0], seconds),
+    ]
+
+
+def update_seconds(
+    tasks: TaskDistribution, sizes: tuple[int, ...], optimizer_of: Callable, num_tasks: int, repeats: int
+) -> float:
+    meta = functools.partial(born, sizes=sizes, rate=0.03)
+    estimator = estimators.evolution(*agents(tasks, meta, optimizer_of), LIFE, LIFE, persistent=False)
+    mesh = mesh_of(num_tasks)
+    batch = jax.jit(jax.vmap(tasks.sample))(jax.random.split(jax.random.key(0), num_tasks))
+    kept = estimator.init(jax.random.key(0), jax.eval_shape(tasks.sample, jax.random.key(0)), num_tasks)
+
+    @jax.jit
+    def gradient(key):
+        return estimator.estimate(key, meta(jax.random.key(0)), kept, shard_tasks(batch, mesh))[0]
+
+    return shortest(lambda: gradient(jax.random.key(1)), repeats)

@@ -27,6 +27,7 @@ from typing import Any
 import jax
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+import optimizers
 import populations
 import walking
 from adaptation import adaptation_rows, memory_rows
@@ -153,6 +154,7 @@ PARTS = {
     "memory": memory_rows,
     "walking": walking.rows,
     "populations": populations.population_rows,
+    "optimizers": optimizers.throughput_rows,
 }
 
 
