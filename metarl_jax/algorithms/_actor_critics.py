@@ -44,6 +44,7 @@ class Learners(NamedTuple):
     inner: Inner
     episodes: int
     length: int
+    policy: Policy
 
 
 def learners(
@@ -56,22 +57,26 @@ def learners(
     episodes: int,
     life: int,
     window: int,
+    between: int = 0,
 ) -> Learners:
     """The options by the names under which ``self_tuning`` documents them; ``values_of``, ``start``: see
-    ``actor_critic_inner``."""
+    ``actor_critic_inner``; ``between``: inner updates between a window and the next."""
     in_trial = tasks.trial_steps // tasks.horizon
     check(0 < window <= MOST, "window", window, "must lie between 1 and a million")
     check_all(dict(episodes=episodes, life=life), lambda x: 0 <= x <= MOST, "must lie between 0 and a million")
     check(all(size > 0 for size in encoder), "encoder", encoder, "each layer needs at least one unit")
     episodes = episodes or max(1, in_trial // INNER_UPDATES)
-    whole = life == 0 or (life >= 2 and life % window == 0)
-    check(whole, "life", life, f"must be a multiple of window={window}, and at least 2")
-    length = life or window * max(2 if window == 1 else 1, in_trial // (episodes * window))
+    every = window + between
+    least = 2 if window == 1 else 1  # a newborn's first update learns nothing
+    whole = life == 0 or (life >= least * every and life % every == 0)
+    told = f"window={window}" + (f" and the {between} inner updates between windows" if between else "")
+    check(whole, "life", life, f"must be a multiple of {told}, and at least {max(2, least * every)}")
+    length = life or every * max(least, in_trial // (episodes * every))
     policy = actor_critic(tasks.env.spec, "none", 0, encoder, False, bounding=bounding, scaled=by_variance)
     actor = lifetimes.actor_of(tasks, policy, episodes)
     said = functools.partial(lifetimes.said, policy)
     inner = actor_critic_inner(policy, said, OPTIMIZERS[optimizer](), values_of, start)
-    return Learners(actor, inner, episodes, length)
+    return Learners(actor, inner, episodes, length, policy)
 
 
 def check_ranges(ranges: dict[str, tuple[float, float]], tuned: bool, least_discount: float = 0.0) -> None:

@@ -84,7 +84,7 @@ def population(
     fixed = {name: jnp.asarray(low, float) for name, (low, _) in ranges.items()}
     values_of = functools.partial(hyperparameters, fixed, 0.0)
     living = (optimizer, encoder, bounding, episodes, life, window)
-    actor, inner, episodes, length = learners(tasks, values_of, least, *living)
+    actor, inner, episodes, length, _ = learners(tasks, values_of, least, *living)
     live = functools.partial(estimators.live_window, actor, inner, length, window)
     over_members = jax.vmap(live, in_axes=(None, 0, 0, None))  # in a task all share its randomness
     select = functools.partial(selected, max(1, int(replaced * size)), spread, least, most)
