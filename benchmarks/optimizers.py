@@ -67,7 +67,8 @@ def agents(
     """As ``learned_optimizer`` trains them, with any optimiser."""
     options = recipe().options
     numbers = hyperparameters(as_numbers({name: options[name] for name in HYPERPARAMETERS} | UNIT_RATE), 0.0, {})
-    return learners(tasks, meta, lambda meta: numbers, optimizer_of, options["encoder"], options["bounding"], EPISODES)
+    known = options["encoder"], options["bounding"], EPISODES
+    return learners(tasks, meta, lambda meta: numbers, optimizer_of, *known)[1:]
 
 
 def curves(

@@ -36,9 +36,11 @@ AMPLIFIED = ("maml", "fomaml", "e-maml", "meta-sgd", "anil", "cavia")
 NUM_TASKS = 8
 
 
-# Every algorithm, and one with each other kind of memory (all of them reach memories through one function), as
-# ``name, memory``.
-LEARNERS = [*algorithms.REGISTRY, *(f"rl2, {kind}" for kind in MEMORIES if kind not in ("gru", "none"))]
+# Every algorithm, and as ``name, variant`` one with each other kind of memory (all of them reach memories through one
+# function) and one with a bootstrapped target.
+VARIANTS = {f"rl2, {kind}": {"memory": kind} for kind in MEMORIES if kind not in ("gru", "none")}
+VARIANTS |= {"self-tuning, target": {"target_updates": 3, "life": 8}}
+LEARNERS = [*algorithms.REGISTRY, *VARIANTS]
 
 
 # These differ from another learner by an option: in full only with ``-m slow``, to keep the tests within minutes.
@@ -57,7 +59,7 @@ KIN = (
     "random-search",
     "grid-search",
 )
-KIN += ("rl2, transformer",)
+KIN += ("rl2, transformer", "self-tuning, target")
 
 
 def rarely(learner: str, family: str = "bandit") -> tuple:
@@ -65,10 +67,9 @@ def rarely(learner: str, family: str = "bandit") -> tuple:
 
 
 def tiny(learner: str):
-    name, _, memory = learner.partition(", ")
-    make = algorithms.REGISTRY[name]
+    make = algorithms.REGISTRY[learner.partition(", ")[0]]
     options = {option: value for option, value in TINY.items() if option in make.signature}
-    return make(**options | ({"memory": memory} if memory else {}))
+    return make(**options | VARIANTS.get(learner, {}))
 
 
 class Learning(NamedTuple):

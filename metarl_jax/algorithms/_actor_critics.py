@@ -37,15 +37,19 @@ class Hyperparameters(NamedTuple):
     learning_rate: jax.Array
 
 
-def span(tasks: TaskDistribution, episodes: int, life: int, window: int) -> tuple[int, int]:
-    """(episodes before an inner update, inner updates of a life), of options as ``self_tuning`` documents them."""
+def span(tasks: TaskDistribution, episodes: int, life: int, window: int, between: int = 0) -> tuple[int, int]:
+    """(episodes before an inner update, inner updates of a life), of options as ``self_tuning`` documents them;
+    ``between``: inner updates between a window and the next."""
     in_trial = tasks.trial_steps // tasks.horizon
     check(0 < window <= MOST, "window", window, "must lie between 1 and a million")
     check_all(dict(episodes=episodes, life=life), lambda x: 0 <= x <= MOST, "must lie between 0 and a million")
     episodes = episodes or max(1, in_trial // INNER_UPDATES)
-    whole = life == 0 or (life >= 2 and life % window == 0)
-    check(whole, "life", life, f"must be a multiple of window={window}, and at least 2")
-    return episodes, life or window * max(2 if window == 1 else 1, in_trial // (episodes * window))
+    every = window + between
+    least = 2 if window == 1 else 1  # a newborn's first update learns nothing
+    whole = life == 0 or (life >= least * every and life % every == 0)
+    told = f"window={window}" + (f" and the {between} inner updates between windows" if between else "")
+    check(whole, "life", life, f"must be a multiple of {told}, and at least {max(2, least * every)}")
+    return episodes, life or every * max(least, in_trial // (episodes * every))
 
 
 def learners(
@@ -56,13 +60,13 @@ def learners(
     encoder: tuple[int, ...],
     bounding: Bounding,
     episodes: int,
-) -> tuple[Actor, Inner]:
+) -> tuple[Policy, Actor, Inner]:
     """Agents of ``actor_critic_inner``; ``encoder``, ``bounding``, ``episodes``: see ``self_tuning``."""
     check(all(size > 0 for size in encoder), "encoder", encoder, "each layer needs at least one unit")
     policy = actor_critic(tasks.env.spec, "none", 0, encoder, False, bounding=bounding, scaled=by_variance)
     actor = lifetimes.actor_of(tasks, policy, episodes)
     said = functools.partial(lifetimes.said, policy)
-    return actor, actor_critic_inner(policy, said, meta, values_of, optimizer_of)
+    return policy, actor, actor_critic_inner(policy, said, meta, values_of, optimizer_of)
 
 
 def check_ranges(ranges: dict[str, tuple[float, float]], tuned: bool, least_discount: float = 0.0) -> None:

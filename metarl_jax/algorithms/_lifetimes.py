@@ -66,6 +66,12 @@ def said(policy: Policy, agent: Any, lived: Trajectory) -> Said:
     return Said(actions.log_prob(parameters, lived.action), actions.entropy(parameters), value, following)
 
 
+def divergence(policy: Policy, value_cost: float, target: Any, agent: Any, lived: Trajectory) -> jax.Array:
+    """``KL(pi_target || pi_agent) + value_cost (V_target - V_agent)^2 / 2``, a mean over the states of ``[T, E]``."""
+    goal, agents = (replay(policy, x.params, lived.timestep) for x in (target, agent))
+    return (policy.actions.kl(goal[0], agents[0]) + value_cost * estimators.squared_error(agents[1], goal[1])).mean()
+
+
 def outer_critic(tasks: TaskDistribution, encoder: tuple[int, ...], learning_rate: float) -> estimators.Critic:
     """Values of observations: an own network, the same for all tasks and agents."""
     network = mlp(math.prod(tasks.env.spec.observation_shape), encoder, 1)

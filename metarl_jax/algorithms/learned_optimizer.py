@@ -63,7 +63,7 @@ def learned_optimizer(
     values = hyperparameters(as_numbers(numbers | {"learning_rate": 1.0}), 0.0, {})  # steps have their own rate
     optimizer_of = functools.partial(scale_by_learned, total_updates=length)
     meta = functools.partial(born, sizes=hidden, rate=learning_rate)
-    actor, inner = learners(tasks, meta, lambda meta: values, optimizer_of, encoder, bounding, episodes)
+    _, actor, inner = learners(tasks, meta, lambda meta: values, optimizer_of, encoder, bounding, episodes)
     window = window or length
     estimator = estimators.evolution(actor, inner, length, window, sigma, persistent=gradient == "pes")
     outer = optax.adam(estimators.falling_rate(meta_rate, decay_updates))

@@ -95,7 +95,7 @@ def population(
     fixed = as_numbers({name: low for name, (low, _) in ranges.items()})
     values_of = functools.partial(hyperparameters, fixed, 0.0)
     optimizer_of = lambda meta: OPTIMIZERS[optimizer]()
-    actor, inner = learners(
+    _, actor, inner = learners(
         tasks, functools.partial(as_numbers, least), values_of, optimizer_of, encoder, bounding, episodes
     )
     live = functools.partial(estimators.live_window, actor, inner, length, window)

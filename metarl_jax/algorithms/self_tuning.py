@@ -1,4 +1,5 @@
-"""Agents that tune their own hyperparameters by meta-gradients (Xu et al. 2018; Zahavy et al. 2020, STAC)."""
+"""Agents that tune their own hyperparameters by meta-gradients (Xu et al. 2018; Zahavy et al. 2020, STAC; Flennerhag
+et al. 2022, BMG)."""
 
 import functools
 from typing import Literal
@@ -8,6 +9,7 @@ import optax
 from metarl_jax import estimators
 from metarl_jax.algorithms import _lifetimes as lifetimes
 from metarl_jax.algorithms._actor_critics import (
+    MOST,
     NAMES,
     OPTIMIZERS,
     as_numbers,
@@ -47,6 +49,9 @@ def self_tuning(
     outer_critic: bool = True,
     outer_critic_rate: float = 1e-3,
     score: bool = False,
+    target_updates: int = 0,
+    target_rate: float = 0.1,
+    target_value_cost: float = 0.0,
     sigma: float = 0.1,
     remat: bool = False,
 ) -> Algorithm:
@@ -70,8 +75,9 @@ def self_tuning(
       episodes: lived side by side before an inner update (0: a sixteenth of a trial's, at least one).
       life: inner updates of an agent (0: as many as fit into a trial, at least a window and two updates).
       window: inner updates an outer one.
-      gradient: back-propagation through a window (``outer_*``, ``score`` and ``remat`` are its options); evolution
-        strategies on truncated lives (on whole ones where ``window`` is ``life``); or persistent evolution strategies.
+      gradient: back-propagation through a window (``outer_*``, ``score``, ``target_*`` and ``remat`` are its options);
+        evolution strategies on truncated lives (on whole ones where ``window`` is ``life``); or persistent evolution
+        strategies.
       meta_rate: Adam's learning rate of the hyperparameters.
       outer_discount: gamma of what the hyperparameters are tuned for.
       outer_trace: lambda of the outer advantages.
@@ -81,6 +87,12 @@ def self_tuning(
       outer_critic_rate: Adam's learning rate of that critic.
       score: credit for the samples that inner updates learned from: with ``window`` as long as ``life``, discount and
         trace 1, the gradient is exact on average, and far noisier.
+      target_updates: L of a bootstrapped target (0: none). The outer loss is then ``KL(pi_target || pi)`` of the agent
+        at its window's end; the target is what it becomes by ``L - 1`` more inner updates, which an update of training
+        lives as well (``life`` is a multiple of ``window + L - 1``), and by a step on the plain outer loss, which is
+        only imagined: agents never live as targets, and no environment step is taken for a target alone.
+      target_rate: learning rate of that step, plain gradient descent whatever ``optimizer`` is.
+      target_value_cost: weight of how far the agent's values are from the target's, squared and halved, beside the KL.
       sigma: standard deviation of the perturbations of evolution strategies.
       remat: compute inner updates again for the outer gradient instead of keeping what they computed.
     """
@@ -95,19 +107,27 @@ def self_tuning(
     )
     whole = outer_discount == outer_trace == 1 and gradient == "backprop"
     check(not score or whole, "score", score, "needs gradient='backprop', outer_discount=1 and outer_trace=1")
-    positive = dict(meta_rate=meta_rate, sigma=sigma, outer_critic_rate=outer_critic_rate)
+    check(0 <= target_updates <= MOST, "target_updates", target_updates, "must lie between 0 and a million")
+    alone = gradient == "backprop" and not score
+    check(alone or target_updates == 0, "target_updates", target_updates, "needs gradient='backprop' and no score")
+    check(target_value_cost >= 0, "target_value_cost", target_value_cost, "must not be negative")
+    positive = dict(meta_rate=meta_rate, sigma=sigma, outer_critic_rate=outer_critic_rate, target_rate=target_rate)
     check_all(positive, lambda x: x > 0, "must be above 0")
     check(outer_entropy_cost >= 0, "outer_entropy_cost", outer_entropy_cost, "must not be negative")
-    episodes, length = span(tasks, episodes, life, window)
+    between = max(0, target_updates - 1)
+    episodes, length = span(tasks, episodes, life, window, between)
     values_of = functools.partial(hyperparameters, as_numbers(start), least_discount)
     meta = functools.partial(as_numbers, unbounded(start, tuned, least_discount))
     optimizer_of = lambda meta: OPTIMIZERS[optimizer]()
-    actor, inner = learners(tasks, meta, values_of, optimizer_of, encoder, bounding, episodes)
+    policy, actor, inner = learners(tasks, meta, values_of, optimizer_of, encoder, bounding, episodes)
     if gradient == "backprop":
         loss = estimators.OuterLoss(outer_discount, outer_trace, outer_entropy_cost, score)
         critic = lifetimes.outer_critic(tasks, encoder, outer_critic_rate) if outer_critic else None
-        estimator = estimators.backprop(actor, inner, length, window, loss, critic, remat)
+        match = functools.partial(lifetimes.divergence, policy, target_value_cost)
+        target = estimators.Target(target_updates, target_rate, match) if target_updates else None
+        estimator = estimators.backprop(actor, inner, length, window, loss, critic, remat, target)
     else:
         estimator = estimators.evolution(actor, inner, length, window, sigma, persistent=gradient == "pes")
     told = lambda meta: {name: getattr(values_of(meta), name) for name in tuned}
-    return lifetimes.lifetime_learner(tasks, actor, inner, estimator, optax.adam(meta_rate), episodes, window, told)
+    lived = window + between
+    return lifetimes.lifetime_learner(tasks, actor, inner, estimator, optax.adam(meta_rate), episodes, lived, told)

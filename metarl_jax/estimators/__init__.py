@@ -3,6 +3,7 @@
 from metarl_jax.estimators.advantages import discounted_sums, generalised_advantages
 from metarl_jax.estimators.backprop import Critic, OuterLoss, backprop
 from metarl_jax.estimators.baselines import linear_baseline, solve_positive, time_in_episode
+from metarl_jax.estimators.bootstrap import Target
 from metarl_jax.estimators.epochs import falling_cost, falling_rate, minibatch_epochs
 from metarl_jax.estimators.evolution import evolution
 from metarl_jax.estimators.inner import OBJECTIVES, sampling_score
@@ -15,6 +16,7 @@ __all__ = [
     "Critic",
     "Life",
     "OuterLoss",
+    "Target",
     "backprop",
     "clipped_surrogate",
     "discounted_sums",

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from metarl_jax.estimators.advantages import generalised_advantages
+from metarl_jax.estimators.bootstrap import Target, matched
 from metarl_jax.estimators.lives import Life, Window, renewed, unborn, unroll
 from metarl_jax.estimators.losses import squared_error
 from metarl_jax.types import Actor, Inner, Key, MetaGradient, Outcome, PyTree, Trajectory
@@ -51,6 +52,7 @@ def backprop(
     loss: OuterLoss,
     critic: Critic | None = None,
     remat: bool = False,
+    target: Target | None = None,
 ) -> MetaGradient:
     """Lives of ``length`` inner updates, differentiated ``window`` of them at a time.
 
@@ -62,16 +64,20 @@ def backprop(
       critic: of the outer advantages; without it the agents' own values, which know nothing of ``loss.discount`` (the
         bias that Bonnet et al. 2022 describe).
       remat: compute inner updates again for the gradient instead of keeping what they computed.
+      target: the loss is instead that of ``bootstrap.matched``, ``mean_n match(target_n, theta_K)``, where the outer
+        loss above has a say in the target; ``length`` is a multiple of ``bootstrap.stretch``.
     """
 
+    lived = window + (0 if target is None else target.updates - 1)
+
     def init(key, task, num_tasks):
-        lives = unborn(actor, inner, task, num_tasks, length, window)
+        lives = unborn(actor, inner, task, num_tasks, length, lived)
         params = () if critic is None else critic.init(key)
         return Kept(lives, params, () if critic is None else critic.optimizer.init(params))
 
     def estimate(key, meta, kept: Kept, tasks):
         keys = jax.random.split(key, kept.lives.age.shape[0])
-        one = functools.partial(window_loss, actor, inner, length, window, loss, critic, remat)
+        one = functools.partial(window_loss, actor, inner, length, window, loss, critic, remat, target)
         gradient, (lives, seen) = jax.grad(mean_loss, argnums=2, has_aux=True)(one, keys, meta, kept, tasks)
         metrics = {"entropy": seen.said.entropy.mean(), "step_reward": seen.lived.mean_reward.mean()}
         params, optimizer = kept.critic, kept.optimizer
@@ -99,6 +105,7 @@ def window_loss(
     loss: OuterLoss,
     critic: Critic | None,
     remat: bool,
+    target: Target | None,
     key: Key,
     meta: PyTree,
     critic_params: PyTree,
@@ -106,11 +113,19 @@ def window_loss(
     task: PyTree,
 ) -> tuple[jax.Array, tuple[Life, Window]]:
     """The outer loss of one life's window, and where it led."""
-    keys = jax.random.split(key)
+    keys = jax.random.split(key, 2 if target is None else 3)
     life = renewed(actor, inner, length, keys[0], meta, life, task)
     life, seen = unroll(actor, inner, num_updates, keys[1], meta, life, remat)
+    judged = functools.partial(judgement, loss, critic, critic_params)
+    if target is None:
+        return judged(seen), (life, seen)
+    return matched(target, actor, inner, judged, keys[2], meta, life, seen)
+
+
+def judgement(loss: OuterLoss, critic: Critic | None, critic_params: PyTree, seen: Window) -> jax.Array:
+    """``surrogate``, of the outer critic's values if there is one."""
     values = None if critic is None else jax.vmap(functools.partial(critic.values, critic_params))(seen.lived)
-    return surrogate(loss, seen, values), (life, seen)
+    return surrogate(loss, seen, values)
 
 
 def surrogate(loss: OuterLoss, seen: Window, values: tuple[jax.Array, jax.Array] | None = None) -> jax.Array:

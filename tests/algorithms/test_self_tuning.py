@@ -12,17 +12,23 @@ from metarl_jax.algorithms import _lifetimes as lifetimes
 from metarl_jax.networks import by_variance
 from metarl_jax.types import Actor, Inner, MetaGradient, Outcome
 
+EXACT = {"outer_discount": 1.0, "outer_trace": 1.0}  # what the score needs
 BANDIT = mrl.tasks.bandit(num_arms=2, num_pulls=64)
 
 
 def test_environment_steps_of_all_lives_are_counted():
-    """Of pairs, of the life that goes on unperturbed beside them, of all members."""
+    """Of pairs, of the life that goes on unperturbed beside them, of all members, on the way to a target."""
     options = dict(episodes=2, life=4, window=2)
     steps = lambda recipe: recipe.build(BANDIT).steps
     assert steps(mrl.algorithms.self_tuning(**options)) == 4
     assert steps(mrl.algorithms.self_tuning(gradient="pes", **options)) == 8
     assert steps(mrl.algorithms.self_tuning(gradient="es", **options)) == 12
     assert steps(mrl.algorithms.self_tuning(gradient="es", **options | {"window": 4})) == 16
+    assert [steps(mrl.algorithms.self_tuning(target_updates=n, **options | {"life": 12})) for n in (1, 2, 3)] == [
+        4,
+        6,
+        8,
+    ]
     assert steps(mrl.algorithms.population(size=5, **options)) == 20
 
 
@@ -32,6 +38,14 @@ def test_a_life_fits_into_a_trial():
     assert (built.window, built.steps) == (4, 4)
     state = built.init(jax.random.key(0), 2)
     assert int((state.kept.lives.end + 16).max()) == 16
+
+
+@pytest.mark.parametrize(("window", "length"), [(1, 15), (2, 12)])
+def test_a_life_is_a_multiple_of_a_window_and_the_way_to_a_target(window, length):
+    """Of 5 or 6 inner updates, in a trial of 16; of two tasks the second's first life is as short as can be."""
+    built, stretch = mrl.algorithms.self_tuning(window=window, target_updates=5).build(BANDIT), window + 4
+    state = built.init(jax.random.key(0), 2)
+    assert (state.kept.lives.end + length).tolist() == [length, stretch]
 
 
 def test_a_gradient_that_is_not_finite_is_skipped_and_counted():
@@ -80,6 +94,13 @@ def test_weights_are_as_large_as_orthogonal_ones():
         ("self_tuning", {"window": 0}, "window=0"),
         ("self_tuning", {"score": True}, "score=True.*outer_discount=1"),
         ("self_tuning", {"sigma": 0.0}, "sigma=0.0"),
+        ("self_tuning", {"target_updates": -1}, "target_updates=-1"),
+        ("self_tuning", {"target_updates": 2, "gradient": "pes"}, "target_updates=2.*gradient='backprop'"),
+        ("self_tuning", {"target_updates": 1, "score": True} | EXACT, "target_updates=1.*no score"),
+        ("self_tuning", {"target_updates": 3, "window": 2, "life": 6}, "life=6.*window=2 and the 2 inner updates"),
+        ("self_tuning", {"target_updates": 3, "life": 3}, "life=3.*at least 6"),
+        ("self_tuning", {"target_rate": 0.0}, "target_rate=0.0"),
+        ("self_tuning", {"target_value_cost": -0.1}, "target_value_cost=-0.1"),
         ("population", {"discount": (0.99, 0.9)}, "discount.*first must not be above"),
         ("population", {"learning_rate": (0.0, 0.1)}, "learning_rate.*above 0"),
         ("population", {"size": 1}, "size=1.*at least 2"),
