@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from metarl_jax.report import Report
     from metarl_jax.run import Run
     from metarl_jax.training import Diverged, Stopped, load, train
+    from metarl_jax.tuning import Range, Tuned, tune
 
 __version__ = "0.1.0"
 
@@ -25,6 +26,9 @@ _LAZY = {
     "Stopped": "metarl_jax.training",
     "Diverged": "metarl_jax.training",
     "evaluate": "metarl_jax.evaluation",
+    "tune": "metarl_jax.tuning",
+    "Range": "metarl_jax.tuning",
+    "Tuned": "metarl_jax.tuning",
     "Run": "metarl_jax.run",
     "Report": "metarl_jax.report",
     "ConfigError": "metarl_jax.config",
@@ -33,9 +37,11 @@ _LAZY = {
 __all__ = [
     "ConfigError",
     "Diverged",
+    "Range",
     "Report",
     "Run",
     "Stopped",
+    "Tuned",
     "algorithms",
     "curricula",
     "estimators",
@@ -46,6 +52,7 @@ __all__ = [
     "rollout",
     "tasks",
     "train",
+    "tune",
     "types",
     "viz",
     "walkers",
