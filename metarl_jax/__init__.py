@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from metarl_jax.report import Report
     from metarl_jax.run import Run
     from metarl_jax.training import Diverged, Stopped, load, train
+    from metarl_jax.tuning import Range, Tuned, tune
 
 __version__ = "0.1.0"
 
@@ -37,6 +38,9 @@ _LAZY = {
     "Stopped": "metarl_jax.training",
     "Diverged": "metarl_jax.training",
     "evaluate": "metarl_jax.evaluation",
+    "tune": "metarl_jax.tuning",
+    "Range": "metarl_jax.tuning",
+    "Tuned": "metarl_jax.tuning",
     "Run": "metarl_jax.run",
     "Report": "metarl_jax.report",
     "ConfigError": "metarl_jax.config",
@@ -45,9 +49,11 @@ _LAZY = {
 __all__ = [
     "ConfigError",
     "Diverged",
+    "Range",
     "Report",
     "Run",
     "Stopped",
+    "Tuned",
     "algorithms",
     "curricula",
     "estimators",
@@ -59,6 +65,7 @@ __all__ = [
     "rollout",
     "tasks",
     "train",
+    "tune",
     "types",
     "viz",
     "walkers",

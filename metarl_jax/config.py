@@ -30,6 +30,16 @@ def check_all(fields: Mapping[str, Any], holds: Callable[[Any], bool], fix: str,
         check(holds(value), f"{owner}: {field}" if owner else field, value, fix)
 
 
+def check_counts(counts: Mapping[str, Any]) -> None:
+    check_all(counts, lambda x: whole(x) and x >= 1, "must be a whole number of at least 1")
+
+
+def check_seeds(seed: Any, num_seeds: int) -> None:
+    """Whether ``seed, seed + 1, ...`` all fit."""
+    fits = whole(seed) and 0 <= seed < 2**31 - num_seeds
+    check(fits, "seed", seed, f"must be a whole number from 0 to {2**31 - num_seeds - 1}")
+
+
 def check_divides(field: str, value: int, num_tasks: int) -> None:
     check(num_tasks % value == 0, field, value, f"must divide num_tasks={num_tasks}")
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metarl_jax import beliefs, compile_cache
-from metarl_jax.config import check, check_all, whole
+from metarl_jax.config import check, check_counts, whole
 from metarl_jax.logging import Progress
 from metarl_jax.report import Report, Trials, summarize
 from metarl_jax.run import Run
@@ -63,7 +63,7 @@ def evaluate(
     counts = dict(
         num_tasks=num_tasks, trial_steps=steps, trials_per_task=1 if trials_per_task is None else trials_per_task
     )
-    check_all(counts, lambda x: whole(x) and x >= 1, "must be a whole number of at least 1")
+    check_counts(counts)
     check(whole(seed) and 0 <= seed < 2**31, "seed", seed, "must be a whole number from 0")
     check(isinstance(greedy, bool), "greedy", greedy, "must be True or False")
     compile_cache.enable()

@@ -57,8 +57,10 @@ def write_json(path: Path, value: Any) -> Path:
 
 
 @contextlib.contextmanager
-def locked(folder: Path | None) -> Iterator[None]:
+def locked(folder: Path | None, wait: bool = False) -> Iterator[None]:
     """Makes ``folder`` and keeps other processes from training in it meanwhile, where the system has such locks.
+
+    ``wait``: until no other process holds the lock.
 
     Raises:
       ConfigError: another process does, or the folder cannot be made.
@@ -76,7 +78,7 @@ def locked(folder: Path | None) -> Iterator[None]:
         return
     with open(folder / LOCK, "w") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             fix = "another process is training in it: wait for that to end, or give another folder"
             raise ConfigError(f"out={str(folder)!r}: {fix}") from None

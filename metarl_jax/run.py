@@ -71,10 +71,15 @@ def check_folder(folder: Path, config: dict[str, Any]) -> None:
     if (folder / "config.json").exists():
         check_same_config(folder, config)
         return
+    check_free(folder, "run")
+
+
+def check_free(folder: Path, kind: str) -> None:
+    """Checks that nothing is in the way of what ``kind`` names."""
     # A kill before config.json was whole leaves the lock and a partial file.
     free = lambda: all(path.name == LOCK or path.name.endswith(".partial") for path in folder.iterdir())
     usable = not folder.exists() or (folder.is_dir() and free())
-    check(usable, "out", str(folder), "is no empty folder and holds no run: give another folder")
+    check(usable, "out", str(folder), f"is no empty folder and holds no {kind}: give another folder")
 
 
 def describe_run(folder: Path, config: dict[str, Any]) -> None:
@@ -97,14 +102,20 @@ def check_same_config(folder: Path, config: Mapping[str, Any]) -> None:
 
     The number of updates may grow: that is how a run is continued.
     """
-    saved = flatten(read_config(folder)["config"])
-    wanted = flatten(json.loads(json.dumps(config)))
-    names = [name for name in saved | wanted if name != "num_updates" and saved.get(name) != wanted.get(name)]
+    refuse_changes(folder, "run", read_config(folder)["config"], config, may_grow="num_updates")
+
+
+def refuse_changes(
+    folder: Path, kind: str, saved: Mapping[str, Any], wanted: Mapping[str, Any], may_grow: str = ""
+) -> None:
+    """ConfigError with all that differs in the configuration of the ``kind`` that is in ``folder``."""
+    old, new = flatten(saved), flatten(json.loads(json.dumps(wanted)))
+    names = [name for name in old | new if name != may_grow and old.get(name) != new.get(name)]
     if names:
-        lines = [f"  {name}: {saved.get(name)!r} there, {wanted.get(name)!r} asked for" for name in sorted(names)]
+        lines = [f"  {name}: {old.get(name)!r} there, {new.get(name)!r} asked for" for name in sorted(names)]
         raise ConfigError(
-            f"{folder} holds a run of another configuration:\n" + "\n".join(lines) + "\nGive another folder (out=, "
-            "--out), or the same configuration to continue that run"
+            f"{folder} holds a {kind} of another configuration:\n" + "\n".join(lines) + "\nGive another folder (out=, "
+            f"--out), or the same configuration to continue that {kind}"
         )
 
 

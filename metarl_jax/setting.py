@@ -57,6 +57,12 @@ def describe_tasks(tasks: TaskDistribution) -> dict[str, Any]:
     return {"name": tasks.name, "options": None, **shape, "digest": digest.hexdigest()[:16]}
 
 
+def describe(setting: Setting, **numbers: int) -> dict[str, Any]:
+    """The configuration of what is made of ``setting`` and ``numbers``: plain data."""
+    parts = {"algorithm": setting.algorithm.describe(), "tasks": describe_tasks(setting.tasks)}
+    return {**parts, "curriculum": setting.curriculum.describe(), **numbers}
+
+
 def rebuild(part: str, described: Mapping[str, Any]) -> Any:
     """What a run's config describes; ConfigError where it was an object of the user's own."""
     if described["name"] not in REGISTRIES[part] or described["options"] is None:

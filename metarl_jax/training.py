@@ -11,20 +11,25 @@ import jax.numpy as jnp
 import numpy as np
 
 from metarl_jax import checkpoint, compile_cache
-from metarl_jax.config import ConfigError, Recipe, check, check_all, whole
+from metarl_jax.config import ConfigError, Recipe, check, check_counts, check_seeds
 from metarl_jax.devices import use_cpu_cores
 from metarl_jax.driver import Driver, Learner, chunk_length, driver, first_bad_leaf
 from metarl_jax.files import locked
 from metarl_jax.logging import MetricsLog, Progress, read_metrics
 from metarl_jax.run import Run, check_folder, describe_run, read_config
-from metarl_jax.setting import describe_tasks, rebuild, resolve
+from metarl_jax.setting import describe, rebuild, resolve
 from metarl_jax.sharding import task_mesh
 from metarl_jax.signals import StopSignals
 from metarl_jax.types import TaskDistribution
 
 
 class Diverged(RuntimeError):
-    """Parameters or losses stopped being finite. Names the update and the first bad leaf."""
+    """Parameters or losses stopped being finite. Names the update and the first bad leaf; ``num_updates``: how many
+    were lived, that one included."""
+
+    def __init__(self, message: str, num_updates: int = 0):
+        super().__init__(message)
+        self.num_updates = num_updates
 
 
 class Stopped(KeyboardInterrupt):
@@ -77,23 +82,15 @@ def train(
       Stopped: Ctrl-C or SIGTERM, after saving.
     """
     counts = dict(num_updates=num_updates, num_tasks=num_tasks, num_seeds=num_seeds, keep_checkpoints=keep_checkpoints)
-    check_all(counts, lambda x: whole(x) and x >= 1, "must be a whole number of at least 1")
-    fits = whole(seed) and 0 <= seed < 2**31 - num_seeds
-    check(fits, "seed", seed, f"must be a whole number from 0 to {2**31 - num_seeds - 1}")
+    check_counts(counts)
+    check_seeds(seed, num_seeds)
     number = isinstance(checkpoint_seconds, int | float) and checkpoint_seconds >= 0
     check(number, "checkpoint_seconds", checkpoint_seconds, "must be a number of seconds, 0 or more")
     check(out is None or isinstance(out, str | Path), "out", out, "give the path of a folder")
     use_cpu_cores()
     setting = resolve(algorithm, tasks, curriculum)
-    config = {
-        "algorithm": setting.algorithm.describe(),
-        "tasks": describe_tasks(setting.tasks),
-        "curriculum": setting.curriculum.describe(),
-        "num_updates": num_updates,
-        "num_tasks": num_tasks,
-        "seed": seed,
-        "num_seeds": num_seeds,
-    }
+    numbers = dict(num_updates=num_updates, num_tasks=num_tasks, seed=seed, num_seeds=num_seeds)
+    config = describe(setting, **numbers)
     built = setting.algorithm.build(setting.tasks)
     built.check(num_tasks)
     folder = None if out is None else Path(out)
@@ -145,7 +142,7 @@ def run_updates(loop: Loop, progress: Progress) -> tuple[Learner, int, dict[str,
             ran, metrics = int(ran), jax.tree.map(np.asarray, metrics)
             new = [record(loop, done + i, {k: v[i] for k, v in metrics.items()}) for i in range(ran)]
             if not finite:
-                raise Diverged(explain((learner.algorithm, new[-1]), done + ran - 1, loop.folder))
+                raise Diverged(explain((learner.algorithm, new[-1]), done + ran - 1, loop.folder), done + ran)
             count = chunk_length(time.monotonic() - started, ran, loop.program.capacity) if began else 1
             done, began = done + ran, True
             if log is None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from metarl_jax import algorithms, cli, tasks
+from metarl_jax import algorithms, cli, tasks, tuning
 from metarl_jax.checkpoint import CheckpointError
 from metarl_jax.cli import commands, options
 from metarl_jax.config import ConfigError
@@ -97,6 +97,10 @@ def test_evaluate_and_plot(run, capsys):
         (["train", "rl2", "bandit", "--seed", "x"], "--seed"),
         (["train", "rl2", "bandit", "--algorithm.memory", "lstm"], "--algorithm.memory"),
         (["train", "rl2", "bandit", "--algorithm.memory-sise", "3"], "--algorithm.memory-size"),
+        (["tune", "rl2"], "tune needs an algorithm and a task distribution"),
+        (["tune", "rl2", "bandit"], "--space"),
+        (["tune", "rl2", "bandit", "--space", "{"], "is not JSON"),
+        (["tune", "rl2", "bandit", "--space", '{"encoders": [[]]}'], "did you mean 'encoder'"),
         (["evaluate"], "metarl evaluate runs/demo"),
         (["evaluate", "nowhere"], "holds no run"),
         (["plot"], "usage: metarl plot RUN"),
@@ -163,7 +167,7 @@ def test_help_has_every_option_of_a_pair(algorithm, family, capsys):
     assert "--num-updates" in out
 
 
-@pytest.mark.parametrize("words", [["train"], ["train", "rl2"], ["evaluate"], ["plot"], ["list"], ["demo"]])
+@pytest.mark.parametrize("words", [["train"], ["train", "rl2"], ["tune"], ["evaluate"], ["plot"], ["list"], ["demo"]])
 def test_help_needs_no_names(words, capsys):
     code, out, err = called([*words, "--help"], capsys)
     assert (code, err) == (0, "")
@@ -245,3 +249,16 @@ def test_demo_trains_evaluates_and_draws(tmp_path, monkeypatch, capsys):
     for name in ("report.json", "report.png", "trial.gif"):
         assert (folder / name).exists()
         assert str(folder / name) in out
+
+
+def test_tune_looks_for_options(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("optuna")
+    monkeypatch.chdir(tmp_path)
+    lived = lambda search, options, *_: tuning.Outcome(float(options["memory_size"]), None, 1, 1)
+    monkeypatch.setattr(tuning, "outcome", lived)
+    words = ["tune", "rl2", "bandit", "--quiet", "--space", '{"memory_size": [4, 8]}']
+    code, out, err = called(words, capsys)
+    assert code == 0, err
+    folder = str(Path("runs", "tune-rl2-bandit-seed0"))
+    assert f"2 trials are in {folder}; trial 1 returns 8\n  memory_size: 8\n" in out
+    assert f"metarl evaluate {Path(folder, 'trials', '0001')}" in out

@@ -26,6 +26,7 @@ LAYERS = [
     {"run", "driver", "setting"},
     {"training"},
     {"evaluation"},
+    {"tuning"},
     {"viz"},
     {"cli"},
     {"__init__"},
@@ -90,6 +91,7 @@ middle = time.perf_counter()
 import metarl_jax
 print(middle - begin, time.perf_counter() - middle)
 heavy = ["flax", "gymnax", "gymnasium", "matplotlib", "pandas", "optax", "chex", "rich", "tyro", "scipy.stats", "PIL"]
+heavy += ["optuna", "sqlalchemy"]
 print([name for name in heavy if name in sys.modules])
 from jax._src import xla_bridge
 print(xla_bridge.backends_are_initialized())

@@ -17,6 +17,7 @@ Meta-reinforcement learning in JAX, scored beside exact references.
   metarl demo                      RL^2 on one hundred mazes, from nothing to report, figure and animation
   metarl list                      algorithms, task distributions and curricula
   metarl train ALGORITHM TASKS     train; the same command continues a run that was stopped
+  metarl tune ALGORITHM TASKS      look for good options with Optuna; the same command joins in or continues
   metarl evaluate RUN              live test trials: report, figure and, where tasks can be drawn, an animation
   metarl plot RUN                  figures of a run's folder: learning curves and the saved report
 
@@ -67,7 +68,7 @@ def run_command(words: list[str]) -> None:
     getattr(commands, COMMANDS[command])(rest)
 
 
-COMMANDS = {"demo": "demo", "list": "list_names", "train": "train", "evaluate": "evaluate", "plot": "plot"}
+COMMANDS = {name: name for name in ("demo", "train", "tune", "evaluate", "plot")} | {"list": "list_names"}
 
 
 def exit_code(error: BaseException) -> int | None:

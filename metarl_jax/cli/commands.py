@@ -1,8 +1,10 @@
 """What each ``metarl`` command does, given the words after its name."""
 
+import inspect
+import json
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +19,11 @@ if TYPE_CHECKING:
 
 LIST_HELP = "usage: metarl list\n\nLists the algorithms, task distributions and curricula that have names.\n"
 PLOT_HELP = "usage: metarl plot RUN\n\nDraws RUN/metrics.png (learning curves) and, once evaluated, RUN/report.png.\n"
-OUT_HELP = "the run's folder (default: runs/ALGORITHM-TASKS-seedSEED); a run in it is continued"
+OUT_HELP = {
+    "train": "the run's folder (default: runs/ALGORITHM-TASKS-seedSEED); a run in it is continued",
+    "tune": "the sweep's folder (default: runs/tune-ALGORITHM-TASKS-seedSEED); a sweep in it is joined or continued",
+}
+SPACE = '{"learning_rate": {"low": 1e-4, "high": 1e-2, "log": true}, "encoder": [[32], [64, 64]]}'
 DEMO = ["rl2", "maze-100"]
 
 
@@ -37,15 +43,41 @@ def list_names(words: list[str]) -> None:
 
 def train(words: list[str]) -> None:
     """``metarl train ALGORITHM TASKS [options]``."""
+    run = trained(*pair("train", words))
+    print(f"{run.num_updates} updates are in {run.path}; next: metarl evaluate {run.path}")
+
+
+def pair(command: str, words: list[str]) -> tuple[str, list[str], list[str]]:
+    """The usage of a command, the algorithm and the task distribution that ``words`` begin with, and the rest."""
     names, rest = options.leading(words)
     if len(names) != 2 and not ({"-h", "--help"} & set(rest) and len(names) < 2):
         raise ConfigError(
-            f"train needs an algorithm and a task distribution before its options: metarl train {' '.join(DEMO)}\n"
+            f"{command} needs an algorithm and a task distribution before its options: metarl {command} "
+            f"{' '.join(DEMO)}\n"
             f"algorithms: {', '.join(algorithms.REGISTRY)}\ntask distributions: {', '.join(tasks.REGISTRY)}"
         )
-    prog = " ".join(["metarl train", *names, *("ALGORITHM", "TASKS")[len(names) :]])
-    run = trained(prog, names, rest)
-    print(f"{run.num_updates} updates are in {run.path}; next: metarl evaluate {run.path}")
+    return " ".join([f"metarl {command}", *names, *("ALGORITHM", "TASKS")[len(names) :]]), names, rest
+
+
+def tune(words: list[str]) -> None:
+    """``metarl tune ALGORITHM TASKS --space JSON [options]``."""
+    from metarl_jax.tuning import tune as function
+
+    prog, names, rest = pair("tune", words)
+    space = inspect.Parameter("space", inspect.Parameter.KEYWORD_ONLY, annotation=str)
+    values = chosen(function, prog, names, rest, space=space)
+    values["out"] = values["out"] or str(Path("runs", f"tune-{names[0]}-{names[1]}-seed{values['seed']}"))
+    try:
+        values["space"] = json.loads(values["space"])
+    except ValueError as error:
+        raise ConfigError(f"--space {values['space']}: is not JSON ({error}), such as '{SPACE}'") from None
+    found = function(**values)
+    best = max((t for t in found.trials if t["score"] is not None), key=lambda t: t["score"], default=None)
+    if best is None:
+        raise ConfigError(f"{values['out']}: no trial has a score; the last one: {found.trials[-1]['reason']}")
+    print(f"{len(found.trials)} trials are in {values['out']}; trial {best['number']} returns {best['score']:.4g}")
+    print(*(f"  {name}: {value}" for name, value in best["options"].items()), sep="\n")
+    print(f"next: metarl evaluate {Path(values['out'], best['run'])}")
 
 
 def demo(words: list[str]) -> None:
@@ -55,30 +87,39 @@ def demo(words: list[str]) -> None:
 
 
 def trained(prog: str, names: list[str], words: list[str], folder: str | None = None) -> "Run":
-    """Reads the options of what is named (nothing is, when only help is asked for) and trains."""
+    """Reads the options and trains."""
     from metarl_jax.training import train as function
 
+    values = chosen(function, prog, names, words, folder)
+    values["out"] = values["out"] or str(Path("runs", f"{names[0]}-{names[1]}-seed{values['seed']}"))
+    return function(**values)
+
+
+def chosen(
+    function: Callable, prog: str, names: list[str], words: list[str], folder: str | None = None, **more: Any
+) -> dict[str, Any]:
+    """Reads the options of ``function`` and of what is named (nothing is, when only help is asked for); ``more``:
+    parameters of the function that are options here."""
     use_cpu_cores()  # before the options of the tasks are made into arrays
-    own = options.signature(function)
+    own = more | options.signature(function)
     curriculum = options.last_value(words, "--curriculum") or own["curriculum"].default
-    chosen = dict(zip(("algorithm", "tasks"), zip(names, kinds(), strict=False), strict=False))
-    parts = {part: lookup(registry, name, kind) for part, (name, (registry, kind)) in chosen.items()}
+    named = dict(zip(("algorithm", "tasks"), zip(names, kinds(), strict=False), strict=False))
+    parts = {part: lookup(registry, name, kind) for part, (name, (registry, kind)) in named.items()}
     parts["curriculum"] = lookup(curricula.REGISTRY, curriculum, "curriculum")
     own["curriculum"] = own["curriculum"].replace(annotation=str)
     own["out"] = own["out"].replace(annotation=str | None, default=folder)
     texts = options.help_texts(function) | {
-        "out": OUT_HELP,
+        "out": OUT_HELP[function.__name__],
+        "space": f"what is searched, in JSON: a range or a list of choices for each option, such as {SPACE}",
         "curriculum": f"which tasks come next: {', '.join(curricula.REGISTRY)}",
     }
     about = options.summary(function) + "."
     if len(names) < 2:
         about += f" ALGORITHM: {', '.join(algorithms.REGISTRY)}. TASKS: {', '.join(tasks.REGISTRY)}. "
-        about += f"Name them to see their options too: metarl train {' '.join(DEMO)} --help"
+        about += f"Name them to see their options too: metarl {function.__name__} {' '.join(DEMO)} --help"
     groups = {part: options.group(made) for part, made in parts.items()}
-    values, given = options.parse(prog, about, options.record("train", own, texts), groups, words)
-    values |= {part: made(**given[part]) for part, made in parts.items()}
-    values["out"] = values["out"] or str(Path("runs", f"{names[0]}-{names[1]}-seed{values['seed']}"))
-    return function(**values)
+    values, given = options.parse(prog, about, options.record(function.__name__, own, texts), groups, words)
+    return values | {part: made(**given[part]) for part, made in parts.items()}
 
 
 def kinds() -> list[tuple[dict[str, Any], str]]:
