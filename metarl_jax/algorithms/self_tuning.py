@@ -40,7 +40,8 @@ def self_tuning(
     outer_critic_rate: float = 1e-3,
     score: bool = False,
     sigma: float = 0.1,
-    remat: bool = False,
+    remat: bool | None = None,
+    block: int = 0,
 ) -> Algorithm:
     """Advantage actor-critic agents, born and trained in each task, whose hyperparameters are meta-learned on the way.
 
@@ -74,7 +75,9 @@ def self_tuning(
       score: credit for the samples that inner updates learned from: with ``window`` as long as ``life``, discount and
         trace 1, the gradient is exact on average, and far noisier.
       sigma: standard deviation of the perturbations of evolution strategies.
-      remat: compute inner updates again for the outer gradient instead of keeping what they computed.
+      remat: compute inner updates again for the outer gradient instead of keeping what they computed (by default, where
+        memory is too small without).
+      block: tasks whose lives are computed at a time, a divisor of their number (0: as many as memory allows).
     """
     start: dict[str, float] = dict(zip(NAMES, (discount, trace, entropy_cost, value_cost, learning_rate), strict=True))
     known = len(set(tuned)) == len(tuned) > 0 and set(tuned) <= set(NAMES)
@@ -98,8 +101,11 @@ def self_tuning(
     if gradient == "backprop":
         loss = estimators.OuterLoss(outer_discount, outer_trace, outer_entropy_cost, score)
         critic = lifetimes.outer_critic(tasks, encoder, outer_critic_rate) if outer_critic else None
-        estimator = estimators.backprop(actor, inner, length, window, loss, critic, remat)
+        estimator = estimators.backprop(actor, inner, length, window, loss, critic, bool(remat), block)
     else:
-        estimator = estimators.evolution(actor, inner, length, window, sigma, persistent=gradient == "pes")
+        estimator = estimators.evolution(actor, inner, length, window, sigma, gradient == "pes", block)
+        remat = False
     told = lambda meta: {name: getattr(values_of(meta), name) for name in tuned}
-    return lifetimes.lifetime_learner(tasks, actor, inner, estimator, optax.adam(meta_rate), episodes, window, told)
+    outer = optax.adam(meta_rate)
+    made = lifetimes.lifetime_learner(tasks, actor, inner, estimator, outer, episodes, window, told)
+    return lifetimes.in_blocks(made, block, remat)
