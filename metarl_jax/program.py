@@ -66,11 +66,15 @@ def fitted(
         if plan.fits or (goes_on and compiled is not None):
             break
     else:
-        least = "".join(f", with {name}={value!r}" for name, value in options.items())
         fix = f"lower it, num_seeds, or what an update of {program.setting.algorithm.name} lives"
-        raise ConfigError(f"num_tasks={program.num_tasks}: {plan}{least}: {fix}")
+        raise ConfigError(f"num_tasks={program.num_tasks}: {plan}{given(options)}: {fix}")
     if not plan.fits:
         warnings.warn(f"{plan}: it may run out", stacklevel=5)
-    spared = ", ".join(f"{name}={value!r}" for name, value in options.items() if value != left_open[name][0])
-    tell(f"{plan}, with {spared} to fit" if spared else str(plan))
+    spared = given({name: value for name, value in options.items() if value != left_open[name][0]})
+    tell(f"{plan}{spared} to fit" if spared else str(plan))
     return program._replace(driver=program.driver._replace(advance=compiled)), plan.predicted
+
+
+def given(options: dict[str, Any]) -> str:
+    words = ", ".join(f"{name}={value!r}" for name, value in options.items())
+    return f", with {words}" if words else ""
