@@ -1,6 +1,6 @@
 """A run: what training returns, and the folder it lives in.
 
-config.json      the resolved configuration, and the devices and versions it last ran on
+config.json      the resolved configuration, and the devices and versions it last ran on, with the memory predicted
 checkpoints/     the last few, each one file with a digest
 metrics.jsonl    a record an update
 report.json      written by evaluate, with the figures report.png, trial.gif beside it
@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -82,15 +82,27 @@ def check_free(folder: Path, kind: str) -> None:
     check(usable, "out", str(folder), f"is no empty folder and holds no {kind}: give another folder")
 
 
-def describe_run(folder: Path, config: dict[str, Any]) -> None:
-    """Writes ``config.json``: of a new run, or of one that goes on, perhaps with more updates or on other devices."""
+def as_before(folder: Path | None, left_open: Iterable[str]) -> dict[str, Any]:
+    """What the run in the folder, if there is one, says of the options left open."""
+    if folder is None or not (folder / "config.json").exists():
+        return {}
+    chosen = read_config(folder)["config"]["algorithm"].get("options") or {}
+    return {name: chosen[name] for name in left_open if name in chosen}
+
+
+def describe_run(folder: Path, config: dict[str, Any], predicted_bytes: int | None = None) -> None:
+    """Writes ``config.json``: of a new run, or of one that goes on, perhaps with more updates or on other devices.
+
+    ``predicted_bytes``: what its program needs on each of them.
+    """
     now = {"devices": devices(), "versions": versions()}
     if (folder / "config.json").exists():
         saved = read_config(folder)
         for what, value in now.items():
             if saved.get(what) != value:
                 warnings.warn(f"{folder}: {what} were {saved.get(what)}, are {value}: not bit for bit", stacklevel=4)
-    write_json(folder / "config.json", {"config": config, **now})
+    told = {} if predicted_bytes is None else {"predicted_bytes": predicted_bytes}
+    write_json(folder / "config.json", {"config": config, **now, **told})
 
 
 def devices() -> str:

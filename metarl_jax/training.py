@@ -13,10 +13,11 @@ import numpy as np
 from metarl_jax import checkpoint, compile_cache
 from metarl_jax.config import ConfigError, Recipe, check, check_counts, check_seeds
 from metarl_jax.devices import use_cpu_cores
-from metarl_jax.driver import Driver, Learner, chunk_length, driver, first_bad_leaf
+from metarl_jax.driver import Learner, chunk_length, first_bad_leaf
 from metarl_jax.files import locked
 from metarl_jax.logging import MetricsLog, Progress, read_metrics
-from metarl_jax.run import Run, check_folder, describe_run, read_config
+from metarl_jax.program import Program, fitted, program_of, with_options
+from metarl_jax.run import Run, as_before, check_folder, describe_run, read_config
 from metarl_jax.setting import describe, rebuild, resolve
 from metarl_jax.sharding import task_mesh
 from metarl_jax.signals import StopSignals
@@ -89,25 +90,25 @@ def train(
     check(out is None or isinstance(out, str | Path), "out", out, "give the path of a folder")
     use_cpu_cores()
     setting = resolve(algorithm, tasks, curriculum)
-    numbers = dict(num_updates=num_updates, num_tasks=num_tasks, seed=seed, num_seeds=num_seeds)
-    config = describe(setting, **numbers)
-    built = setting.algorithm.build(setting.tasks)
-    built.check(num_tasks)
+    mesh = task_mesh() if num_tasks % jax.device_count() == 0 else None
     folder = None if out is None else Path(out)
+    program = program_of(setting, num_tasks, mesh)
+    program.algorithm.check(num_tasks)
+    if before := as_before(folder, program.left_open):
+        program = with_options(program, before)
+    config = describe(program.setting, num_updates=num_updates, num_tasks=num_tasks, seed=seed, num_seeds=num_seeds)
     if folder is not None:
         check_folder(folder, config)
     if compilation_cache:
         compile_cache.enable()
-    mesh = task_mesh() if num_tasks % jax.device_count() == 0 else None
     if mesh is None and not quiet:
         warnings.warn(
             f"num_tasks={num_tasks} is no multiple of {jax.device_count()} devices: training on one", stacklevel=2
         )
-    program = driver(built, setting.curriculum.build(setting.tasks), num_tasks, mesh)
-    loop = Loop(program, config, folder, checkpoint_seconds, keep_checkpoints, built.steps * num_tasks)
+    loop = Loop(program, config, folder, checkpoint_seconds, keep_checkpoints)
     with locked(folder), Progress(num_updates, quiet=quiet) as progress:
-        learner, done, metrics, stop = run_updates(loop, progress)
-    run = Run(built, setting.tasks, learner.algorithm, config, metrics, done, folder)
+        run, stop = run_updates(loop, progress)
+    done = run.num_updates
     if stop is not None and done < num_updates:
         how = f"the same command continues it: {folder}" if folder else "it lives in memory: catch Stopped, use its run"
         raise Stopped(f"stopped after update {done} of {num_updates}; {how}", run, stop)
@@ -115,35 +116,37 @@ def train(
 
 
 class Loop(NamedTuple):
-    """What the host loop needs to know. ``env_steps``: of an update, a seed."""
+    """What the host loop needs to know."""
 
-    program: Driver
+    program: Program
     config: dict[str, Any]
     folder: Path | None
     checkpoint_seconds: float
     keep: int
-    env_steps: int
+
+    @property
+    def env_steps(self) -> int:
+        """Of an update, a seed."""
+        return self.program.algorithm.steps * self.config["num_tasks"]
 
 
-def run_updates(loop: Loop, progress: Progress) -> tuple[Learner, int, dict[str, np.ndarray], int | None]:
-    """The host loop over chunks: log, progress, checkpoint, stop signal. Returns (learner, updates done, metrics,
-    the signal that stopped it)."""
+def run_updates(loop: Loop, progress: Progress) -> tuple[Run, int | None]:
+    """The host loop over chunks: log, progress, checkpoint, stop signal. Returns the run so far, and the signal that
+    stopped it."""
     seeds = jnp.arange(loop.config["num_seeds"], dtype=jnp.int32) + loop.config["seed"]
-    learner, done, log = begin(loop, seeds, progress)
+    loop, learner, done, log = begin(loop, seeds, progress)
     total, count, last_save = loop.config["num_updates"], 1, time.monotonic()
     records, began = [], False  # records only where no file keeps them
     progress.advance(done, 0, float("nan"))
     with StopSignals() as stop, log or contextlib.nullcontext():
         while done < total and stop.received is None:
-            if not began:
-                progress.message("compiling (kept in the compilation cache for the next time) ...")
             started = time.monotonic()
-            learner, metrics, ran, finite = loop.program.advance(seeds, learner, done, min(count, total - done))
+            learner, metrics, ran, finite = loop.program.driver.advance(seeds, learner, done, min(count, total - done))
             ran, metrics = int(ran), jax.tree.map(np.asarray, metrics)
             new = [record(loop, done + i, {k: v[i] for k, v in metrics.items()}) for i in range(ran)]
             if not finite:
                 raise Diverged(explain((learner.algorithm, new[-1]), done + ran - 1, loop.folder), done + ran)
-            count = chunk_length(time.monotonic() - started, ran, loop.program.capacity) if began else 1
+            count = chunk_length(time.monotonic() - started, ran, loop.program.driver.capacity) if began else 1
             done, began = done + ran, True
             if log is None:
                 records += new
@@ -158,9 +161,11 @@ def run_updates(loop: Loop, progress: Progress) -> tuple[Learner, int, dict[str,
         if log is not None and stop.received is not None:
             save(loop, done, learner, log)
     if log is not None:
-        return learner, done, read_metrics(log.path), stop.received
-    columns = {name: np.stack([r[name] for r in records]) for name in records[0]} if records else {}
-    return learner, done, columns, stop.received
+        columns = read_metrics(log.path)
+    else:
+        columns = {name: np.stack([r[name] for r in records]) for name in records[0]} if records else {}
+    algorithm, tasks = loop.program.algorithm, loop.program.setting.tasks
+    return Run(algorithm, tasks, learner.algorithm, loop.config, columns, done, loop.folder), stop.received
 
 
 def record(loop: Loop, update: int, metrics: dict[str, np.ndarray]) -> dict[str, Any]:
@@ -168,23 +173,31 @@ def record(loop: Loop, update: int, metrics: dict[str, np.ndarray]) -> dict[str,
     return {"update": update, "env_steps": (update + 1) * loop.env_steps, **metrics}
 
 
-def begin(loop: Loop, seeds: jax.Array, progress: Progress) -> tuple[Learner, int, MetricsLog | None]:
-    """A new learner, or the one of the newest sound checkpoint."""
-    learner = loop.program.init(seeds)
+def begin(loop: Loop, seeds: jax.Array, progress: Progress) -> tuple[Loop, Learner, int, MetricsLog | None]:
+    """The loop with a program that fits, compiled, where updates are to be run; a new learner, or the one of the newest
+    sound checkpoint; updates done; where metrics go."""
+    shapes, found = jax.eval_shape(loop.program.driver.init, seeds), None
+    if loop.folder is not None:
+        check_folder(loop.folder, loop.config)  # again: another process may have been here before the lock was taken
+        found = checkpoint.latest(loop.folder / "checkpoints", shapes)
+    done, learner, extra = found or (0, None, {"metrics_offset": 0})
+    total, needed = loop.config["num_updates"], None
+    if done > total:
+        raise ConfigError(f"num_updates={total}: the run in {loop.folder} has {done} already")
+    if done < total:
+        progress.message("compiling (kept in the compilation cache for the next time) ...")
+        goes_on = loop.folder is not None and (loop.folder / "config.json").exists()
+        program, needed = fitted(loop.program, seeds, shapes, goes_on, progress.message)
+        config = loop.config | {"algorithm": program.setting.algorithm.describe()}
+        loop = loop._replace(program=program, config=config)
+    learner = loop.program.driver.init(seeds) if learner is None else learner
     if loop.folder is None:
-        return learner, 0, None
-    check_folder(loop.folder, loop.config)  # again: another process may have been here before the lock was taken
-    found = checkpoint.latest(loop.folder / "checkpoints", learner)
-    if found is None:
-        describe_run(loop.folder, loop.config)
-        return learner, 0, MetricsLog(loop.folder / "metrics.jsonl", offset=0)
-    done, learner, extra = found
-    if done > loop.config["num_updates"]:
-        raise ConfigError(f"num_updates={loop.config['num_updates']}: the run in {loop.folder} has {done} already")
+        return loop, learner, done, None
     log = MetricsLog(loop.folder / "metrics.jsonl", offset=extra["metrics_offset"])
-    describe_run(loop.folder, loop.config)
-    progress.message(f"continuing {loop.folder} after update {done}")
-    return learner, done, log
+    describe_run(loop.folder, loop.config, needed)
+    if found is not None:
+        progress.message(f"continuing {loop.folder} after update {done}")
+    return loop, learner, done, log
 
 
 def save(loop: Loop, done: int, learner: Learner, log: MetricsLog) -> None:
@@ -215,12 +228,11 @@ def load(path: str | Path, *, algorithm: Recipe | None = None, tasks: TaskDistri
         tasks or rebuild("tasks", config["tasks"]),
         rebuild("curriculum", config["curriculum"]),
     )
-    built = setting.algorithm.build(setting.tasks)
-    program = driver(built, setting.curriculum.build(setting.tasks), config["num_tasks"])
+    program = program_of(setting, config["num_tasks"])
     seeds = jnp.arange(config["num_seeds"], dtype=jnp.int32) + config["seed"]
-    found = checkpoint.latest(folder / "checkpoints", jax.eval_shape(program.init, seeds))
+    found = checkpoint.latest(folder / "checkpoints", jax.eval_shape(program.driver.init, seeds))
     if found is None:
         raise ConfigError(f"{folder} holds no checkpoint yet: train it first")
     done, learner, _ = found
     metrics = {name: column[:done] for name, column in read_metrics(folder / "metrics.jsonl").items()}
-    return Run(built, setting.tasks, learner.algorithm, config, metrics, done, folder)
+    return Run(program.algorithm, setting.tasks, learner.algorithm, config, metrics, done, folder)

@@ -248,6 +248,9 @@ class Algorithm(NamedTuple):
     ``decode(state, Trajectory [T]) -> [T, C]``, where the agent holds a belief: what it thought of the task before each
     step, the chance of each task of a finite set, else the mean of the task's numbers. ``window``: steps that are
     lived between one inner step and the next, 1 where the agent may learn at any step.
+    ``left_open(num_tasks, num_devices) -> {option: values}``: the recipe's options that spare memory at the cost of
+    time or rounding, where the user left them to be chosen: what to try, the first value first, from the most memory to
+    the least.
     """
 
     init: Callable[[Key, int], State]
@@ -257,6 +260,7 @@ class Algorithm(NamedTuple):
     check: Callable[[int], None]
     decode: Callable[[State, Trajectory], jax.Array] | None = None
     window: int = 1
+    left_open: Callable[[int, int], Mapping[str, tuple]] = lambda num_tasks, num_devices: {}
 
 
 class Curriculum(NamedTuple):

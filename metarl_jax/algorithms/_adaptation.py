@@ -46,7 +46,7 @@ class Inner(NamedTuple):
     learn: Callable[[PyTree, PyTree, Any, float | jax.Array], PyTree]
     start: Callable[[PyTree], PyTree]
     num_steps: int
-    at_once: int = 0  # tasks side by side, see `over_tasks`
+    at_once: int = 0  # tasks side by side, see `estimators.over_tasks`
     remat: bool = False  # `adapt` keeps parameters only, and computes each step again for its gradient
 
 
@@ -113,23 +113,6 @@ def adapt(inner: Inner, meta: PyTree, windows: Any, before: bool = False) -> tup
 
     body = jax.checkpoint(body) if inner.remat else body
     return jax.lax.scan(body, inner.start(meta), windows)
-
-
-def over_tasks(function: Callable, at_once: int, *inputs: PyTree) -> PyTree:
-    """``function`` of each task, leaves ``[N, ...]``: ``at_once`` of them side by side, groups one after the other.
-
-    All at once where ``at_once`` is 0 or does not divide N.
-
-    On a CPU what a few tasks need stays in the cache. A group takes one of every ``N / at_once`` neighbouring tasks, so
-    that tasks which are spread over devices stay where they are.
-    """
-    count = jax.tree.leaves(inputs)[0].shape[0]
-    if not at_once or count % at_once or count == at_once:
-        return jax.vmap(function)(*inputs)
-    split = lambda x: jnp.moveaxis(x.reshape(at_once, count // at_once, *x.shape[1:]), 1, 0)
-    join = lambda x: jnp.moveaxis(x, 0, 1).reshape(count, *x.shape[2:])
-    grouped = jax.tree.map(split, inputs)
-    return jax.tree.map(join, jax.lax.map(lambda group: jax.vmap(function)(*group), grouped))
 
 
 def lifetime(inner: Inner, key: Key, meta: PyTree, baseline: PyTree, task: Task) -> Any:

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import optax
 
 from metarl_jax import estimators
+from metarl_jax.config import check, check_divides
 from metarl_jax.networks import flat, mlp
 from metarl_jax.rollout import after_steps, enter, replay, rollout
 from metarl_jax.types import (
@@ -125,6 +126,13 @@ def lifetime_learner(
 
     steps = episodes * tasks.horizon
     return Algorithm(init, update, adapt, estimator.lives * window * steps, lambda num_tasks: None, window=steps)
+
+
+def in_blocks(algorithm: Algorithm, block: int, remat: bool | None = False) -> Algorithm:
+    """``algorithm`` with what is to be checked of ``block``, and what of both was left open."""
+    check(block >= 0, "block", block, "must not be negative")
+    left_open = functools.partial(estimators.left_open, "block", block, remat)
+    return algorithm._replace(check=functools.partial(check_divides, "block", block or 1), left_open=left_open)
 
 
 def trial(

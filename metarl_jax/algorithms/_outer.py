@@ -135,7 +135,7 @@ def said_of(inner: adaptation.Inner, meta: Meta, windows: adaptation.Window, bef
 
     one = jax.checkpoint(one) if inner.remat else one  # with groups of tasks: one group's memory, not that of all
     by_task = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), windows)
-    return adaptation.over_tasks(one, inner.at_once, by_task)
+    return estimators.over_tasks(one, inner.at_once, by_task)
 
 
 def outer_loss(

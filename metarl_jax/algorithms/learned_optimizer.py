@@ -34,6 +34,7 @@ def learned_optimizer(
     sigma: float = 0.1,
     meta_rate: float = 0.02,
     decay_updates: int = 0,
+    block: int = 0,
 ) -> Algorithm:
     """Advantage actor-critic agents, born and trained in each task, whose optimiser is a small network that all share.
 
@@ -51,6 +52,7 @@ def learned_optimizer(
       sigma: standard deviation of the perturbations.
       meta_rate: Adam's learning rate of the optimiser's weights.
       decay_updates: updates over which that falls linearly to a tenth (0: constant).
+      block: see ``self_tuning``.
     """
     check(all(size > 0 for size in hidden), "hidden", hidden, "each layer needs at least one unit")
     numbers = dict(zip(NAMES, (discount, trace, entropy_cost, value_cost, learning_rate), strict=True))
@@ -65,7 +67,8 @@ def learned_optimizer(
     meta = functools.partial(born, sizes=hidden, rate=learning_rate)
     _, actor, inner = learners(tasks, meta, lambda meta: values, optimizer_of, encoder, bounding, episodes)
     window = window or length
-    estimator = estimators.evolution(actor, inner, length, window, sigma, persistent=gradient == "pes")
+    estimator = estimators.evolution(actor, inner, length, window, sigma, gradient == "pes", block)
     outer = optax.adam(estimators.falling_rate(meta_rate, decay_updates))
     told = lambda meta: {"learning_rate": jnp.exp(meta["log_rate"])}
-    return lifetimes.lifetime_learner(tasks, actor, inner, estimator, outer, episodes, window, told)
+    made = lifetimes.lifetime_learner(tasks, actor, inner, estimator, outer, episodes, window, told)
+    return lifetimes.in_blocks(made, block)

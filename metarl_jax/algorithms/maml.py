@@ -53,7 +53,7 @@ def maml(
     exploration_std: float = 0.0,
     rate_decay: float = 0.5,
     tasks_at_once: int = 0,
-    remat: bool = False,
+    remat: bool | None = None,
 ) -> Algorithm:
     """MAML: parameters from which a gradient step on some episodes of a task leads to a good policy there.
 
@@ -92,11 +92,12 @@ def maml(
         the policy's own, which is free to shrink then, and inner steps are in proportion to it (the score
         ``z / std`` grows as it shrinks). 0: one for both, and inner steps adapt it (the papers). Our addition.
       rate_decay: at meta-test, each inner step beyond those of training is this much smaller.
-      tasks_at_once: in the outer step, this many tasks side by side, the others after them (0, or where it does not
-        divide their number: all). Few stay in a CPU's caches, all fill an accelerator; the same numbers.
-      remat: compute tasks and inner steps again for the outer gradient instead of keeping what they computed: less
-        memory, most of all with few ``tasks_at_once``, and the same numbers. Less is read again, too: on a CPU it can
-        be the faster way (``benchmarks/speed.py adaptation``).
+      tasks_at_once: in the outer step, this many tasks side by side, the others after them (0: as many as memory
+        allows; all where it does not divide their number). Few stay in a CPU's caches, all fill an accelerator; the
+        same numbers.
+      remat: compute tasks and inner steps again for the outer gradient instead of keeping what they computed (by
+        default, where memory is too small without): less memory, most of all with few ``tasks_at_once``, and the same
+        numbers. Less is read again, too: on a CPU it can be the faster way (``benchmarks/speed.py adaptation``).
     """
     check_all(dict(inner_steps=inner_steps, inner_rate=inner_rate), lambda x: x > 0, "must be above 0")
     check(adapted != "context" or context_size > 0, "context_size", context_size, "must be above 0")
@@ -150,7 +151,7 @@ def maml(
         start=start,
         num_steps=inner_steps,
         at_once=tasks_at_once,
-        remat=remat,
+        remat=bool(remat),
     )
 
     def init_meta(key):
@@ -160,7 +161,12 @@ def maml(
 
     score = credit == "e-maml"
     options = Outer(outer, max_kl, learning_rate, decay_updates, num_epochs, num_minibatches, clip, kl_cost, score)
-    return meta_learner(tasks, policy.actions, inner, values, init_meta, options, count, rate_decay)
+    made = meta_learner(tasks, policy.actions, inner, values, init_meta, options, count, rate_decay)
+    if outer == "reptile":
+        return made
+    side_by_side = num_minibatches if outer == "clip" else 1
+    open_of = functools.partial(estimators.left_open, "tasks_at_once", tasks_at_once, remat)
+    return made._replace(left_open=lambda num_tasks, devices: open_of(num_tasks // side_by_side, devices))
 
 
 fomaml = preset("fomaml", maml, "First-order MAML: the inner step counts as a constant.", second_order=False)

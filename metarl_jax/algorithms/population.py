@@ -60,6 +60,7 @@ def population(
     episodes: int = 0,
     life: int = 0,
     window: int = 1,
+    block: int = 0,
 ) -> Algorithm:
     """Population-based training: actor-critic agents under many hyperparameters at once, and the best of these.
 
@@ -77,7 +78,7 @@ def population(
       interval: updates between two selections (``pbt``).
       replaced: the share of the members that is replaced then (``pbt``).
       spread: standard deviation of the moves, in those logarithms (``pbt``).
-      optimizer, encoder, bounding, episodes, life, window: see ``self_tuning``.
+      optimizer, encoder, bounding, episodes, life, window, block: see ``self_tuning``.
     """
     ranges: dict[str, Range] = dict(zip(NAMES, (discount, trace, entropy_cost, value_cost, learning_rate), strict=True))
     check_ranges(ranges, tuned=False)
@@ -118,7 +119,8 @@ def population(
         live_key, select_key = jax.random.split(key)
         meta = state.meta or first()
         keys = jax.random.split(live_key, state.lives.age.shape[0])
-        new, rewards = jax.vmap(over_members, in_axes=(0, None, 0, 0))(keys, meta, state.lives, batch_tasks)
+        in_task = lambda key, lives, task: over_members(key, meta, lives, task)
+        new, rewards = estimators.over_tasks(in_task, block, keys, state.lives, batch_tasks)
         sound = state.sound & finite(new)
         lives = jax.tree.map(functools.partial(of_members, sound), new, state.lives)
         rewards = jnp.where(sound[None], rewards, 0.0)
@@ -148,7 +150,8 @@ def population(
         return lifetimes.trial(tasks, actor, inner, key, best, task, trial_steps, episodes, forget, greedy)
 
     steps = episodes * tasks.horizon
-    return Algorithm(init, update, adapt, size * window * steps, lambda num_tasks: None, window=steps)
+    made = Algorithm(init, update, adapt, size * window * steps, lambda num_tasks: None, window=steps)
+    return lifetimes.in_blocks(made, block)
 
 
 def grid(least: dict[str, float], most: dict[str, float], size: int) -> dict[str, np.ndarray]:

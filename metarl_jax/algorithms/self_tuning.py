@@ -53,7 +53,8 @@ def self_tuning(
     target_rate: float = 0.1,
     target_value_cost: float = 0.0,
     sigma: float = 0.1,
-    remat: bool = False,
+    remat: bool | None = None,
+    block: int = 0,
 ) -> Algorithm:
     """Advantage actor-critic agents, born and trained in each task, whose hyperparameters are meta-learned on the way.
 
@@ -94,7 +95,9 @@ def self_tuning(
       target_rate: learning rate of that step, plain gradient descent whatever ``optimizer`` is.
       target_value_cost: weight of how far the agent's values are from the target's, squared and halved, beside the KL.
       sigma: standard deviation of the perturbations of evolution strategies.
-      remat: compute inner updates again for the outer gradient instead of keeping what they computed.
+      remat: compute inner updates again for the outer gradient instead of keeping what they computed (by default, where
+        memory is too small without).
+      block: tasks whose lives are computed at a time, a divisor of their number (0: as many as memory allows).
     """
     start: dict[str, float] = dict(zip(NAMES, (discount, trace, entropy_cost, value_cost, learning_rate), strict=True))
     known = len(set(tuned)) == len(tuned) > 0 and set(tuned) <= set(NAMES)
@@ -125,9 +128,11 @@ def self_tuning(
         critic = lifetimes.outer_critic(tasks, encoder, outer_critic_rate) if outer_critic else None
         match = functools.partial(lifetimes.divergence, policy, target_value_cost)
         target = estimators.Target(target_updates, target_rate, match) if target_updates else None
-        estimator = estimators.backprop(actor, inner, length, window, loss, critic, remat, target)
+        estimator = estimators.backprop(actor, inner, length, window, loss, critic, bool(remat), target, block)
     else:
-        estimator = estimators.evolution(actor, inner, length, window, sigma, persistent=gradient == "pes")
+        estimator = estimators.evolution(actor, inner, length, window, sigma, gradient == "pes", block)
+        remat = False
     told = lambda meta: {name: getattr(values_of(meta), name) for name in tuned}
-    lived = window + between
-    return lifetimes.lifetime_learner(tasks, actor, inner, estimator, optax.adam(meta_rate), episodes, lived, told)
+    outer, lived = optax.adam(meta_rate), window + between
+    made = lifetimes.lifetime_learner(tasks, actor, inner, estimator, outer, episodes, lived, told)
+    return lifetimes.in_blocks(made, block, remat)

@@ -3,6 +3,7 @@
 from metarl_jax.estimators.advantages import discounted_sums, generalised_advantages
 from metarl_jax.estimators.backprop import Critic, OuterLoss, backprop
 from metarl_jax.estimators.baselines import linear_baseline, solve_positive, time_in_episode
+from metarl_jax.estimators.blocks import left_open, over_blocks, over_tasks
 from metarl_jax.estimators.bootstrap import Target
 from metarl_jax.estimators.epochs import falling_cost, falling_rate, minibatch_epochs
 from metarl_jax.estimators.evolution import evolution
@@ -24,9 +25,12 @@ __all__ = [
     "falling_cost",
     "falling_rate",
     "generalised_advantages",
+    "left_open",
     "linear_baseline",
     "live_window",
     "minibatch_epochs",
+    "over_blocks",
+    "over_tasks",
     "sampling_score",
     "solve_positive",
     "squared_error",

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from metarl_jax.estimators.advantages import generalised_advantages
+from metarl_jax.estimators.blocks import over_blocks
 from metarl_jax.estimators.bootstrap import Target, matched
 from metarl_jax.estimators.lives import Life, Window, renewed, unborn, unroll
 from metarl_jax.estimators.losses import squared_error
@@ -53,6 +54,7 @@ def backprop(
     critic: Critic | None = None,
     remat: bool = False,
     target: Target | None = None,
+    block: int = 0,
 ) -> MetaGradient:
     """Lives of ``length`` inner updates, differentiated ``window`` of them at a time.
 
@@ -65,7 +67,8 @@ def backprop(
         bias that Bonnet et al. 2022 describe).
       remat: compute inner updates again for the gradient instead of keeping what they computed.
       target: the loss is instead that of ``bootstrap.matched``, ``mean_n match(target_n, theta_K)``, where the outer
-        loss above has a say in the target; ``length`` is a multiple of ``bootstrap.stretch``.
+        loss above has a say in the target; ``length`` is a multiple of ``window + target.updates - 1``.
+      block: tasks whose lives are computed, and differentiated, at a time, see ``over_blocks``.
     """
 
     lived = window + (0 if target is None else target.updates - 1)
@@ -78,15 +81,35 @@ def backprop(
     def estimate(key, meta, kept: Kept, tasks):
         keys = jax.random.split(key, kept.lives.age.shape[0])
         one = functools.partial(window_loss, actor, inner, length, window, loss, critic, remat, target)
-        gradient, (lives, seen) = jax.grad(mean_loss, argnums=2, has_aux=True)(one, keys, meta, kept, tasks)
-        metrics = {"entropy": seen.said.entropy.mean(), "step_reward": seen.lived.mean_reward.mean()}
+        of_block = functools.partial(gradients, one, loss, critic, meta, kept)
+        (gradient, slope, metrics), lives = over_blocks(of_block, block, keys, kept.lives, tasks)
         params, optimizer = kept.critic, kept.optimizer
         if critic is not None:
-            params, optimizer, metrics["outer_value_loss"] = improved(critic, loss, params, optimizer, seen.lived)
+            updates, optimizer = critic.optimizer.update(slope, optimizer, params)
+            params = optax.apply_updates(params, updates)
         outcome = Outcome(lives.task, lives.earned / lives.age, lives.age >= lives.end, metrics)
         return gradient, Kept(lives, params, optimizer), outcome
 
     return MetaGradient(init, estimate)
+
+
+def gradients(
+    one: Callable,
+    loss: OuterLoss,
+    critic: Critic | None,
+    meta: PyTree,
+    kept: Kept,
+    keys: Key,
+    lives: Life,
+    tasks: PyTree,
+) -> tuple[tuple[PyTree, PyTree, dict[str, jax.Array]], Life]:
+    """``((the outer gradient, the outer critic's, metrics), lives [N])``, means over the lives given."""
+    kept = kept._replace(lives=lives)
+    gradient, (lives, seen) = jax.grad(mean_loss, argnums=2, has_aux=True)(one, keys, meta, kept, tasks)
+    slope, metrics = (), {"entropy": seen.said.entropy.mean(), "step_reward": seen.lived.mean_reward.mean()}
+    if critic is not None:
+        metrics["outer_value_loss"], slope = improvement(critic, loss, kept.critic, seen.lived)
+    return (gradient, slope, metrics), lives
 
 
 def mean_loss(
@@ -156,10 +179,9 @@ def later(lived: Trajectory) -> jax.Array:
     return jnp.flip(jnp.cumsum(jnp.flip(earned))) - earned
 
 
-def improved(
-    critic: Critic, loss: OuterLoss, params: PyTree, optimizer: PyTree, lived: Trajectory
-) -> tuple[PyTree, PyTree, jax.Array]:
-    """The outer critic after one step on windows ``[N, K, T, E]``, towards lambda returns of the outer discount."""
+def improvement(critic: Critic, loss: OuterLoss, params: PyTree, lived: Trajectory) -> tuple[jax.Array, PyTree]:
+    """The outer critic's error on windows ``[N, K, T, E]``, from lambda returns of the outer discount, and its
+    gradient."""
     flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), lived)
     value, following = jax.vmap(functools.partial(critic.values, params))(flat)
     target = jax.vmap(functools.partial(outer_advantages, loss))(flat, value, following) + value
@@ -167,6 +189,4 @@ def improved(
     def error(params):
         return squared_error(jax.vmap(functools.partial(critic.values, params))(flat)[0], target).mean()
 
-    value_loss, gradient = jax.value_and_grad(error)(params)
-    updates, optimizer = critic.optimizer.update(gradient, optimizer, params)
-    return optax.apply_updates(params, updates), optimizer, value_loss
+    return jax.value_and_grad(error)(params)

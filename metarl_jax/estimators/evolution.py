@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from metarl_jax.estimators.blocks import over_blocks
 from metarl_jax.estimators.lives import Life, live_window, unborn
 from metarl_jax.types import Actor, Inner, Key, MetaGradient, Outcome, PyTree
 
@@ -24,7 +25,13 @@ class Kept(NamedTuple):
 
 
 def evolution(
-    actor: Actor, inner: Inner, length: int, window: int, sigma: float = 0.1, persistent: bool = True
+    actor: Actor,
+    inner: Inner,
+    length: int,
+    window: int,
+    sigma: float = 0.1,
+    persistent: bool = True,
+    block: int = 0,
 ) -> MetaGradient:
     """Loss: minus the mean reward a step of a window. Gradient, for noise ``e ~ N(0, sigma^2)`` and ``F+-`` the mean
     rewards under ``meta +- e``:
@@ -34,6 +41,8 @@ def evolution(
       lives, but for the smoothing by ``sigma``.
     - else: ``-mean_n (F+ - F-) / (2 sigma^2) * e``, both from one life, which goes on unperturbed: truncated, and
       biased, unless ``window == length``: that is full-life ES.
+
+    ``block``: tasks whose lives are computed at a time, see ``over_blocks``.
     """
     live = functools.partial(live_window, actor, inner, length, window)
 
@@ -49,12 +58,18 @@ def evolution(
     def estimate(key, meta, kept: Kept, tasks):
         keys = jax.random.split(key, kept.lives.age.shape[0])
         step = persistent_pair if persistent else functools.partial(truncated_pair, window == length)
-        pair = functools.partial(step, live, sigma)
-        gradients, kept, lives, rewards = jax.vmap(pair, in_axes=(0, None, 0, 0))(keys, meta, kept, tasks)
-        outcome = Outcome(lives.task, lives.earned / lives.age, lives.age >= lives.end, {"step_reward": rewards.mean()})
-        return jax.tree.map(lambda x: x.mean(axis=0), gradients), kept, outcome
+        of_block = functools.partial(slopes, functools.partial(step, live, sigma), meta)
+        (gradient, reward), (kept, lives) = over_blocks(of_block, block, keys, kept, tasks)
+        outcome = Outcome(lives.task, lives.earned / lives.age, lives.age >= lives.end, {"step_reward": reward})
+        return gradient, kept, outcome
 
     return MetaGradient(init, estimate, lives=2 if persistent or window == length else 3)
+
+
+def slopes(pair: Callable, meta: PyTree, keys: Key, kept: Kept, tasks: PyTree):
+    """``((gradient, reward), (kept [N], lives [N]))``, means over the tasks given; ``pair``: one task's."""
+    gradients, kept, lives, rewards = jax.vmap(pair, in_axes=(0, None, 0, 0))(keys, meta, kept, tasks)
+    return (jax.tree.map(lambda x: x.mean(axis=0), gradients), rewards.mean()), (kept, lives)
 
 
 def persistent_pair(live: Callable, sigma: float, key: Key, meta: PyTree, kept: Kept, task: PyTree):

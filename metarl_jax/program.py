@@ -1,0 +1,80 @@
+"""From a setting to the program that trains it: built, compiled before anything runs, and small enough."""
+
+import warnings
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+from jax.sharding import Mesh
+
+from metarl_jax import memory
+from metarl_jax.config import ConfigError
+from metarl_jax.driver import Driver, Learner, driver
+from metarl_jax.setting import Setting
+from metarl_jax.types import Algorithm
+
+
+class Program(NamedTuple):
+    """A setting and what is made of it."""
+
+    setting: Setting
+    num_tasks: int
+    mesh: Mesh | None
+    algorithm: Algorithm
+    driver: Driver
+
+    @property
+    def left_open(self) -> dict[str, tuple]:
+        return dict(self.algorithm.left_open(self.num_tasks, self.num_devices))
+
+    @property
+    def num_devices(self) -> int:
+        return 1 if self.mesh is None else self.mesh.size
+
+
+def program_of(setting: Setting, num_tasks: int, mesh: Mesh | None = None) -> Program:
+    algorithm, curriculum = setting.algorithm.build(setting.tasks), setting.curriculum.build(setting.tasks)
+    return Program(setting, num_tasks, mesh, algorithm, driver(algorithm, curriculum, num_tasks, mesh))
+
+
+def with_options(program: Program, options: dict[str, Any]) -> Program:
+    """The program of the same setting, but for these options of its algorithm."""
+    recipe = program.setting.algorithm
+    recipe = recipe._replace(options=recipe.options | options)
+    return program_of(program.setting._replace(algorithm=recipe), program.num_tasks, program.mesh)
+
+
+def fitted(
+    program: Program, seeds: jax.Array, learner: Learner, goes_on: bool, tell: Callable[[str], None]
+) -> tuple[Program, int | None]:
+    """The program with the first of the settings left open that memory allows, compiled: its ``driver.advance`` is the
+    executable. And the bytes that it needs on each device, None where the backend does not tell.
+
+    Args:
+      learner: its shapes.
+      goes_on: with a run that was begun: nothing is open, and too little memory is only warned of.
+      tell: called with what was found.
+
+    Raises:
+      ConfigError: none fits.
+    """
+    left_open, options = {} if goes_on else program.left_open, {}
+    for options in memory.settings(left_open):
+        program = with_options(program, options) if options else program
+        compiled = memory.compile_ahead(program.driver.advance, seeds, learner, 0, 1)
+        plan = memory.plan_of(compiled, program.num_devices)
+        if plan.fits or (goes_on and compiled is not None):
+            break
+    else:
+        fix = f"lower it, num_seeds, or what an update of {program.setting.algorithm.name} lives"
+        raise ConfigError(f"num_tasks={program.num_tasks}: {plan}{given(options)}: {fix}")
+    if not plan.fits:
+        warnings.warn(f"{plan}: it may run out", stacklevel=5)
+    spared = given({name: value for name, value in options.items() if value != left_open[name][0]})
+    tell(f"{plan}{spared} to fit" if spared else str(plan))
+    return program._replace(driver=program.driver._replace(advance=compiled)), plan.predicted
+
+
+def given(options: dict[str, Any]) -> str:
+    words = ", ".join(f"{name}={value!r}" for name, value in options.items())
+    return f", with {words}" if words else ""
