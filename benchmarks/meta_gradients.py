@@ -28,6 +28,13 @@ from metarl_jax.viz.style import AGENT, CONTROL, new_figure, style
 LIFE, WINDOW, COPIES, LIVES, ROUNDS, DELTA, SIGMA = 20, 5, 2, 2048, 16, 0.1, 0.1
 START = dict(discount=0.8, trace=0.9, entropy_cost=0.01, value_cost=0.5, learning_rate=1.0)
 TUNED = ("learning_rate", "discount")
+FAR = 4.0  # standard errors: an unbiased estimate is nearer, one shown to be biased farther away
+BARS = {
+    f"back-propagation and score, {LIFE} updates": (FAR, -1),
+    f"ES, {LIFE} updates": (FAR, -1),
+    f"persistent ES, {WINDOW} updates": (FAR, -1),
+    f"ES, {WINDOW} updates": (FAR, 1),
+}
 
 
 def agents(tasks: mrl.types.TaskDistribution) -> tuple[Actor, Inner]:
@@ -125,13 +132,12 @@ def main() -> None:
     draw(found, true)
     for parameter in TUNED:
         mean, error = summary(true[parameter])
-        rows.append(row(f"{parameter}: true gradient of the mean reward, s.e. {error:.1g}", mean))
+        rows.append(row(f"{parameter}: true gradient of the mean reward, +- s.e.", mean, [mean - error, mean + error]))
         for name, values in found.items():
             middle, spread = summary(values[parameter])
             away = abs(middle - mean) / (spread**2 + error**2) ** 0.5
-            unbiased = "score" in name or "persistent" in name or name == f"ES, {LIFE} updates"
-            rows.append(row(f"{parameter}, {name}: estimate, s.e. {spread:.1g}", middle, [middle - mean]))
-            bar, sign = (4.0, -1) if unbiased else (None, 1)
+            rows.append(row(f"{parameter}, {name}: +- s.e.", middle, [middle - spread, middle + spread]))
+            bar, sign = BARS.get(name, (None, 1))
             rows.append(row(f"{parameter}, {name}: standard errors from the truth", away, None, bar, sign))
     record("meta_gradients", [made | common | dict(seconds=[round(clock.seconds, 1)]) for made in rows])
 

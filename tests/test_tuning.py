@@ -314,5 +314,7 @@ def test_the_readme_tells_how(tmp_path, monkeypatch, scored, capsys):
     (program,) = (part for part in re.findall(r"^```python\n(.*?)^```", text, re.M | re.S) if "mrl.tune" in part)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(mrl, "train", lambda algorithm, *_, **__: print(algorithm.name))
-    exec(program.replace("20,", "2,").replace("3,", "1,"), {})
-    assert capsys.readouterr().out.startswith("1.0 {'memory'")
+    names = {}
+    exec(program.replace("20,", "2,").replace("3,", "1,"), names)
+    assert names["found"].score == 1.0 and set(names["found"].best.options) >= {"memory", "learning_rate", "encoder"}
+    assert capsys.readouterr().out.strip() == "rl2"
