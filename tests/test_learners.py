@@ -37,9 +37,12 @@ NUM_TASKS = 8
 
 
 # Every algorithm, and as ``name, variant`` one with each other kind of memory (all of them reach memories through one
-# function) and one with a bootstrapped target.
+# function), one with a bootstrapped target and one under a strategy of evosax.
 VARIANTS = {f"rl2, {kind}": {"memory": kind} for kind in MEMORIES if kind not in ("gru", "none")}
-VARIANTS |= {"self-tuning, target": {"target_updates": 3, "life": 8}}
+VARIANTS |= {
+    "self-tuning, target": {"target_updates": 3, "life": 8},
+    "self-tuning, snes": {"gradient": "snes", "window": 4, "members": 4},
+}
 LEARNERS = [*algorithms.REGISTRY, *VARIANTS]
 
 
@@ -59,7 +62,7 @@ KIN = (
     "random-search",
     "grid-search",
 )
-KIN += ("rl2, transformer", "self-tuning, target")
+KIN += ("rl2, transformer", "self-tuning, target", "self-tuning, snes")
 
 
 def rarely(learner: str, family: str = "bandit") -> tuple:

@@ -128,6 +128,24 @@ def lifetime_learner(
     return Algorithm(init, update, adapt, estimator.lives * window * steps, lambda num_tasks: None, window=steps)
 
 
+def evolved(
+    gradient: str,
+    actor: Actor,
+    inner: Inner,
+    length: int,
+    window: int,
+    sigma: float,
+    members: int,
+    block: int,
+    optimizer: optax.GradientTransformation,
+) -> tuple[MetaGradient, optax.GradientTransformation]:
+    """(the estimator that ``gradient`` names, the outer optimiser: ``optimizer``, or a strategy's own step)."""
+    if gradient in estimators.STRATEGIES:
+        check(window == length, "window", window, f"gradient={gradient!r} needs a whole life, {length}")
+        return estimators.strategy(gradient, actor, inner, length, members, sigma, block), optax.sgd(1.0)
+    return estimators.evolution(actor, inner, length, window, sigma, gradient == "pes", block), optimizer
+
+
 def in_blocks(algorithm: Algorithm, block: int, remat: bool | None = False) -> Algorithm:
     """``algorithm`` with what is to be checked of ``block``, and what of both was left open."""
     check(block >= 0, "block", block, "must not be negative")

@@ -30,8 +30,9 @@ def learned_optimizer(
     episodes: int = 0,
     life: int = 0,
     window: int = 0,
-    gradient: Literal["es", "pes"] = "es",
+    gradient: Literal["es", "pes", "snes", "sep-cma-es"] = "es",
     sigma: float = 0.1,
+    members: int = 16,
     meta_rate: float = 0.02,
     decay_updates: int = 0,
     block: int = 0,
@@ -48,8 +49,10 @@ def learned_optimizer(
       discount, trace, entropy_cost, value_cost: of the agents, see ``self_tuning``.
       encoder, bounding, episodes, life: of the agents and their lives, see ``self_tuning``.
       window: inner updates an outer one (0: a whole life).
-      gradient: evolution strategies on whole lives (on truncated ones where ``window`` is less), or persistent ones.
-      sigma: standard deviation of the perturbations.
+      gradient: evolution strategies on whole lives (on truncated ones where ``window`` is less), or persistent ones;
+        or a strategy of evosax on whole lives, which takes its own steps.
+      sigma: standard deviation of the perturbations (evosax's: at first).
+      members: of evosax's populations; each lives in all tasks.
       meta_rate: Adam's learning rate of the optimiser's weights.
       decay_updates: updates over which that falls linearly to a tenth (0: constant).
       block: see ``self_tuning``.
@@ -67,8 +70,9 @@ def learned_optimizer(
     meta = functools.partial(born, sizes=hidden, rate=learning_rate)
     _, actor, inner = learners(tasks, meta, lambda meta: values, optimizer_of, encoder, bounding, episodes)
     window = window or length
-    estimator = estimators.evolution(actor, inner, length, window, sigma, gradient == "pes", block)
     outer = optax.adam(estimators.falling_rate(meta_rate, decay_updates))
+    spread = sigma, members, block
+    estimator, outer = lifetimes.evolved(gradient, actor, inner, length, window, *spread, outer)
     told = lambda meta: {"learning_rate": jnp.exp(meta["log_rate"])}
     made = lifetimes.lifetime_learner(tasks, actor, inner, estimator, outer, episodes, window, told)
     return lifetimes.in_blocks(made, block)

@@ -41,7 +41,7 @@ def self_tuning(
     episodes: int = 0,
     life: int = 0,
     window: int = 1,
-    gradient: Literal["backprop", "es", "pes"] = "backprop",
+    gradient: Literal["backprop", "es", "pes", "snes", "sep-cma-es"] = "backprop",
     meta_rate: float = 1e-2,
     outer_discount: float = 0.99,
     outer_trace: float = 0.95,
@@ -53,6 +53,7 @@ def self_tuning(
     target_rate: float = 0.1,
     target_value_cost: float = 0.0,
     sigma: float = 0.1,
+    members: int = 16,
     remat: bool | None = None,
     block: int = 0,
 ) -> Algorithm:
@@ -78,7 +79,7 @@ def self_tuning(
       window: inner updates an outer one.
       gradient: back-propagation through a window (``outer_*``, ``score``, ``target_*`` and ``remat`` are its options);
         evolution strategies on truncated lives (on whole ones where ``window`` is ``life``); or persistent evolution
-        strategies.
+        strategies; or a strategy of evosax on whole lives (``window`` is ``life``), which takes its own steps.
       meta_rate: Adam's learning rate of the hyperparameters.
       outer_discount: gamma of what the hyperparameters are tuned for.
       outer_trace: lambda of the outer advantages.
@@ -94,7 +95,8 @@ def self_tuning(
         only imagined: agents never live as targets, and no environment step is taken for a target alone.
       target_rate: learning rate of that step, plain gradient descent whatever ``optimizer`` is.
       target_value_cost: weight of how far the agent's values are from the target's, squared and halved, beside the KL.
-      sigma: standard deviation of the perturbations of evolution strategies.
+      sigma: standard deviation of the perturbations of evolution strategies (evosax's: at first).
+      members: of evosax's populations; each lives in all tasks.
       remat: compute inner updates again for the outer gradient instead of keeping what they computed (by default, where
         memory is too small without).
       block: tasks whose lives are computed at a time, a divisor of their number (0: as many as memory allows).
@@ -123,6 +125,7 @@ def self_tuning(
     meta = functools.partial(as_numbers, unbounded(start, tuned, least_discount))
     optimizer_of = lambda meta: OPTIMIZERS[optimizer]()
     policy, actor, inner = learners(tasks, meta, values_of, optimizer_of, encoder, bounding, episodes)
+    outer = optax.adam(meta_rate)
     if gradient == "backprop":
         loss = estimators.OuterLoss(outer_discount, outer_trace, outer_entropy_cost, score)
         critic = lifetimes.outer_critic(tasks, encoder, outer_critic_rate) if outer_critic else None
@@ -130,9 +133,9 @@ def self_tuning(
         target = estimators.Target(target_updates, target_rate, match) if target_updates else None
         estimator = estimators.backprop(actor, inner, length, window, loss, critic, bool(remat), target, block)
     else:
-        estimator = estimators.evolution(actor, inner, length, window, sigma, gradient == "pes", block)
+        spread = sigma, members, block
+        estimator, outer = lifetimes.evolved(gradient, actor, inner, length, window, *spread, outer)
         remat = False
     told = lambda meta: {name: getattr(values_of(meta), name) for name in tuned}
-    outer, lived = optax.adam(meta_rate), window + between
-    made = lifetimes.lifetime_learner(tasks, actor, inner, estimator, outer, episodes, lived, told)
+    made = lifetimes.lifetime_learner(tasks, actor, inner, estimator, outer, episodes, window + between, told)
     return lifetimes.in_blocks(made, block, remat)

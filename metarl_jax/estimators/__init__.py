@@ -10,10 +10,12 @@ from metarl_jax.estimators.evolution import evolution
 from metarl_jax.estimators.inner import OBJECTIVES, sampling_score
 from metarl_jax.estimators.lives import Life, live_window, unborn
 from metarl_jax.estimators.losses import clipped_surrogate, squared_error
+from metarl_jax.estimators.strategies import STRATEGIES, strategy
 from metarl_jax.estimators.trust_region import trust_region_step
 
 __all__ = [
     "OBJECTIVES",
+    "STRATEGIES",
     "Critic",
     "Life",
     "OuterLoss",
@@ -34,6 +36,7 @@ __all__ = [
     "sampling_score",
     "solve_positive",
     "squared_error",
+    "strategy",
     "time_in_episode",
     "trust_region_step",
     "unborn",
