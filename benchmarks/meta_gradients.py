@@ -25,7 +25,7 @@ from metarl_jax.networks import actor_critic, by_variance
 from metarl_jax.types import Actor, Inner, MetaGradient
 from metarl_jax.viz.style import AGENT, CONTROL, new_figure, style
 
-LIFE, WINDOW, COPIES, LIVES, ROUNDS, DELTA, SIGMA = 20, 5, 2, 2048, 16, 0.1, 0.1
+LIFE, WINDOW, COPIES, LIVES, ROUNDS, DELTA, SIGMA = 20, 5, 2, 2048, 32, 0.1, 0.1
 START = dict(discount=0.8, trace=0.9, entropy_cost=0.01, value_cost=0.5, learning_rate=1.0)
 TUNED = ("learning_rate", "discount")
 FAR = 4.0  # standard errors: an unbiased estimate is nearer, one shown to be biased farther away
@@ -100,7 +100,10 @@ def truth(actor: Actor, inner: Inner, task: Any) -> dict[str, np.ndarray]:
 def draw(found: dict[str, dict[str, np.ndarray]], true: dict[str, np.ndarray]) -> None:
     with style():
         figure = new_figure(9.0, 3.2)
-        for axes, name in zip(figure.subplots(1, len(TUNED), sharey=True), TUNED, strict=True):
+        figure.suptitle("Estimates of a meta-gradient: means, two standard errors; line: the truth", fontsize=11)
+        plots = figure.subplots(1, len(TUNED), sharey=True)
+        plots[0].invert_yaxis()  # shared
+        for axes, name in zip(plots, TUNED, strict=True):
             mean, error = summary(true[name])
             axes.axvspan(mean - 2 * error, mean + 2 * error, color=CONTROL, alpha=0.35, lw=0)
             axes.axvline(mean, color=CONTROL)
@@ -108,9 +111,7 @@ def draw(found: dict[str, dict[str, np.ndarray]], true: dict[str, np.ndarray]) -
                 middle, spread = summary(values[name])
                 axes.errorbar(middle, i, xerr=2 * spread, fmt="o", color=AGENT, capsize=3)
             axes.set_yticks(range(len(found)), list(found))
-            axes.invert_yaxis()
-            axes.set_xlabel("gradient of the mean reward a step")
-            axes.set_title(f"by {name.replace('_', ' ')} (means, two standard errors; line: the truth)", fontsize=9.5)
+            axes.set_xlabel(f"of the mean reward a step, by {name.replace('_', ' ')}")
         figure.savefig(RESULTS / "meta-gradients.png")
 
 
