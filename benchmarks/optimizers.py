@@ -124,7 +124,8 @@ def learned_rows(seeds: list[int]) -> list[dict[str, Any]]:
         rows.append(row(f"{where}, share of the best tuned one", float(shares.mean()), shares.tolist(), setting.bar))
         rows.append(row(f"{where} above a newborn's, share of the best", float(above.mean()), above.tolist()))
         for optimizer, (rate, curve) in others.items():
-            rows.append(row(f"{optimizer}, {name}: area, rate {rate:.2g}", float(curve.mean())))
+            rows.append(row(f"{optimizer}, {name}: area at its best rate", float(curve.mean())))
+            rows.append(row(f"{optimizer}, {name}: its best rate", rate))
         drawn[name] = own, {optimizer: curve for optimizer, (_, curve) in others.items()}
     draw(drawn)
     return [made | trained("learned-optimizer", seeds, seconds) for made in rows]
