@@ -27,6 +27,7 @@ import inference
 import navigation
 import sparse
 import strides
+import tuning
 from record import RESULTS, Clock, record, row, trained
 
 import metarl_jax as mrl
@@ -193,6 +194,7 @@ ROWS = {  # name: function of seeds
     "half-cheetah": strides.running_rows,
     **{name: functools.partial(strides.rows, name) for name in strides.ENTRIES},
     "discounting-chain": discounting.rows,
+    "self-tuning-mazes": tuning.rows,
     **{f"{name}-sparse": functools.partial(sparse.rows, name) for name in sparse.ENTRIES},
 }
 

@@ -1,0 +1,255 @@
+"""Agents that tune themselves on a set of mazes, beside a grid, random search and PBT: equal environment steps.
+
+    python benchmarks/quality.py self-tuning-mazes --seeds 0 1 2
+
+Four 9x9 layouts, each floor cell a goal: every fifth is held out. In each of ``TASKS`` mazes agents are born, live
+``LIFE`` inner updates of ``COPIES`` episodes side by side, and die; a life is scored by all that it earned, learning
+included. The whole budget is one life of each of ``POINTS`` settings in each of ``TASKS`` mazes. What a method chose
+after a share of it is scored by the lives of newborn agents in the held-out mazes, always the same for all.
+
+- grid: 4 x 4 x 4 over ``GRID``, the other two hyperparameters in the middle of their ranges. random: 64 points of all
+  five ranges, others for each seed. Of a smaller budget the kinder of two uses counts: fewer points (the mean over all
+  subsets, exactly), or all points in fewer mazes (a mean over subsets).
+- PBT: over all five; its best member's hyperparameters at the time.
+- self-tuning: from the middle of all five ranges; the mean of the last half of its updates so far (in the logarithms).
+"""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from record import RESULTS, Clock, row, trained
+
+import metarl_jax as mrl
+from metarl_jax import compile_cache
+from metarl_jax.algorithms._actor_critics import NAMES, hyperparameters, unbounded
+from metarl_jax.algorithms._lifetimes import LearnerState
+from metarl_jax.algorithms.population import drawn, grid
+from metarl_jax.config import Recipe
+from metarl_jax.driver import driver
+from metarl_jax.types import PyTree
+from metarl_jax.viz.style import AGENT, CONTROL, MUTED, ROLES, new_figure, style
+
+WALLS = (
+    "#########,#S..#...#,###.#.#.#,#.....#.#,#.###.#.#,#.#...#.#,#.#.###.#,#.#.....#,#########",
+    "#########,#S#.....#,#.#.###.#,#.#.#...#,#.#.#.###,#...#...#,#.#####.#,#.......#,#########",
+    "#########,#S......#,#.#.#.#.#,#.#...#.#,#.#.#.#.#,#...#...#,#.#.#.#.#,#.......#,#########",
+    "#########,#S......#,#.......#,#.......#,#.......#,#.......#,#.......#,#.......#,#########",
+)
+PLACE = "118 mazes"
+HORIZON, COPIES, LIFE, TASKS, POINTS, TRIALS, SUBSETS = 32, 4, 64, 32, 64, 4, 200
+STEPS = LIFE * COPIES * HORIZON  # of a life
+SHARES = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1)
+RANGES = dict(
+    discount=(0.8, 0.99), trace=(0.8, 0.99), entropy_cost=(1e-3, 0.1), value_cost=(0.1, 2.0), learning_rate=(1e-3, 0.1)
+)
+GRID = ("discount", "entropy_cost", "learning_rate")
+LEAST, MOST = (unbounded({name: ends[i] for name, ends in RANGES.items()}, NAMES, 0.0) for i in (0, 1))
+MIDDLE = {name: (LEAST[name] + MOST[name]) / 2 for name in NAMES}
+AGENTS: dict[str, Any] = dict(optimizer="adam", episodes=COPIES, life=LIFE)
+PBT = dict(size=16, window=8, interval=2)
+SELF_TUNING: dict[str, Any] = dict(gradient="pes", window=8, sigma=0.3, meta_rate=0.05)
+
+
+class Chosen(NamedTuple):
+    """``settings``: hyperparameters, unbounded, leaves ``[C]``; ``weights [shares, C]``: how likely each was chosen
+    after a share of the budget; what a run cost."""
+
+    settings: PyTree
+    weights: np.ndarray
+    seconds: float
+    gradients: int
+
+
+def mazes(split: Any) -> mrl.types.TaskDistribution:
+    layouts = tuple(walls.replace(",", "\n") for walls in WALLS)
+    return mrl.tasks.maze(layouts=layouts, horizon=HORIZON, trial_steps=STEPS, split=split)
+
+
+def shown(settings: PyTree) -> dict[str, Any]:
+    """Hyperparameters from unbounded ones."""
+    return {name: np.asarray(x) for name, x in hyperparameters({}, 0.0, settings)._asdict().items()}
+
+
+def trained_by(recipe: Recipe, seed: int) -> tuple[list[PyTree], dict[str, np.ndarray], float]:
+    """(states after each share of the budget that is whole updates, metrics ``[updates]``, seconds not compiling)."""
+    tasks = mazes("train-goals")
+    algorithm = recipe.build(tasks)
+    updates = POINTS * STEPS // algorithm.steps
+    program = driver(algorithm, mrl.curricula.uniform().build(tasks), TASKS, capacity=updates)
+    seeds = jnp.asarray([seed], jnp.int32)
+    learner, *_ = program.advance(seeds, program.init(seeds), 0, 0)
+    states, told, done = [], [], 0
+    with Clock() as clock:
+        for share in SHARES:
+            count = int(share * updates) - done
+            learner, metrics, *_ = program.advance(seeds, learner, done, count)
+            told.append({name: np.asarray(values)[:count, 0] for name, values in metrics.items()})
+            states.append(jax.tree.map(lambda x: np.asarray(x[0]), learner.algorithm))
+            done += count
+    return states, {name: np.concatenate([one[name] for one in told]) for name in told[0]}, clock.seconds
+
+
+def searched(method: str, seed: int) -> Chosen:
+    """By the grid, or random search: an update is one whole life of every point in every maze."""
+    names = GRID if method == "grid" else NAMES
+    low, high = ({name: ends[name] for name in names} for ends in (LEAST, MOST))
+    points = grid(low, high, POINTS) if method == "grid" else drawn(low, high, POINTS, seed)
+    settings = {name: points.get(name, np.full(POINTS, MIDDLE[name], np.float32)) for name in NAMES}
+    middle = {name: (float(x), float(x)) for name, x in shown(MIDDLE).items()}
+    ranges = {name: RANGES[name] if name in names else middle[name] for name in NAMES}
+    recipe = mrl.algorithms.population(method=method, size=POINTS, draw=seed, window=LIFE, **ranges, **AGENTS)
+    states, _, seconds = trained_by(recipe, seed)
+    earned = np.where(states[-1].sound, states[-1].lives.earned, -np.inf)  # [N, P]
+    fewer = np.stack([of_fewer_points(earned, share) for share in SHARES])
+    narrower = np.stack([of_fewer_mazes(earned, share) for share in SHARES])
+    return Chosen(settings, np.stack([fewer, narrower]), seconds, POINTS * TASKS * LIFE)
+
+
+def of_fewer_points(earned: np.ndarray, share: float) -> np.ndarray:
+    """How likely each point ``[P]`` is the best of a random subset: ``C(worse than it, m - 1) / C(P, m)``."""
+    size = round(share * POINTS)
+    worse = np.argsort(np.argsort(earned.mean(axis=0)))
+    return np.array([math.comb(int(count), size - 1) for count in worse]) / math.comb(POINTS, size)
+
+
+def of_fewer_mazes(earned: np.ndarray, share: float) -> np.ndarray:
+    """How often each point ``[P]`` is the best in a random subset of the mazes."""
+    random, size = np.random.default_rng(0), round(share * TASKS)
+    best = [earned[random.choice(TASKS, size, replace=False)].mean(axis=0).argmax() for _ in range(SUBSETS)]
+    return np.bincount(best, minlength=POINTS) / SUBSETS
+
+
+def bred(seed: int) -> Chosen:
+    """By PBT."""
+    states, _, seconds = trained_by(mrl.algorithms.population(**PBT, **RANGES, **AGENTS), seed)
+    best = [np.argmax(np.where(state.sound, state.score, -np.inf)) for state in states]
+    settings = {name: np.stack([s.meta[name][i] for s, i in zip(states, best, strict=True)]) for name in NAMES}
+    return Chosen(settings, np.eye(len(SHARES)), seconds, POINTS * TASKS * LIFE)
+
+
+def self_tuned(seed: int) -> Chosen:
+    """By the means of what persistent ES led through."""
+    start = {name: float(x) for name, x in shown(MIDDLE).items()}
+    recipe = mrl.algorithms.self_tuning(**start, **SELF_TUNING, **AGENTS)
+    _, metrics, seconds = trained_by(recipe, seed)
+    updates = len(metrics[NAMES[0]])
+    unbound = lambda name, x: unbounded({name: float(x)}, (name,), 0.0)[name]
+    history = {name: np.array([unbound(name, x) for x in metrics[name]]) for name in NAMES}
+    ends = [int(share * updates) for share in SHARES]
+    settings = {name: np.stack([x[end // 2 : end].mean() for end in ends]) for name, x in history.items()}
+    return Chosen(settings, np.eye(len(SHARES)), seconds, POINTS * TASKS * LIFE)
+
+
+@functools.cache
+def meta_test() -> tuple[Callable, int]:
+    """(a setting -> what a newborn agent earns in a life under it, a mean; steps that this takes)."""
+    tasks = mazes("held-out-goals")
+    assert tasks.tasks is not None
+    algorithm = mrl.algorithms.self_tuning(**AGENTS).build(tasks)
+    batch = jax.tree.map(lambda x: jnp.repeat(x, TRIALS, axis=0), tasks.tasks)
+    keys = jax.random.split(jax.random.key(0x7E57), batch.goal.shape[0])
+
+    def one(setting, key, task):
+        return algorithm.adapt(key, LearnerState(setting, (), ()), task, STEPS).mean_reward.sum()
+
+    over_lives = jax.vmap(one, in_axes=(None, 0, 0))
+    return jax.jit(lambda setting: over_lives(setting, keys, batch).mean()), len(keys) * STEPS
+
+
+@functools.cache
+def life_return(*setting: float) -> float:
+    """Of newborn agents in the held-out mazes; ``setting``: in the order of ``NAMES``, unbounded."""
+    return float(meta_test()[0](dict(zip(NAMES, setting, strict=True))))
+
+
+def scored(chosen: Chosen) -> tuple[np.ndarray, np.ndarray]:
+    """(what was chosen after each share scores ``[shares]``, of two uses of the budget the kinder; each setting's
+    score). Settings that are chosen once in 200 times or less are left out."""
+    weights = chosen.weights.reshape(-1, len(SHARES), chosen.weights.shape[-1])
+    matter = weights.max(axis=(0, 1)) > 1 / 200
+    settings = np.stack([chosen.settings[name] for name in NAMES], axis=1)[matter].tolist()
+    scores = np.array([life_return(*setting) for setting in settings])
+    weights = weights[..., matter] / weights[..., matter].sum(axis=-1, keepdims=True)
+    return (weights @ scores).max(axis=0), scores
+
+
+METHODS: dict[str, Callable[[int], Chosen]] = {
+    "self-tuning": self_tuned,
+    "PBT": bred,
+    "grid": functools.partial(searched, "grid"),
+    "random search": functools.partial(searched, "random"),
+}
+COLOURS = dict(zip(METHODS, (AGENT, CONTROL, ROLES["bayes"], ROLES["non_adaptive"]), strict=True))
+
+
+def rows(seeds: list[int]) -> list[dict[str, Any]]:
+    compile_cache.enable()
+    scores, seconds, gradients, fixed = {}, {}, {}, -math.inf  # scores: [S, shares]
+    for method, choose in METHODS.items():
+        runs = [choose(seed) for seed in seeds]
+        told = [scored(one) for one in runs]
+        scores[method] = np.stack([by_share for by_share, _ in told])
+        seconds[method] = [round(one.seconds, 1) for one in runs]
+        gradients[method] = runs[0].gradients
+        fixed = max(told[0][1]) if method == "grid" else fixed
+        print(method, scores[method].round(0).tolist(), seconds[method], flush=True)
+        print({name: x[-1].round(4) for name, x in shown(runs[0].settings).items()}, flush=True)
+    start = life_return(*MIDDLE.values())
+    draw(scores, fixed, start)
+    found = compared(scores, fixed)
+    found.append(row(f"{PLACE}: return of a life, the best point of the grid by meta-test", fixed))
+    found.append(row(f"{PLACE}: return of a life, the middle of all ranges", start))
+    for method in METHODS:
+        for i, share in enumerate(SHARES):
+            name = f"{PLACE}: return of a life, {method}, {shared(share)}"
+            found.append(row(name, float(scores[method][:, i].mean()), scores[method][:, i].tolist()))
+        cost = f"{PLACE}, {method}:"
+        spent = [POINTS * TASKS * STEPS, len(SHARES) * meta_test()[1]]
+        found.append(row(f"{cost} millions of steps of all agents, training and meta-test", sum(spent) / 1e6))
+        found.append(row(f"{cost} thousands of gradient evaluations", gradients[method] / 1e3))
+        found.append(row(f"{cost} seconds of training, uncompiled", float(np.mean(seconds[method])), seconds[method]))
+    total = np.sum(list(seconds.values()), axis=0).round(1).tolist()
+    return [made | trained("self-tuning-mazes", seeds, total) for made in found]
+
+
+def compared(scores: dict[str, np.ndarray], fixed: float) -> list[dict[str, Any]]:
+    """The ratios that are held to a bar."""
+    own, found = scores["self-tuning"], []
+    others = {method: score for method, score in scores.items() if method != "self-tuning"}
+    best = max(fixed, *(float(score[:, -1].mean()) for score in others.values()))
+    name = f"{PLACE}: self-tuning over the best of them, also the grid's best point, {shared(1)}"
+    found.append(row(name, float(own[:, -1].mean()) / best, (own[:, -1] / best).tolist(), 0.95))
+    for i, share in enumerate(SHARES):
+        for method, score in others.items():
+            ratio = float(own[:, i].mean() / score[:, i].mean())
+            name = f"{PLACE}: self-tuning over {method}, {shared(share)}"
+            found.append(row(name, ratio, (own[:, i] / score[:, i]).tolist(), 1.0))
+    return found
+
+
+def shared(share: float) -> str:
+    return "whole cost" if share == 1 else f"1/{round(1 / share)} of the cost"
+
+
+def draw(scores: dict[str, np.ndarray], fixed: float, start: float) -> None:
+    with style():
+        figure = new_figure(7.2, 4.2)
+        axes = figure.subplots()
+        steps = np.array(SHARES) * POINTS * TASKS * STEPS / 1e6
+        for method, score in scores.items():
+            axes.plot(steps, score.mean(axis=0), "o-", color=COLOURS[method], label=method)
+            axes.fill_between(steps, score.min(axis=0), score.max(axis=0), color=COLOURS[method], alpha=0.15, lw=0)
+        axes.axhline(fixed, color=MUTED, ls="--", lw=1.2, label="the grid's best point, by meta-test")
+        axes.axhline(start, color=MUTED, ls=":", lw=1.2, label="the middle of all ranges")
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(steps, [f"{x:.3g}" for x in steps])
+        axes.set_xlabel("millions of environment steps, all agents")
+        axes.set_ylabel("return of a newborn's life")
+        axes.set_title("Hyperparameters for agents in held-out mazes (means and ranges of seeds)")
+        axes.legend()
+        figure.savefig(RESULTS / "self-tuning-mazes.png")
