@@ -8,9 +8,9 @@ included. The whole budget is one life of each of ``POINTS`` settings in each of
 after a share of it is scored by the lives of newborn agents in the held-out mazes, always the same for all.
 
 - grid: 4 x 4 x 4 over ``GRID``, the other two hyperparameters in the middle of their ranges. random: 64 points of all
-  five ranges, others for each seed. Of a smaller budget the kinder of two uses counts: fewer points (the mean over all
-  subsets, exactly), or all points in fewer mazes (a mean over subsets).
-- PBT: over all five; its best member's hyperparameters at the time.
+  five ranges. Of a smaller budget the kinder of two uses counts: fewer points (the mean over all subsets), or all
+  points in fewer mazes (a mean over some).
+- PBT: 32 members over all five; its best member's hyperparameters at the time.
 - self-tuning: from the middle of all five ranges; the mean of the last half of its updates so far (in the logarithms).
 """
 
@@ -42,8 +42,7 @@ WALLS = (
 )
 PLACE = "118 mazes"
 HORIZON, COPIES, LIFE, TASKS, POINTS, TRIALS, SUBSETS = 32, 4, 64, 32, 64, 4, 200
-STEPS = LIFE * COPIES * HORIZON  # of a life
-SHARES = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1)
+STEPS, SHARES = LIFE * COPIES * HORIZON, (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1)  # of a life; of the budget
 RANGES = dict(
     discount=(0.8, 0.99), trace=(0.8, 0.99), entropy_cost=(1e-3, 0.1), value_cost=(0.1, 2.0), learning_rate=(1e-3, 0.1)
 )
@@ -51,18 +50,17 @@ GRID = ("discount", "entropy_cost", "learning_rate")
 LEAST, MOST = (unbounded({name: ends[i] for name, ends in RANGES.items()}, NAMES, 0.0) for i in (0, 1))
 MIDDLE = {name: (LEAST[name] + MOST[name]) / 2 for name in NAMES}
 AGENTS: dict[str, Any] = dict(optimizer="adam", episodes=COPIES, life=LIFE)
-PBT = dict(size=16, window=8, interval=2)
-SELF_TUNING: dict[str, Any] = dict(gradient="pes", window=8, sigma=0.3, meta_rate=0.05)
+PBT = dict(size=32, window=8, interval=2)
+SELF_TUNING: dict[str, Any] = dict(gradient="pes", window=8, sigma=0.4, meta_rate=0.07)
 
 
 class Chosen(NamedTuple):
     """``settings``: hyperparameters, unbounded, leaves ``[C]``; ``weights [shares, C]``: how likely each was chosen
-    after a share of the budget; what a run cost."""
+    after a share of the budget, ``[uses, shares, C]`` where there are several uses of it."""
 
     settings: PyTree
     weights: np.ndarray
     seconds: float
-    gradients: int
 
 
 def mazes(split: Any) -> mrl.types.TaskDistribution:
@@ -97,7 +95,7 @@ def trained_by(recipe: Recipe, seed: int) -> tuple[list[PyTree], dict[str, np.nd
 def searched(method: str, seed: int) -> Chosen:
     """By the grid, or random search: an update is one whole life of every point in every maze."""
     names = GRID if method == "grid" else NAMES
-    low, high = ({name: ends[name] for name in names} for ends in (LEAST, MOST))
+    low, high = ({name: end[name] for name in names} for end in (LEAST, MOST))
     points = grid(low, high, POINTS) if method == "grid" else drawn(low, high, POINTS, seed)
     settings = {name: points.get(name, np.full(POINTS, MIDDLE[name], np.float32)) for name in NAMES}
     middle = {name: (float(x), float(x)) for name, x in shown(MIDDLE).items()}
@@ -105,9 +103,8 @@ def searched(method: str, seed: int) -> Chosen:
     recipe = mrl.algorithms.population(method=method, size=POINTS, draw=seed, window=LIFE, **ranges, **AGENTS)
     states, _, seconds = trained_by(recipe, seed)
     earned = np.where(states[-1].sound, states[-1].lives.earned, -np.inf)  # [N, P]
-    fewer = np.stack([of_fewer_points(earned, share) for share in SHARES])
-    narrower = np.stack([of_fewer_mazes(earned, share) for share in SHARES])
-    return Chosen(settings, np.stack([fewer, narrower]), seconds, POINTS * TASKS * LIFE)
+    uses = [[use(earned, share) for share in SHARES] for use in (of_fewer_points, of_fewer_mazes)]
+    return Chosen(settings, np.array(uses), seconds)
 
 
 def of_fewer_points(earned: np.ndarray, share: float) -> np.ndarray:
@@ -126,10 +123,10 @@ def of_fewer_mazes(earned: np.ndarray, share: float) -> np.ndarray:
 
 def bred(seed: int) -> Chosen:
     """By PBT."""
-    states, _, seconds = trained_by(mrl.algorithms.population(**PBT, **RANGES, **AGENTS), seed)
+    states, _, seconds = trained_by(mrl.algorithms.population(draw=seed, **PBT, **RANGES, **AGENTS), seed)
     best = [np.argmax(np.where(state.sound, state.score, -np.inf)) for state in states]
     settings = {name: np.stack([s.meta[name][i] for s, i in zip(states, best, strict=True)]) for name in NAMES}
-    return Chosen(settings, np.eye(len(SHARES)), seconds, POINTS * TASKS * LIFE)
+    return Chosen(settings, np.eye(len(SHARES)), seconds)
 
 
 def self_tuned(seed: int) -> Chosen:
@@ -142,7 +139,7 @@ def self_tuned(seed: int) -> Chosen:
     history = {name: np.array([unbound(name, x) for x in metrics[name]]) for name in NAMES}
     ends = [int(share * updates) for share in SHARES]
     settings = {name: np.stack([x[end // 2 : end].mean() for end in ends]) for name, x in history.items()}
-    return Chosen(settings, np.eye(len(SHARES)), seconds, POINTS * TASKS * LIFE)
+    return Chosen(settings, np.eye(len(SHARES)), seconds)
 
 
 @functools.cache
@@ -157,8 +154,8 @@ def meta_test() -> tuple[Callable, int]:
     def one(setting, key, task):
         return algorithm.adapt(key, LearnerState(setting, (), ()), task, STEPS).mean_reward.sum()
 
-    over_lives = jax.vmap(one, in_axes=(None, 0, 0))
-    return jax.jit(lambda setting: over_lives(setting, keys, batch).mean()), len(keys) * STEPS
+    all_lives = jax.vmap(one, in_axes=(None, 0, 0))
+    return jax.jit(lambda setting: all_lives(setting, keys, batch).mean()), len(keys) * STEPS
 
 
 @functools.cache
@@ -172,8 +169,8 @@ def scored(chosen: Chosen) -> tuple[np.ndarray, np.ndarray]:
     score). Settings that are chosen once in 200 times or less are left out."""
     weights = chosen.weights.reshape(-1, len(SHARES), chosen.weights.shape[-1])
     matter = weights.max(axis=(0, 1)) > 1 / 200
-    settings = np.stack([chosen.settings[name] for name in NAMES], axis=1)[matter].tolist()
-    scores = np.array([life_return(*setting) for setting in settings])
+    settings = np.stack([chosen.settings[name] for name in NAMES], axis=1)[matter]
+    scores = np.array([life_return(*setting) for setting in settings.tolist()])
     weights = weights[..., matter] / weights[..., matter].sum(axis=-1, keepdims=True)
     return (weights @ scores).max(axis=0), scores
 
@@ -189,29 +186,27 @@ COLOURS = dict(zip(METHODS, (AGENT, CONTROL, ROLES["bayes"], ROLES["non_adaptive
 
 def rows(seeds: list[int]) -> list[dict[str, Any]]:
     compile_cache.enable()
-    scores, seconds, gradients, fixed = {}, {}, {}, -math.inf  # scores: [S, shares]
+    scores, seconds, fixed = {}, {}, -math.inf  # scores: [S, shares]
     for method, choose in METHODS.items():
         runs = [choose(seed) for seed in seeds]
         told = [scored(one) for one in runs]
         scores[method] = np.stack([by_share for by_share, _ in told])
         seconds[method] = [round(one.seconds, 1) for one in runs]
-        gradients[method] = runs[0].gradients
         fixed = max(told[0][1]) if method == "grid" else fixed
         print(method, scores[method].round(0).tolist(), seconds[method], flush=True)
         print({name: x[-1].round(4) for name, x in shown(runs[0].settings).items()}, flush=True)
-    start = life_return(*MIDDLE.values())
-    draw(scores, fixed, start)
+    draw(scores, fixed, start := life_return(*MIDDLE.values()))
     found = compared(scores, fixed)
-    found.append(row(f"{PLACE}: return of a life, the best point of the grid by meta-test", fixed))
-    found.append(row(f"{PLACE}: return of a life, the middle of all ranges", start))
+    for name, value in (("the best point of the grid by meta-test", fixed), ("the middle of all ranges", start)):
+        found.append(row(f"{PLACE}: return of a life, {name}", value))
     for method in METHODS:
         for i, share in enumerate(SHARES):
             name = f"{PLACE}: return of a life, {method}, {shared(share)}"
             found.append(row(name, float(scores[method][:, i].mean()), scores[method][:, i].tolist()))
-        cost = f"{PLACE}, {method}:"
-        spent = [POINTS * TASKS * STEPS, len(SHARES) * meta_test()[1]]
-        found.append(row(f"{cost} millions of steps of all agents, training and meta-test", sum(spent) / 1e6))
-        found.append(row(f"{cost} thousands of gradient evaluations", gradients[method] / 1e3))
+        cost = f"{PLACE}, {method}:"  # the same of each, since persistent ES has no outer gradients
+        spent = POINTS * TASKS * STEPS + len(SHARES) * meta_test()[1]
+        found.append(row(f"{cost} millions of steps of all agents, training and meta-test", spent / 1e6))
+        found.append(row(f"{cost} thousands of gradient evaluations, inner ones", POINTS * TASKS * LIFE / 1e3))
         found.append(row(f"{cost} seconds of training, uncompiled", float(np.mean(seconds[method])), seconds[method]))
     total = np.sum(list(seconds.values()), axis=0).round(1).tolist()
     return [made | trained("self-tuning-mazes", seeds, total) for made in found]
@@ -221,7 +216,7 @@ def compared(scores: dict[str, np.ndarray], fixed: float) -> list[dict[str, Any]
     """The ratios that are held to a bar."""
     own, found = scores["self-tuning"], []
     others = {method: score for method, score in scores.items() if method != "self-tuning"}
-    best = max(fixed, *(float(score[:, -1].mean()) for score in others.values()))
+    best = max(fixed, *(float(x[:, -1].mean()) for x in others.values()))
     name = f"{PLACE}: self-tuning over the best of them, also the grid's best point, {shared(1)}"
     found.append(row(name, float(own[:, -1].mean()) / best, (own[:, -1] / best).tolist(), 0.95))
     for i, share in enumerate(SHARES):
