@@ -33,6 +33,7 @@ def self_tuning(
     window: int = 1,
     gradient: Literal["backprop", "es", "pes"] = "backprop",
     meta_rate: float = 1e-2,
+    decay_updates: int = 0,
     outer_discount: float = 0.99,
     outer_trace: float = 0.95,
     outer_entropy_cost: float = 0.0,
@@ -65,6 +66,7 @@ def self_tuning(
       gradient: back-propagation through a window (``outer_*``, ``score`` and ``remat`` are its options); evolution
         strategies on truncated lives (on whole ones where ``window`` is ``life``); or persistent evolution strategies.
       meta_rate: Adam's learning rate of the hyperparameters.
+      decay_updates: updates over which it falls linearly to a tenth (0: constant).
       outer_discount: gamma of what the hyperparameters are tuned for.
       outer_trace: lambda of the outer advantages.
       outer_entropy_cost: weight of an entropy bonus in the outer loss.
@@ -89,6 +91,7 @@ def self_tuning(
     check(not score or whole, "score", score, "needs gradient='backprop', outer_discount=1 and outer_trace=1")
     positive = dict(meta_rate=meta_rate, sigma=sigma, outer_critic_rate=outer_critic_rate)
     check_all(positive, lambda x: x > 0, "must be above 0")
+    check(decay_updates >= 0, "decay_updates", decay_updates, "must not be negative")
     check(outer_entropy_cost >= 0, "outer_entropy_cost", outer_entropy_cost, "must not be negative")
     fixed = {name: jnp.asarray(value, float) for name, value in start.items()}
     values_of = functools.partial(hyperparameters, fixed, least_discount)
@@ -102,4 +105,5 @@ def self_tuning(
     else:
         estimator = estimators.evolution(actor, inner, length, window, sigma, persistent=gradient == "pes")
     told = lambda meta: {name: getattr(values_of(meta), name) for name in tuned}
-    return lifetimes.lifetime_learner(tasks, actor, inner, estimator, optax.adam(meta_rate), episodes, window, told)
+    adam = optax.adam(estimators.falling_rate(meta_rate, decay_updates))
+    return lifetimes.lifetime_learner(tasks, actor, inner, estimator, adam, episodes, window, told)
