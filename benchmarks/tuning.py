@@ -10,8 +10,8 @@ after a share of it is scored by the lives of newborn agents in the held-out maz
 - grid: 4 x 4 x 4 over ``GRID``, the other two hyperparameters in the middle of their ranges. random: 64 points of all
   five ranges. Of a smaller budget the kinder of two uses counts: fewer points (the mean over all subsets), or all
   points in fewer mazes (a mean over some).
-- PBT: 32 members over all five; its best member's hyperparameters at the time.
-- self-tuning: from the middle of all five ranges; the mean of the last half of its updates so far (in the logarithms).
+- PBT: 32 members over all five, in fewer mazes where the budget is smaller; its best member's hyperparameters.
+- self-tuning: from the middle of all five ranges, likewise; the mean (in the logarithms) of the last quarter of a run.
 """
 
 import functools
@@ -50,8 +50,9 @@ GRID = ("discount", "entropy_cost", "learning_rate")
 LEAST, MOST = (unbounded({name: ends[i] for name, ends in RANGES.items()}, NAMES, 0.0) for i in (0, 1))
 MIDDLE = {name: (LEAST[name] + MOST[name]) / 2 for name in NAMES}
 AGENTS: dict[str, Any] = dict(optimizer="adam", episodes=COPIES, life=LIFE)
-PBT = dict(size=32, window=8, interval=2)
-SELF_TUNING: dict[str, Any] = dict(gradient="pes", window=8, sigma=0.4, meta_rate=0.07)
+PBT, PBT_TASKS = dict(size=32, window=8, interval=2), (8, 8, 16, 16, 32)
+SELF_TUNING: dict[str, Any] = dict(gradient="pes", window=8, sigma=0.4)
+SELF_TUNED_TASKS, META_RATES = (32, 32, 64, 64, 128), (0.15, 0.15, 0.1, 0.1, 0.1)
 
 
 class Chosen(NamedTuple):
@@ -73,23 +74,22 @@ def shown(settings: PyTree) -> dict[str, Any]:
     return {name: np.asarray(x) for name, x in hyperparameters({}, 0.0, settings)._asdict().items()}
 
 
-def trained_by(recipe: Recipe, seed: int) -> tuple[list[PyTree], dict[str, np.ndarray], float]:
-    """(states after each share of the budget that is whole updates, metrics ``[updates]``, seconds not compiling)."""
+def trained_by(recipe: Recipe, seed: int, num_tasks: int, share: float = 1.0):
+    """(the state after a share of the budget, metrics ``[updates]``, seconds that did not go into compiling)."""
     tasks = mazes("train-goals")
     algorithm = recipe.build(tasks)
-    updates = POINTS * STEPS // algorithm.steps
-    program = driver(algorithm, mrl.curricula.uniform().build(tasks), TASKS, capacity=updates)
+    updates = updates_of(algorithm.steps, num_tasks, share)
+    program = driver(algorithm, mrl.curricula.uniform().build(tasks), num_tasks, capacity=updates)
     seeds = jnp.asarray([seed], jnp.int32)
     learner, *_ = program.advance(seeds, program.init(seeds), 0, 0)
-    states, told, done = [], [], 0
     with Clock() as clock:
-        for share in SHARES:
-            count = int(share * updates) - done
-            learner, metrics, *_ = program.advance(seeds, learner, done, count)
-            told.append({name: np.asarray(values)[:count, 0] for name, values in metrics.items()})
-            states.append(jax.tree.map(lambda x: np.asarray(x[0]), learner.algorithm))
-            done += count
-    return states, {name: np.concatenate([one[name] for one in told]) for name in told[0]}, clock.seconds
+        learner, metrics, *_ = jax.block_until_ready(program.advance(seeds, learner, 0, updates))
+    state = jax.tree.map(lambda x: np.asarray(x[0]), learner.algorithm)
+    return state, {name: np.asarray(values)[:, 0] for name, values in metrics.items()}, clock.seconds
+
+
+def updates_of(steps: int, num_tasks: int, share: float) -> int:
+    return int(share * POINTS * TASKS * STEPS) // (steps * num_tasks)
 
 
 def searched(method: str, seed: int) -> Chosen:
@@ -101,8 +101,8 @@ def searched(method: str, seed: int) -> Chosen:
     middle = {name: (float(x), float(x)) for name, x in shown(MIDDLE).items()}
     ranges = {name: RANGES[name] if name in names else middle[name] for name in NAMES}
     recipe = mrl.algorithms.population(method=method, size=POINTS, draw=seed, window=LIFE, **ranges, **AGENTS)
-    states, _, seconds = trained_by(recipe, seed)
-    earned = np.where(states[-1].sound, states[-1].lives.earned, -np.inf)  # [N, P]
+    state, _, seconds = trained_by(recipe, seed, TASKS)
+    earned = np.where(state.sound, state.lives.earned, -np.inf)  # [N, P]
     uses = [[use(earned, share) for share in SHARES] for use in (of_fewer_points, of_fewer_mazes)]
     return Chosen(settings, np.array(uses), seconds)
 
@@ -122,24 +122,25 @@ def of_fewer_mazes(earned: np.ndarray, share: float) -> np.ndarray:
 
 
 def bred(seed: int) -> Chosen:
-    """By PBT."""
-    states, _, seconds = trained_by(mrl.algorithms.population(draw=seed, **PBT, **RANGES, **AGENTS), seed)
-    best = [np.argmax(np.where(state.sound, state.score, -np.inf)) for state in states]
-    settings = {name: np.stack([s.meta[name][i] for s, i in zip(states, best, strict=True)]) for name in NAMES}
-    return Chosen(settings, np.eye(len(SHARES)), seconds)
+    """By PBT, a run for each budget; the seconds are those of the whole one."""
+    recipe, settings, seconds = mrl.algorithms.population(draw=seed, **PBT, **RANGES, **AGENTS), [], 0.0
+    for share, num_tasks in zip(SHARES, PBT_TASKS, strict=True):
+        state, _, seconds = trained_by(recipe, seed, num_tasks, share)
+        best = np.argmax(np.where(state.sound, state.score, -np.inf))
+        settings.append([state.meta[name][best] for name in NAMES])
+    return Chosen(dict(zip(NAMES, np.array(settings).T, strict=True)), np.eye(len(SHARES)), seconds)
 
 
 def self_tuned(seed: int) -> Chosen:
-    """By the means of what persistent ES led through."""
-    start = {name: float(x) for name, x in shown(MIDDLE).items()}
-    recipe = mrl.algorithms.self_tuning(**start, **SELF_TUNING, **AGENTS)
-    _, metrics, seconds = trained_by(recipe, seed)
-    updates = len(metrics[NAMES[0]])
-    unbound = lambda name, x: unbounded({name: float(x)}, (name,), 0.0)[name]
-    history = {name: np.array([unbound(name, x) for x in metrics[name]]) for name in NAMES}
-    ends = [int(share * updates) for share in SHARES]
-    settings = {name: np.stack([x[end // 2 : end].mean() for end in ends]) for name, x in history.items()}
-    return Chosen(settings, np.eye(len(SHARES)), seconds)
+    """By persistent ES, a run for each budget; the seconds are those of the whole one."""
+    start, settings, seconds = {name: float(x) for name, x in shown(MIDDLE).items()}, [], 0.0
+    for share, num_tasks, rate in zip(SHARES, SELF_TUNED_TASKS, META_RATES, strict=True):
+        updates = updates_of(2 * SELF_TUNING["window"] * COPIES * HORIZON, num_tasks, share)  # 2: in pairs
+        recipe = mrl.algorithms.self_tuning(meta_rate=rate, decay_updates=updates, **start, **SELF_TUNING, **AGENTS)
+        _, metrics, seconds = trained_by(recipe, seed, num_tasks, share)
+        last = {name: metrics[name][-(updates // 4) :].tolist() for name in NAMES}
+        settings.append([np.mean([unbounded({k: x}, (k,), 0.0)[k] for x in last[k]]) for k in NAMES])
+    return Chosen(dict(zip(NAMES, np.array(settings).T, strict=True)), np.eye(len(SHARES)), seconds)
 
 
 @functools.cache
@@ -218,7 +219,7 @@ def compared(scores: dict[str, np.ndarray], fixed: float) -> list[dict[str, Any]
     others = {method: score for method, score in scores.items() if method != "self-tuning"}
     best = max(fixed, *(float(x[:, -1].mean()) for x in others.values()))
     name = f"{PLACE}: self-tuning over the best of them, also the grid's best point, {shared(1)}"
-    found.append(row(name, float(own[:, -1].mean()) / best, (own[:, -1] / best).tolist(), 0.95))
+    found.append(row(name, float(own[:, -1].mean() / best), (own[:, -1] / best).tolist(), 0.95))
     for i, share in enumerate(SHARES):
         for method, score in others.items():
             ratio = float(own[:, i].mean() / score[:, i].mean())
@@ -241,10 +242,9 @@ def draw(scores: dict[str, np.ndarray], fixed: float, start: float) -> None:
             axes.fill_between(steps, score.min(axis=0), score.max(axis=0), color=COLOURS[method], alpha=0.15, lw=0)
         axes.axhline(fixed, color=MUTED, ls="--", lw=1.2, label="the grid's best point, by meta-test")
         axes.axhline(start, color=MUTED, ls=":", lw=1.2, label="the middle of all ranges")
-        axes.set_xscale("log", base=2)
-        axes.set_xticks(steps, [f"{x:.3g}" for x in steps])
-        axes.set_xlabel("millions of environment steps, all agents")
-        axes.set_ylabel("return of a newborn's life")
+        axes.set(xscale="log", xticks=steps, xticklabels=[f"{x:.3g}" for x in steps])
+        axes.minorticks_off()
+        axes.set(xlabel="millions of environment steps, all agents", ylabel="return of a newborn's life")
         axes.set_title("Hyperparameters for agents in held-out mazes (means and ranges of seeds)")
         axes.legend()
         figure.savefig(RESULTS / "self-tuning-mazes.png")
