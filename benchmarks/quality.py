@@ -28,6 +28,7 @@ import navigation
 import optimizers
 import sparse
 import strides
+import tuning
 from record import RESULTS, Clock, record, row, trained
 
 import metarl_jax as mrl
@@ -195,6 +196,7 @@ ROWS = {  # name: function of seeds
     **{name: functools.partial(strides.rows, name) for name in strides.ENTRIES},
     "discounting-chain": discounting.rows,
     "learned-optimizer": optimizers.learned_rows,
+    "self-tuning-mazes": tuning.rows,
     **{f"{name}-sparse": functools.partial(sparse.rows, name) for name in sparse.ENTRIES},
 }
 

@@ -43,6 +43,7 @@ def self_tuning(
     window: int = 1,
     gradient: Literal["backprop", "es", "pes", "snes", "sep-cma-es"] = "backprop",
     meta_rate: float = 1e-2,
+    decay_updates: int = 0,
     outer_discount: float = 0.99,
     outer_trace: float = 0.95,
     outer_entropy_cost: float = 0.0,
@@ -81,6 +82,7 @@ def self_tuning(
         evolution strategies on truncated lives (on whole ones where ``window`` is ``life``); or persistent evolution
         strategies; or a strategy of evosax on whole lives (``window`` is ``life``), which takes its own steps.
       meta_rate: Adam's learning rate of the hyperparameters.
+      decay_updates: updates over which it falls linearly to a tenth (0: constant).
       outer_discount: gamma of what the hyperparameters are tuned for.
       outer_trace: lambda of the outer advantages.
       outer_entropy_cost: weight of an entropy bonus in the outer loss.
@@ -118,6 +120,7 @@ def self_tuning(
     check(target_value_cost >= 0, "target_value_cost", target_value_cost, "must not be negative")
     positive = dict(meta_rate=meta_rate, sigma=sigma, outer_critic_rate=outer_critic_rate, target_rate=target_rate)
     check_all(positive, lambda x: x > 0, "must be above 0")
+    check(decay_updates >= 0, "decay_updates", decay_updates, "must not be negative")
     check(outer_entropy_cost >= 0, "outer_entropy_cost", outer_entropy_cost, "must not be negative")
     between = max(0, target_updates - 1)
     episodes, length = span(tasks, episodes, life, window, between)
@@ -125,7 +128,7 @@ def self_tuning(
     meta = functools.partial(as_numbers, unbounded(start, tuned, least_discount))
     optimizer_of = lambda meta: OPTIMIZERS[optimizer]()
     policy, actor, inner = learners(tasks, meta, values_of, optimizer_of, encoder, bounding, episodes)
-    outer = optax.adam(meta_rate)
+    outer = optax.adam(estimators.falling_rate(meta_rate, decay_updates))
     if gradient == "backprop":
         loss = estimators.OuterLoss(outer_discount, outer_trace, outer_entropy_cost, score)
         critic = lifetimes.outer_critic(tasks, encoder, outer_critic_rate) if outer_critic else None

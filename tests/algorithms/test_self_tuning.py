@@ -66,6 +66,18 @@ def test_a_gradient_that_is_not_finite_is_skipped_and_counted():
     assert metas == [-1.0, -1.0, -2.0] and int(outcome.metrics["skipped"]) == 1
 
 
+def test_steps_on_hyperparameters_fall_to_a_tenth():
+    """Adam's first step is as long as its rate, and where gradients keep their size so are the later ones."""
+    options = dict(tuned=("learning_rate",), episodes=4, window=1, meta_rate=0.01)
+    moved = {}
+    for updates in (0, 1):
+        recipe = mrl.algorithms.self_tuning(decay_updates=updates, **options)
+        run = mrl.train(recipe, BANDIT, num_updates=8, num_tasks=2, quiet=True)
+        moved[updates] = np.abs(np.diff(np.log(run.metrics["learning_rate"][:, 0])))
+    start = moved[0] > 1e-6
+    assert start.any() and moved[1][start].sum() < 0.3 * moved[0][start].sum()
+
+
 def test_a_member_that_diverges_does_not_end_the_search():
     recipe = mrl.algorithms.random_search(size=4, optimizer="sgd", learning_rate=(1e-3, 1e30), episodes=4)
     run = mrl.train(recipe, BANDIT, num_updates=30, num_tasks=4, quiet=True)
