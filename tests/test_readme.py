@@ -86,6 +86,14 @@ def test_first_example_is_short_and_runs(tmp_path):
     assert (tmp_path / "trial.gif").exists()
 
 
+def test_the_learned_optimiser_takes_three_lines(tmp_path):
+    (program,) = (text for text in PROGRAMS if "optimizers.load" in text)
+    assert len(program.splitlines()) == 3
+    given = "import jax.numpy as jnp, metarl_jax as mrl\nparams, gradients = {'w': jnp.ones(3)}, {'w': -jnp.ones(3)}\n"
+    done = run(f"{given}{program}\nprint((updates['w'] > 0).all())", tmp_path)
+    assert "True" in done.stdout
+
+
 def test_the_walking_machine_moves(tmp_path):
     (program,) = (text for text in PROGRAMS if "walkers.half_cheetah" in text)
     done = run(f"{program}\nprint(motion.velocity.shape)", tmp_path)
