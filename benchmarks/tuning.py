@@ -5,14 +5,14 @@
 Four 9x9 layouts, each floor cell a goal: every fifth is held out. In each of ``TASKS`` mazes agents are born, live
 ``LIFE`` inner updates of ``COPIES`` episodes side by side, and die; a life is scored by all that it earned, learning
 included. The whole budget is one life of each of ``POINTS`` settings in each of ``TASKS`` mazes. What a method chose
-after a share of it is scored by the lives of newborn agents in the held-out mazes, always the same for all. What is
-set here besides (sizes, PBT's and self-tuning's options) was chosen on seeds from 20.
+after a share of it is scored by newborns' lives in the held-out mazes, the same for all. What else is set here was
+chosen on seeds from 20, though twice after a look at what others scored. Runs of other budgets are not counted in one.
 
 - grid: 4 x 4 x 4 over ``GRID``, the other two hyperparameters in the middle of their ranges. random: 64 points of all
   five ranges. Of a smaller budget the kinder of two uses counts: fewer points (the mean over all subsets), or all
   points in fewer mazes (a mean over some).
 - PBT: 32 members over all five, in fewer mazes where the budget is smaller; its best member's hyperparameters.
-- self-tuning: from the middle of all five ranges, likewise; the mean (in the logarithms) of the last quarter of a run.
+- self-tuning: from the middle of all five ranges, likewise; the mean (in the logarithms) of a run's last quarter.
 """
 
 import functools
@@ -157,8 +157,8 @@ def meta_test() -> tuple[Callable, int]:
     def one(setting, key, task):
         return algorithm.adapt(key, LearnerState(setting, (), ()), task, STEPS).mean_reward.sum()
 
-    all_lives = jax.vmap(one, in_axes=(None, 0, 0))
-    return jax.jit(lambda setting: all_lives(setting, keys, batch).mean()), len(keys) * STEPS
+    lives = jax.vmap(one, in_axes=(None, 0, 0))
+    return jax.jit(lambda setting: lives(setting, keys, batch).mean()), len(keys) * STEPS
 
 
 @functools.cache
@@ -172,8 +172,8 @@ def scored(chosen: Chosen) -> tuple[np.ndarray, np.ndarray]:
     score). Settings that are chosen once in 200 times or less are left out."""
     weights = chosen.weights.reshape(-1, len(SHARES), chosen.weights.shape[-1])
     matter = weights.max(axis=(0, 1)) > 1 / 200
-    settings = np.stack([chosen.settings[name] for name in NAMES], axis=1)[matter]
-    scores = np.array([life_return(*setting) for setting in settings.tolist()])
+    settings = np.stack([chosen.settings[name] for name in NAMES], axis=1)[matter].tolist()
+    scores = np.array([life_return(*setting) for setting in settings])
     weights = weights[..., matter] / weights[..., matter].sum(axis=-1, keepdims=True)
     return (weights @ scores).max(axis=0), scores
 
@@ -207,8 +207,8 @@ def rows(seeds: list[int]) -> list[dict[str, Any]]:
             name = f"{PLACE}: return of a life, {method}, {shared(share)}"
             found.append(row(name, float(scores[method][:, i].mean()), scores[method][:, i].tolist()))
         cost = f"{PLACE}, {method}:"  # the same of each, since persistent ES has no outer gradients
-        spent = POINTS * TASKS * STEPS + len(SHARES) * meta_test()[1]
-        found.append(row(f"{cost} millions of steps of all agents, training and meta-test", spent / 1e6))
+        spent = (POINTS * TASKS * STEPS + len(SHARES) * meta_test()[1]) / 1e6
+        found.append(row(f"{cost} millions of steps of all agents, training and meta-test", spent))
         found.append(row(f"{cost} thousands of gradient evaluations, inner ones", POINTS * TASKS * LIFE / 1e3))
         found.append(row(f"{cost} seconds of training, uncompiled", float(np.mean(seconds[method])), seconds[method]))
     total = np.sum(list(seconds.values()), axis=0).round(1).tolist()
@@ -217,8 +217,7 @@ def rows(seeds: list[int]) -> list[dict[str, Any]]:
 
 def compared(scores: dict[str, np.ndarray], fixed: float) -> list[dict[str, Any]]:
     """The ratios that are held to a bar."""
-    own, found = scores["self-tuning"], []
-    others = {method: score for method, score in scores.items() if method != "self-tuning"}
+    own, found, others = scores["self-tuning"], [], {name: scores[name] for name in scores if name != "self-tuning"}
     best = max(fixed, *(float(x[:, -1].mean()) for x in others.values()))
     name = f"{PLACE}: self-tuning over the best of them, also the grid's best point, {shared(1)}"
     found.append(row(name, float(own[:, -1].mean() / best), (own[:, -1] / best).tolist(), 0.95))
@@ -236,8 +235,7 @@ def shared(share: float) -> str:
 
 def draw(scores: dict[str, np.ndarray], fixed: float, start: float) -> None:
     with style():
-        figure = new_figure(7.2, 4.2)
-        axes = figure.subplots()
+        axes = (figure := new_figure(7.2, 4.2)).subplots()
         steps = np.array(SHARES) * POINTS * TASKS * STEPS / 1e6
         for method, score in scores.items():
             axes.plot(steps, score.mean(axis=0), "o-", color=COLOURS[method], label=method)
