@@ -19,6 +19,10 @@ CGROUPS, MEMINFO, OWN = Path("/sys/fs/cgroup"), Path("/proc/meminfo"), Path("/pr
 UNLIMITED = 1 << 60
 
 
+class NoRoom(ConfigError):
+    """No setting left open makes the program fit."""
+
+
 def compile_ahead(function: Any, *arguments: Any) -> Any | None:
     """The executable of a jitted function, to be called in its place; None where the compiler itself, on a backend
     that places buffers then, finds no room."""

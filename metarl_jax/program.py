@@ -8,7 +8,6 @@ import jax
 from jax.sharding import Mesh
 
 from metarl_jax import memory
-from metarl_jax.config import ConfigError
 from metarl_jax.driver import Driver, Learner, driver
 from metarl_jax.setting import Setting
 from metarl_jax.types import Algorithm
@@ -56,7 +55,7 @@ def fitted(
       tell: called with what was found.
 
     Raises:
-      ConfigError: none fits.
+      memory.NoRoom: none fits.
     """
     left_open, options = {} if goes_on else program.left_open, {}
     for options in memory.settings(left_open):
@@ -67,7 +66,7 @@ def fitted(
             break
     else:
         fix = f"lower it, num_seeds, or what an update of {program.setting.algorithm.name} lives"
-        raise ConfigError(f"num_tasks={program.num_tasks}: {plan}{given(options)}: {fix}")
+        raise memory.NoRoom(f"num_tasks={program.num_tasks}: {plan}{given(options)}: {fix}")
     if not plan.fits:
         warnings.warn(f"{plan}: it may run out", stacklevel=5)
     spared = given({name: value for name, value in options.items() if value != left_open[name][0]})

@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "metarl_jax"
 LAYERS = [
     {"types"},
     {"devices", "config"},
+    {"files"},
     {"planning", "walkers"},
     {"tasks"},
     {"networks", "optimizers"},
@@ -20,7 +21,6 @@ LAYERS = [
     {"beliefs"},
     {"algorithms"},
     {"curricula"},
-    {"files"},
     {"checkpoint", "logging", "compile_cache", "sharding", "signals"},
     {"statistics", "verdict", "tables", "trials", "report"},
     {"memory", "run", "driver", "setting"},

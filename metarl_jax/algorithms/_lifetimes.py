@@ -128,6 +128,10 @@ def lifetime_learner(
     return Algorithm(init, update, adapt, estimator.lives * window * steps, lambda num_tasks: None, window=steps)
 
 
+def adam(meta_rate: float, decay_updates: int) -> optax.GradientTransformation:
+    return optax.adam(estimators.falling_rate(meta_rate, decay_updates))
+
+
 def evolved(
     gradient: str,
     actor: Actor,
@@ -137,13 +141,17 @@ def evolved(
     sigma: float,
     members: int,
     block: int,
-    optimizer: optax.GradientTransformation,
+    meta_rate: float,
+    decay_updates: int,
 ) -> tuple[MetaGradient, optax.GradientTransformation]:
-    """(the estimator that ``gradient`` names, the outer optimiser: ``optimizer``, or a strategy's own step)."""
+    """(the estimator that ``gradient`` names, the outer optimiser: Adam, or a strategy's own step)."""
     if gradient in estimators.STRATEGIES:
+        check(decay_updates == 0, "decay_updates", decay_updates, f"gradient={gradient!r} takes its own steps")
         check(window == length, "window", window, f"gradient={gradient!r} needs a whole life, {length}")
         return estimators.strategy(gradient, actor, inner, length, members, sigma, block), optax.sgd(1.0)
-    return estimators.evolution(actor, inner, length, window, sigma, gradient == "pes", block), optimizer
+    return estimators.evolution(actor, inner, length, window, sigma, gradient == "pes", block), adam(
+        meta_rate, decay_updates
+    )
 
 
 def in_blocks(algorithm: Algorithm, block: int, remat: bool | None = False) -> Algorithm:

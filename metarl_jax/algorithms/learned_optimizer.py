@@ -4,9 +4,7 @@ import functools
 from typing import Literal
 
 import jax.numpy as jnp
-import optax
 
-from metarl_jax import estimators
 from metarl_jax.algorithms import _lifetimes as lifetimes
 from metarl_jax.algorithms._actor_critics import NAMES, as_numbers, check_ranges, hyperparameters, learners, span
 from metarl_jax.config import check, check_all, recipe
@@ -53,7 +51,7 @@ def learned_optimizer(
         or a strategy of evosax on whole lives, which takes its own steps.
       sigma: standard deviation of the perturbations (evosax's: at first).
       members: of evosax's populations; each lives in all tasks.
-      meta_rate: Adam's learning rate of the optimiser's weights.
+      meta_rate: Adam's learning rate of the optimiser's weights (evosax's strategies have none).
       decay_updates: updates over which that falls linearly to a tenth (0: constant).
       block: see ``self_tuning``.
     """
@@ -70,9 +68,8 @@ def learned_optimizer(
     meta = functools.partial(born, sizes=hidden, rate=learning_rate)
     _, actor, inner = learners(tasks, meta, lambda meta: values, optimizer_of, encoder, bounding, episodes)
     window = window or length
-    outer = optax.adam(estimators.falling_rate(meta_rate, decay_updates))
-    spread = sigma, members, block
-    estimator, outer = lifetimes.evolved(gradient, actor, inner, length, window, *spread, outer)
+    spread = sigma, members, block, meta_rate, decay_updates
+    estimator, outer = lifetimes.evolved(gradient, actor, inner, length, window, *spread)
     told = lambda meta: {"learning_rate": jnp.exp(meta["log_rate"])}
     made = lifetimes.lifetime_learner(tasks, actor, inner, estimator, outer, episodes, window, told)
     return lifetimes.in_blocks(made, block)

@@ -121,7 +121,7 @@ def population(
         keys = jax.random.split(live_key, state.lives.age.shape[0])
         in_task = lambda key, lives, task: over_members(key, meta, lives, task)
         new, rewards = estimators.over_tasks(in_task, block, keys, state.lives, batch_tasks)
-        sound = state.sound & finite(new)
+        sound = state.sound & estimators.finite(new)
         lives = jax.tree.map(functools.partial(of_members, sound), new, state.lives)
         rewards = jnp.where(sound[None], rewards, 0.0)
         memory = jnp.minimum(state.count + 1, interval) if method == "pbt" else state.count + 1
@@ -166,12 +166,6 @@ def grid(least: dict[str, float], most: dict[str, float], size: int) -> dict[str
 def drawn(least: dict[str, float], most: dict[str, float], size: int, draw: int) -> dict[str, np.ndarray]:
     random = np.random.default_rng(draw)
     return {name: random.uniform(least[name], most[name], size).astype(np.float32) for name in least}
-
-
-def finite(lives: estimators.Life) -> jax.Array:
-    """Which members ``[P]`` have none but finite numbers, in all tasks; leaves ``[N, P, ...]``."""
-    leaves = [x for x in jax.tree.leaves(lives) if jnp.issubdtype(x.dtype, jnp.inexact)]
-    return jnp.stack([jnp.isfinite(x).reshape(*x.shape[:2], -1).all(axis=(0, 2)) for x in leaves]).all(axis=0)
 
 
 def of_members(chosen: jax.Array, new: jax.Array, old: jax.Array) -> jax.Array:

@@ -4,8 +4,6 @@ et al. 2022, BMG)."""
 import functools
 from typing import Literal
 
-import optax
-
 from metarl_jax import estimators
 from metarl_jax.algorithms import _lifetimes as lifetimes
 from metarl_jax.algorithms._actor_critics import (
@@ -81,7 +79,7 @@ def self_tuning(
       gradient: back-propagation through a window (``outer_*``, ``score``, ``target_*`` and ``remat`` are its options);
         evolution strategies on truncated lives (on whole ones where ``window`` is ``life``); or persistent evolution
         strategies; or a strategy of evosax on whole lives (``window`` is ``life``), which takes its own steps.
-      meta_rate: Adam's learning rate of the hyperparameters.
+      meta_rate: Adam's learning rate of the hyperparameters (evosax's strategies have none).
       decay_updates: updates over which it falls linearly to a tenth (0: constant).
       outer_discount: gamma of what the hyperparameters are tuned for.
       outer_trace: lambda of the outer advantages.
@@ -120,6 +118,7 @@ def self_tuning(
     check(target_value_cost >= 0, "target_value_cost", target_value_cost, "must not be negative")
     positive = dict(meta_rate=meta_rate, sigma=sigma, outer_critic_rate=outer_critic_rate, target_rate=target_rate)
     check_all(positive, lambda x: x > 0, "must be above 0")
+    check(not remat or gradient == "backprop", "remat", remat, "needs gradient='backprop'")
     check(decay_updates >= 0, "decay_updates", decay_updates, "must not be negative")
     check(outer_entropy_cost >= 0, "outer_entropy_cost", outer_entropy_cost, "must not be negative")
     between = max(0, target_updates - 1)
@@ -128,16 +127,16 @@ def self_tuning(
     meta = functools.partial(as_numbers, unbounded(start, tuned, least_discount))
     optimizer_of = lambda meta: OPTIMIZERS[optimizer]()
     policy, actor, inner = learners(tasks, meta, values_of, optimizer_of, encoder, bounding, episodes)
-    outer = optax.adam(estimators.falling_rate(meta_rate, decay_updates))
     if gradient == "backprop":
         loss = estimators.OuterLoss(outer_discount, outer_trace, outer_entropy_cost, score)
         critic = lifetimes.outer_critic(tasks, encoder, outer_critic_rate) if outer_critic else None
         match = functools.partial(lifetimes.divergence, policy, target_value_cost)
         target = estimators.Target(target_updates, target_rate, match) if target_updates else None
         estimator = estimators.backprop(actor, inner, length, window, loss, critic, bool(remat), target, block)
+        outer = lifetimes.adam(meta_rate, decay_updates)
     else:
-        spread = sigma, members, block
-        estimator, outer = lifetimes.evolved(gradient, actor, inner, length, window, *spread, outer)
+        spread = sigma, members, block, meta_rate, decay_updates
+        estimator, outer = lifetimes.evolved(gradient, actor, inner, length, window, *spread)
         remat = False
     told = lambda meta: {name: getattr(values_of(meta), name) for name in tuned}
     made = lifetimes.lifetime_learner(tasks, actor, inner, estimator, outer, episodes, window + between, told)

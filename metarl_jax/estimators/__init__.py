@@ -8,7 +8,7 @@ from metarl_jax.estimators.bootstrap import Target
 from metarl_jax.estimators.epochs import falling_cost, falling_rate, minibatch_epochs
 from metarl_jax.estimators.evolution import evolution
 from metarl_jax.estimators.inner import OBJECTIVES, sampling_score
-from metarl_jax.estimators.lives import Life, live_window, unborn
+from metarl_jax.estimators.lives import Life, finite, live_window, unborn
 from metarl_jax.estimators.losses import clipped_surrogate, squared_error
 from metarl_jax.estimators.strategies import STRATEGIES, strategy
 from metarl_jax.estimators.trust_region import trust_region_step
@@ -26,6 +26,7 @@ __all__ = [
     "evolution",
     "falling_cost",
     "falling_rate",
+    "finite",
     "generalised_advantages",
     "left_open",
     "linear_baseline",

@@ -92,3 +92,9 @@ def live_window(
     life = renewed(actor, inner, length, keys[0], meta, life, task)
     life, seen = unroll(actor, inner, num_updates, keys[1], meta, life)
     return life, seen.lived.mean_reward.mean()
+
+
+def finite(lives: Life) -> jax.Array:
+    """Which members ``[P]`` have none but finite numbers, in all tasks; leaves ``[N, P, ...]``."""
+    leaves = [x for x in jax.tree.leaves(lives) if jnp.issubdtype(x.dtype, jnp.inexact)]
+    return jnp.stack([jnp.isfinite(x).reshape(*x.shape[:2], -1).all(axis=(0, 2)) for x in leaves]).all(axis=0)

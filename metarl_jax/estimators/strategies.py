@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from metarl_jax.config import ConfigError, check
 from metarl_jax.estimators.blocks import over_tasks
-from metarl_jax.estimators.lives import live_window, unborn
+from metarl_jax.estimators.lives import finite, live_window, unborn
 from metarl_jax.types import Actor, Inner, MetaGradient, Outcome
 
 # Those that move a mean, and decompose no matrix: on CPU batched decompositions may wait for XLA's threads for ever.
@@ -26,7 +26,7 @@ def strategy(
     all with the same randomness, and ranked by the mean reward of a step.
 
     ``gradient = meta - (the strategy's new mean)``: ``optax.sgd(1.0)`` takes the step that the strategy means. Members
-    that are not finite rank last.
+    some agent of which has numbers that are not finite rank last.
 
     Args:
       name: of ``STRATEGIES``.
@@ -61,12 +61,12 @@ def strategy(
         in_task = lambda key, task: over_members(key, population, ended, task)
         lived, rewards = over_tasks(in_task, block, jax.random.split(live_key, num_tasks), tasks)
         reward = rewards.mean(axis=0)
-        sound = jnp.isfinite(reward)
+        sound = finite(lived) & jnp.isfinite(reward)
         fitness = -jnp.where(sound, reward, jnp.min(reward, where=sound, initial=jnp.inf))
         with jax.numpy_rank_promotion("allow"):
             state, _ = searcher.tell(tell_key, population, fitness, state, params)
             mean = searcher.get_mean(state)
-        earned = lived.earned.mean(axis=1) / length
+        earned = lived.earned.mean(axis=1, where=sound[None]) / length
         outcome = Outcome(tasks, earned, jnp.ones(num_tasks, bool), {"step_reward": reward.mean(where=sound)})
         return jax.tree.map(jnp.subtract, meta, mean), Kept(strong(state)), outcome
 

@@ -3,6 +3,7 @@
 optimizer = metarl_jax.optimizers.load("random-mdps", total_updates=1000)  # an optax.GradientTransformation
 """
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from metarl_jax.config import ConfigError, check
-from metarl_jax.optimizers.learned import born, scale_by_learned
+from metarl_jax.config import ConfigError, check, check_counts, whole
+from metarl_jax.files import write_json
+from metarl_jax.optimizers.learned import FEATURES, born, scale_by_learned
 
 __all__ = ["available", "born", "load", "read", "save", "scale_by_learned"]
 
@@ -25,11 +27,12 @@ def load(name: str | Path, total_updates: int) -> optax.GradientTransformation:
 
     Its updates are to be added to the parameters, as always in optax, and depend on the parameters:
     ``updates, state = optimizer.update(gradients, state, params)``. Its state holds four numbers for each parameter.
+    It moves parameters whose gradient is zero, too: ``optax.masked`` keeps those still that must not move.
 
     Raises:
       ConfigError: no such file, or none of this format; or a wrong number of updates.
     """
-    check(total_updates >= 1, "total_updates", total_updates, "must be at least 1")
+    check_counts({"total_updates": total_updates})
     weights = jax.tree.map(jnp.asarray, read(name)["weights"])
     return optax.chain(scale_by_learned(weights, total_updates), optax.scale(-1.0))
 
@@ -42,9 +45,9 @@ def available() -> list[str]:
 def read(name: str | Path) -> dict[str, Any]:
     """What ``save`` wrote: ``weights`` (numpy), ``config`` of the run that made them and its ``curve``, what the lives
     of each update earned."""
+    check(isinstance(name, str | Path), "name", name, "give the path of a file, or a name")
     path = SHIPPED / f"{name}.json" if name in available() else Path(name)
-    if not path.is_file():
-        raise ConfigError(f"name={str(name)!r}: no such file, and none of {', '.join(available())}")
+    check(path.is_file(), "name", str(name), f"no such file; the package has {', '.join(available()) or 'none'}")
     try:
         found = json.loads(path.read_text())
         check(found["format"] == FORMAT, "format", found["format"], f"{path} is of another version, not {FORMAT}")
@@ -53,6 +56,10 @@ def read(name: str | Path) -> dict[str, Any]:
             for layer in found["weights"]["layers"]
         ]
         weights = {"layers": layers, "log_rate": np.float32(found["weights"]["log_rate"])}
+        widths = [FEATURES, *(layer["bias"].size for layer in layers)]
+        fits = all(x["kernel"].shape == ends for x, ends in zip(layers, itertools.pairwise(widths), strict=True))
+        if not (layers and fits and widths[-1] == 2 and all(np.isfinite(x).all() for x in jax.tree.leaves(weights))):
+            raise ValueError("layers of wrong shapes, or numbers that are not finite")
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"name={str(name)!r}: {path} holds no learned optimiser ({error!r})") from error
     return found | {"weights": weights}
@@ -69,10 +76,11 @@ def save(run: Any, path: str | Path, member: int = 0) -> None:
     """
     learner = run.config["algorithm"]["name"]
     check(learner == "learned-optimizer", "run", learner, "give a run of learned-optimizer")
-    check(0 <= member < run.num_seeds, "member", member, f"the run has {run.num_seeds} seeds")
+    fits = whole(member) and 0 <= member < run.num_seeds
+    check(fits, "member", member, f"must be a whole number from 0 to {run.num_seeds - 1}: the run has so many seeds")
     weights = jax.tree.map(lambda x: np.asarray(x[member]).tolist(), run.state.meta)
     curve = np.asarray(run.metrics["trial_return"])[:, member]
     seed = run.config["seed"] + member
     config = run.config | {"seed": seed, "num_seeds": 1}
     made = {"format": FORMAT, "config": config, "curve": [round(float(x), 4) for x in curve], "weights": weights}
-    Path(path).write_text(json.dumps(made) + "\n")
+    write_json(Path(path), made)

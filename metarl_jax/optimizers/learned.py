@@ -4,6 +4,7 @@ After OPEN (Goldie et al. 2024) and Optim4RL (Lan et al. 2024). Axis letters: ``
 features.
 """
 
+import functools
 import math
 from typing import NamedTuple
 
@@ -18,7 +19,7 @@ from metarl_jax.types import Key, PyTree
 MOMENTA, SQUARES = (0.5, 0.9, 0.99), 0.99  # decays of the gradient's means, and of its square's
 BASE = 1  # which of the momenta steps follow where nothing is learned
 FEATURES = len(MOMENTA) + 8
-LARGEST = 5.0  # of a feature
+LARGEST, HUGE = 5.0, 1e15  # of a feature; of a gradient, whose square must be finite
 
 
 class LearnedState(NamedTuple):
@@ -51,17 +52,20 @@ def scale_by_learned(weights: PyTree, total_updates: int) -> optax.GradientTrans
     - its leaf's place in the tree, from 0 to 1, and whether that is a matrix;
     - the time, from 0 to 1 at ``total_updates``, and its beginning.
 
-    Steps are bounded, whatever the weights. Nothing depends on the gradient's scale.
+    Steps are bounded, whatever the weights. Nothing depends on the gradient's scale, so that parameters whose gradient
+    is zero may move, too. All is computed in single precision, and steps come in the gradient's.
     """
 
     def init(params):
-        size = sum(x.size for x in jax.tree.leaves(params))
-        return LearnedState(jnp.int32(0), jnp.zeros((len(MOMENTA), size)), jnp.zeros(size))
+        size = sum(jnp.size(x) for x in jax.tree.leaves(params))
+        zeros = functools.partial(jnp.zeros, dtype=jnp.float32)
+        return LearnedState(jnp.int32(0), zeros((len(MOMENTA), size)), zeros(size))
 
     def update(updates, state, params=None):
         if params is None:
             raise ValueError("a learned optimiser looks at the parameters: optimizer.update(gradients, state, params)")
-        gradient, unravel = ravel_pytree(updates)
+        gradient, unravel = ravel_pytree(single(updates))
+        gradient = jnp.clip(gradient, -HUGE, HUGE)
         count = state.count + 1
         decays = jnp.asarray(MOMENTA)[:, None]
         momenta = decays * state.momenta + (1 - decays) * gradient[None]
@@ -75,7 +79,7 @@ def scale_by_learned(weights: PyTree, total_updates: int) -> optax.GradientTrans
             *means,
             gradient / root,
             jnp.log(root) - jnp.log(jnp.sqrt((root**2).mean())),
-            ravel_pytree(params)[0] / spread,
+            ravel_pytree(single(params))[0] / spread,
             place,
             kind,
             *jnp.broadcast_to(of_all[:, None], (len(of_all), gradient.size)),
@@ -83,7 +87,8 @@ def scale_by_learned(weights: PyTree, total_updates: int) -> optax.GradientTrans
         direction, scale = applied(weights["layers"], jnp.clip(jnp.stack(seen), -LARGEST, LARGEST))
         direction, scale = jnp.tanh(direction), 3.0 * jnp.tanh(scale / 3.0)
         steps = jnp.exp(weights["log_rate"] + scale) * (means[BASE] + direction)
-        return unravel(steps), LearnedState(count, momenta, squares)
+        steps = jax.tree.map(lambda step, old: step.astype(jnp.result_type(old)), unravel(steps), updates)
+        return steps, LearnedState(count, momenta, squares)
 
     return optax.GradientTransformation(init, update)
 
@@ -96,12 +101,18 @@ def applied(layers: list[dict[str, jax.Array]], x: jax.Array) -> jax.Array:
     return x
 
 
+def single(tree: PyTree) -> PyTree:
+    """In single precision: squares of half-precision gradients vanish."""
+    return jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), tree)
+
+
 def constants(params: PyTree) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(place in the tree, whether of a matrix, spread at birth) of each parameter ``[P]``."""
     leaves = jax.tree.leaves(params)
-    sizes = [x.size for x in leaves]
-    spreads = [1 / math.sqrt(math.prod(x.shape[:-1])) if x.ndim > 1 else 1.0 for x in leaves]
+    shapes = [jnp.shape(x) for x in leaves]
+    spreads = [1 / math.sqrt(max(1, math.prod(shape[:-1]))) if len(shape) > 1 else 1.0 for shape in shapes]
     places = np.arange(len(leaves)) / max(1, len(leaves) - 1)
-    columns = places, [float(x.ndim > 1) for x in leaves], spreads
+    columns = places, [float(len(shape) > 1) for shape in shapes], spreads
+    sizes = [math.prod(shape) for shape in shapes]
     place, kind, spread = (np.repeat(np.asarray(column, np.float32), sizes) for column in columns)
     return place, kind, spread

@@ -18,6 +18,7 @@ from metarl_jax import evaluation
 from metarl_jax.config import ConfigError, Recipe, check, check_counts, check_seeds
 from metarl_jax.devices import use_cpu_cores
 from metarl_jax.logging import Progress
+from metarl_jax.memory import NoRoom
 from metarl_jax.run import Run
 from metarl_jax.setting import Setting, describe, resolve
 from metarl_jax.training import Diverged, Stopped, train
@@ -92,7 +93,8 @@ def tune(
     A score is a mean over seeds, tasks and trials, in tasks that are neither those of training nor of ``evaluate``
     (finite sets apart). The same call in another process joins in, and after a kill it continues; it returns when all
     trials are done. Points are TPE's, and one that it takes again gets fresh seeds; a space of choices alone with no
-    more points than ``num_trials`` is tried in full, each point once. What diverges, or cannot be built, is pruned.
+    more points than ``num_trials`` is tried in full, each point once. What diverges, cannot be built or has no room in
+    memory is pruned.
 
     Args:
       algorithm: a name of ``metarl_jax.algorithms.REGISTRY``, or a recipe, whose other options all trials share.
@@ -221,6 +223,8 @@ def outcome(search: Search, options: Mapping[str, Any], seed: int, folder: Path)
             keep_checkpoints=1,
             quiet=True,
         )
+    except NoRoom as error:
+        return Outcome(None, str(error), 0, 0)
     except Diverged as error:
         return Outcome(None, str(error), error.num_updates * steps, 0)
     returns = trial_returns(run, numbers["evaluation_tasks"], search.seed)

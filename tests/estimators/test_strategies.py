@@ -43,10 +43,24 @@ def test_members_that_are_not_finite_rank_last():
     assert jnp.isfinite(outcome.metrics["step_reward"]) and 0.7 < meta["start"] < 1.01
 
 
+@pytest.mark.parametrize("tasks", [mrl.tasks.bandit(num_arms=2, num_pulls=16), mrl.tasks.navigation(horizon=4)])
+def test_agents_that_diverge_do_not_end_the_search(tasks):
+    """NaN parameters earn finite rewards where actions are discrete, and NaN where they are numbers."""
+    wild = dict(optimizer="sgd", learning_rate=1e25, sigma=30.0, episodes=2, life=4, window=4)
+    recipe = mrl.algorithms.self_tuning(gradient="snes", tuned=("learning_rate",), **wild)
+    run = mrl.train(recipe, tasks, num_updates=3, num_tasks=4, quiet=True)
+    assert all(np.isfinite(x).all() for x in run.metrics.values())
+    assert run.metrics["learning_rate"][-1, 0] < 1e25
+
+
 def test_wrong_options_and_a_missing_evosax_are_told(monkeypatch):
     tasks = mrl.tasks.bandit(num_arms=2, num_pulls=64)
     with pytest.raises(mrl.ConfigError, match="window=1: gradient='snes' needs a whole life, 16"):
         mrl.algorithms.self_tuning(gradient="snes").build(tasks)
+    with pytest.raises(mrl.ConfigError, match=r"decay_updates=3.*its own steps"):
+        mrl.algorithms.learned_optimizer(gradient="snes", decay_updates=3).build(tasks)
+    with pytest.raises(mrl.ConfigError, match="remat=True"):
+        mrl.algorithms.self_tuning(gradient="es", remat=True).build(tasks)
     with pytest.raises(mrl.ConfigError, match="members=2"):
         mrl.algorithms.learned_optimizer(gradient="sep-cma-es", members=2).build(tasks)
     monkeypatch.setitem(sys.modules, "evosax", None)

@@ -10,7 +10,7 @@ import pytest
 
 import metarl_jax as mrl
 from metarl_jax.optimizers import born, scale_by_learned
-from metarl_jax.optimizers.learned import SQUARES, constants
+from metarl_jax.optimizers.learned import FEATURES, LARGEST, SQUARES, constants
 
 PARAMS = {"a": jnp.arange(6.0).reshape(3, 2), "b": jnp.ones(2)}
 PERTURBED = jax.tree.map(lambda x: x + 0.3, born(jax.random.key(1), (8,), 0.01))
@@ -46,7 +46,7 @@ def test_steps_do_not_depend_on_the_gradients_scale():
 def test_steps_are_bounded_and_finite_whatever_comes():
     wild = jax.tree.map(lambda x: 1e4 * x, PERTURBED) | {"log_rate": jnp.log(0.01)}
     optimizer = scale_by_learned(wild, 2)
-    for scale in (0.0, 1e-12, 1e12):
+    for scale in (0.0, 1e-12, 1e12, 1e30):
         for step in steps(optimizer, 4, scale):
             assert all(np.isfinite(x).all() and np.abs(x).max() < 0.01 * np.e**3 * 12 for x in jax.tree.leaves(step))
 
@@ -58,15 +58,43 @@ def test_features_know_place_kind_and_spread():
     np.testing.assert_allclose(spread, [3**-0.5] * 6 + [1] * 2)
 
 
-def test_every_feature_and_the_time_matter():
-    """A network that hands each input through: no feature may be the same for all."""
+@pytest.mark.parametrize("feature", range(FEATURES))
+def test_every_feature_reaches_the_step(feature):
+    """A network of one layer that looks at one feature: it changes with what that feature tells, and only so."""
+    kernel = jnp.zeros((FEATURES, 2)).at[feature, 0].set(1.0)
+    weights = {"layers": [{"kernel": kernel, "bias": jnp.zeros(2)}], "log_rate": jnp.float32(0.0)}
+    plain = weights | {"layers": [{"kernel": jnp.zeros((FEATURES, 2)), "bias": jnp.zeros(2)}]}
+    seen, blind = (steps(scale_by_learned(w, 40), 3)[-1] for w in (weights, plain))
+    moved = np.concatenate([(seen[name] - blind[name]).ravel() for name in PARAMS])
+    assert np.abs(moved).max() > 1e-3
+    share = np.concatenate([np.full(6, 3.0**-0.5), np.ones(2)])
+    # Place, kind, time, time left, beginning.
+    known = {6: [0] * 6 + [1] * 2, 7: [1] * 6 + [0] * 2, 8: [0.05] * 8, 9: [0.95] * 8, 10: [np.exp(-1)] * 8}
+    known[5] = np.concatenate([np.arange(6.0), np.ones(2)]) / share  # the parameter, in units of its spread
+    if feature in known:
+        inside = np.clip(np.asarray(known[feature], float), -LARGEST, LARGEST) / np.sqrt(FEATURES)
+        np.testing.assert_allclose(moved, np.tanh(inside), rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [jnp.float16, jnp.bfloat16])
+def test_half_precision_takes_the_same_steps_in_its_own_type(kind):
+    halves = {name: x.astype(kind) for name, x in PARAMS.items()}
+    optimizer = optax.apply_if_finite(scale_by_learned(PERTURBED, 10), 2)
+
+    def body(state, i):
+        small = jax.tree.map(lambda x: (1e-4 * jnp.ones(x.shape)).astype(kind), halves)
+        step, state = optimizer.update(small, state, halves)
+        return state, step
+
+    _, taken = jax.jit(lambda: jax.lax.scan(body, optimizer.init(halves), jnp.arange(3)))()
+    assert all(x.dtype == kind and np.abs(x.astype(float)).max() < 1.0 for x in jax.tree.leaves(taken))
+
+
+def test_odd_leaves_are_taken():
+    params = {"none": jnp.zeros((0, 3)), "number": 1.0, "scalar": jnp.ones(())}
     optimizer = scale_by_learned(PERTURBED, 10)
-    state = optimizer.init(PARAMS)
-    late = state._replace(count=jnp.int32(9))
-    here, there = (optimizer.update(gradients(0), s, PARAMS)[0] for s in (state, late))
-    assert np.abs(here["a"] - there["a"]).max() > 1e-4
-    elsewhere = optimizer.update(gradients(0), state, jax.tree.map(lambda x: x + 0.5, PARAMS))[0]
-    assert np.abs(here["a"] - elsewhere["a"]).max() > 1e-4
+    step, _ = optimizer.update(jax.tree.map(jnp.ones_like, params), optimizer.init(params), params)
+    assert jax.tree.map(jnp.shape, step) == {"none": (0, 3), "number": (), "scalar": ()}
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +119,16 @@ def test_wrong_files_and_runs_are_refused(run, tmp_path):
         mrl.optimizers.load("nowhere", 10)
     with pytest.raises(mrl.ConfigError, match="total_updates=0"):
         mrl.optimizers.load("nowhere", 0)
+    for wrong in ("a", 2.5, True):
+        with pytest.raises(mrl.ConfigError, match="total_updates"):
+            mrl.optimizers.load("nowhere", wrong)
+    with pytest.raises(mrl.ConfigError, match="name=3"):
+        mrl.optimizers.load(3, 10)
+    known = json.loads((mrl.optimizers.SHIPPED / f"{mrl.optimizers.available()[0]}.json").read_text())
+    for part, wrong in (("layers", []), ("layers", known["weights"]["layers"][1:]), ("log_rate", None)):
+        (tmp_path / "d.json").write_text(json.dumps(known | {"weights": known["weights"] | {part: wrong}}))
+        with pytest.raises(mrl.ConfigError, match="holds no learned optimiser"):
+            mrl.optimizers.load(tmp_path / "d.json", 10)
     (tmp_path / "a.json").write_text("{}")
     with pytest.raises(mrl.ConfigError, match="holds no learned optimiser"):
         mrl.optimizers.load(tmp_path / "a.json", 10)
