@@ -46,7 +46,7 @@ def test_members_that_are_not_finite_rank_last():
 @pytest.mark.parametrize("tasks", [mrl.tasks.bandit(num_arms=2, num_pulls=16), mrl.tasks.navigation(horizon=4)])
 def test_agents_that_diverge_do_not_end_the_search(tasks):
     """NaN parameters earn finite rewards where actions are discrete, and NaN where they are numbers."""
-    wild = dict(optimizer="sgd", learning_rate=1e25, sigma=30.0, episodes=2, life=4, window=4)
+    wild = dict(optimizer="sgd", learning_rate=1e25, sigma=60.0, episodes=2, life=4, window=4)
     recipe = mrl.algorithms.self_tuning(gradient="snes", tuned=("learning_rate",), **wild)
     run = mrl.train(recipe, tasks, num_updates=3, num_tasks=4, quiet=True)
     assert all(np.isfinite(x).all() for x in run.metrics.values())
