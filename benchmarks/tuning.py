@@ -6,7 +6,8 @@ Four 9x9 layouts, each floor cell a goal: every fifth is held out. In each of ``
 ``LIFE`` inner updates of ``COPIES`` episodes side by side, and die; a life is scored by all that it earned, learning
 included. The whole budget is one life of each of ``POINTS`` settings in each of ``TASKS`` mazes. What a method chose
 after a share of it is scored by newborns' lives in the held-out mazes, the same for all. What else is set here was
-chosen on seeds from 20 and after looks at seeds 0 to 9; report others. A budget counts its own run only.
+chosen on seeds from 20 and after looks at seeds 0 to 9; report others. A budget counts its own run only. Seconds
+are those of training at the whole cost, compiling apart.
 
 - grid: 4 x 4 x 4 over ``GRID``, the other two hyperparameters in the middle of their ranges. random: 64 points of all
   five ranges. Of a smaller budget the kinder of two uses counts: fewer points (the mean over all subsets), or all

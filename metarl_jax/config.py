@@ -34,6 +34,12 @@ def check_counts(counts: Mapping[str, Any]) -> None:
     check_all(counts, lambda x: whole(x) and x >= 1, "must be a whole number of at least 1")
 
 
+def not_installed(what: str, package: str, extra: str, error: ImportError) -> ConfigError:
+    """What to raise where an extra is missing."""
+    how = f"pip install '.[{extra}]' in the clone, or python3 dev.py setup {extra}"
+    return ConfigError(f"{what}: {package} is not installed: {how} ({error})")
+
+
 def check_seeds(seed: Any, num_seeds: int) -> None:
     """Whether ``seed, seed + 1, ...`` all fit."""
     fits = whole(seed) and 0 <= seed < 2**31 - num_seeds

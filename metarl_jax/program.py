@@ -57,6 +57,7 @@ def fitted(
     Raises:
       memory.NoRoom: none fits.
     """
+    memory.available(program.num_devices)  # a wrong limit is told before anything is compiled
     left_open, options = {} if goes_on else program.left_open, {}
     for options in memory.settings(left_open):
         program = with_options(program, options) if options else program
@@ -65,7 +66,7 @@ def fitted(
         if plan.fits or (goes_on and compiled is not None):
             break
     else:
-        fix = f"lower it, num_seeds, or what an update of {program.setting.algorithm.name} lives"
+        fix = f"lower num_tasks, num_seeds, or what an update of {program.setting.algorithm.name} lives and learns"
         raise memory.NoRoom(f"num_tasks={program.num_tasks}: {plan}{given(options)}: {fix}")
     if not plan.fits:
         warnings.warn(f"{plan}: it may run out", stacklevel=5)

@@ -305,7 +305,7 @@ def test_another_database(tmp_path, scored):
 
 def test_a_missing_optuna_is_told(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
-    with pytest.raises(ConfigError, match=r"pip install 'metarl-jax\[sweep\]'"):
+    with pytest.raises(ConfigError, match=r"pip install '.\[sweep\]'"):
         tune(tmp_path / "sweep")
 
 

@@ -147,7 +147,7 @@ def evolved(
     """(the estimator that ``gradient`` names, the outer optimiser: Adam, or a strategy's own step)."""
     if gradient in estimators.STRATEGIES:
         check(decay_updates == 0, "decay_updates", decay_updates, f"gradient={gradient!r} takes its own steps")
-        check(window == length, "window", window, f"gradient={gradient!r} needs a whole life, {length}")
+        check(window == length, "window", window, f"must be {length}, a whole life, for gradient={gradient!r}")
         return estimators.strategy(gradient, actor, inner, length, members, sigma, block), optax.sgd(1.0)
     return estimators.evolution(actor, inner, length, window, sigma, gradient == "pes", block), adam(
         meta_rate, decay_updates

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from metarl_jax.config import ConfigError, check
+from metarl_jax.config import check, not_installed
 from metarl_jax.estimators.blocks import over_tasks
 from metarl_jax.estimators.lives import finite, live_window, unborn
 from metarl_jax.types import Actor, Inner, MetaGradient, Outcome
@@ -78,9 +78,7 @@ def searcher_of(name: str, members: int, shape: Any) -> Any:
     try:
         from evosax import algorithms
     except ImportError as error:
-        raise ConfigError(
-            f"gradient={name!r}: evosax is not installed, pip install 'metarl-jax[es]' ({error})"
-        ) from error
+        raise not_installed(f"gradient={name!r}", "evosax", "es", error) from error
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shape)
     return getattr(algorithms, STRATEGIES[name])(population_size=members, solution=zeros)
 

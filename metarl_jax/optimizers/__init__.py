@@ -1,6 +1,6 @@
 """Optimisers that were meta-learned, for any training loop.
 
-optimizer = metarl_jax.optimizers.load("random-mdps", total_updates=1000)  # an optax.GradientTransformation
+optimizer = metarl_jax.optimizers.load("small-mazes", total_updates=1000)  # an optax.GradientTransformation
 """
 
 import itertools
@@ -47,10 +47,12 @@ def read(name: str | Path) -> dict[str, Any]:
     of each update earned."""
     check(isinstance(name, str | Path), "name", name, "give the path of a file, or a name")
     path = SHIPPED / f"{name}.json" if name in available() else Path(name)
+    check(not path.is_dir(), "name", str(name), "is a folder: optimizers.save(load(folder), file) makes a file")
     check(path.is_file(), "name", str(name), f"no such file; the package has {', '.join(available()) or 'none'}")
     try:
         found = json.loads(path.read_text())
-        check(found["format"] == FORMAT, "format", found["format"], f"{path} is of another version, not {FORMAT}")
+        known = found["format"]
+        check(known == FORMAT, "format", known, f"{path} is of another version of metarl_jax, which writes {FORMAT}")
         layers = [
             {part: np.asarray(layer[part], np.float32) for part in ("kernel", "bias")}
             for layer in found["weights"]["layers"]
@@ -60,6 +62,8 @@ def read(name: str | Path) -> dict[str, Any]:
         fits = all(x["kernel"].shape == ends for x, ends in zip(layers, itertools.pairwise(widths), strict=True))
         if not (layers and fits and widths[-1] == 2 and all(np.isfinite(x).all() for x in jax.tree.leaves(weights))):
             raise ValueError("layers of wrong shapes, or numbers that are not finite")
+    except ConfigError:
+        raise
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"name={str(name)!r}: {path} holds no learned optimiser ({error!r})") from error
     return found | {"weights": weights}
@@ -74,7 +78,7 @@ def save(run: Any, path: str | Path, member: int = 0) -> None:
     Raises:
       ConfigError: another algorithm's run, or no such seed.
     """
-    learner = run.config["algorithm"]["name"]
+    learner = run.config["algorithm"]["name"] if hasattr(run, "config") else run
     check(learner == "learned-optimizer", "run", learner, "give a run of learned-optimizer")
     fits = whole(member) and 0 <= member < run.num_seeds
     check(fits, "member", member, f"must be a whole number from 0 to {run.num_seeds - 1}: the run has so many seeds")

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metarl_jax.config import ConfigError, check, check_all, whole
+from metarl_jax.config import ConfigError, check, check_all, not_installed, whole
 from metarl_jax.devices import use_cpu_cores
 from metarl_jax.tasks.environment import Environment, strong
 from metarl_jax.types import Key, Spec, TaskDistribution
@@ -154,7 +154,7 @@ def from_mjx(
         importlib.import_module("mujoco.mjx")
         mujoco: Any = importlib.import_module("mujoco")
     except ImportError as error:
-        raise ConfigError(f"from_mjx: MJX is not installed, pip install 'metarl-jax[mjx]' ({error})") from error
+        raise not_installed("from_mjx", "MJX", "mjx", error) from error
     check(isinstance(model, mujoco.MjModel), "model", model, "give a mujoco.MjModel")
     bounded = model.nu > 0 and bool(np.all(model.actuator_ctrllimited))
     check(bounded, "model", name, "needs controls, all of them bounded (ctrlrange)")

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from metarl_jax import evaluation
-from metarl_jax.config import ConfigError, Recipe, check, check_counts, check_seeds
+from metarl_jax.config import ConfigError, Recipe, check, check_counts, check_seeds, not_installed
 from metarl_jax.devices import use_cpu_cores
 from metarl_jax.logging import Progress
 from metarl_jax.memory import NoRoom
@@ -120,7 +120,7 @@ def tune(
     try:
         import optuna  # noqa: F401
     except ImportError as error:
-        raise ConfigError(f"tune: Optuna is not installed, pip install 'metarl-jax[sweep]' ({error})") from error
+        raise not_installed("tune", "Optuna", "sweep", error) from error
     numbers = dict(num_updates=num_updates, num_tasks=num_tasks, num_seeds=num_seeds, evaluation_tasks=evaluation_tasks)
     check_counts({"num_trials": num_trials, **numbers})
     check_seeds(seed, num_seeds * num_trials)

@@ -55,7 +55,7 @@ def test_agents_that_diverge_do_not_end_the_search(tasks):
 
 def test_wrong_options_and_a_missing_evosax_are_told(monkeypatch):
     tasks = mrl.tasks.bandit(num_arms=2, num_pulls=64)
-    with pytest.raises(mrl.ConfigError, match="window=1: gradient='snes' needs a whole life, 16"):
+    with pytest.raises(mrl.ConfigError, match="window=1: must be 16, a whole life, for gradient='snes'"):
         mrl.algorithms.self_tuning(gradient="snes").build(tasks)
     with pytest.raises(mrl.ConfigError, match=r"decay_updates=3.*its own steps"):
         mrl.algorithms.learned_optimizer(gradient="snes", decay_updates=3).build(tasks)
@@ -64,5 +64,5 @@ def test_wrong_options_and_a_missing_evosax_are_told(monkeypatch):
     with pytest.raises(mrl.ConfigError, match="members=2"):
         mrl.algorithms.learned_optimizer(gradient="sep-cma-es", members=2).build(tasks)
     monkeypatch.setitem(sys.modules, "evosax", None)
-    with pytest.raises(mrl.ConfigError, match=r"pip install 'metarl-jax\[es\]'"):
+    with pytest.raises(mrl.ConfigError, match=r"pip install '.\[es\]'"):
         mrl.algorithms.learned_optimizer(gradient="snes").build(tasks)
