@@ -97,16 +97,18 @@ def test_the_first_that_fits_is_chosen_and_told(needed, monkeypatch, capfd, tmp_
 def test_what_is_given_is_not_changed_and_what_does_not_fit_is_refused(needed, monkeypatch, tmp_path):
     monkeypatch.setenv(memory.SWITCH, str(needed[3]))
     with pytest.raises(
-        mrl.ConfigError, match=r"num_tasks=8: predicted memory .* of .*, with block=2: lower it, num_seeds"
+        mrl.ConfigError, match=r"num_tasks=8: predicted memory .* of .*, with block=2: lower num_tasks, num_seeds"
     ):
         train(tmp_path, deep(remat=False))
     assert not (tmp_path / "config.json").exists()
     assert chosen(train(tmp_path, deep(remat=True), num_updates=1)) == (True, 2)
     monkeypatch.setenv(memory.SWITCH, "1000")
-    with pytest.raises(mrl.ConfigError, match=r"of 1 kB on each of 2 devices, with remat=True, block=2: lower it"):
+    with pytest.raises(
+        mrl.ConfigError, match=r"of 1 kB on each of 2 devices, with remat=True, block=2: lower num_tasks"
+    ):
         train()
     with pytest.raises(
-        mrl.ConfigError, match=r"predicted memory .* of 1 kB on each of 2 devices: lower it, .* of rl2 l"
+        mrl.ConfigError, match=r"predicted memory .* of 1 kB on each of 2 devices: lower num_tasks, .* of rl2 l"
     ):
         train(made=algorithms.rl2(memory_size=4, num_minibatches=2, num_epochs=1))
 
