@@ -128,32 +128,6 @@ def lifetime_learner(
     return Algorithm(init, update, adapt, estimator.lives * window * steps, lambda num_tasks: None, window=steps)
 
 
-def adam(meta_rate: float, decay_updates: int) -> optax.GradientTransformation:
-    return optax.adam(estimators.falling_rate(meta_rate, decay_updates))
-
-
-def evolved(
-    gradient: str,
-    actor: Actor,
-    inner: Inner,
-    length: int,
-    window: int,
-    sigma: float,
-    members: int,
-    block: int,
-    meta_rate: float,
-    decay_updates: int,
-) -> tuple[MetaGradient, optax.GradientTransformation]:
-    """(the estimator that ``gradient`` names, the outer optimiser: Adam, or a strategy's own step)."""
-    if gradient in estimators.STRATEGIES:
-        check(decay_updates == 0, "decay_updates", decay_updates, f"gradient={gradient!r} takes its own steps")
-        check(window == length, "window", window, f"must be {length}, a whole life, for gradient={gradient!r}")
-        return estimators.strategy(gradient, actor, inner, length, members, sigma, block), optax.sgd(1.0)
-    return estimators.evolution(actor, inner, length, window, sigma, gradient == "pes", block), adam(
-        meta_rate, decay_updates
-    )
-
-
 def in_blocks(algorithm: Algorithm, block: int, remat: bool | None = False) -> Algorithm:
     """``algorithm`` with what is to be checked of ``block``, and what of both was left open."""
     check(block >= 0, "block", block, "must not be negative")

@@ -5,9 +5,9 @@ from typing import Literal
 
 import jax.numpy as jnp
 
-from metarl_jax.algorithms import _lifetimes as lifetimes
 from metarl_jax.algorithms._actor_critics import NAMES, as_numbers, check_ranges, hyperparameters, learners, span
-from metarl_jax.config import check, check_all, recipe
+from metarl_jax.algorithms._outer_loops import Search, Span, check_search, meta_learner
+from metarl_jax.config import check, recipe
 from metarl_jax.networks import Bounding
 from metarl_jax.optimizers import born, scale_by_learned
 from metarl_jax.types import Algorithm, TaskDistribution
@@ -59,17 +59,14 @@ def learned_optimizer(
     numbers = dict(zip(NAMES, (discount, trace, entropy_cost, value_cost, learning_rate), strict=True))
     for name, value in numbers.items():
         check_ranges({name: (value, value)}, tuned=False)
-    check_all(dict(sigma=sigma, meta_rate=meta_rate), lambda x: x > 0, "must be above 0")
-    counts = dict(decay_updates=decay_updates, window=window)
-    check_all(counts, lambda x: x >= 0, "must not be negative")
+    search = Search(gradient, meta_rate, decay_updates, sigma, members, block)
+    check_search(search)
+    check(window >= 0, "window", window, "must not be negative")
     episodes, length = span(tasks, episodes, life, window or 1)
     values = hyperparameters(as_numbers(numbers | {"learning_rate": 1.0}), 0.0, {})  # steps have their own rate
     optimizer_of = functools.partial(scale_by_learned, total_updates=length)
     meta = functools.partial(born, sizes=hidden, rate=learning_rate)
     _, actor, inner = learners(tasks, meta, lambda meta: values, optimizer_of, encoder, bounding, episodes)
-    window = window or length
-    spread = sigma, members, block, meta_rate, decay_updates
-    estimator, outer = lifetimes.evolved(gradient, actor, inner, length, window, *spread)
     told = lambda meta: {"learning_rate": jnp.exp(meta["log_rate"])}
-    made = lifetimes.lifetime_learner(tasks, actor, inner, estimator, outer, episodes, window, told)
-    return lifetimes.in_blocks(made, block)
+    lived = Span(episodes, length, window or length)
+    return meta_learner(tasks, actor, inner, search, None, lived, encoder, told)

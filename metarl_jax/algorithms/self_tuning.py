@@ -17,7 +17,8 @@ from metarl_jax.algorithms._actor_critics import (
     span,
     unbounded,
 )
-from metarl_jax.config import check, check_all, recipe
+from metarl_jax.algorithms._outer_loops import Judgement, Search, Span, check_judgement, meta_learner
+from metarl_jax.config import check, recipe
 from metarl_jax.networks import Bounding
 from metarl_jax.types import Algorithm, TaskDistribution
 
@@ -107,37 +108,23 @@ def self_tuning(
     check(0 <= least_discount < 1, "least_discount", least_discount, "must be at least 0 and below 1")
     for name, value in start.items():
         check_ranges({name: (value, value)}, name in tuned, least_discount)
-    check_all(
-        dict(outer_discount=outer_discount, outer_trace=outer_trace), lambda x: 0 <= x <= 1, "must lie between 0 and 1"
-    )
-    whole = outer_discount == outer_trace == 1 and gradient == "backprop"
-    check(not score or whole, "score", score, "needs gradient='backprop', outer_discount=1 and outer_trace=1")
+    search = Search(gradient, meta_rate, decay_updates, sigma, members, block)
+    outer = outer_discount, outer_trace, outer_entropy_cost, outer_critic, outer_critic_rate
+    judgement = Judgement(*outer, score, remat)
+    check_judgement(search, judgement)
     check(0 <= target_updates <= MOST, "target_updates", target_updates, "must lie between 0 and a million")
     alone = gradient == "backprop" and not score
     check(alone or target_updates == 0, "target_updates", target_updates, "needs gradient='backprop' and no score")
     check(target_value_cost >= 0, "target_value_cost", target_value_cost, "must not be negative")
-    positive = dict(meta_rate=meta_rate, sigma=sigma, outer_critic_rate=outer_critic_rate, target_rate=target_rate)
-    check_all(positive, lambda x: x > 0, "must be above 0")
-    check(not remat or gradient == "backprop", "remat", remat, "needs gradient='backprop'")
-    check(decay_updates >= 0, "decay_updates", decay_updates, "must not be negative")
-    check(outer_entropy_cost >= 0, "outer_entropy_cost", outer_entropy_cost, "must not be negative")
+    check(target_rate > 0, "target_rate", target_rate, "must be above 0")
     between = max(0, target_updates - 1)
     episodes, length = span(tasks, episodes, life, window, between)
     values_of = functools.partial(hyperparameters, as_numbers(start), least_discount)
     meta = functools.partial(as_numbers, unbounded(start, tuned, least_discount))
     optimizer_of = lambda meta: OPTIMIZERS[optimizer]()
     policy, actor, inner = learners(tasks, meta, values_of, optimizer_of, encoder, bounding, episodes)
-    if gradient == "backprop":
-        loss = estimators.OuterLoss(outer_discount, outer_trace, outer_entropy_cost, score)
-        critic = lifetimes.outer_critic(tasks, encoder, outer_critic_rate) if outer_critic else None
-        match = functools.partial(lifetimes.divergence, policy, target_value_cost)
-        target = estimators.Target(target_updates, target_rate, match) if target_updates else None
-        estimator = estimators.backprop(actor, inner, length, window, loss, critic, bool(remat), target, block)
-        outer = lifetimes.adam(meta_rate, decay_updates)
-    else:
-        spread = sigma, members, block, meta_rate, decay_updates
-        estimator, outer = lifetimes.evolved(gradient, actor, inner, length, window, *spread)
-        remat = False
+    match = functools.partial(lifetimes.divergence, policy, target_value_cost)
+    target = estimators.Target(target_updates, target_rate, match) if target_updates else None
     told = lambda meta: {name: getattr(values_of(meta), name) for name in tuned}
-    made = lifetimes.lifetime_learner(tasks, actor, inner, estimator, outer, episodes, window + between, told)
-    return lifetimes.in_blocks(made, block, remat)
+    lived = Span(episodes, length, window, between)
+    return meta_learner(tasks, actor, inner, search, judgement, lived, encoder, told, target)
