@@ -16,6 +16,7 @@ LAYERS = [
     {"planning", "walkers"},
     {"tasks"},
     {"networks", "optimizers"},
+    {"rules"},
     {"estimators"},
     {"rollout"},
     {"beliefs"},

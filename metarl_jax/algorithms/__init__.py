@@ -1,6 +1,7 @@
 """Meta-learners. A new one is one file and one line here."""
 
 from metarl_jax.algorithms.learned_optimizer import learned_optimizer
+from metarl_jax.algorithms.lpg import lpg
 from metarl_jax.algorithms.maesn import maesn
 from metarl_jax.algorithms.maml import anil, cavia, e_maml, fomaml, maml, meta_sgd, promp, reptile
 from metarl_jax.algorithms.population import grid_search, population, random_search
@@ -30,6 +31,7 @@ REGISTRY = {
     "random-search": random_search,
     "grid-search": grid_search,
     "learned-optimizer": learned_optimizer,
+    "lpg": lpg,
 }
 
 __all__ = [
@@ -41,6 +43,7 @@ __all__ = [
     "grid_search",
     "hyperx",
     "learned_optimizer",
+    "lpg",
     "maesn",
     "maml",
     "meta_sgd",

@@ -33,11 +33,16 @@ class Network(NamedTuple):
     apply: Callable[[PyTree, jax.Array], jax.Array]
 
 
-def mlp(features: int, sizes: Sequence[int], size: int, head_scale: float = 1.0) -> Network:
-    """An ``MLP`` of tanh layers from ``features`` numbers to ``size``, orthogonal at birth; ``head_scale``: of its last
-    layer's weights."""
-    orthogonal = nn.initializers.orthogonal
-    module = MLP(tuple(sizes), size, nn.tanh, orthogonal(2**0.5), orthogonal(head_scale))
+def mlp(
+    features: int,
+    sizes: Sequence[int],
+    size: int,
+    head_scale: float = 1.0,
+    scaled: Callable[[float], nn.initializers.Initializer] = nn.initializers.orthogonal,
+) -> Network:
+    """An ``MLP`` of tanh layers from ``features`` numbers to ``size``; ``scaled``: how weights are drawn;
+    ``head_scale``: of its last layer's."""
+    module = MLP(tuple(sizes), size, nn.tanh, scaled(2**0.5), scaled(head_scale))
     init = lambda key: module.init(key, jnp.zeros(features))["params"]
     apply: Any = lambda params, x: module.apply({"params": params}, x)
     return Network(init, apply)

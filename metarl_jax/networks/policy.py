@@ -155,10 +155,13 @@ def actor(
     context_size: int = 0,
     bounding: actions.Bounding = "clip",
     own_std: bool = True,
+    scaled: Callable[[float], nn.initializers.Initializer] = nn.initializers.orthogonal,
 ) -> Policy:
-    """A Policy without memory or critic: an MLP on observation and context; ``own_std``: see ``ActorCritic``."""
+    """A Policy without memory or critic: an MLP on observation and context; ``own_std``: see ``ActorCritic``;
+    ``scaled``: see ``by_variance``."""
     sizes = tuple(encoder_sizes)
-    module = ActorCritic(spec, "none", 0, sizes, False, 0, critic=False, own_std=own_std, context_size=context_size)
+    extras = dict(critic=False, own_std=own_std, context_size=context_size, scaled=scaled)
+    module = ActorCritic(spec, "none", 0, sizes, False, 0, **extras)
     return from_module(module, spec, functools.partial(MEMORIES["none"].carry, 0, window=0), bounding)
 
 

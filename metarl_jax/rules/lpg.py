@@ -59,6 +59,7 @@ def born(key: Key, memory_size: int, predictions: int) -> PyTree:
         made[group] = {name: {"kernel": jax.random.normal(next(keys), shape)} for name, shape in layers.items()}
         if group != "recurrent":  # one bias a gate is enough
             made[group] = {n: layer | {"bias": jnp.zeros(shapes[group][n][1])} for n, layer in made[group].items()}
+    made["heads"] = jax.tree.map(lambda x: 0.1 * x, made["heads"])
     return made
 
 

@@ -1,0 +1,148 @@
+"""Agents whose update rule is meta-learned: learned policy gradient (LPG, Oh et al. 2020; with the agent's age, TA-LPG,
+Jackson et al. 2024)."""
+
+import functools
+import math
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from metarl_jax import rules
+from metarl_jax.algorithms import _lifetimes as lifetimes
+from metarl_jax.algorithms._actor_critics import OPTIMIZERS, span
+from metarl_jax.algorithms._outer_loops import Judgement, Search, Span, check_judgement, meta_learner
+from metarl_jax.config import check, check_all, check_counts, recipe
+from metarl_jax.networks import Bounding, Network, actor, asymmetric, by_variance, flat, mlp
+from metarl_jax.types import Algorithm, Inner, Policy, PyTree, TaskDistribution, Trajectory
+
+
+class Agent(NamedTuple):
+    """``params``: ``{"policy", "critic"}``, the critic being what predicts; ``age``: inner updates so far."""
+
+    params: PyTree
+    optimizer: PyTree
+    age: jax.Array
+
+
+class Costs(NamedTuple):
+    """Of the agents' prediction error, and of the outer loss: see ``lpg``."""
+
+    agent: float
+    entropy: float
+    push: float
+    prediction: float
+
+
+@recipe("lpg")
+def lpg(
+    tasks: TaskDistribution,
+    *,
+    memory_size: int = 64,
+    predictions: int = 8,
+    lifetime: bool = False,
+    learning_rate: float = 10.0,
+    optimizer: Literal["sgd", "rmsprop", "adam"] = "sgd",
+    agent_prediction_cost: float = 0.5,
+    encoder: tuple[int, ...] = (),
+    bounding: Bounding = "clip",
+    episodes: int = 0,
+    life: int = 0,
+    window: int = 5,
+    gradient: Literal["backprop", "es", "pes", "snes", "sep-cma-es"] = "backprop",
+    meta_rate: float = 1e-2,
+    decay_updates: int = 0,
+    entropy_cost: float = 1e-3,
+    push_cost: float = 1e-3,
+    prediction_cost: float = 1e-3,
+    outer_discount: float = 1.0,
+    outer_trace: float = 1.0,
+    outer_entropy_cost: float = 0.0,
+    outer_encoder: tuple[int, ...] = (32,),
+    outer_critic_rate: float = 1e-3,
+    score: bool = False,
+    sigma: float = 0.1,
+    members: int = 16,
+    remat: bool | None = None,
+    block: int = 0,
+) -> Algorithm:
+    r"""Agents that know nothing of policy gradients: a network says how they learn, and what there is to predict."""
+    check_counts(dict(memory_size=memory_size, predictions=predictions))
+    costs = Costs(agent_prediction_cost, entropy_cost, push_cost, prediction_cost)
+    named = dict(agent_prediction_cost=agent_prediction_cost, entropy_cost=entropy_cost, push_cost=push_cost)
+    check_all(named | dict(prediction_cost=prediction_cost), lambda x: x >= 0, "must not be negative")
+    check(learning_rate > 0, "learning_rate", learning_rate, "must be above 0")
+    check(all(size > 0 for size in encoder), "encoder", encoder, "each layer needs at least one unit")
+    search = Search(gradient, meta_rate, decay_updates, sigma, members, block)
+    judgement = Judgement(outer_discount, outer_trace, outer_entropy_cost, True, outer_critic_rate, score, remat)
+    check_judgement(search, judgement)
+    episodes, length = span(tasks, episodes, life, window)
+    spec = tasks.env.spec
+    size = math.prod(spec.observation_shape)
+    predictor = mlp(size, encoder, predictions, scaled=by_variance)
+    policy, _ = asymmetric(actor(spec, encoder, bounding=bounding, scaled=by_variance), predictor, size)
+    agents = optax.chain(OPTIMIZERS[optimizer](), optax.scale(-learning_rate))
+    meta = functools.partial(rules.born, memory_size=memory_size, predictions=predictions)
+    inner = ruled_inner(policy, predictor, agents, meta, costs, length if lifetime else 0)
+    lived = Span(episodes, length, window)
+    return meta_learner(
+        tasks, lifetimes.actor_of(tasks, policy, episodes), inner, search, judgement, lived, outer_encoder
+    )
+
+
+def ruled_inner(
+    policy: Policy,
+    predictor: Network,
+    optimizer: optax.GradientTransformation,
+    meta,
+    costs: Costs,
+    length: int,
+) -> Inner:
+    """``theta - rate * optimizer(grad L)``, with ``L`` of ``rules.agent_loss``; ``length`` of a life, 0 where the rule
+    is not told."""
+
+    def init(key, meta, task):
+        del meta, task
+        params = policy.init(key)
+        return Agent(params, optimizer.init(params), jnp.int32(0))
+
+    def learn(key, meta, agent: Agent, lived: Trajectory):
+        del key
+        seen = seen_by_rule(policy, predictor, agent, lived, length)
+        wanted = rules.read(meta, seen)
+        loss = functools.partial(update_loss, policy, predictor, wanted, lived, costs.agent)
+        updates, moments = optimizer.update(jax.grad(loss)(agent.params), agent.optimizer, agent.params)
+        params = optax.apply_updates(agent.params, updates)
+        entropy = -(seen.prediction * jnp.log(seen.prediction + 1e-8)).sum(axis=-1).mean()
+        penalty = costs.push * jnp.square(wanted.push).mean() - costs.entropy * entropy
+        penalty += costs.prediction * jnp.square(wanted.prediction).mean()
+        return Agent(params, moments, agent.age + 1), penalty
+
+    return Inner(meta, init, learn)
+
+
+def predicted(predictor: Network, params: PyTree, observation: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Logits ``[*shape, M]``."""
+    return predictor.apply(params["critic"], flat(observation, shape))
+
+
+def seen_by_rule(policy: Policy, predictor: Network, agent: Agent, lived: Trajectory, length: int) -> rules.Seen:
+    shape = lived.reward.shape
+    log_prob = lifetimes.said(policy, agent, lived).log_prob
+    seen = lived.timestep.observation, lived.next_observation
+    now, following = (jax.nn.softmax(predicted(predictor, agent.params, x, shape)) for x in seen)
+    age = agent.age / length if length else jnp.zeros(())
+    life = jnp.log(jnp.float32(max(length, 1)))
+    going_on = 1.0 - lived.terminated.astype(log_prob.dtype)
+    ended = lived.terminated | lived.truncated
+    return rules.Seen(lived.reward, going_on, ended, jnp.exp(log_prob), now, following, age, life)
+
+
+def update_loss(
+    policy: Policy, predictor: Network, wanted: rules.Wanted, lived: Trajectory, cost: float, params: PyTree
+) -> jax.Array:
+    """``rules.agent_loss`` of an agent's parameters."""
+    log_prob = lifetimes.said(policy, Agent(params, (), jnp.int32(0)), lived).log_prob
+    prediction = predicted(predictor, params, lived.timestep.observation, lived.reward.shape)
+    return rules.agent_loss(wanted, log_prob, prediction, cost)
