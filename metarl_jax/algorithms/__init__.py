@@ -1,9 +1,11 @@
 """Meta-learners. A new one is one file and one line here."""
 
+from metarl_jax.algorithms.intrinsic_reward import intrinsic_reward
 from metarl_jax.algorithms.learned_optimizer import learned_optimizer
 from metarl_jax.algorithms.lpg import lpg
 from metarl_jax.algorithms.maesn import maesn
 from metarl_jax.algorithms.maml import anil, cavia, e_maml, fomaml, maml, meta_sgd, promp, reptile
+from metarl_jax.algorithms.pairwise_weights import pairwise_weights
 from metarl_jax.algorithms.population import grid_search, population, random_search
 from metarl_jax.algorithms.rl2 import ppo, ppo_oracle, rl2
 from metarl_jax.algorithms.self_tuning import self_tuning
@@ -32,6 +34,8 @@ REGISTRY = {
     "grid-search": grid_search,
     "learned-optimizer": learned_optimizer,
     "lpg": lpg,
+    "intrinsic-reward": intrinsic_reward,
+    "pairwise-weights": pairwise_weights,
 }
 
 __all__ = [
@@ -42,11 +46,13 @@ __all__ = [
     "fomaml",
     "grid_search",
     "hyperx",
+    "intrinsic_reward",
     "learned_optimizer",
     "lpg",
     "maesn",
     "maml",
     "meta_sgd",
+    "pairwise_weights",
     "population",
     "posterior_sampling",
     "ppo",

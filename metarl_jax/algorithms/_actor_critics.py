@@ -37,6 +37,29 @@ class Hyperparameters(NamedTuple):
     learning_rate: jax.Array
 
 
+class Credit(NamedTuple):
+    """What of what was earned counts for which action: ``start() -> memory`` of a newborn;
+    ``assign(meta, numbers, memory, Trajectory [T, E], Said) -> (memory, advantages, targets of values)``."""
+
+    start: Callable[[], PyTree]
+    assign: Callable[[PyTree, Hyperparameters, PyTree, Trajectory, Said], tuple[PyTree, tuple[jax.Array, jax.Array]]]
+
+
+def generalised(reward: jax.Array, numbers: Hyperparameters, lived: Trajectory, told: Said):
+    """(generalised advantages ``A`` of ``reward``, lambda returns ``A + V``), ``[T, E]``."""
+    going_on = 1.0 - lived.terminated.astype(told.value.dtype)
+    traces = numbers.trace * (1.0 - (lived.terminated | lived.truncated).astype(told.value.dtype))
+    discounts = numbers.discount * going_on
+    advantage = estimators.generalised_advantages(reward, told.value, told.next_value, discounts, traces)
+    return advantage, advantage + told.value
+
+
+REWARDS = Credit(
+    start=lambda: (),
+    assign=lambda meta, numbers, memory, lived, told: (memory, generalised(lived.reward, numbers, lived, told)),
+)
+
+
 def span(tasks: TaskDistribution, episodes: int, life: int, window: int, between: int = 0) -> tuple[int, int]:
     """(episodes before an inner update, inner updates of a life), of options as ``self_tuning`` documents them;
     ``between``: inner updates between a window and the next."""
@@ -60,13 +83,14 @@ def learners(
     encoder: tuple[int, ...],
     bounding: Bounding,
     episodes: int,
+    credit: Credit = REWARDS,
 ) -> tuple[Policy, Actor, Inner]:
     """Agents of ``actor_critic_inner``; ``encoder``, ``bounding``, ``episodes``: see ``self_tuning``."""
     check(all(size > 0 for size in encoder), "encoder", encoder, "each layer needs at least one unit")
     policy = actor_critic(tasks.env.spec, "none", 0, encoder, False, bounding=bounding, scaled=by_variance)
     actor = lifetimes.actor_of(tasks, policy, episodes)
     said = functools.partial(lifetimes.said, policy)
-    return policy, actor, actor_critic_inner(policy, said, meta, values_of, optimizer_of)
+    return policy, actor, actor_critic_inner(policy, said, meta, values_of, optimizer_of, credit)
 
 
 def check_ranges(ranges: dict[str, tuple[float, float]], tuned: bool, least_discount: float = 0.0) -> None:
@@ -82,6 +106,13 @@ def check_ranges(ranges: dict[str, tuple[float, float]], tuned: bool, least_disc
         else:
             fix = "must lie between 0 and 1" if bounded else "must not be negative"
             check(0 <= low <= (1.0 if bounded else math.inf), name, shown, fix)
+
+
+def settled(**numbers: float) -> Hyperparameters:
+    """Hyperparameters that nothing tunes, checked."""
+    for name, value in numbers.items():
+        check_ranges({name: (value, value)}, tuned=False)
+    return hyperparameters(as_numbers(numbers), 0.0, {})
 
 
 def unbounded(start: dict[str, float], tuned: tuple[str, ...], least_discount: float) -> dict[str, float]:
@@ -114,32 +145,29 @@ def actor_critic_inner(
     meta: Callable[[Key], PyTree],
     values_of: Callable[[PyTree], Hyperparameters],
     optimizer_of: Callable[[PyTree], optax.GradientTransformation],
+    credit: Credit = REWARDS,
 ) -> Inner:
     """Advantage actor-critic: ``theta - rate * optimizer(grad L)`` with the loss
     ``L = -log pi A + value_cost (V - G)^2 / 2 - entropy_cost H``, a mean over steps and episodes.
 
     ``values_of`` and ``optimizer_of`` make hyperparameters and optimiser of what ``meta`` draws. ``said`` gives the
-    values that advantages ``A`` and lambda returns ``G`` are made of. Both are computed outside the gradient by
+    values that ``credit`` makes advantages ``A`` and targets ``G`` of. Both are computed outside the gradient by
     ``theta``, since they carry what the loss owes to discount and trace; so nothing here is stopped.
     """
 
     def init(key, meta, task):
         del task
         params = policy.init(key)
-        return Agent(params, optimizer_of(meta).init(params))
+        return Agent(params, optimizer_of(meta).init(params), credit.start())
 
     def learn(key, meta, agent, lived: Trajectory):
         del key
         numbers, told = values_of(meta), said(agent, lived)
-        going_on = 1.0 - lived.terminated.astype(told.value.dtype)
-        traces = numbers.trace * (1.0 - (lived.terminated | lived.truncated).astype(told.value.dtype))
-        advantage = estimators.generalised_advantages(
-            lived.reward, told.value, told.next_value, numbers.discount * going_on, traces
-        )
-        loss = functools.partial(actor_critic_loss, policy, numbers, lived, advantage, advantage + told.value)
+        memory, (advantage, target) = credit.assign(meta, numbers, agent.memory, lived, told)
+        loss = functools.partial(actor_critic_loss, policy, numbers, lived, advantage, target)
         updates, moments = optimizer_of(meta).update(jax.grad(loss)(agent.params), agent.optimizer, agent.params)
         params = jax.tree.map(lambda p, u: p - numbers.learning_rate * u, agent.params, updates)
-        return agent._replace(params=params, optimizer=moments), jnp.zeros(())
+        return Agent(params, moments, memory), jnp.zeros(())
 
     return Inner(meta, init, learn)
 

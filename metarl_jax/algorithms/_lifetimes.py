@@ -32,10 +32,11 @@ from metarl_jax.types import (
 
 
 class Agent(NamedTuple):
-    """An agent of an inner loop: its policy's parameters, and its optimiser's state."""
+    """An agent of an inner loop: its policy's parameters, its optimiser's state, and what its learning remembers."""
 
     params: PyTree
     optimizer: PyTree
+    memory: PyTree = ()
 
 
 class LearnerState(NamedTuple):

@@ -11,8 +11,10 @@ import optax
 
 from metarl_jax import estimators
 from metarl_jax.algorithms import _lifetimes as lifetimes
+from metarl_jax.algorithms._actor_critics import OPTIMIZERS, Credit, Hyperparameters, learners, span
 from metarl_jax.config import check, check_all
-from metarl_jax.types import Actor, Algorithm, Inner, MetaGradient, PyTree, TaskDistribution
+from metarl_jax.networks import Bounding
+from metarl_jax.types import Actor, Algorithm, Inner, Key, MetaGradient, PyTree, TaskDistribution
 
 
 class Search(NamedTuple):
@@ -138,3 +140,30 @@ def evolved(
         return made, optax.sgd(1.0)
     made = estimators.evolution(actor, inner, span.length, span.window, sigma, gradient == "pes", block)
     return made, adam(search)
+
+
+def credited_learner(
+    tasks: TaskDistribution,
+    meta: Callable[[Key], PyTree],
+    credit: Callable[[int], Credit],
+    numbers: Hyperparameters,
+    optimizer: str,
+    encoder: tuple[int, ...],
+    bounding: Bounding,
+    lived: tuple[int, int, int],
+    search: Search,
+    judgement: Judgement,
+) -> Algorithm:
+    """Advantage actor-critic agents of settled hyperparameters, whose credit assignment is meta-learned.
+
+    Args:
+      credit: made of the number of episodes lived side by side.
+      lived: ``episodes, life, window``, as ``self_tuning`` documents them.
+    """
+    check_judgement(search, judgement)
+    episodes, length = span(tasks, *lived)
+    made = credit(episodes)
+    _, actor, inner = learners(
+        tasks, meta, lambda meta: numbers, lambda meta: OPTIMIZERS[optimizer](), encoder, bounding, episodes, made
+    )
+    return meta_learner(tasks, actor, inner, search, judgement, Span(episodes, length, lived[-1]), encoder)

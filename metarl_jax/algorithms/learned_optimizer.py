@@ -5,7 +5,7 @@ from typing import Literal
 
 import jax.numpy as jnp
 
-from metarl_jax.algorithms._actor_critics import NAMES, as_numbers, check_ranges, hyperparameters, learners, span
+from metarl_jax.algorithms._actor_critics import learners, settled, span
 from metarl_jax.algorithms._outer_loops import Search, Span, check_search, meta_learner
 from metarl_jax.config import check, recipe
 from metarl_jax.networks import Bounding
@@ -56,14 +56,14 @@ def learned_optimizer(
       block: see ``self_tuning``.
     """
     check(all(size > 0 for size in hidden), "hidden", hidden, "each layer needs at least one unit")
-    numbers = dict(zip(NAMES, (discount, trace, entropy_cost, value_cost, learning_rate), strict=True))
-    for name, value in numbers.items():
-        check_ranges({name: (value, value)}, tuned=False)
+    check(learning_rate > 0, "learning_rate", learning_rate, "must be above 0")
+    values = settled(  # steps have their own rate
+        discount=discount, trace=trace, entropy_cost=entropy_cost, value_cost=value_cost, learning_rate=1.0
+    )
     search = Search(gradient, meta_rate, decay_updates, sigma, members, block)
     check_search(search)
     check(window >= 0, "window", window, "must not be negative")
     episodes, length = span(tasks, episodes, life, window or 1)
-    values = hyperparameters(as_numbers(numbers | {"learning_rate": 1.0}), 0.0, {})  # steps have their own rate
     optimizer_of = functools.partial(scale_by_learned, total_updates=length)
     meta = functools.partial(born, sizes=hidden, rate=learning_rate)
     _, actor, inner = learners(tasks, meta, lambda meta: values, optimizer_of, encoder, bounding, episodes)

@@ -83,7 +83,7 @@ def lpg(
     predictor = mlp(size, encoder, predictions, scaled=by_variance)
     policy, _ = asymmetric(actor(spec, encoder, bounding=bounding, scaled=by_variance), predictor, size)
     agents = optax.chain(OPTIMIZERS[optimizer](), optax.scale(-learning_rate))
-    meta = functools.partial(rules.born, memory_size=memory_size, predictions=predictions)
+    meta = functools.partial(rules.lpg.born, memory_size=memory_size, predictions=predictions)
     inner = ruled_inner(policy, predictor, agents, meta, costs, length if lifetime else 0)
     lived = Span(episodes, length, window)
     return meta_learner(
@@ -99,8 +99,8 @@ def ruled_inner(
     costs: Costs,
     length: int,
 ) -> Inner:
-    """``theta - rate * optimizer(grad L)``, with ``L`` of ``rules.agent_loss``; ``length`` of a life, 0 where the rule
-    is not told."""
+    """``theta - rate * optimizer(grad L)``, with ``L`` of ``rules.lpg.agent_loss``; ``length``: of a life, 0 where the
+    rule is not told."""
 
     def init(key, meta, task):
         del meta, task
@@ -110,7 +110,7 @@ def ruled_inner(
     def learn(key, meta, agent: Agent, lived: Trajectory):
         del key
         seen = seen_by_rule(policy, predictor, agent, lived, length)
-        wanted = rules.read(meta, seen)
+        wanted = rules.lpg.read(meta, seen)
         loss = functools.partial(update_loss, policy, predictor, wanted, lived, costs.agent)
         updates, moments = optimizer.update(jax.grad(loss)(agent.params), agent.optimizer, agent.params)
         params = optax.apply_updates(agent.params, updates)
@@ -127,7 +127,7 @@ def predicted(predictor: Network, params: PyTree, observation: jax.Array, shape:
     return predictor.apply(params["critic"], flat(observation, shape))
 
 
-def seen_by_rule(policy: Policy, predictor: Network, agent: Agent, lived: Trajectory, length: int) -> rules.Seen:
+def seen_by_rule(policy: Policy, predictor: Network, agent: Agent, lived: Trajectory, length: int) -> rules.lpg.Seen:
     shape = lived.reward.shape
     log_prob = lifetimes.said(policy, agent, lived).log_prob
     seen = lived.timestep.observation, lived.next_observation
@@ -136,13 +136,13 @@ def seen_by_rule(policy: Policy, predictor: Network, agent: Agent, lived: Trajec
     life = jnp.log(jnp.float32(max(length, 1)))
     going_on = 1.0 - lived.terminated.astype(log_prob.dtype)
     ended = lived.terminated | lived.truncated
-    return rules.Seen(lived.reward, going_on, ended, jnp.exp(log_prob), now, following, age, life)
+    return rules.lpg.Seen(lived.reward, going_on, ended, jnp.exp(log_prob), now, following, age, life)
 
 
 def update_loss(
-    policy: Policy, predictor: Network, wanted: rules.Wanted, lived: Trajectory, cost: float, params: PyTree
+    policy: Policy, predictor: Network, wanted: rules.lpg.Wanted, lived: Trajectory, cost: float, params: PyTree
 ) -> jax.Array:
-    """``rules.agent_loss`` of an agent's parameters."""
+    """``rules.lpg.agent_loss`` of an agent's parameters."""
     log_prob = lifetimes.said(policy, Agent(params, (), jnp.int32(0)), lived).log_prob
     prediction = predicted(predictor, params, lived.timestep.observation, lived.reward.shape)
-    return rules.agent_loss(wanted, log_prob, prediction, cost)
+    return rules.lpg.agent_loss(wanted, log_prob, prediction, cost)

@@ -12,7 +12,9 @@ from metarl_jax.networks.policy import (
     flat,
     from_module,
     held,
+    num_inputs,
     scattered,
+    step_inputs,
 )
 
 __all__ = [
@@ -28,8 +30,10 @@ __all__ = [
     "from_module",
     "held",
     "mlp",
+    "num_inputs",
     "num_parameters",
     "scattered",
+    "step_inputs",
     "to_bounds",
     "window_of",
 ]

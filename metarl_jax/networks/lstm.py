@@ -6,14 +6,14 @@ is one product after it, and the four gates are arrays of their own.
 """
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-Gates = tuple[jax.Array, jax.Array, jax.Array, jax.Array]  # i, f, g, o
+Gates = tuple[jax.Array, ...]  # i, f, g, o
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
 def lstm_sequence(projections: Gates, resets: jax.Array, kernels: Gates, reverse: bool = False) -> jax.Array:
     """Hidden states of a sequence that begins with none; differentiable in reverse mode, once.
 
@@ -26,6 +26,11 @@ def lstm_sequence(projections: Gates, resets: jax.Array, kernels: Gates, reverse
     Returns:
       ``[T, ..., H]``, the state after each step.
     """
+    return _sequence(projections, resets, kernels, reverse)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def _sequence(projections: Gates, resets: jax.Array, kernels: Gates, reverse: bool) -> Any:
     return _forward(projections, resets, kernels, reverse)[0]
 
 
@@ -72,4 +77,4 @@ def _backward(reverse: bool, residuals, d_states: jax.Array):
     return gates, None, tuple(jnp.tensordot(previous, d, (leading, leading)) for d in gates)
 
 
-lstm_sequence.defvjp(_forward, _backward)
+_sequence.defvjp(_forward, _backward)

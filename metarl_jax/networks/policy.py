@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import math
 from collections.abc import Callable, Sequence
 
 import flax.linen as nn
@@ -12,7 +13,7 @@ import scipy.linalg
 from metarl_jax.networks import actions
 from metarl_jax.networks.memories import MEMORIES, initial_memory
 from metarl_jax.networks.mlp import Network
-from metarl_jax.types import Policy, PyTree, Spec, TimeStep
+from metarl_jax.types import Policy, PyTree, Spec, TimeStep, Trajectory
 
 
 class Trunk(nn.Module):
@@ -115,6 +116,17 @@ def flat(observation: jax.Array, batch: tuple[int, ...]) -> jax.Array:
     return observation.astype(jnp.float32).reshape(*batch, -1)
 
 
+def num_inputs(spec: Spec) -> int:
+    """Of ``step_inputs``."""
+    return math.prod(spec.observation_shape) + (spec.num_actions or spec.action_size)
+
+
+def step_inputs(spec: Spec, lived: Trajectory) -> jax.Array:
+    """What a step looked like and what was done, as vectors ``[T, ..., F]``."""
+    seen = flat(lived.timestep.observation, lived.reward.shape)
+    return jnp.concatenate([seen, as_vector(spec, lived.action).astype(seen.dtype)], axis=-1)
+
+
 def as_vector(spec: Spec, action: jax.Array) -> jax.Array:
     """Actions as float vectors ``[..., A]``: discrete ones one-hot (zeros for -1)."""
     return action if spec.num_actions is None else jax.nn.one_hot(action, spec.num_actions)
@@ -160,8 +172,9 @@ def actor(
     """A Policy without memory or critic: an MLP on observation and context; ``own_std``: see ``ActorCritic``;
     ``scaled``: see ``by_variance``."""
     sizes = tuple(encoder_sizes)
-    extras = dict(critic=False, own_std=own_std, context_size=context_size, scaled=scaled)
-    module = ActorCritic(spec, "none", 0, sizes, False, 0, **extras)
+    module = ActorCritic(
+        spec, "none", 0, sizes, False, 0, critic=False, own_std=own_std, context_size=context_size, scaled=scaled
+    )
     return from_module(module, spec, functools.partial(MEMORIES["none"].carry, 0, window=0), bounding)
 
 

@@ -1,5 +1,5 @@
 """Learned rules of credit assignment, as plain functions of a trajectory."""
 
-from metarl_jax.rules.lpg import Seen, Wanted, agent_loss, born, read
+from metarl_jax.rules import intrinsic, lpg, pairwise
 
-__all__ = ["Seen", "Wanted", "agent_loss", "born", "read"]
+__all__ = ["intrinsic", "lpg", "pairwise"]

@@ -4,13 +4,13 @@ Learned policy gradient (LPG, Oh et al. 2020). Axis letters: ``[T]`` steps, ``[M
 units.
 """
 
-import math
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from metarl_jax.networks.lstm import lstm_sequence
+from metarl_jax.rules.layers import dense, dense_born, mlp_applied, mlp_born, scaled
 from metarl_jax.types import Key, PyTree
 
 EMBEDDING = 16  # units between a prediction and the number that the rule sees of it
@@ -46,45 +46,33 @@ class Wanted(NamedTuple):
 
 
 def born(key: Key, memory_size: int, predictions: int) -> PyTree:
-    """Weights, all about one in size: layers divide by the root of their width."""
-    shapes = {
-        "embedding": {"hidden": (predictions, EMBEDDING), "output": (EMBEDDING, 1)},
-        "inputs": dict.fromkeys(GATES, (FEATURES, memory_size)),
-        "recurrent": dict.fromkeys(GATES, (memory_size, memory_size)),
-        "heads": {"push": (memory_size, 1), "prediction": (memory_size, predictions)},
+    """Weights of a rule that pushes little, and at random."""
+    keys = jax.random.split(key, 4)
+    inputs, recurrent = (jax.random.split(k, len(GATES)) for k in keys[:2])
+    sizes = {"push": 1, "prediction": predictions}
+    heads = zip(sizes.items(), jax.random.split(keys[2]), strict=True)
+    return {
+        "embedding": mlp_born(keys[3], (predictions, EMBEDDING, 1)),
+        "inputs": {gate: dense_born(k, FEATURES, memory_size) for gate, k in zip(GATES, inputs, strict=True)},
+        "recurrent": {
+            gate: jax.random.normal(k, (memory_size, memory_size)) for gate, k in zip(GATES, recurrent, strict=True)
+        },
+        "heads": {name: dense_born(k, memory_size, size, 0.1) for (name, size), k in heads},
     }
-    keys = iter(jax.random.split(key, sum(len(group) for group in shapes.values())))
-    made = {}
-    for group, layers in shapes.items():
-        made[group] = {name: {"kernel": jax.random.normal(next(keys), shape)} for name, shape in layers.items()}
-        if group != "recurrent":  # one bias a gate is enough
-            made[group] = {n: layer | {"bias": jnp.zeros(shapes[group][n][1])} for n, layer in made[group].items()}
-    made["heads"] = jax.tree.map(lambda x: 0.1 * x, made["heads"])
-    return made
 
 
 def read(weights: PyTree, seen: Seen) -> Wanted:
     """What the rule says of a record: an LSTM over ``(r, going on, pi(a | s), e(y), e(y'), progress, life)`` from the
     last step to the first, which begins anew with each episode."""
-    embedding = weights["embedding"]
-    embed = lambda y: dense(embedding["output"], jax.nn.relu(dense(embedding["hidden"], y)))[..., 0]
+    embed = lambda y: mlp_applied(weights["embedding"], y, jax.nn.relu)[..., 0]
     shape = seen.reward.shape
     known = (seen.reward, seen.going_on, seen.chance, embed(seen.prediction), embed(seen.next_prediction))
     x = jnp.stack([jnp.broadcast_to(part, shape) for part in (*known, seen.progress, seen.life)], axis=-1)
     projections = tuple(dense(weights["inputs"][gate], x) for gate in GATES)
-    kernels = tuple(scaled(weights["recurrent"][gate]["kernel"]) for gate in GATES)
+    kernels = tuple(scaled(weights["recurrent"][gate]) for gate in GATES)
     states = lstm_sequence(projections, seen.ended, kernels, True)
     heads = weights["heads"]
     return Wanted(dense(heads["push"], states)[..., 0], dense(heads["prediction"], states))
-
-
-def scaled(kernel: jax.Array) -> jax.Array:
-    return kernel / math.sqrt(kernel.shape[0])
-
-
-def dense(layer: dict[str, jax.Array], x: jax.Array) -> jax.Array:
-    bias = layer["bias"]
-    return x @ scaled(layer["kernel"]) + bias.reshape((1,) * (x.ndim - 1) + (-1,))
 
 
 def agent_loss(wanted: Wanted, log_prob: jax.Array, prediction: jax.Array, prediction_cost: float) -> jax.Array:

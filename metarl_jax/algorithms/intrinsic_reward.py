@@ -1,0 +1,87 @@
+"""Agents that learn from an intrinsic reward, which is learned so that they do well on the task's own (LIRPG, Zheng et
+al. 2018; over whole lives, Zheng et al. 2020)."""
+
+import functools
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+
+from metarl_jax.algorithms._actor_critics import Credit, Hyperparameters, generalised, settled
+from metarl_jax.algorithms._outer_loops import Judgement, Search, credited_learner
+from metarl_jax.config import check, check_all, recipe
+from metarl_jax.networks import Bounding, num_inputs, step_inputs
+from metarl_jax.rules import intrinsic
+from metarl_jax.types import Algorithm, PyTree, Said, Spec, TaskDistribution, Trajectory
+
+
+@recipe("intrinsic-reward")
+def intrinsic_reward(
+    tasks: TaskDistribution,
+    *,
+    hidden: tuple[int, ...] = (32,),
+    memory_size: int = 0,
+    bonus: float = 1.0,
+    extrinsic: float = 1.0,
+    discount: float = 0.95,
+    trace: float = 0.9,
+    entropy_cost: float = 0.01,
+    value_cost: float = 0.5,
+    learning_rate: float = 1e-2,
+    optimizer: Literal["sgd", "rmsprop", "adam"] = "rmsprop",
+    encoder: tuple[int, ...] = (32,),
+    bounding: Bounding = "clip",
+    episodes: int = 0,
+    life: int = 0,
+    window: int = 1,
+    gradient: Literal["backprop", "es", "pes", "snes", "sep-cma-es"] = "backprop",
+    meta_rate: float = 1e-2,
+    decay_updates: int = 0,
+    outer_discount: float = 0.99,
+    outer_trace: float = 0.95,
+    outer_entropy_cost: float = 0.0,
+    outer_critic_rate: float = 1e-3,
+    score: bool = False,
+    sigma: float = 0.1,
+    members: int = 16,
+    remat: bool | None = None,
+    block: int = 0,
+) -> Algorithm:
+    """Advantage actor-critic agents, born and trained in each task, that learn from
+    ``extrinsic * r + bonus * r_in(o, a)``, ``r_in`` a network in ``[-1, 1]`` that all of them share."""
+    check(all(size > 0 for size in hidden), "hidden", hidden, "each layer needs at least one unit")
+    check_all(dict(memory_size=memory_size, extrinsic=extrinsic), lambda x: x >= 0, "must not be negative")
+    check(bonus > 0, "bonus", bonus, "must be above 0")
+    numbers = settled(
+        discount=discount,
+        trace=trace,
+        entropy_cost=entropy_cost,
+        value_cost=value_cost,
+        learning_rate=learning_rate,
+    )
+    search = Search(gradient, meta_rate, decay_updates, sigma, members, block)
+    outer = outer_discount, outer_trace, outer_entropy_cost, True, outer_critic_rate
+    judgement = Judgement(*outer, score, remat)
+    spec = tasks.env.spec
+    meta = functools.partial(intrinsic.born, features=num_inputs(spec), hidden=hidden, memory_size=memory_size)
+    start = lambda episodes: jnp.zeros((episodes, memory_size)) if memory_size else ()
+    assign = functools.partial(mixed, spec, extrinsic, bonus)
+    credit = lambda episodes: Credit(functools.partial(start, episodes), assign)
+    lived = episodes, life, window
+    return credited_learner(tasks, meta, credit, numbers, optimizer, encoder, bounding, lived, search, judgement)
+
+
+def mixed(
+    spec: Spec,
+    extrinsic: float,
+    bonus: float,
+    meta: PyTree,
+    numbers: Hyperparameters,
+    memory: PyTree,
+    lived: Trajectory,
+    told: Said,
+) -> tuple[PyTree, tuple[jax.Array, jax.Array]]:
+    """Generalised advantages of both rewards."""
+    ended = lived.terminated | lived.truncated
+    memory, own = intrinsic.rewarded(meta, memory, step_inputs(spec, lived), lived.reward, ended)
+    return memory, generalised(extrinsic * lived.reward + bonus * own, numbers, lived, told)
