@@ -85,6 +85,7 @@ def mjx_pendulum() -> TaskDistribution:
 BUILD = {name: functools.partial(make, **SMALL.get(name, {})) for name, make in tasks.REGISTRY.items()} | {
     "maze, view": functools.partial(tasks.maze, view=3, horizon=60, trial_steps=180),
     "maze, goal seen": functools.partial(tasks.maze_200, goal_observable=True),
+    "gridnavi, goal seen": functools.partial(tasks.gridnavi, **SMALL["gridnavi"], goal_visible=True),
     "bandit-dependent, uniform": functools.partial(tasks.dependent_bandit, low=None, num_pulls=20),
     "arrays": arrays,
     "pendulum": pendulum,
@@ -376,7 +377,7 @@ def test_grids_obey_their_rules(name):
         assert reward == pytest.approx(float(at_goal) if is_maze else 1.0 if at_goal else -0.1)
         assert terminated == (at_goal if is_maze else False)
         wanted = [np.arange(size[0]) == row, np.arange(size[1]) == column]
-        if is_maze and env.goal_observable:
+        if env.goal_observable if is_maze else env.goal_visible:
             goal = divmod(int(batch.goal[n]), size[1])
             wanted += [np.arange(size[0]) == goal[0], np.arange(size[1]) == goal[1]]
         if is_maze and env.view:
