@@ -17,6 +17,7 @@ from metarl_jax.networks.actions import for_spec
 from metarl_jax.rollout import rollout
 from metarl_jax.tasks.bandit import BanditTask
 from metarl_jax.tasks.chain import ChainTask
+from metarl_jax.tasks.credit import CreditTask
 from metarl_jax.tasks.gridnavi import GridTask
 from metarl_jax.tasks.maze import MazeTask
 from metarl_jax.tasks.navigation import PointTask
@@ -32,6 +33,8 @@ SMALL = {  # options under which a walk takes seconds
     "bandit-dependent": {"num_pulls": 20},
     "tabular": {"num_states": 4, "num_actions": 3, "horizon": 5, "num_episodes": 4},
     "gridnavi": {"size": 4, "horizon": 8, "num_episodes": 3},
+    "key-to-door": {"num_actions": 3, "length": 3},
+    "umbrella": {"length": 3},
     "treasure": {
         "layout": "#######\n#T...T#\n#P#.#.#\n#MS.C.#\n#.#.#.#\n#T...T#\n#######",
         "horizon": 8,
@@ -523,6 +526,8 @@ def check_valid(distribution: TaskDistribution, before: Any, after: Any) -> None
             assert set(rows(after)) == set(rows(distribution.tasks))
     elif isinstance(after, ChainTask):
         assert set(rows(after)) == set(rows(distribution.tasks)) and (after.reward != before.reward).any(axis=1).all()
+    elif isinstance(after, CreditTask):
+        assert set(rows(after)) == set(rows(distribution.tasks)) and (after.action != before.action).all()
     elif isinstance(after, WalkerTask):
         check_walkers(distribution, before, after)
     else:
