@@ -53,7 +53,7 @@ def test_train_passes_every_option_on(run):
     config = json.loads((run / "config.json").read_text())["config"]
     assert config["tasks"] == {
         "name": "gridnavi",
-        "options": {"size": 3, "horizon": 15, "num_episodes": 2},
+        "options": {"size": 3, "horizon": 15, "num_episodes": 2, "goal_visible": False, "pay_every": 1},
         "horizon": 15,
         "trial_steps": 30,
     }

@@ -17,6 +17,7 @@ from metarl_jax.networks.actions import for_spec
 from metarl_jax.rollout import rollout
 from metarl_jax.tasks.bandit import BanditTask
 from metarl_jax.tasks.chain import ChainTask
+from metarl_jax.tasks.credit import CreditTask
 from metarl_jax.tasks.gridnavi import GridTask
 from metarl_jax.tasks.maze import MazeTask
 from metarl_jax.tasks.navigation import PointTask
@@ -32,6 +33,8 @@ SMALL = {  # options under which a walk takes seconds
     "bandit-dependent": {"num_pulls": 20},
     "tabular": {"num_states": 4, "num_actions": 3, "horizon": 5, "num_episodes": 4},
     "gridnavi": {"size": 4, "horizon": 8, "num_episodes": 3},
+    "key-to-door": {"num_actions": 3, "length": 3},
+    "umbrella": {"length": 3},
     "treasure": {
         "layout": "#######\n#T...T#\n#P#.#.#\n#MS.C.#\n#.#.#.#\n#T...T#\n#######",
         "horizon": 8,
@@ -85,6 +88,7 @@ def mjx_pendulum() -> TaskDistribution:
 BUILD = {name: functools.partial(make, **SMALL.get(name, {})) for name, make in tasks.REGISTRY.items()} | {
     "maze, view": functools.partial(tasks.maze, view=3, horizon=60, trial_steps=180),
     "maze, goal seen": functools.partial(tasks.maze_200, goal_observable=True),
+    "gridnavi, goal seen": functools.partial(tasks.gridnavi, **SMALL["gridnavi"], goal_visible=True),
     "bandit-dependent, uniform": functools.partial(tasks.dependent_bandit, low=None, num_pulls=20),
     "arrays": arrays,
     "pendulum": pendulum,
@@ -376,7 +380,7 @@ def test_grids_obey_their_rules(name):
         assert reward == pytest.approx(float(at_goal) if is_maze else 1.0 if at_goal else -0.1)
         assert terminated == (at_goal if is_maze else False)
         wanted = [np.arange(size[0]) == row, np.arange(size[1]) == column]
-        if is_maze and env.goal_observable:
+        if env.goal_observable if is_maze else env.goal_visible:
             goal = divmod(int(batch.goal[n]), size[1])
             wanted += [np.arange(size[0]) == goal[0], np.arange(size[1]) == goal[1]]
         if is_maze and env.view:
@@ -522,6 +526,8 @@ def check_valid(distribution: TaskDistribution, before: Any, after: Any) -> None
             assert set(rows(after)) == set(rows(distribution.tasks))
     elif isinstance(after, ChainTask):
         assert set(rows(after)) == set(rows(distribution.tasks)) and (after.reward != before.reward).any(axis=1).all()
+    elif isinstance(after, CreditTask):
+        assert set(rows(after)) == set(rows(distribution.tasks)) and (after.action != before.action).all()
     elif isinstance(after, WalkerTask):
         check_walkers(distribution, before, after)
     else:

@@ -3,6 +3,7 @@
 from metarl_jax.tasks.adapters import from_gymnax
 from metarl_jax.tasks.bandit import bandit, dependent_bandit
 from metarl_jax.tasks.chain import discounting_chain
+from metarl_jax.tasks.credit import key_to_door, umbrella
 from metarl_jax.tasks.environment import Environment
 from metarl_jax.tasks.gridnavi import gridnavi
 from metarl_jax.tasks.maze import maze, maze_100, maze_200, random_maze
@@ -24,6 +25,8 @@ REGISTRY = {
     "bandit-dependent": dependent_bandit,
     "tabular": tabular,
     "discounting-chain": discounting_chain,
+    "key-to-door": key_to_door,
+    "umbrella": umbrella,
     "gridnavi": gridnavi,
     "treasure": treasure,
     "maze": maze,
@@ -57,6 +60,7 @@ __all__ = [
     "from_mjx",
     "gridnavi",
     "hopper_dynamics",
+    "key_to_door",
     "maze",
     "maze_100",
     "maze_200",
@@ -65,6 +69,7 @@ __all__ = [
     "sparse_navigation",
     "tabular",
     "treasure",
+    "umbrella",
     "walker_dynamics",
     "walker_slope",
 ]

@@ -1,7 +1,7 @@
 """VariBAD's grid with a hidden goal (Zintgraf et al. 2020), of any size."""
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,31 +24,43 @@ class GridTask(NamedTuple):
 
 
 class GridState(NamedTuple):
+    """``owed``: rewards that are still to be paid; nothing where each is paid at once."""
+
     cell: jax.Array
     time: jax.Array
+    owed: Any = ()
 
 
 class GridEnv(Environment):
     """Episodes of ``horizon`` steps from cell (0, 0); +1 on the goal, -0.1 elsewhere; the goal does not end them.
 
-    The observation is the position, one-hot by row and by column.
+    The observation is the position, one-hot by row and by column; with ``goal_visible`` the goal's likewise. With
+    ``pay_every`` = k rewards are summed, and paid after each k-th step of an episode and after its last.
     """
 
-    def __init__(self, size: int, horizon: int):
-        self.size, self.horizon = size, horizon
-        self.spec = Spec(observation_shape=(2 * size,), num_actions=len(MOVES))
+    def __init__(self, size: int, horizon: int, goal_visible: bool = False, pay_every: int = 1):
+        self.size, self.horizon, self.goal_visible, self.pay_every = size, horizon, goal_visible, pay_every
+        self.spec = Spec(observation_shape=((4 if goal_visible else 2) * size,), num_actions=len(MOVES))
         self.next_state = grid_table(size)
 
     def begin(self, noise, task: GridTask):
-        return GridState(jnp.int32(0), jnp.int32(0))
+        return GridState(jnp.int32(0), jnp.int32(0), () if self.pay_every == 1 else jnp.float32(0.0))
 
     def advance(self, noise, state: GridState, action, task: GridTask):
-        cell = jnp.asarray(self.next_state)[state.cell, action]
+        cell, time = jnp.asarray(self.next_state)[state.cell, action], state.time + 1
         reward = jnp.where(cell == task.goal, 1.0, -0.1)
-        return GridState(cell, state.time + 1), reward, jnp.bool_(False), {}
+        if self.pay_every == 1:
+            return GridState(cell, time), reward, jnp.bool_(False), {}
+        owed = state.owed + reward
+        pays = (time % self.pay_every == 0) | (time == self.horizon)
+        paid = jnp.where(pays, owed, 0.0)
+        return GridState(cell, time, owed - paid), paid, jnp.bool_(False), {"mean_reward": paid}
 
     def observe(self, state: GridState, task: GridTask) -> jax.Array:
-        return one_hot_cell(state.cell, self.size, self.size)
+        here = one_hot_cell(state.cell, self.size, self.size)
+        if not self.goal_visible:
+            return here
+        return jnp.concatenate([here, one_hot_cell(task.goal, self.size, self.size)])
 
     def picture(self, task: GridTask, state: GridState | None = None) -> np.ndarray:
         image = np.full((self.size * self.size, 3), FLOOR, np.uint8)
@@ -66,22 +78,28 @@ def grid_table(size: int) -> np.ndarray:
 
 
 @family("gridnavi")
-def gridnavi(*, size: int = 5, horizon: int = 15, num_episodes: int = 4) -> TaskDistribution:
+def gridnavi(
+    *, size: int = 5, horizon: int = 15, num_episodes: int = 4, goal_visible: bool = False, pay_every: int = 1
+) -> TaskDistribution:
     """The finite set of all goals outside the start's 2 x 2 corner, equally likely.
 
     References (exact where not said otherwise): goal known; Bayes-optimal control by dynamic programming over beliefs;
     the best that forgets at each episode; posterior sampling, simulated; random. Above size 8 only the goal known
-    and random.
+    and random; so it is where rewards are paid late, which tell of the goal later. Where the goal is seen, the first
+    three are one.
 
     Args:
       size: cells a side.
       horizon: steps in an episode.
       num_episodes: episodes in a trial.
+      goal_visible: the observation also has the goal, one-hot by row and by column.
+      pay_every: rewards are summed, and paid every so many steps of an episode and at its end; 1 is at once.
     """
     check(size >= 3, "gridnavi: size", size, "must be at least 3")
-    check_all(dict(horizon=horizon, num_episodes=num_episodes), lambda x: x >= 1, "must be at least 1", "gridnavi")
+    counts = dict(horizon=horizon, num_episodes=num_episodes, pay_every=pay_every)
+    check_all(counts, lambda x: x >= 1, "must be at least 1", "gridnavi")
     goals = np.array([c for c in range(size * size) if c // size > 1 or c % size > 1], np.int32)
-    env = GridEnv(size, horizon)
+    env = GridEnv(size, horizon, goal_visible, pay_every)
 
     tasks = GridTask(jnp.asarray(goals))
 
@@ -115,7 +133,10 @@ def references(env: GridEnv, goals: np.ndarray, tasks: GridTask, trial_steps: in
         Reference("optimal", "exact", known * episodes, known.mean() * repeat, "goal known"),
         Reference("random", "exact", random * episodes, random * repeat, "uniform over the actions"),
     ]
-    if len(goals) > MOST_GOALS:
+    if env.goal_visible:
+        seen = [simple[0]._replace(role=role, note="goal seen") for role in ("bayes", "non_adaptive")]
+        return [*simple, *seen]
+    if len(goals) > MOST_GOALS or env.pay_every > 1:
         return simple
     bayes = planning.hidden_goal_return(table, start, goals, env.horizon, episodes)
     single = planning.hidden_goal_return(table, start, goals, env.horizon, 1).by_episode[0]

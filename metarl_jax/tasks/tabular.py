@@ -67,13 +67,19 @@ class TabularEnv(Environment):
 
 @family("tabular")
 def tabular(
-    *, num_states: int = 10, num_actions: int = 5, horizon: int = 10, num_episodes: int = 10, reward_std: float = 1.0
+    *,
+    num_states: int = 10,
+    num_actions: int = 5,
+    horizon: int = 10,
+    num_episodes: int = 10,
+    reward_std: float = 1.0,
+    mean_reward: float = 1.0,
 ) -> TaskDistribution:
     """The random MDPs of RL^2 (Duan et al. 2016): ``P(. | s, a) ~ Dirichlet(1)``, mean reward ``~ N(1, 1)``, Gaussian
     reward noise, start in state 0.
 
     References: the optimal policy of each MDP (backward induction), and a lower bound on what forgets at each
-    episode: by symmetry every policy that is fixed before the MDP is drawn earns 1 a step in expectation.
+    episode: by symmetry every policy that is fixed before the MDP is drawn earns ``mean_reward`` a step in expectation.
 
     Args:
       num_states: S.
@@ -81,6 +87,7 @@ def tabular(
       horizon: steps in an episode.
       num_episodes: episodes in a trial.
       reward_std: standard deviation of the reward noise.
+      mean_reward: mean of the N(mean, 1) that mean rewards are drawn from.
     """
     sizes = {"num_states": num_states, "num_actions": num_actions, "horizon": horizon, "num_episodes": num_episodes}
     for field, value in sizes.items():
@@ -91,14 +98,14 @@ def tabular(
         transition_key, reward_key = jax.random.split(key)
         # Exponentials over their sum are Dirichlet(1).
         weights = jax.random.exponential(transition_key, (num_states, num_actions, num_states))
-        reward = 1.0 + jax.random.normal(reward_key, (num_states, num_actions))
+        reward = mean_reward + jax.random.normal(reward_key, (num_states, num_actions))
         return TabularTask(weights / weights.sum(-1, keepdims=True), reward, jnp.float32(reward_std))
 
     def references(tasks: TabularTask, trial_steps: int):
         note = "any policy fixed beforehand; one that learns within an episode earns more"
         return [
             *planned(tasks, horizon, trial_steps),
-            Reference("non_adaptive", "lower", 1.0 * trial_steps, None, note),
+            Reference("non_adaptive", "lower", mean_reward * trial_steps, None, note),
         ]
 
     return TaskDistribution(
