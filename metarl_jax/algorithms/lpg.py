@@ -15,7 +15,7 @@ from metarl_jax.algorithms._actor_critics import OPTIMIZERS, span
 from metarl_jax.algorithms._outer_loops import Judgement, Search, Span, check_judgement, meta_learner
 from metarl_jax.config import check, check_all, check_counts, recipe
 from metarl_jax.networks import Bounding, Network, actor, asymmetric, by_variance, flat, mlp
-from metarl_jax.types import Algorithm, Inner, Policy, PyTree, TaskDistribution, Trajectory
+from metarl_jax.types import Algorithm, Inner, Policy, PyTree, Spec, TaskDistribution, Trajectory
 
 
 class Agent(NamedTuple):
@@ -78,48 +78,51 @@ def lpg(
     judgement = Judgement(outer_discount, outer_trace, outer_entropy_cost, True, outer_critic_rate, score, remat)
     check_judgement(search, judgement)
     episodes, length = span(tasks, episodes, life, window)
-    spec = tasks.env.spec
-    size = math.prod(spec.observation_shape)
-    predictor = mlp(size, encoder, predictions, scaled=by_variance)
-    policy, _ = asymmetric(actor(spec, encoder, bounding=bounding, scaled=by_variance), predictor, size)
-    agents = optax.chain(OPTIMIZERS[optimizer](), optax.scale(-learning_rate))
-    meta = functools.partial(rules.lpg.born, memory_size=memory_size, predictions=predictions)
-    inner = ruled_inner(policy, predictor, agents, meta, costs, length if lifetime else 0)
+    known = encoder, bounding, memory_size, predictions, optimizer, learning_rate, costs
+    policy, inner = ruled_agents(tasks.env.spec, *known, length if lifetime else 0)
     lived = Span(episodes, length, window)
     return meta_learner(
         tasks, lifetimes.actor_of(tasks, policy, episodes), inner, search, judgement, lived, outer_encoder
     )
 
 
-def ruled_inner(
-    policy: Policy,
-    predictor: Network,
-    optimizer: optax.GradientTransformation,
-    meta,
+def ruled_agents(
+    spec: Spec,
+    encoder: tuple[int, ...],
+    bounding: Bounding,
+    memory_size: int,
+    predictions: int,
+    optimizer: str,
+    learning_rate: float,
     costs: Costs,
     length: int,
-) -> Inner:
-    """``theta - rate * optimizer(grad L)``, with ``L`` of ``rules.lpg.agent_loss``; ``length``: of a life, 0 where the
-    rule is not told."""
+) -> tuple[Policy, Inner]:
+    """Agents whose parameters move by ``-rate * optimizer(grad L)``, with ``L`` of ``rules.lpg.agent_loss``;
+    ``length``: of a life, 0 where the rule is not told."""
+    size = math.prod(spec.observation_shape)
+    predictor = mlp(size, encoder, predictions, scaled=by_variance)
+    policy, _ = asymmetric(actor(spec, encoder, bounding=bounding, scaled=by_variance), predictor, size)
+    agents = optax.chain(OPTIMIZERS[optimizer](), optax.scale(-learning_rate))
 
     def init(key, meta, task):
         del meta, task
         params = policy.init(key)
-        return Agent(params, optimizer.init(params), jnp.int32(0))
+        return Agent(params, agents.init(params), jnp.int32(0))
 
     def learn(key, meta, agent: Agent, lived: Trajectory):
         del key
         seen = seen_by_rule(policy, predictor, agent, lived, length)
         wanted = rules.lpg.read(meta, seen)
         loss = functools.partial(update_loss, policy, predictor, wanted, lived, costs.agent)
-        updates, moments = optimizer.update(jax.grad(loss)(agent.params), agent.optimizer, agent.params)
+        updates, moments = agents.update(jax.grad(loss)(agent.params), agent.optimizer, agent.params)
         params = optax.apply_updates(agent.params, updates)
         entropy = -(seen.prediction * jnp.log(seen.prediction + 1e-8)).sum(axis=-1).mean()
         penalty = costs.push * jnp.square(wanted.push).mean() - costs.entropy * entropy
         penalty += costs.prediction * jnp.square(wanted.prediction).mean()
         return Agent(params, moments, agent.age + 1), penalty
 
-    return Inner(meta, init, learn)
+    meta = functools.partial(rules.lpg.born, memory_size=memory_size, predictions=predictions)
+    return policy, Inner(meta, init, learn)
 
 
 def predicted(predictor: Network, params: PyTree, observation: jax.Array, shape: tuple[int, ...]) -> jax.Array:

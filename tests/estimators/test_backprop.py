@@ -24,7 +24,7 @@ from metarl_jax.algorithms._actor_critics import (
 from metarl_jax.algorithms._lifetimes import Agent, said
 from metarl_jax.estimators import Critic, OuterLoss, backprop
 from metarl_jax.networks import actor_critic, by_variance
-from metarl_jax.types import Actor, Inner, Spec, TimeStep, Trajectory
+from metarl_jax.types import Actor, Inner, Policy, Spec, TimeStep, Trajectory
 
 LENGTH, STATES, ACTIONS = 2, 2, 2
 POLICY = actor_critic(Spec((STATES,), ACTIONS), "none", 0, (), False, scaled=by_variance)
@@ -58,13 +58,13 @@ def episodes() -> tuple[Trajectory, np.ndarray]:
     return jax.tree.map(jnp.asarray, lived), np.array([row[2] for row in rows])
 
 
-def scripted() -> Actor:
+def scripted(policy: Policy = POLICY) -> Actor:
     """Lives what its task says, ``[K, T, E]``, whatever the agent; its place counts episodes."""
 
     def act(key, agent, place, task):
         return place + 1, jax.tree.map(lambda x: x[place], task)
 
-    return Actor(lambda key, task: jnp.int32(0), act, functools.partial(said, POLICY))
+    return Actor(lambda key, task: jnp.int32(0), act, functools.partial(said, policy))
 
 
 def inner(optimizer: str) -> Inner:
@@ -97,9 +97,9 @@ VALUES = NO_VALUES._replace(  # of the state alone, so that advantages are unbia
 )
 
 
-def estimates(made: Inner, num_updates: int, score: bool, critic: Critic = NO_VALUES):
+def estimates(made: Inner, num_updates: int, score: bool, critic: Critic = NO_VALUES, policy: Policy = POLICY):
     """The estimator's gradient of each life ``[P]``, as ``meta -> gradients``."""
-    estimator = backprop(scripted(), made, num_updates + 1, num_updates + 1, OuterLoss(score=score), critic)
+    estimator = backprop(scripted(policy), made, num_updates + 1, num_updates + 1, OuterLoss(score=score), critic)
     tasks, _ = lives(num_updates)
     kept = estimator.init(jax.random.key(0), jax.tree.map(lambda x: x[0], tasks), 1)
 
@@ -109,16 +109,16 @@ def estimates(made: Inner, num_updates: int, score: bool, critic: Critic = NO_VA
     return jax.jit(jax.vmap(gradient, in_axes=(None, 0))), tasks
 
 
-def chances(made: Inner, num_updates: int, meta, cut: bool = False):
+def chances(made: Inner, num_updates: int, meta, cut: bool = False, policy: Policy = POLICY):
     """The chance of each life under its agents as they learn ``[P]``, and what it earns in all ``[P]``."""
     tasks, moves = lives(num_updates)
     tasks = cut_short(tasks) if cut else tasks
 
     def one(task):
-        agent, log_prob = made.init(), 0.0
+        agent, log_prob = made.init(jax.random.key(0), meta, None), 0.0
         for k in range(num_updates + 1):
             episode = at(task, k)
-            log_prob += said(POLICY, agent, episode).log_prob.sum()
+            log_prob += said(policy, agent, episode).log_prob.sum()
             agent, _ = made.learn(jax.random.key(0), meta, agent, episode)
         return log_prob
 
@@ -138,6 +138,25 @@ def error(estimate, exact) -> float:
     return float(optax.tree.norm(optax.tree.sub(estimate, exact)) / optax.tree.norm(exact))
 
 
+def life_reward(made: Inner, num_updates: int, meta, policy: Policy = POLICY) -> jax.Array:
+    """The mean reward of a step of a life, exactly."""
+    chance, total = chances(made, num_updates, meta, policy=policy)
+    return chance @ total / (LENGTH * (num_updates + 1))
+
+
+def errors_of(made: Inner, num_updates: int, policy: Policy = POLICY) -> dict[bool, float]:
+    """Relative errors of the mean of the estimates, with the score and without."""
+    meta = made.meta(jax.random.key(0))
+    chance, _ = chances(made, num_updates, meta, policy=policy)
+    np.testing.assert_allclose(chance.sum(), 1.0, rtol=1e-12)
+    exact = jax.jit(jax.grad(lambda meta: -life_reward(made, num_updates, meta, policy)))(meta)
+    errors = {}
+    for score in (True, False):
+        gradient, tasks = estimates(made, num_updates, score, policy=policy)
+        errors[score] = error(jax.tree.map(lambda g: jnp.tensordot(chance, g, 1), gradient(meta, tasks)), exact)
+    return errors
+
+
 slow = pytest.mark.slow  # every optimiser is also held to finite differences
 
 
@@ -145,20 +164,7 @@ slow = pytest.mark.slow  # every optimiser is also held to finite differences
 @pytest.mark.parametrize("num_updates", [1, 2])
 def test_with_the_score_the_meta_gradient_is_exact(optimizer, num_updates):
     """And without it, it is for one update from a fixed birth, but not for two."""
-    made = inner(optimizer)
-    meta = made.meta(jax.random.key(0))
-
-    def earned(meta):
-        chance, total = chances(made, num_updates, meta)
-        return chance @ total
-
-    chance, _ = chances(made, num_updates, meta)
-    np.testing.assert_allclose(chance.sum(), 1.0, rtol=1e-12)
-    exact = optax.tree.scale(-1.0 / (LENGTH * (num_updates + 1)), jax.jit(jax.grad(earned))(meta))
-    errors = {}
-    for score in (True, False):
-        gradient, tasks = estimates(made, num_updates, score)
-        errors[score] = error(jax.tree.map(lambda g: chance @ g, gradient(meta, tasks)), exact)
+    errors = errors_of(inner(optimizer), num_updates)
     print(
         f"{optimizer}, {num_updates} updates: relative error {errors[True]:.1e}, without the score {errors[False]:.1e}"
     )
@@ -166,29 +172,37 @@ def test_with_the_score_the_meta_gradient_is_exact(optimizer, num_updates):
     assert errors[False] < 1e-9 if num_updates == 1 else errors[False] > 1e-3
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_meta_gradients_are_finite_differences_on_frozen_data(optimizer, num_updates=3):
-    """Of ``-mean log pi G`` by every hyperparameter, the sampled lives being constants."""
-    made = inner(optimizer)
-    meta = made.meta(jax.random.key(0))
+def frozen(made: Inner, num_updates: int, policy: Policy = POLICY):
+    """Of one life that was sampled once: the estimator's ``meta -> gradient``, and the ``meta -> loss`` that it
+    differentiates, written out."""
     lived, _ = episodes()
     index = np.random.default_rng(0).integers(0, len(lived.reward), num_updates + 1)
     task = jax.tree.map(lambda x: x[index], lived)
 
     def loss(meta):
-        agent, total = made.init(), 0.0
+        agent, total = made.init(jax.random.key(0), meta, None), 0.0
         for k in range(num_updates + 1):
             episode = at(task, k)
             to_go = jnp.flip(jnp.cumsum(jnp.flip(episode.reward, 0), 0), 0)
-            total -= (said(POLICY, agent, episode).log_prob * to_go).mean()
+            total -= (said(policy, agent, episode).log_prob * to_go).mean()
             agent, _ = made.learn(jax.random.key(0), meta, agent, episode)
         return total / (num_updates + 1)
 
-    estimator = backprop(scripted(), made, num_updates + 1, num_updates + 1, OuterLoss(), NO_VALUES)
+    estimator = backprop(scripted(policy), made, num_updates + 1, num_updates + 1, OuterLoss(), NO_VALUES)
     kept = estimator.init(jax.random.key(0), task, 1)
     batch = jax.tree.map(lambda x: x[None], task)
-    gradient = jax.jit(estimator.estimate)(jax.random.key(0), meta, kept, batch)[0]
-    loss, small = jax.jit(loss), 1e-5
+    estimate = lambda meta: estimator.estimate(jax.random.key(0), meta, kept, batch)[0]
+    return jax.jit(estimate), jax.jit(loss)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_meta_gradients_are_finite_differences_on_frozen_data(optimizer, num_updates=3):
+    """Of ``-mean log pi G`` by every hyperparameter, the sampled lives being constants."""
+    made = inner(optimizer)
+    meta = made.meta(jax.random.key(0))
+    gradient, loss = frozen(made, num_updates)
+    gradient = gradient(meta)
+    small = 1e-5
     for name, value in meta.items():
         moved = [loss(meta | {name: value + sign * small}) for sign in (1, -1)]
         np.testing.assert_allclose(gradient[name], (moved[0] - moved[1]) / (2 * small), rtol=1e-6, atol=1e-9)
