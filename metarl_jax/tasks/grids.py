@@ -126,7 +126,7 @@ def grids(
     Five kinds are after the paper's tabular ones, on open squares: theirs may have walls, and one code that follows it
     has ``longer`` on 7 x 9 cells with five objects that cost. Nine actions are one of the paper's two modes (the other
     has nine more, to collect from a cell beside). The sixth kind, ``random``, is ours: each task has its own number of
-    objects (1 to ``num_objects``, equally likely), rewards ~ U[-1, 1] and chances to end and to come back ~ 10^U[-3, 0].
+    objects (1 to ``num_objects``, equally likely), rewards ~ U[-1, 1], chances to end and to come back ~ 10^U[-3, 0].
 
     The paper's agents see a table's row, one for each cell and set of present objects, which is
     ``observation="table"``. By default ours see the two apart, in numbers that are about ``2^m`` times fewer: what is
