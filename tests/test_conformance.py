@@ -19,6 +19,7 @@ from metarl_jax.tasks.bandit import BanditTask
 from metarl_jax.tasks.chain import ChainTask
 from metarl_jax.tasks.credit import CreditTask
 from metarl_jax.tasks.gridnavi import GridTask
+from metarl_jax.tasks.grids import ObjectsTask
 from metarl_jax.tasks.maze import MazeTask
 from metarl_jax.tasks.navigation import PointTask
 from metarl_jax.tasks.tabular import TabularTask
@@ -35,6 +36,7 @@ SMALL = {  # options under which a walk takes seconds
     "gridnavi": {"size": 4, "horizon": 8, "num_episodes": 3},
     "key-to-door": {"num_actions": 3, "length": 3},
     "umbrella": {"length": 3},
+    "grids": {"size": 4, "horizon": 12, "num_episodes": 3},
     "treasure": {
         "layout": "#######\n#T...T#\n#P#.#.#\n#MS.C.#\n#.#.#.#\n#T...T#\n#######",
         "horizon": 8,
@@ -89,6 +91,9 @@ BUILD = {name: functools.partial(make, **SMALL.get(name, {})) for name, make in 
     "maze, view": functools.partial(tasks.maze, view=3, horizon=60, trial_steps=180),
     "maze, goal seen": functools.partial(tasks.maze_200, goal_observable=True),
     "gridnavi, goal seen": functools.partial(tasks.gridnavi, **SMALL["gridnavi"], goal_visible=True),
+    "grids, table": functools.partial(
+        tasks.grids, kind="random", size=3, horizon=12, num_episodes=3, observation="table"
+    ),
     "bandit-dependent, uniform": functools.partial(tasks.dependent_bandit, low=None, num_pulls=20),
     "arrays": arrays,
     "pendulum": pendulum,
@@ -304,14 +309,16 @@ def test_a_task_does_not_change_inside_a_trial(each):
         assert several.any() and inside.sum() > 100
         for name, leaf in told(lived).items():
             np.testing.assert_array_equal(told(again)[name][inside], leaf[index, np.arange(N)][inside], err_msg=name)
-    # The expected reward of what was seen and done is one number a task.
+    # The expected reward of what was seen and done is one number a task, and so is whether that ends the episode, but
+    # in grids, where chance says.
     if spec.num_actions is not None:
         differs = set()
         for n in range(min(N, 60)):
             means = collections.defaultdict(set)
             for t in range(steps):
                 seen = (lived.timestep.observation[t, n].tobytes(), int(lived.action[t, n]))
-                means[seen].add((float(lived.mean_reward[t, n]), bool(lived.terminated[t, n])))
+                ends = each.distribution.name != "grids" and bool(lived.terminated[t, n])
+                means[seen].add((float(lived.mean_reward[t, n]), ends))
             if each.distribution.name != "mountain-car":  # its observation changes at every step
                 assert max(map(len, means.values())) == 1
             differs.add(tuple(sorted((key, tuple(value)) for key, value in means.items())))
@@ -528,6 +535,14 @@ def check_valid(distribution: TaskDistribution, before: Any, after: Any) -> None
         assert set(rows(after)) == set(rows(distribution.tasks)) and (after.reward != before.reward).any(axis=1).all()
     elif isinstance(after, CreditTask):
         assert set(rows(after)) == set(rows(distribution.tasks)) and (after.action != before.action).all()
+    elif isinstance(after, ObjectsTask):
+        moved = after.position != before.position
+        assert (moved.sum(axis=1) == 1).all() and (after.position[moved] < distribution.env.num_cells).all()
+        for leaf, old in zip(after[1:], before[1:], strict=True):
+            np.testing.assert_array_equal(leaf, old)
+        for position in after.position:
+            existing = position[position < distribution.env.num_cells]
+            assert len(set(existing.tolist())) == len(existing)
     elif isinstance(after, WalkerTask):
         check_walkers(distribution, before, after)
     else:

@@ -7,6 +7,12 @@ from metarl_jax.planning.bandits import gittins_value as gittins_value
 from metarl_jax.planning.bandits import many_armed_value as many_armed_value
 from metarl_jax.planning.bandits import simulate_index_policy as simulate_index_policy
 from metarl_jax.planning.bandits import two_armed_value as two_armed_value
+from metarl_jax.planning.collecting import Gain as Gain
+from metarl_jax.planning.collecting import Objects as Objects
+from metarl_jax.planning.collecting import best_collecting as best_collecting
+from metarl_jax.planning.collecting import collecting_gain as collecting_gain
+from metarl_jax.planning.collecting import random_episode as random_episode
+from metarl_jax.planning.collecting import renewed as renewed
 from metarl_jax.planning.dependent_bandits import DependentReference as DependentReference
 from metarl_jax.planning.dependent_bandits import dependent_reference as dependent_reference
 from metarl_jax.planning.dynamic_programming import UNREACHABLE as UNREACHABLE

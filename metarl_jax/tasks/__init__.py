@@ -6,6 +6,7 @@ from metarl_jax.tasks.chain import discounting_chain
 from metarl_jax.tasks.credit import key_to_door, umbrella
 from metarl_jax.tasks.environment import Environment
 from metarl_jax.tasks.gridnavi import gridnavi
+from metarl_jax.tasks.grids import grids
 from metarl_jax.tasks.maze import maze, maze_100, maze_200, random_maze
 from metarl_jax.tasks.mjx import from_brax, from_mjx
 from metarl_jax.tasks.navigation import corner_navigation, navigation, sparse_navigation
@@ -28,6 +29,7 @@ REGISTRY = {
     "key-to-door": key_to_door,
     "umbrella": umbrella,
     "gridnavi": gridnavi,
+    "grids": grids,
     "treasure": treasure,
     "maze": maze,
     "maze-100": maze_100,
@@ -59,6 +61,7 @@ __all__ = [
     "from_gymnax",
     "from_mjx",
     "gridnavi",
+    "grids",
     "hopper_dynamics",
     "key_to_door",
     "maze",

@@ -150,3 +150,10 @@ def successors(walls: jax.Array) -> jax.Array:
     ahead = jnp.clip(cells[:, None] + offsets[None, :], 0, rows * columns - 1)
     blocked = walls.reshape(-1)[ahead] | walls.reshape(-1)[:, None]
     return jnp.where(blocked, cells[:, None], ahead)
+
+
+def open_grid(size: int, moves: Sequence[tuple[int, int]]) -> np.ndarray:
+    """``next_state [cells, actions]`` of a square without walls; along each axis, a move off it means staying."""
+    rows, columns = np.divmod(np.arange(size * size), size)
+    ahead = [np.clip(rows + r, 0, size - 1) * size + np.clip(columns + c, 0, size - 1) for r, c in moves]
+    return np.stack(ahead, axis=1).astype(np.int32)

@@ -9,6 +9,7 @@ import numpy as np
 
 from metarl_jax import planning
 from metarl_jax.config import check, check_all, family
+from metarl_jax.tasks._layouts import open_grid
 from metarl_jax.tasks.environment import Environment, one_hot_cell, one_of
 from metarl_jax.types import Reference, Spec, TaskDistribution
 
@@ -72,9 +73,7 @@ class GridEnv(Environment):
 
 def grid_table(size: int) -> np.ndarray:
     """``next_state [cells, actions]`` of an open grid; moves off it mean staying."""
-    rows, columns = np.divmod(np.arange(size * size), size)
-    ahead = [np.clip(rows + r, 0, size - 1) * size + np.clip(columns + c, 0, size - 1) for r, c in MOVES]
-    return np.stack(ahead, axis=1).astype(np.int32)
+    return open_grid(size, MOVES)
 
 
 @family("gridnavi")
