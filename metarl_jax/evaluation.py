@@ -1,5 +1,6 @@
 """Meta-test: lives whole trials with every seed's agent and sets what came of it beside the known answers."""
 
+import dataclasses
 import functools
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +14,7 @@ from metarl_jax.config import check, check_counts, whole
 from metarl_jax.logging import Progress
 from metarl_jax.report import Report, Trials, summarize
 from metarl_jax.run import Run
-from metarl_jax.setting import resolve
+from metarl_jax.setting import rebuild, resolve
 from metarl_jax.trials import windows_of
 from metarl_jax.types import Algorithm, ExactBelief, Task, TaskDistribution
 
@@ -43,7 +44,8 @@ def evaluate(
     """Lives trials with the agents of all seeds of ``run`` and reports on them.
 
     Args:
-      tasks: another distribution, or its name, with the same spaces (a held-out split); the run's own by default.
+      tasks: another distribution, or its name, with the same spaces (a held-out split), or any where what was learned
+        does not depend on these (an update rule, an optimiser, hyperparameters); the run's own by default.
       num_tasks: how many tasks are drawn, independently of those of training, unless the set is finite: then all its
         tasks are used.
       trials_per_task: by default 1, for finite sets as many as give about 1000 trials.
@@ -57,6 +59,9 @@ def evaluate(
     """
     check(isinstance(run, Run), "run", run, "give what train or load returned")
     chosen = run.tasks if tasks is None else resolve("ppo", tasks).tasks
+    if tasks is not None and run.algorithm.portable:
+        built = rebuild("algorithm", run.config["algorithm"]).build(chosen)
+        run = dataclasses.replace(run, algorithm=built, tasks=chosen)
     spaces, wanted = chosen.env.spec, run.tasks.env.spec
     check(spaces == wanted, "tasks", chosen.name, f"must have the run's spaces, {wanted}, not {spaces}")
     steps = chosen.trial_steps if trial_steps is None else trial_steps

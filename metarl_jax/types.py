@@ -250,7 +250,8 @@ class Algorithm(NamedTuple):
     lived between one inner step and the next, 1 where the agent may learn at any step.
     ``left_open(num_tasks, num_devices) -> {option: values}``: the recipe's options that spare memory at the cost of
     time or rounding, where the user left them to be chosen: what to try, the first value first, from the most memory to
-    the least.
+    the least. ``portable``: what ``adapt`` needs of a state does not depend on the tasks' spaces: the same recipe built
+    for other tasks lives in them by it.
     """
 
     init: Callable[[Key, int], State]
@@ -261,6 +262,7 @@ class Algorithm(NamedTuple):
     decode: Callable[[State, Trajectory], jax.Array] | None = None
     window: int = 1
     left_open: Callable[[int, int], Mapping[str, tuple]] = lambda num_tasks, num_devices: {}
+    portable: bool = False
 
 
 class Curriculum(NamedTuple):

@@ -13,6 +13,7 @@ LAYERS = [
     {"types"},
     {"devices", "config"},
     {"files"},
+    {"shelf"},
     {"planning", "walkers"},
     {"tasks"},
     {"networks", "optimizers"},

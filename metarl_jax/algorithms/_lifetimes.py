@@ -60,6 +60,12 @@ def actor_of(tasks: TaskDistribution, policy: Policy, episodes: int) -> Actor:
     return Actor(enter_one, act, functools.partial(said, policy))
 
 
+def in_stretches(tasks: TaskDistribution, steps: int) -> TaskDistribution:
+    """``tasks`` whose agents live ``steps`` at a time (0: an episode's most), whatever episodes do."""
+    check(0 <= steps <= tasks.horizon, "steps", steps, f"must lie between 0 and {tasks.horizon}, an episode's most")
+    return tasks._replace(horizon=steps or tasks.horizon)
+
+
 def said(policy: Policy, agent: Any, lived: Trajectory) -> Said:
     """Of an agent with ``params`` for ``policy``."""
     parameters, value = replay(policy, agent.params, lived.timestep)
@@ -95,6 +101,7 @@ def lifetime_learner(
     episodes: int,
     window: int,
     told: Callable[[PyTree], dict[str, jax.Array]] = lambda meta: {},
+    portable: bool = False,
 ) -> Algorithm:
     """The Algorithm that meta-learns ``inner.meta``: an update is a window of every life, and an outer step.
 
@@ -102,6 +109,7 @@ def lifetime_learner(
       episodes: of ``actor``.
       window: inner updates an outer one.
       told: ``meta -> metrics``, what is to be seen of it.
+      portable: see ``Algorithm``.
     """
     optimizer = optax.apply_if_finite(optimizer, max_consecutive_errors=10)
 
@@ -126,7 +134,8 @@ def lifetime_learner(
         return trial(tasks, actor, inner, key, state.meta, task, trial_steps, episodes, forget, greedy)
 
     steps = episodes * tasks.horizon
-    return Algorithm(init, update, adapt, estimator.lives * window * steps, lambda num_tasks: None, window=steps)
+    spent = estimator.lives * window * steps
+    return Algorithm(init, update, adapt, spent, lambda num_tasks: None, window=steps, portable=portable)
 
 
 def in_blocks(algorithm: Algorithm, block: int, remat: bool | None = False) -> Algorithm:

@@ -38,6 +38,7 @@ class Judgement(NamedTuple):
     critic_rate: float
     score: bool = False
     remat: bool | None = None
+    max_gradient_norm: float = 0.0
 
 
 class Span(NamedTuple):
@@ -83,6 +84,7 @@ def meta_learner(
     encoder: tuple[int, ...],
     told: Callable[[PyTree], dict[str, jax.Array]] = lambda meta: {},
     target: estimators.Target | None = None,
+    portable: bool = False,
 ) -> Algorithm:
     """The Algorithm that meta-learns ``inner.meta``.
 
@@ -91,17 +93,19 @@ def meta_learner(
       encoder: of the outer critic, if there is one.
       told: ``meta -> metrics``, what is to be seen of it.
       target: a bootstrapped one, see ``estimators.backprop``.
+      portable: see ``Algorithm``.
     """
     remat: bool | None = False
     if search.gradient == "backprop":
         assert judgement is not None
         remat = judgement.remat
         estimator = backpropagated(tasks, actor, inner, judgement, span, search.block, encoder, target)
-        optimizer = adam(search)
+        optimizer, largest = adam(search), judgement.max_gradient_norm
+        optimizer = optax.chain(optax.clip_by_global_norm(largest), optimizer) if largest else optimizer
     else:
         estimator, optimizer = evolved(actor, inner, search, span)
     made = lifetimes.lifetime_learner(
-        tasks, actor, inner, estimator, optimizer, span.episodes, span.window + span.between, told
+        tasks, actor, inner, estimator, optimizer, span.episodes, span.window + span.between, told, portable
     )
     return lifetimes.in_blocks(made, search.block, remat)
 

@@ -48,6 +48,7 @@ def lpg(
     encoder: tuple[int, ...] = (),
     bounding: Bounding = "clip",
     episodes: int = 0,
+    steps: int = 0,
     life: int = 0,
     window: int = 5,
     gradient: Literal["backprop", "es", "pes", "snes", "sep-cma-es"] = "backprop",
@@ -61,6 +62,7 @@ def lpg(
     outer_entropy_cost: float = 0.0,
     outer_encoder: tuple[int, ...] = (32,),
     outer_critic_rate: float = 1e-3,
+    max_gradient_norm: float = 0.5,
     score: bool = False,
     sigma: float = 0.1,
     members: int = 16,
@@ -75,14 +77,24 @@ def lpg(
     check(learning_rate > 0, "learning_rate", learning_rate, "must be above 0")
     check(all(size > 0 for size in encoder), "encoder", encoder, "each layer needs at least one unit")
     search = Search(gradient, meta_rate, decay_updates, sigma, members, block)
-    judgement = Judgement(outer_discount, outer_trace, outer_entropy_cost, True, outer_critic_rate, score, remat)
+    judgement = Judgement(
+        outer_discount, outer_trace, outer_entropy_cost, True, outer_critic_rate, score, remat, max_gradient_norm
+    )
     check_judgement(search, judgement)
+    tasks = lifetimes.in_stretches(tasks, steps)
     episodes, length = span(tasks, episodes, life, window)
     known = encoder, bounding, memory_size, predictions, optimizer, learning_rate, costs
     policy, inner = ruled_agents(tasks.env.spec, *known, length if lifetime else 0)
     lived = Span(episodes, length, window)
     return meta_learner(
-        tasks, lifetimes.actor_of(tasks, policy, episodes), inner, search, judgement, lived, outer_encoder
+        tasks,
+        lifetimes.actor_of(tasks, policy, episodes),
+        inner,
+        search,
+        judgement,
+        lived,
+        outer_encoder,
+        portable=True,
     )
 
 

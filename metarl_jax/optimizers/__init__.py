@@ -4,22 +4,21 @@ optimizer = metarl_jax.optimizers.load("small-mazes", total_updates=1000)  # an 
 """
 
 import itertools
-import json
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
-from metarl_jax.config import ConfigError, check, check_counts, whole
-from metarl_jax.files import write_json
+from metarl_jax import shelf
+from metarl_jax.config import check_counts
 from metarl_jax.optimizers.learned import FEATURES, born, scale_by_learned
 
 __all__ = ["available", "born", "load", "read", "save", "scale_by_learned"]
 
-SHIPPED, FORMAT = Path(__file__).with_name("shipped"), 1
+SHIPPED = Path(__file__).with_name("shipped")
+SHELF = shelf.Shelf(SHIPPED, "learned optimiser", ("learned-optimizer",))
 
 
 def load(name: str | Path, total_updates: int) -> optax.GradientTransformation:
@@ -39,34 +38,22 @@ def load(name: str | Path, total_updates: int) -> optax.GradientTransformation:
 
 def available() -> list[str]:
     """The names of the optimisers that come with the package."""
-    return sorted(file.stem for file in SHIPPED.glob("*.json"))
+    return shelf.available(SHELF)
 
 
 def read(name: str | Path) -> dict[str, Any]:
     """What ``save`` wrote: ``weights`` (numpy), ``config`` of the run that made them and its ``curve``, what the lives
     of each update earned."""
-    check(isinstance(name, str | Path), "name", name, "give the path of a file, or a name")
-    path = SHIPPED / f"{name}.json" if name in available() else Path(name)
-    check(not path.is_dir(), "name", str(name), "is a folder: optimizers.save(load(folder), file) makes a file")
-    check(path.is_file(), "name", str(name), f"no such file; the package has {', '.join(available()) or 'none'}")
+    found = shelf.read(SHELF, name)
     try:
-        found = json.loads(path.read_text())
-        known = found["format"]
-        check(known == FORMAT, "format", known, f"{path} is of another version of metarl_jax, which writes {FORMAT}")
-        layers = [
-            {part: np.asarray(layer[part], np.float32) for part in ("kernel", "bias")}
-            for layer in found["weights"]["layers"]
-        ]
-        weights = {"layers": layers, "log_rate": np.float32(found["weights"]["log_rate"])}
+        layers = found["weights"]["layers"]
         widths = [FEATURES, *(layer["bias"].size for layer in layers)]
         fits = all(x["kernel"].shape == ends for x, ends in zip(layers, itertools.pairwise(widths), strict=True))
-        if not (layers and fits and widths[-1] == 2 and all(np.isfinite(x).all() for x in jax.tree.leaves(weights))):
-            raise ValueError("layers of wrong shapes, or numbers that are not finite")
-    except ConfigError:
-        raise
-    except (ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"name={str(name)!r}: {path} holds no learned optimiser ({error!r})") from error
-    return found | {"weights": weights}
+        if not (layers and fits and widths[-1] == 2 and found["weights"]["log_rate"].shape == ()):
+            raise ValueError("layers of wrong shapes")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise shelf.unusable(SHELF, name, found["path"], error) from error
+    return found
 
 
 def save(run: Any, path: str | Path, member: int = 0) -> None:
@@ -78,13 +65,4 @@ def save(run: Any, path: str | Path, member: int = 0) -> None:
     Raises:
       ConfigError: another algorithm's run, or no such seed.
     """
-    learner = run.config["algorithm"]["name"] if hasattr(run, "config") else run
-    check(learner == "learned-optimizer", "run", learner, "give a run of learned-optimizer")
-    fits = whole(member) and 0 <= member < run.num_seeds
-    check(fits, "member", member, f"must be a whole number from 0 to {run.num_seeds - 1}: the run has so many seeds")
-    weights = jax.tree.map(lambda x: np.asarray(x[member]).tolist(), run.state.meta)
-    curve = np.asarray(run.metrics["trial_return"])[:, member]
-    seed = run.config["seed"] + member
-    config = run.config | {"seed": seed, "num_seeds": 1}
-    made = {"format": FORMAT, "config": config, "curve": [round(float(x), 4) for x in curve], "weights": weights}
-    write_json(Path(path), made)
+    shelf.save(SHELF, run, path, member)

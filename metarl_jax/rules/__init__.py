@@ -1,5 +1,60 @@
-"""Learned rules of credit assignment, as plain functions of a trajectory."""
+"""Rules of credit assignment that were meta-learned, as plain functions of a trajectory, for any training loop.
 
+rule = metarl_jax.rules.load("random-mdps")
+wanted = rule(metarl_jax.rules.lpg.Seen(...))  # what each action and prediction should become
+"""
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from metarl_jax import shelf
 from metarl_jax.rules import intrinsic, lpg, pairwise
 
-__all__ = ["intrinsic", "lpg", "pairwise"]
+__all__ = ["available", "intrinsic", "load", "lpg", "pairwise", "read", "save"]
+
+FUNCTIONS = {"lpg": lpg.read, "intrinsic-reward": intrinsic.rewarded, "pairwise-weights": pairwise.pair_weights}
+SHELF = shelf.Shelf(Path(__file__).with_name("shipped"), "learned rule", tuple(FUNCTIONS))
+
+
+def load(name: str | Path) -> Callable:
+    """The rule of a file, or one of ``available()``, frozen: of a run of
+
+    - ``lpg``: ``rules.lpg.Seen -> rules.lpg.Wanted``, how an agent is to be updated (``rules.lpg.agent_loss``);
+    - ``intrinsic-reward``: ``(memory, inputs, reward, ended) -> (memory, rewards)``, see ``rules.intrinsic.rewarded``;
+    - ``pairwise-weights``: ``(inputs, ended) -> weights``, see ``rules.pairwise.pair_weights``.
+
+    Raises:
+      ConfigError: no such file, or none of this format.
+    """
+    found = read(name)
+    function = FUNCTIONS[found["config"]["algorithm"]["name"]]
+    return functools.partial(function, jax.tree.map(jnp.asarray, found["weights"]))
+
+
+def available() -> list[str]:
+    """The names of the rules that come with the package."""
+    return shelf.available(SHELF)
+
+
+def read(name: str | Path) -> dict[str, Any]:
+    """What ``save`` wrote: ``weights`` (numpy), ``config`` of the run that made them and its ``curve``, what the lives
+    of each update earned."""
+    return shelf.read(SHELF, name)
+
+
+def save(run: Any, path: str | Path, member: int = 0) -> None:
+    """Writes the rule that a run of ``lpg``, ``intrinsic-reward`` or ``pairwise-weights`` has learned, with the run's
+    configuration and curve.
+
+    Args:
+      member: which of the run's seeds.
+
+    Raises:
+      ConfigError: another algorithm's run, or no such seed.
+    """
+    shelf.save(SHELF, run, path, member)

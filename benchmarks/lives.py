@@ -1,0 +1,101 @@
+"""Whole lives of newborn agents that learn by a rule, and those of advantage actor-critics with the best of many
+settings, on tasks that no rule was learned on."""
+
+import functools
+import itertools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import metarl_jax as mrl
+from metarl_jax.algorithms._actor_critics import NAMES, unbounded
+from metarl_jax.algorithms._lifetimes import LearnerState
+from metarl_jax.config import Recipe
+from metarl_jax.types import PyTree, TaskDistribution
+
+BLOCK = 64  # lives side by side
+TUNING, TESTING = 64, 256  # lives, of which settings are chosen, and of which scores are made
+OPTIMIZERS, RATES = (
+    ("sgd", "rmsprop", "adam"),
+    {
+        "sgd": np.geomspace(0.1, 30.0, 8),
+        "rmsprop": np.geomspace(2e-3, 0.3, 8),
+        "adam": np.geomspace(2e-3, 0.3, 8),
+    },
+)
+
+
+class Lives(NamedTuple):
+    """What agents live: ``episodes`` side by side before each of ``life`` inner updates."""
+
+    tasks: TaskDistribution
+    episodes: int
+    life: int
+
+
+def curves(recipe: Recipe, lives: Lives) -> Callable[[jax.Array, PyTree], jax.Array]:
+    """``(keys [L], meta) -> [L, life]``: the mean reward of a step in each inner update, each life in its own task."""
+    algorithm = recipe.build(lives.tasks)
+    steps = lives.life * lives.episodes * lives.tasks.horizon
+
+    def one(meta: PyTree, key: jax.Array) -> jax.Array:
+        keys = jax.random.split(key)
+        task, state = lives.tasks.sample(keys[0]), LearnerState(meta, (), ())
+        return algorithm.adapt(keys[1], state, task, steps).mean_reward.reshape(lives.life, -1).mean(axis=1)
+
+    return jax.jit(lambda keys, meta: jax.lax.map(functools.partial(one, meta), keys, batch_size=BLOCK))
+
+
+def chosen_on(count: int = TUNING) -> jax.Array:
+    return jax.random.split(jax.random.key(101), count)
+
+
+def tested_on(count: int = TESTING) -> jax.Array:
+    return jax.random.split(jax.random.key(202), count)
+
+
+class Tuned(NamedTuple):
+    """The best setting of advantage actor-critics, and what newborn agents earn with it, ``[life]``."""
+
+    setting: dict[str, Any]
+    curve: np.ndarray
+
+
+def actor_critics(
+    lives: Lives,
+    traces: tuple[float, ...],
+    entropy_costs: tuple[float, ...] = (0.0, 0.01),
+    optimizers: tuple[str, ...] = OPTIMIZERS,
+    **options: Any,
+) -> list[tuple[float, dict[str, Any]]]:
+    """``(area under the curve, setting)`` of each, on lives that are not those tested."""
+    found = []
+    for optimizer in optimizers:
+        live = curves(recipe_of(lives, optimizer, options), lives)
+        for trace, cost, rate in itertools.product(traces, entropy_costs, RATES[optimizer]):
+            setting = dict(optimizer=optimizer, trace=trace, entropy_cost=cost, learning_rate=float(rate))
+            found.append((float(live(chosen_on(), meta_of(setting | options)).mean()), setting))
+    return found
+
+
+def best(lives: Lives, found: list[tuple[float, dict[str, Any]]], **options: Any) -> Tuned:
+    setting = max(found, key=lambda pair: pair[0])[1]
+    live = curves(recipe_of(lives, setting["optimizer"], options), lives)
+    return Tuned(setting, np.asarray(live(tested_on(), meta_of(setting | options)).mean(axis=0)))
+
+
+def recipe_of(lives: Lives, optimizer: str, options: dict[str, Any]) -> Recipe:
+    shapes = {name: value for name, value in options.items() if name not in NAMES}
+    return mrl.algorithms.self_tuning(optimizer=optimizer, episodes=lives.episodes, life=lives.life, **shapes)
+
+
+def meta_of(setting: dict[str, Any]) -> dict[str, jax.Array]:
+    """Hyperparameters as ``self_tuning`` holds them."""
+    start = dict(discount=0.999, trace=0.9, entropy_cost=0.01, value_cost=0.5, learning_rate=0.01)
+    start |= {name: value for name, value in setting.items() if name in NAMES}
+    within = {name: float(np.clip(value, 1e-6, 1 - 1e-6)) for name, value in start.items() if name in NAMES[:2]}
+    above = {name: max(value, 1e-9) for name, value in start.items() if name not in within}
+    return {name: jnp.float32(x) for name, x in unbounded(within | above, NAMES, 0.0).items()}
