@@ -15,7 +15,13 @@ FEATURES = mrl.rules.lpg.FEATURES
 
 def recipe() -> Any:
     return mrl.algorithms.lpg(
-        memory_size=SIZE, predictions=PREDICTIONS, episodes=WORKERS, steps=STEPS, window=UPDATES, life=20 * UPDATES
+        memory_size=SIZE,
+        predictions=PREDICTIONS,
+        episodes=WORKERS,
+        steps=STEPS,
+        window=UPDATES,
+        life=20 * UPDATES,
+        block=4,
     )
 
 

@@ -43,38 +43,35 @@ def _forward(projections: Gates, resets: jax.Array, kernels: Gates, reverse: boo
         i, f, g, o = (a + h @ kernel for a, kernel in zip(x, kernels, strict=True))
         i, f, g, o = jax.nn.sigmoid(i), jax.nn.sigmoid(f), jnp.tanh(g), jax.nn.sigmoid(o)
         new = f * c + i * g
-        squashed = jnp.tanh(new)
-        return (o * squashed, new), (o * squashed, h, c, i, f, g, o, squashed)
+        h = o * jnp.tanh(new)
+        return (h, new), (h, c, i, f, g, o)
 
     _, (states, *saved) = jax.lax.scan(step, (zeros, zeros), (projections, resets), reverse=reverse)
-    return states, (resets, kernels, *saved)
+    return states, (resets, kernels, states, *saved)
 
 
 def _backward(reverse: bool, residuals, d_states: jax.Array):
-    resets, kernels, previous, cell, i, f, g, o, squashed = residuals
+    resets, kernels, states, *saved = residuals
     transposed = [kernel.T for kernel in kernels]
 
     def step(carry, inputs):
         dh, dc = carry
-        d_state, reset, c, i, f, g, o, squashed = inputs
+        d_state, reset, c, i, f, g, o = inputs
+        squashed = jnp.tanh(f * c + i * g)
         dh = dh + d_state
         dc = dc + dh * o * (1 - squashed * squashed)
-        gates = (
-            dc * g * i * (1 - i),
-            dc * c * f * (1 - f),
-            dc * i * (1 - g * g),
-            dh * squashed * o * (1 - o),
-        )
-        dh = sum(d @ kernel for d, kernel in zip(gates, transposed, strict=True))
-        dh, dc = (jnp.where(reset[..., None], 0.0, x) for x in (dh, dc * f))
-        return (dh, dc), gates
+        d = (dc * g * i * (1 - i), dc * c * f * (1 - f), dc * i * (1 - g * g), dh * squashed * o * (1 - o))
+        dh = sum(x @ kernel for x, kernel in zip(d, transposed, strict=True))
+        return tuple(jnp.where(reset[..., None], 0.0, x) for x in (dh, dc * f)), d
 
-    zeros = jnp.zeros_like(d_states[0])
-    inputs = (d_states, resets, cell, i, f, g, o, squashed)
-    _, gates = jax.lax.scan(step, (zeros, zeros), inputs, reverse=not reverse)
+    start = (jnp.zeros_like(d_states[0]),) * 2
+    _, d = jax.lax.scan(step, start, (d_states, resets, *saved), reverse=not reverse)
     # All leading axes are contracted as they are: flattening them would gather what is sharded over tasks.
-    leading = tuple(range(previous.ndim - 1))
-    return gates, None, tuple(jnp.tensordot(previous, d, (leading, leading)) for d in gates)
+    leading = tuple(range(states.ndim - 1))
+    # What a step found of memory: what the one before it left, nothing after a reset.
+    left, found = (slice(1, None), slice(None, -1)) if reverse else (slice(None, -1), slice(1, None))
+    memory = jnp.where(resets[found][..., None], 0.0, states[left])
+    return d, None, tuple(jnp.tensordot(memory, x[found], (leading, leading)) for x in d)
 
 
 _sequence.defvjp(_forward, _backward)
