@@ -29,17 +29,18 @@ OPTIMIZERS, RATES = (
 
 
 class Lives(NamedTuple):
-    """What agents live: ``episodes`` side by side before each of ``life`` inner updates."""
+    """What agents live: ``episodes`` side by side, ``steps`` of each (0: all) before each of ``life`` inner updates."""
 
     tasks: TaskDistribution
     episodes: int
     life: int
+    steps: int = 0
 
 
 def curves(recipe: Recipe, lives: Lives) -> Callable[[jax.Array, PyTree], jax.Array]:
     """``(keys [L], meta) -> [L, life]``: the mean reward of a step in each inner update, each life in its own task."""
     algorithm = recipe.build(lives.tasks)
-    steps = lives.life * lives.episodes * lives.tasks.horizon
+    steps = lives.life * lives.episodes * (lives.steps or lives.tasks.horizon)
 
     def one(meta: PyTree, key: jax.Array) -> jax.Array:
         keys = jax.random.split(key)
@@ -89,7 +90,8 @@ def best(lives: Lives, found: list[tuple[float, dict[str, Any]]], **options: Any
 
 def recipe_of(lives: Lives, optimizer: str, options: dict[str, Any]) -> Recipe:
     shapes = {name: value for name, value in options.items() if name not in NAMES}
-    return mrl.algorithms.self_tuning(optimizer=optimizer, episodes=lives.episodes, life=lives.life, **shapes)
+    lived = dict(episodes=lives.episodes, steps=lives.steps, life=lives.life)
+    return mrl.algorithms.self_tuning(optimizer=optimizer, **lived, **shapes)
 
 
 def meta_of(setting: dict[str, Any]) -> dict[str, jax.Array]:

@@ -15,7 +15,7 @@ from metarl_jax import algorithms, curricula, tasks
 from metarl_jax.driver import driver
 from metarl_jax.networks import MEMORIES
 from metarl_jax.sharding import task_mesh
-from metarl_jax.types import Outcome, Trajectory
+from metarl_jax.types import Outcome, TaskDistribution, Trajectory
 
 # Algorithms.
 
@@ -23,6 +23,8 @@ FAMILIES = {  # discrete actions and episodes that terminate; continuous ones an
     "bandit": lambda: tasks.bandit(num_arms=3, num_pulls=6),
     "pendulum": lambda: pendulum(horizon=4, num_episodes=2),
 }
+# What goes through the steps of an episode cannot move where there is one: not a bandit, but small grids.
+THROUGH_EPISODES = ("lpg", "intrinsic-reward")
 TINY = {"memory_size": 8, "encoder": (8,), "num_minibatches": 2, "num_epochs": 2, "model_minibatches": 2}
 TINY |= {"life": 4, "window": 2, "size": 8, "interval": 1, "sigma": 2.0}  # pairs that earn alike move nothing
 FORGETTING_MATTERS = {
@@ -69,6 +71,12 @@ def rarely(learner: str, family: str = "bandit") -> tuple:
     return (pytest.mark.slow,) if learner in KIN and family == "bandit" else ()
 
 
+def family_of(learner: str, family: str) -> TaskDistribution:
+    if family == "bandit" and learner in THROUGH_EPISODES:
+        return tasks.grids(kind="dense", size=3, horizon=4)
+    return FAMILIES[family]()
+
+
 def tiny(learner: str):
     make = algorithms.REGISTRY[learner.partition(", ")[0]]
     options = {option: value for option, value in TINY.items() if option in make.signature}
@@ -87,7 +95,7 @@ class Learning(NamedTuple):
 def learning(name: str, family: str) -> Learning:
     """Two updates in a row."""
     jax.clear_caches()
-    distribution = FAMILIES[family]()
+    distribution = family_of(name, family)
     algorithm = tiny(name).build(distribution)
     algorithm.check(NUM_TASKS)
     batch = jax.jit(jax.vmap(distribution.sample))(jax.random.split(jax.random.key(0), NUM_TASKS))

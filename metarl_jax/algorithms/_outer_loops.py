@@ -154,7 +154,7 @@ def credited_learner(
     optimizer: str,
     encoder: tuple[int, ...],
     bounding: Bounding,
-    lived: tuple[int, int, int],
+    lived: tuple[int, int, int, int],
     search: Search,
     judgement: Judgement,
 ) -> Algorithm:
@@ -162,10 +162,12 @@ def credited_learner(
 
     Args:
       credit: made of the number of episodes lived side by side.
-      lived: ``episodes, life, window``, as ``self_tuning`` documents them.
+      lived: ``episodes, steps, life, window``, as ``self_tuning`` documents them.
     """
     check_judgement(search, judgement)
-    episodes, length = span(tasks, *lived)
+    episodes, steps, *rest = lived
+    tasks = lifetimes.in_stretches(tasks, steps)
+    episodes, length = span(tasks, episodes, *rest)
     made = credit(episodes)
     _, actor, inner = learners(
         tasks, meta, lambda meta: numbers, lambda meta: OPTIMIZERS[optimizer](), encoder, bounding, episodes, made

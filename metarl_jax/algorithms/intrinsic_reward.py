@@ -32,6 +32,7 @@ def intrinsic_reward(
     encoder: tuple[int, ...] = (32,),
     bounding: Bounding = "clip",
     episodes: int = 0,
+    steps: int = 0,
     life: int = 0,
     window: int = 1,
     gradient: Literal["backprop", "es", "pes", "snes", "sep-cma-es"] = "backprop",
@@ -48,7 +49,22 @@ def intrinsic_reward(
     block: int = 0,
 ) -> Algorithm:
     """Advantage actor-critic agents, born and trained in each task, that learn from
-    ``extrinsic * r + bonus * r_in(o, a)``, ``r_in`` a network in ``[-1, 1]`` that all of them share."""
+    ``extrinsic * r + bonus * r_in(o, a)``, ``r_in`` a network in ``[-1, 1]`` that all of them share.
+
+    It is learned so that they do well on ``r`` alone, and generalises over what they see. With a memory it sees what
+    the agent lived, from birth on, the task's rewards included, and can reward exploring.
+
+    Args:
+      hidden: sizes of the reward's tanh layers.
+      memory_size: units of a GRU that goes through an agent's whole life (0: rewards of a single step).
+      bonus: weight of the intrinsic reward.
+      extrinsic: weight of the task's own (0: agents never learn from it).
+      discount, trace, entropy_cost, value_cost, learning_rate, optimizer: of the agents, whose values are of the sum.
+      encoder, bounding, episodes, steps, life, window, gradient: see ``self_tuning``.
+      meta_rate: Adam's learning rate of the reward's weights.
+      decay_updates, outer_discount, outer_trace, outer_entropy_cost, outer_critic_rate, score: see ``self_tuning``.
+      sigma, members, remat, block: see ``self_tuning``.
+    """
     check(all(size > 0 for size in hidden), "hidden", hidden, "each layer needs at least one unit")
     check_all(dict(memory_size=memory_size, extrinsic=extrinsic), lambda x: x >= 0, "must not be negative")
     check(bonus > 0, "bonus", bonus, "must be above 0")
@@ -67,7 +83,7 @@ def intrinsic_reward(
     start = lambda episodes: jnp.zeros((episodes, memory_size)) if memory_size else ()
     assign = functools.partial(mixed, spec, extrinsic, bonus)
     credit = lambda episodes: Credit(functools.partial(start, episodes), assign)
-    lived = episodes, life, window
+    lived = episodes, steps, life, window
     return credited_learner(tasks, meta, credit, numbers, optimizer, encoder, bounding, lived, search, judgement)
 
 

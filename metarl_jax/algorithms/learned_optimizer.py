@@ -6,6 +6,7 @@ from typing import Literal
 import jax.numpy as jnp
 
 from metarl_jax.algorithms._actor_critics import learners, settled, span
+from metarl_jax.algorithms._lifetimes import in_stretches
 from metarl_jax.algorithms._outer_loops import Search, Span, check_search, meta_learner
 from metarl_jax.config import check, recipe
 from metarl_jax.networks import Bounding
@@ -26,6 +27,7 @@ def learned_optimizer(
     encoder: tuple[int, ...] = (32,),
     bounding: Bounding = "clip",
     episodes: int = 0,
+    steps: int = 0,
     life: int = 0,
     window: int = 0,
     gradient: Literal["es", "pes", "snes", "sep-cma-es"] = "es",
@@ -45,7 +47,7 @@ def learned_optimizer(
       hidden: sizes of its layers.
       learning_rate: of Adam, which it is at first.
       discount, trace, entropy_cost, value_cost: of the agents, see ``self_tuning``.
-      encoder, bounding, episodes, life: of the agents and their lives, see ``self_tuning``.
+      encoder, bounding, episodes, steps, life: of the agents and their lives, see ``self_tuning``.
       window: inner updates an outer one (0: a whole life).
       gradient: evolution strategies on whole lives (on truncated ones where ``window`` is less), or persistent ones;
         or a strategy of evosax on whole lives, which takes its own steps.
@@ -63,6 +65,7 @@ def learned_optimizer(
     search = Search(gradient, meta_rate, decay_updates, sigma, members, block)
     check_search(search)
     check(window >= 0, "window", window, "must not be negative")
+    tasks = in_stretches(tasks, steps)
     episodes, length = span(tasks, episodes, life, window or 1)
     optimizer_of = functools.partial(scale_by_learned, total_updates=length)
     meta = functools.partial(born, sizes=hidden, rate=learning_rate)

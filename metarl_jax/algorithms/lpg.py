@@ -69,7 +69,39 @@ def lpg(
     remat: bool | None = None,
     block: int = 0,
 ) -> Algorithm:
-    r"""Agents that know nothing of policy gradients: a network says how they learn, and what there is to predict."""
+    """Agents that know nothing of policy gradients: a network says how they learn, and what there is to predict.
+
+    Beside its policy an agent has predictions ``y(s)``, a distribution over ``predictions`` numbers that mean nothing
+    at first. An LSTM reads what was lived backwards, and says for each step by how much the action is to become more
+    likely (``push``) and what was to be predicted. The agent's parameters then follow the gradient of
+    ``mean(agent_prediction_cost KL(y || wanted y) - push log pi(a | s))``. The outer loss is that of the policy
+    gradient after ``window`` updates, plus ``push_cost push^2 + prediction_cost |logits of wanted y|^2 - entropy_cost
+    H(y)``, means over steps.
+
+    Where we differ from the paper: the rule is not told the discount, which is constant; agents of one run share their
+    learning rate; the outer critic is shared by all tasks and lives; with continuous actions the rule sees
+    ``sigmoid(log pi)`` in place of ``pi``.
+
+    Args:
+      memory_size: units of the LSTM.
+      predictions: numbers of ``y``.
+      lifetime: the rule also sees the agent's age, as a share of its life, and how long that is (TA-LPG).
+      learning_rate: of the agents.
+      optimizer: theirs. With ``sgd`` the rule alone says how large steps are.
+      agent_prediction_cost: weight of the error of ``y``, see above.
+      encoder: sizes of the tanh layers of the agents' two networks (none: both are linear, on one-hot states a table).
+      bounding: how continuous actions keep to their bounds, see ``rl2``.
+      episodes, steps, life: see ``self_tuning``.
+      window: inner updates an outer one.
+      gradient: see ``self_tuning``.
+      meta_rate: Adam's learning rate of the rule's weights.
+      decay_updates: updates over which it falls linearly to a tenth (0: constant).
+      entropy_cost, push_cost, prediction_cost: of the outer loss, see above (of back-propagation alone).
+      outer_discount, outer_trace, outer_entropy_cost, outer_critic_rate, score: see ``self_tuning``.
+      outer_encoder: sizes of the tanh layers of the outer critic.
+      max_gradient_norm: of the back-propagated gradient (0: any).
+      sigma, members, remat, block: see ``self_tuning``.
+    """
     check_counts(dict(memory_size=memory_size, predictions=predictions))
     costs = Costs(agent_prediction_cost, entropy_cost, push_cost, prediction_cost)
     named = dict(agent_prediction_cost=agent_prediction_cost, entropy_cost=entropy_cost, push_cost=push_cost)
@@ -143,6 +175,7 @@ def predicted(predictor: Network, params: PyTree, observation: jax.Array, shape:
 
 
 def seen_by_rule(policy: Policy, predictor: Network, agent: Agent, lived: Trajectory, length: int) -> rules.lpg.Seen:
+    """What the rule is told of a record ``[T, E]``."""
     shape = lived.reward.shape
     log_prob = lifetimes.said(policy, agent, lived).log_prob
     seen = lived.timestep.observation, lived.next_observation
@@ -151,7 +184,9 @@ def seen_by_rule(policy: Policy, predictor: Network, agent: Agent, lived: Trajec
     life = jnp.log(jnp.float32(max(length, 1)))
     going_on = 1.0 - lived.terminated.astype(log_prob.dtype)
     ended = lived.terminated | lived.truncated
-    return rules.lpg.Seen(lived.reward, going_on, ended, jnp.exp(log_prob), now, following, age, life)
+    discrete = jnp.issubdtype(lived.action.dtype, jnp.integer)
+    chance = jnp.exp(log_prob) if discrete else jax.nn.sigmoid(log_prob)  # a density has no upper bound
+    return rules.lpg.Seen(lived.reward, going_on, ended, chance, now, following, age, life)
 
 
 def update_loss(

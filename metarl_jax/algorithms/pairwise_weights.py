@@ -30,6 +30,7 @@ def pairwise_weights(
     encoder: tuple[int, ...] = (32,),
     bounding: Bounding = "clip",
     episodes: int = 0,
+    steps: int = 0,
     life: int = 0,
     window: int = 1,
     gradient: Literal["backprop", "es", "pes", "snes", "sep-cma-es"] = "backprop",
@@ -47,6 +48,22 @@ def pairwise_weights(
 ) -> Algorithm:
     """Advantage actor-critic agents, born and trained in each task, whose advantages are
     ``sum_{u >= t} w(x_t, x_u, u - t) d_u``, with ``d`` the errors of temporal differences (PWTD) or the rewards (PWR).
+
+    ``x`` is what a step looked like and what was done. Weights ``lambda^(u - t)`` of errors are those of generalised
+    advantages. Values are of the lambda return with errors, and of the weighted sum with rewards. The weights are a
+    picture: ``viz.draw_credit``. The paper's see states alone and are not bounded to ``[0, 1]`` in all of its variants.
+
+    Args:
+      hidden: sizes of the tanh layers of the two networks whose product is the weight.
+      size: of what they make of a step.
+      weight: of all pairs, at first.
+      weighted: ``errors`` (PWTD) or ``rewards`` (PWR).
+      discount, trace: of the agents' errors and of their values' targets; with rewards only the weights discount.
+      entropy_cost, value_cost, learning_rate, optimizer: of the agents.
+      encoder, bounding, episodes, steps, life, window, gradient: see ``self_tuning``.
+      meta_rate: Adam's learning rate of the weights' networks.
+      decay_updates, outer_discount, outer_trace, outer_entropy_cost, outer_critic_rate, score: see ``self_tuning``.
+      sigma, members, remat, block: see ``self_tuning``.
     """
     check(all(units > 0 for units in hidden), "hidden", hidden, "each layer needs at least one unit")
     check_counts(dict(size=size))
@@ -64,7 +81,7 @@ def pairwise_weights(
     spec = tasks.env.spec
     meta = functools.partial(pairwise.born, features=num_inputs(spec), hidden=hidden, size=size, weight=weight)
     credit = lambda episodes: Credit(lambda: (), functools.partial(pairs, spec, weighted == "errors"))
-    lived = episodes, life, window
+    lived = episodes, steps, life, window
     return credited_learner(tasks, meta, credit, numbers, optimizer, encoder, bounding, lived, search, judgement)
 
 

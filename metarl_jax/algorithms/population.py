@@ -58,6 +58,7 @@ def population(
     encoder: tuple[int, ...] = (32,),
     bounding: Bounding = "clip",
     episodes: int = 0,
+    steps: int = 0,
     life: int = 0,
     window: int = 1,
     block: int = 0,
@@ -78,7 +79,7 @@ def population(
       interval: updates between two selections (``pbt``).
       replaced: the share of the members that is replaced then (``pbt``).
       spread: standard deviation of the moves, in those logarithms (``pbt``).
-      optimizer, encoder, bounding, episodes, life, window, block: see ``self_tuning``.
+      optimizer, encoder, bounding, episodes, steps, life, window, block: see ``self_tuning``.
     """
     ranges: dict[str, Range] = dict(zip(NAMES, (discount, trace, entropy_cost, value_cost, learning_rate), strict=True))
     check_ranges(ranges, tuned=False)
@@ -92,6 +93,7 @@ def population(
     check(spread > 0, "spread", spread, "must be above 0")
     least, most = (unbounded({n: ends[i] for n, ends in ranges.items()}, searched, 0.0) for i in (0, 1))
     points = grid(least, most, size) if method == "grid" else drawn(least, most, size, draw)
+    tasks = lifetimes.in_stretches(tasks, steps)
     episodes, length = span(tasks, episodes, life, window)
     fixed = as_numbers({name: low for name, (low, _) in ranges.items()})
     values_of = functools.partial(hyperparameters, fixed, 0.0)

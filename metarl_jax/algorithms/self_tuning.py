@@ -38,6 +38,7 @@ def self_tuning(
     encoder: tuple[int, ...] = (32,),
     bounding: Bounding = "clip",
     episodes: int = 0,
+    steps: int = 0,
     life: int = 0,
     window: int = 1,
     gradient: Literal["backprop", "es", "pes", "snes", "sep-cma-es"] = "backprop",
@@ -75,6 +76,7 @@ def self_tuning(
       encoder: sizes of the agents' tanh layers (none: a linear policy and values).
       bounding: how continuous actions keep to their bounds, see ``rl2``.
       episodes: lived side by side before an inner update (0: a sixteenth of a trial's, at least one).
+      steps: of each of them before an inner update; episodes that are longer go on after it (0: all).
       life: inner updates of an agent (0: as many as fit into a trial, at least a window and two updates).
       window: inner updates an outer one.
       gradient: back-propagation through a window (``outer_*``, ``score``, ``target_*`` and ``remat`` are its options);
@@ -118,6 +120,7 @@ def self_tuning(
     check(target_value_cost >= 0, "target_value_cost", target_value_cost, "must not be negative")
     check(target_rate > 0, "target_rate", target_rate, "must be above 0")
     between = max(0, target_updates - 1)
+    tasks = lifetimes.in_stretches(tasks, steps)
     episodes, length = span(tasks, episodes, life, window, between)
     values_of = functools.partial(hyperparameters, as_numbers(start), least_discount)
     meta = functools.partial(as_numbers, unbounded(start, tuned, least_discount))

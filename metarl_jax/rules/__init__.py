@@ -44,7 +44,31 @@ def available() -> list[str]:
 def read(name: str | Path) -> dict[str, Any]:
     """What ``save`` wrote: ``weights`` (numpy), ``config`` of the run that made them and its ``curve``, what the lives
     of each update earned."""
-    return shelf.read(SHELF, name)
+    found = shelf.read(SHELF, name)
+    try:
+        options = found["config"]["algorithm"]["options"]
+        wanted = jax.eval_shape(functools.partial(like, found["weights"], options))
+        shapes = [jax.tree.map(jnp.shape, tree) for tree in (found["weights"], wanted)]
+        if shapes[0] != shapes[1]:
+            raise ValueError("weights of wrong shapes")
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise shelf.unusable(SHELF, name, found["path"], error) from error
+    return found
+
+
+def like(weights: Any, options: Any) -> Any:
+    """Newborn weights of a rule with these options, that sees as many features as ``weights``."""
+    key = jax.random.key(0)
+    if "heads" in weights:
+        return lpg.born(key, options["memory_size"], options["predictions"])
+    if "acting" in weights:
+        features = weights["acting"]["layer_0"]["kernel"].shape[0]
+        return pairwise.born(key, features, tuple(options["hidden"]), options["size"], options["weight"])
+    size = options["memory_size"]
+    features = (
+        weights["inputs"]["reset"]["kernel"].shape[0] - 2 if size else weights["reward"]["layer_0"]["kernel"].shape[0]
+    )
+    return intrinsic.born(key, features, tuple(options["hidden"]), size)
 
 
 def save(run: Any, path: str | Path, member: int = 0) -> None:
