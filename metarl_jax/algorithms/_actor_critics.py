@@ -37,12 +37,21 @@ class Hyperparameters(NamedTuple):
     learning_rate: jax.Array
 
 
+class Assigned(NamedTuple):
+    """``advantage`` and ``target`` of values ``[T, E]``; ``memory`` of the life; ``penalty`` of the outer loss."""
+
+    advantage: jax.Array
+    target: jax.Array
+    memory: PyTree
+    penalty: jax.Array
+
+
 class Credit(NamedTuple):
     """What of what was earned counts for which action: ``start() -> memory`` of a newborn;
-    ``assign(meta, numbers, memory, Trajectory [T, E], Said) -> (memory, advantages, targets of values)``."""
+    ``assign(meta, numbers, memory, Trajectory [T, E], Said) -> Assigned``."""
 
     start: Callable[[], PyTree]
-    assign: Callable[[PyTree, Hyperparameters, PyTree, Trajectory, Said], tuple[PyTree, tuple[jax.Array, jax.Array]]]
+    assign: Callable[[PyTree, Hyperparameters, PyTree, Trajectory, Said], Assigned]
 
 
 def generalised(reward: jax.Array, numbers: Hyperparameters, lived: Trajectory, told: Said):
@@ -54,10 +63,13 @@ def generalised(reward: jax.Array, numbers: Hyperparameters, lived: Trajectory, 
     return advantage, advantage + told.value
 
 
-REWARDS = Credit(
-    start=lambda: (),
-    assign=lambda meta, numbers, memory, lived, told: (memory, generalised(lived.reward, numbers, lived, told)),
-)
+def of_rewards(meta: PyTree, numbers: Hyperparameters, memory: PyTree, lived: Trajectory, told: Said) -> Assigned:
+    """Generalised advantages of the task's rewards."""
+    del meta
+    return Assigned(*generalised(lived.reward, numbers, lived, told), memory, jnp.zeros(()))
+
+
+REWARDS = Credit(start=lambda: (), assign=of_rewards)
 
 
 def span(tasks: TaskDistribution, episodes: int, life: int, window: int, between: int = 0) -> tuple[int, int]:
@@ -163,11 +175,11 @@ def actor_critic_inner(
     def learn(key, meta, agent, lived: Trajectory):
         del key
         numbers, told = values_of(meta), said(agent, lived)
-        memory, (advantage, target) = credit.assign(meta, numbers, agent.memory, lived, told)
-        loss = functools.partial(actor_critic_loss, policy, numbers, lived, advantage, target)
+        found = credit.assign(meta, numbers, agent.memory, lived, told)
+        loss = functools.partial(actor_critic_loss, policy, numbers, lived, found.advantage, found.target)
         updates, moments = optimizer_of(meta).update(jax.grad(loss)(agent.params), agent.optimizer, agent.params)
         params = jax.tree.map(lambda p, u: p - numbers.learning_rate * u, agent.params, updates)
-        return Agent(params, moments, memory), jnp.zeros(())
+        return Agent(params, moments, found.memory), found.penalty
 
     return Inner(meta, init, learn)
 

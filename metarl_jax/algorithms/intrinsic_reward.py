@@ -4,10 +4,9 @@ al. 2018; over whole lives, Zheng et al. 2020)."""
 import functools
 from typing import Literal
 
-import jax
 import jax.numpy as jnp
 
-from metarl_jax.algorithms._actor_critics import Credit, Hyperparameters, generalised, settled
+from metarl_jax.algorithms._actor_critics import Assigned, Credit, Hyperparameters, generalised, settled
 from metarl_jax.algorithms._outer_loops import Judgement, Search, credited_learner
 from metarl_jax.config import check, check_all, recipe
 from metarl_jax.networks import Bounding, num_inputs, step_inputs
@@ -96,8 +95,9 @@ def mixed(
     memory: PyTree,
     lived: Trajectory,
     told: Said,
-) -> tuple[PyTree, tuple[jax.Array, jax.Array]]:
+) -> Assigned:
     """Generalised advantages of both rewards."""
     ended = lived.terminated | lived.truncated
     memory, own = intrinsic.rewarded(meta, memory, step_inputs(spec, lived), lived.reward, ended)
-    return memory, generalised(extrinsic * lived.reward + bonus * own, numbers, lived, told)
+    found = generalised(extrinsic * lived.reward + bonus * own, numbers, lived, told)
+    return Assigned(*found, memory, jnp.zeros(()))

@@ -18,13 +18,13 @@ def born(key: Key, features: int, hidden: tuple[int, ...], memory_size: int = 0)
     """Weights of a reward that is nearly zero. With a memory: of ``features`` and the two numbers of ``lived``."""
     keys = jax.random.split(key, 3)
     if not memory_size:
-        return {"reward": mlp_born(keys[0], (features, *hidden, 1), 0.1)}
+        return {"reward": mlp_born(keys[0], (features, *hidden, 1), 0.01)}
     inputs, recurrent = (zip(GATES, jax.random.split(k, 3), strict=True) for k in keys[1:])
     return {
         "inputs": {gate: dense_born(k, features + 2, memory_size) for gate, k in inputs},
         "recurrent": {gate: jax.random.normal(k, (memory_size, memory_size)) for gate, k in recurrent},
         "recurrent_bias": {"candidate": jnp.zeros(memory_size)},
-        "reward": mlp_born(keys[0], (memory_size, *hidden, 1), 0.1),
+        "reward": mlp_born(keys[0], (memory_size, *hidden, 1), 0.01),
     }
 
 

@@ -1,0 +1,145 @@
+"""Credit assignment that was learned, beside advantage actor-critics at their best settings, on lives of newborn agents.
+
+    python benchmarks/quality.py lpg-random-mdps --seeds 0 1 2
+    python benchmarks/quality.py lpg-transfer --seeds 0 1 2
+    python benchmarks/quality.py intrinsic-reward-gridnavi --seeds 0 1 2
+    python benchmarks/quality.py pairwise-key-to-door --seeds 0 1 2 3 4 5 6 7 8 9
+
+Rules are learned once a seed, then frozen; agents are born and live in tasks drawn anew. The actor-critics' settings are
+chosen on other lives than those tested.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from lives import Lives, Tuned, actor_critics, best, curves, tested_on
+from record import RESULTS, Clock, row, trained
+
+import metarl_jax as mrl
+from metarl_jax.config import Recipe
+
+KEY = functools.partial(mrl.tasks.key_to_door, num_actions=5, noise=3.0, num_episodes=800)
+CHAIN = dict(episodes=4, life=200)
+PAIRS: dict[str, Any] = dict(num_updates=800, num_tasks=64)
+TRACES = (0.0, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 1.0)
+
+
+def pairs_recipe() -> Recipe:
+    return mrl.algorithms.pairwise_weights(
+        **CHAIN,
+        weighted="rewards",
+        weight_cost=0.005,
+        outer_trace=0.0,
+        outer_critic_rate=0.01,
+        decay_updates=PAIRS["num_updates"],
+    )
+
+
+def learned(recipe: Recipe, lives: Lives, seed: int, **options: Any) -> tuple[mrl.Run, np.ndarray, float]:
+    """(the run, the mean curve ``[life]`` of newborn agents under what it learned, seconds)."""
+    with Clock() as clock:
+        run = mrl.train(recipe, lives.tasks, seed=seed, quiet=True, **options)
+        meta = jax.tree.map(lambda x: x[0], run.state.meta)
+        curve = np.asarray(curves(recipe, lives)(tested_on(), meta).mean(axis=0))
+    print(f"seed {seed}: {curve.mean():.4f} a step in {clock.seconds:.0f} s", flush=True)
+    return run, curve, round(clock.seconds, 1)
+
+
+def pairwise_rows(seeds: list[int]) -> list[dict[str, Any]]:
+    """Learned weights of pairs against ten lambdas, each at its best rate and entropy cost; where they are largest."""
+    lives = Lives(KEY(), **CHAIN)
+    found = actor_critics(lives, TRACES, optimizers=("rmsprop",), discount=1.0)
+    known = best(lives, found, discount=1.0)
+    print(f"actor-critic: {known.curve.mean():.4f} with {known.setting}", flush=True)
+    shares, peaks, maps, seconds = [], [], [], []
+    for seed in seeds:
+        run, curve, spent = learned(pairs_recipe(), lives, seed, **PAIRS)
+        maps.append(mrl.viz.credit_weights(run))
+        peak = np.unravel_index(np.argmax(maps[-1]), maps[-1].shape)
+        shares.append(float(curve.mean() / known.curve.mean()))
+        peaks.append(float(peak == (0, lives.tasks.horizon - 1)))
+        seconds.append(spent)
+    draw_maps(maps[0], lives.tasks.horizon)
+    name, best_trace = "key-to-door, pairwise weights", known.setting["trace"]
+    rows = [
+        row(
+            f"{name}: area under the curve over the best of ten lambdas' ({best_trace}), lowest seed",
+            min(shares),
+            shares,
+            1.0,
+        ),
+        row(f"{name}: share of the seeds whose map peaks at the key and the door", float(np.mean(peaks)), peaks, 1.0),
+        row(
+            f"{name}: return of an episode over a life (lambda: {known.curve.mean() * lives.tasks.horizon:.3f}, optimum 5)",
+            float(np.mean(shares)) * float(known.curve.mean()) * lives.tasks.horizon,
+        ),
+    ]
+    return [made | trained("pairwise-key-to-door", seeds, seconds) for made in rows]
+
+
+def draw_maps(learned_map: np.ndarray, length: int) -> None:
+    """Beside lambda-returns' weights, and those by hand: of the prize all is owed to the key, noise to nobody."""
+    gap = np.arange(length)[None] - np.arange(length)[:, None]
+    falling = {f"lambda {x}": np.where(gap >= 0, x ** np.maximum(gap, 0.0), 0.0) for x in (0.5, 0.9, 1.0)}
+    by_hand = np.zeros((length, length))
+    by_hand[0, -1] = 1.0
+    mrl.viz.draw_credit({"learned": learned_map, **falling, "by hand": by_hand}, RESULTS / "pairwise-weights.png")
+
+
+SMALL = functools.partial(
+    mrl.tasks.tabular, num_states=5, horizon=10, num_episodes=240, mean_reward=0.0, reward_std=0.0
+)
+SMALL_LIFE = dict(episodes=8, life=30)
+RULE: dict[str, Any] = dict(optimizer="rmsprop", learning_rate=0.1, outer_critic_rate=0.01)
+PROTOTYPE = 0.876  # reward a step, of the issue's prototype on random MDPs of this size
+
+
+def small_rows(seeds: list[int], updates: int = 1000) -> list[dict[str, Any]]:
+    """LPG on random MDPs of 5 states: reward a step over a life in unseen ones."""
+    lives = Lives(SMALL(), **SMALL_LIFE)
+    recipe = mrl.algorithms.lpg(**SMALL_LIFE, **RULE, decay_updates=updates)
+    known = tuned(lives)
+    trained_means, untrained, seconds = [], [], []
+    for seed in seeds:
+        _, curve, spent = learned(recipe, lives, seed, num_updates=updates, num_tasks=64)
+        newborn = jax.tree.map(
+            lambda x: x[0],
+            mrl.train(recipe, lives.tasks, seed=seed, num_updates=1, num_tasks=64, quiet=True).state.meta,
+        )
+        untrained.append(float(curves(recipe, lives)(tested_on(), newborn).mean()))
+        trained_means.append(float(curve.mean()))
+        seconds.append(spent)
+    optimum = optimal(lives)
+    name = "lpg, random MDPs of 5 states"
+    rows = [
+        row(f"{name}: reward a step over a life", float(np.mean(trained_means)), trained_means, PROTOTYPE),
+        row(f"{name}: the same after one update", float(np.mean(untrained)), untrained),
+        row(f"{name}: share of the best tuned actor-critic's", *mean_of(trained_means, known.curve.mean())),
+        row(f"{name}: share of the optimum, the tasks known", *mean_of(trained_means, optimum)),
+    ]
+    return [made | trained("lpg-random-mdps", seeds, seconds) for made in rows]
+
+
+def mean_of(values: list[float], unit: float) -> tuple[float, list[float]]:
+    shares = [float(value / unit) for value in values]
+    return float(np.mean(shares)), shares
+
+
+def tuned(lives: Lives) -> Tuned:
+    """Tabular actor-critics as LPG's agents are, at their best rate, lambda and entropy cost."""
+    found = actor_critics(lives, (0.0, 0.5, 0.9), (0.0, 0.01, 0.03, 0.1), ("rmsprop",), encoder=(), discount=0.99)
+    made = best(lives, found, encoder=(), discount=0.99)
+    print(f"actor-critic on {lives.tasks.name}: {made.curve.mean():.4f} with {made.setting}", flush=True)
+    return made
+
+
+def optimal(lives: Lives) -> float:
+    """Reward a step of optimal play in the tasks tested."""
+    tasks = jax.vmap(lambda key: lives.tasks.sample(jax.random.split(key)[0]))(tested_on())
+    assert lives.tasks.references is not None
+    known = lives.tasks.references(tasks, lives.tasks.horizon)
+    value = next(r.trial_return for r in known if (r.role, r.kind) == ("optimal", "exact"))
+    return float(np.mean(value)) / lives.tasks.horizon
