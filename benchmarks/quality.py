@@ -22,6 +22,7 @@ import jax
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+import credit
 import discounting
 import inference
 import navigation
@@ -197,6 +198,9 @@ ROWS = {  # name: function of seeds
     "discounting-chain": discounting.rows,
     "learned-optimizer": optimizers.learned_rows,
     "self-tuning-mazes": tuning.rows,
+    "lpg-random-mdps": credit.small_rows,
+    "intrinsic-reward-gridnavi": credit.reward_rows,
+    "pairwise-key-to-door": credit.pairwise_rows,
     **{f"{name}-sparse": functools.partial(sparse.rows, name) for name in sparse.ENTRIES},
 }
 

@@ -2,7 +2,7 @@
 
     python benchmarks/speed.py                # all parts, a few minutes
     python benchmarks/speed.py stepping       # of: stepping, training, startup, inference, adaptation, memory, walking,
-                                              # populations
+                                              # populations, rules
 
 stepping: environment steps a second with a random policy, every task its own, beside gymnax 1.x.
 training: RL^2 on 13x13 mazes against the float32 matmul rate of this machine.
@@ -12,6 +12,7 @@ memory: of second order over ten inner episodes of 200 steps, with and without r
 walking: half-cheetahs with bodies of their own beside Brax and MuJoCo's C library (pip install brax mujoco); a million
     random control steps; drift of energy.
 populations: 640 actor-critics in one program beside one after the other.
+rules: LPG's meta-training at the published sizes beside the published code's rate.
 startup: seconds from the start of a process to the end of its first update, compilation cache cold and warm.
 """
 
@@ -29,6 +30,7 @@ import jax
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import optimizers
 import populations
+import rules
 import walking
 from adaptation import adaptation_rows, memory_rows
 from record import Clock, record, row
@@ -155,6 +157,7 @@ PARTS = {
     "walking": walking.rows,
     "populations": populations.population_rows,
     "optimizers": optimizers.throughput_rows,
+    "rules": lambda: rules.rate_rows(matmul_rate()),
 }
 
 

@@ -157,12 +157,14 @@ def credited_learner(
     lived: tuple[int, int, int, int],
     search: Search,
     judgement: Judgement,
+    outer_encoder: tuple[int, ...],
 ) -> Algorithm:
     """Advantage actor-critic agents of settled hyperparameters, whose credit assignment is meta-learned.
 
     Args:
       credit: made of the number of episodes lived side by side.
       lived: ``episodes, steps, life, window``, as ``self_tuning`` documents them.
+      outer_encoder: of the outer critic.
     """
     check_judgement(search, judgement)
     episodes, steps, *rest = lived
@@ -172,4 +174,4 @@ def credited_learner(
     _, actor, inner = learners(
         tasks, meta, lambda meta: numbers, lambda meta: OPTIMIZERS[optimizer](), encoder, bounding, episodes, made
     )
-    return meta_learner(tasks, actor, inner, search, judgement, Span(episodes, length, lived[-1]), encoder)
+    return meta_learner(tasks, actor, inner, search, judgement, Span(episodes, length, lived[-1]), outer_encoder)

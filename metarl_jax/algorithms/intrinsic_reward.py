@@ -40,6 +40,7 @@ def intrinsic_reward(
     outer_discount: float = 0.99,
     outer_trace: float = 0.95,
     outer_entropy_cost: float = 0.0,
+    outer_encoder: tuple[int, ...] = (32,),
     outer_critic_rate: float = 1e-3,
     score: bool = False,
     sigma: float = 0.1,
@@ -61,6 +62,7 @@ def intrinsic_reward(
       discount, trace, entropy_cost, value_cost, learning_rate, optimizer: of the agents, whose values are of the sum.
       encoder, bounding, episodes, steps, life, window, gradient: see ``self_tuning``.
       meta_rate: Adam's learning rate of the reward's weights.
+      outer_encoder: sizes of the tanh layers of the outer critic.
       decay_updates, outer_discount, outer_trace, outer_entropy_cost, outer_critic_rate, score: see ``self_tuning``.
       sigma, members, remat, block: see ``self_tuning``.
     """
@@ -83,7 +85,9 @@ def intrinsic_reward(
     assign = functools.partial(mixed, spec, extrinsic, bonus)
     credit = lambda episodes: Credit(functools.partial(start, episodes), assign)
     lived = episodes, steps, life, window
-    return credited_learner(tasks, meta, credit, numbers, optimizer, encoder, bounding, lived, search, judgement)
+    return credited_learner(
+        tasks, meta, credit, numbers, optimizer, encoder, bounding, lived, search, judgement, outer_encoder
+    )
 
 
 def mixed(

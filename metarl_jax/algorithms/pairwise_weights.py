@@ -38,6 +38,7 @@ def pairwise_weights(
     outer_discount: float = 1.0,
     outer_trace: float = 0.95,
     outer_entropy_cost: float = 0.0,
+    outer_encoder: tuple[int, ...] = (32,),
     outer_critic_rate: float = 1e-3,
     score: bool = False,
     sigma: float = 0.1,
@@ -62,6 +63,7 @@ def pairwise_weights(
       entropy_cost, value_cost, learning_rate, optimizer: of the agents.
       encoder, bounding, episodes, steps, life, window, gradient: see ``self_tuning``.
       meta_rate: Adam's learning rate of the weights' networks.
+      outer_encoder: sizes of the tanh layers of the outer critic.
       decay_updates, outer_discount, outer_trace, outer_entropy_cost, outer_critic_rate, score: see ``self_tuning``.
       sigma, members, remat, block: see ``self_tuning``.
     """
@@ -83,7 +85,9 @@ def pairwise_weights(
     meta = functools.partial(pairwise.born, features=num_inputs(spec), hidden=hidden, size=size, weight=weight)
     credit = lambda episodes: Credit(lambda: (), functools.partial(pairs, spec, weighted == "errors", weight_cost))
     lived = episodes, steps, life, window
-    return credited_learner(tasks, meta, credit, numbers, optimizer, encoder, bounding, lived, search, judgement)
+    return credited_learner(
+        tasks, meta, credit, numbers, optimizer, encoder, bounding, lived, search, judgement, outer_encoder
+    )
 
 
 def pairs(
