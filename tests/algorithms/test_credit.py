@@ -1,0 +1,67 @@
+"""Learned credit assignment, learned: probes with known answers, and what the methods share with plain ones."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import metarl_jax as mrl
+from metarl_jax.algorithms._lifetimes import LearnerState
+
+# The best of three actions is drawn with the task, in two states whose order is fixed: whoever learns gets 1 a step.
+TASKS = functools.partial(
+    mrl.tasks.from_arrays,
+    np.tile(np.array([[[0.0, 1.0]] * 3, [[1.0, 0.0]] * 3]), (9, 1, 1, 1)),
+    np.stack([np.eye(3)[[i, j]] for i in range(3) for j in range(3)]),
+    horizon=4,
+    num_episodes=64,
+)
+LIVES = dict(episodes=4, life=16)
+
+
+def reward_by_update(run: mrl.Run, tasks) -> np.ndarray:
+    """Of newborn agents, a mean over all tasks and many lives, ``[life]``."""
+    keys = jax.random.split(jax.random.key(7), 90)
+    state = jax.tree.map(lambda x: x[0], run.state)
+    many = jax.tree.map(lambda x: jnp.tile(x, (10,) + (1,) * (x.ndim - 1)), tasks.tasks)
+    adapt = jax.jit(jax.vmap(lambda key, task: run.algorithm.adapt(key, state, task, 256).mean_reward))
+    return np.asarray(adapt(keys, many)).reshape(90, 16, -1).mean(axis=(0, 2))
+
+
+def test_an_update_rule_is_found():
+    """Born knowing nothing, the rule pushes at random; after seconds agents learn with it, as none could before."""
+    tasks = TASKS()
+    recipe = mrl.algorithms.lpg(**LIVES, window=4, memory_size=16, predictions=4)
+    late = [
+        reward_by_update(mrl.train(recipe, tasks, num_updates=n, num_tasks=36, quiet=True), tasks)[-4:].mean()
+        for n in (1, 80)
+    ]
+    print(late)
+    assert late[0] < 0.5 and late[1] > 0.8
+
+
+@pytest.mark.parametrize("name", ["intrinsic-reward", "pairwise-weights"])
+def test_rules_that_say_nothing_leave_actor_critics_as_they_are(name):
+    """No intrinsic reward, and all of every later reward owed to each action: plain agents of the same settings."""
+    tasks = TASKS()
+    plain = mrl.algorithms.self_tuning(**LIVES, discount=1.0 - 1e-7, trace=1.0 - 1e-7).build(tasks)
+    state = plain.init(jax.random.key(0), 2)
+    options = LIVES | dict(discount=1.0, trace=1.0)
+    options |= dict(weighted="errors", weight=0.5) if name == "pairwise-weights" else {}
+    learned = mrl.algorithms.REGISTRY[name](**options).build(tasks)
+    meta = learned.init(jax.random.key(0), 2).meta
+    if name == "pairwise-weights":
+        meta = jax.tree.map(jnp.zeros_like, meta)
+        meta["gap"]["bias"] = jnp.full(1, 50.0)
+    else:
+        meta = jax.tree.map(jnp.zeros_like, meta)
+    task = jax.tree.map(lambda x: x[4], tasks.tasks)
+    lived = [
+        jax.jit(lambda key, a=algorithm, m=numbers: a.adapt(key, LearnerState(m, (), ()), task, 256))(jax.random.key(1))
+        for algorithm, numbers in ((plain, state.meta), (learned, meta))
+    ]
+    np.testing.assert_array_equal(lived[0].action, lived[1].action)
+    np.testing.assert_allclose(lived[0].outputs[0], lived[1].outputs[0], rtol=1e-3, atol=1e-3)
+    assert lived[0].mean_reward[-64:].mean() > lived[0].mean_reward[:64].mean()  # and they learn
