@@ -22,7 +22,7 @@ from metarl_jax.config import Recipe
 
 KEY = functools.partial(mrl.tasks.key_to_door, num_actions=5, noise=3.0, num_episodes=800)
 CHAIN = dict(episodes=4, life=200)
-PAIRS: dict[str, Any] = dict(num_updates=1200, num_tasks=64)
+PAIRS: dict[str, Any] = dict(num_updates=1000, num_tasks=64)
 TRACES = (0.0, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 1.0)
 
 
@@ -30,7 +30,7 @@ def pairs_recipe() -> Recipe:
     return mrl.algorithms.pairwise_weights(
         **CHAIN,
         weighted="rewards",
-        weight_cost=0.01,
+        weight_cost=0.015,
         outer_trace=0.0,
         outer_critic_rate=0.01,
         decay_updates=PAIRS["num_updates"],
@@ -50,8 +50,7 @@ def learned(recipe: Recipe, lives: Lives, seed: int, **options: Any) -> tuple[mr
 def pairwise_rows(seeds: list[int]) -> list[dict[str, Any]]:
     """Learned weights of pairs against ten lambdas, each at its best rate and entropy cost; where they are largest."""
     lives = Lives(KEY(), **CHAIN)
-    found = actor_critics(lives, TRACES, optimizers=("rmsprop",), discount=1.0)
-    known = best(lives, found, discount=1.0)
+    known = best(lives, actor_critics(lives, TRACES))
     print(f"actor-critic: {known.curve.mean():.4f} with {known.setting}", flush=True)
     shares, peaks, maps, seconds = [], [], [], []
     for seed in seeds:
@@ -123,8 +122,8 @@ def mean_of(values: list[float], unit: float) -> tuple[float, list[float]]:
 
 def tuned(lives: Lives) -> Tuned:
     """Tabular actor-critics as LPG's agents are, at their best rate, lambda and entropy cost."""
-    found = actor_critics(lives, (0.0, 0.5, 0.9), (0.0, 0.01, 0.03, 0.1), ("rmsprop",), encoder=(), discount=0.99)
-    made = best(lives, found, encoder=(), discount=0.99)
+    found = actor_critics(lives, (0.0, 0.5, 0.9), (0.0, 0.01, 0.03, 0.1), (0.9, 0.99), encoder=())
+    made = best(lives, found, encoder=())
     print(f"actor-critic on {lives.tasks.name}: {made.curve.mean():.4f} with {made.setting}", flush=True)
     return made
 
@@ -138,22 +137,22 @@ def optimal(lives: Lives) -> float:
     return float(np.mean(value)) / lives.tasks.horizon
 
 
-LATE = functools.partial(mrl.tasks.gridnavi, goal_visible=True, pay_every=10, horizon=20, num_episodes=400)
-LATE_LIFE = dict(episodes=4, life=100)
-AGENT = dict(discount=0.97, trace=0.9, learning_rate=0.0084, entropy_cost=0.01)  # an actor-critic's best, or near it
-REWARD: dict[str, Any] = dict(num_updates=1500, num_tasks=64)
+LATE = functools.partial(mrl.tasks.gridnavi, goal_visible=True, pay_every=10, num_episodes=200)
+LATE_LIFE = dict(episodes=2, life=100)
+AGENT = dict(discount=0.9, trace=0.9, learning_rate=0.01, entropy_cost=0.03)  # about an actor-critic's best
+REWARD: dict[str, Any] = dict(num_updates=1200, num_tasks=128)
 
 
 def reward_recipe() -> Recipe:
-    evolution = dict(gradient="pes", window=10, sigma=0.1, meta_rate=0.03, decay_updates=REWARD["num_updates"])
+    evolution = dict(gradient="pes", window=10, sigma=0.07, meta_rate=0.005, decay_updates=REWARD["num_updates"])
     return mrl.algorithms.intrinsic_reward(**LATE_LIFE, **AGENT, **evolution)
 
 
 def reward_rows(seeds: list[int]) -> list[dict[str, Any]]:
     """An intrinsic reward where the task's own comes late, against actor-critics at their best settings."""
     lives = Lives(LATE(), **LATE_LIFE)
-    found = actor_critics(lives, (0.0, 0.5, 0.9, 0.95, 1.0), (0.0, 0.01, 0.03), ("rmsprop", "adam"), discount=0.97)
-    known = best(lives, found, discount=0.97)
+    found = actor_critics(lives, (0.8, 0.9, 0.95, 1.0), (0.01, 0.03, 0.06, 0.12, 0.24), (0.85, 0.9, 0.95))
+    known = best(lives, found)
     print(f"actor-critic: {known.curve.mean():.4f} with {known.setting}", flush=True)
     means, seconds = [], []
     for seed in seeds:

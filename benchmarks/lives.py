@@ -69,16 +69,18 @@ def actor_critics(
     lives: Lives,
     traces: tuple[float, ...],
     entropy_costs: tuple[float, ...] = (0.0, 0.01),
-    optimizers: tuple[str, ...] = OPTIMIZERS,
+    discounts: tuple[float, ...] = (1.0,),
+    optimizers: tuple[str, ...] = ("rmsprop",),
     **options: Any,
 ) -> list[tuple[float, dict[str, Any]]]:
     """``(area under the curve, setting)`` of each, on lives that are not those tested."""
     found = []
     for optimizer in optimizers:
         live = curves(recipe_of(lives, optimizer, options), lives)
-        for trace, cost, rate in itertools.product(traces, entropy_costs, RATES[optimizer]):
-            setting = dict(optimizer=optimizer, trace=trace, entropy_cost=cost, learning_rate=float(rate))
-            found.append((float(live(chosen_on(), meta_of(setting | options)).mean()), setting))
+        for values in itertools.product(discounts, traces, entropy_costs, RATES[optimizer]):
+            setting = dict(zip(("discount", "trace", "entropy_cost", "learning_rate"), map(float, values), strict=True))
+            area = float(live(chosen_on(), meta_of(setting | options)).mean())
+            found.append((area, setting | {"optimizer": optimizer}))
     return found
 
 
