@@ -22,7 +22,7 @@ from metarl_jax.config import Recipe
 
 KEY = functools.partial(mrl.tasks.key_to_door, num_actions=5, noise=3.0, num_episodes=800)
 CHAIN = dict(episodes=4, life=200)
-PAIRS: dict[str, Any] = dict(num_updates=1000, num_tasks=64)
+PAIRS: dict[str, Any] = dict(num_updates=800, num_tasks=64)
 TRACES = (0.0, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 1.0)
 
 
@@ -30,7 +30,7 @@ def pairs_recipe() -> Recipe:
     return mrl.algorithms.pairwise_weights(
         **CHAIN,
         weighted="rewards",
-        weight_cost=0.015,
+        weight=0.1,
         outer_trace=0.0,
         outer_critic_rate=0.01,
         decay_updates=PAIRS["num_updates"],

@@ -38,12 +38,11 @@ class Hyperparameters(NamedTuple):
 
 
 class Assigned(NamedTuple):
-    """``advantage`` and ``target`` of values ``[T, E]``; ``memory`` of the life; ``penalty`` of the outer loss."""
+    """``advantage`` and ``target`` of values ``[T, E]``; ``memory`` of the life."""
 
     advantage: jax.Array
     target: jax.Array
     memory: PyTree
-    penalty: jax.Array
 
 
 class Credit(NamedTuple):
@@ -66,7 +65,7 @@ def generalised(reward: jax.Array, numbers: Hyperparameters, lived: Trajectory, 
 def of_rewards(meta: PyTree, numbers: Hyperparameters, memory: PyTree, lived: Trajectory, told: Said) -> Assigned:
     """Generalised advantages of the task's rewards."""
     del meta
-    return Assigned(*generalised(lived.reward, numbers, lived, told), memory, jnp.zeros(()))
+    return Assigned(*generalised(lived.reward, numbers, lived, told), memory)
 
 
 REWARDS = Credit(start=lambda: (), assign=of_rewards)
@@ -179,7 +178,7 @@ def actor_critic_inner(
         loss = functools.partial(actor_critic_loss, policy, numbers, lived, found.advantage, found.target)
         updates, moments = optimizer_of(meta).update(jax.grad(loss)(agent.params), agent.optimizer, agent.params)
         params = jax.tree.map(lambda p, u: p - numbers.learning_rate * u, agent.params, updates)
-        return Agent(params, moments, found.memory), found.penalty
+        return Agent(params, moments, found.memory), jnp.zeros(())
 
     return Inner(meta, init, learn)
 

@@ -104,4 +104,4 @@ def mixed(
     ended = lived.terminated | lived.truncated
     memory, own = intrinsic.rewarded(meta, memory, step_inputs(spec, lived), lived.reward, ended)
     found = generalised(extrinsic * lived.reward + bonus * own, numbers, lived, told)
-    return Assigned(*found, memory, jnp.zeros(()))
+    return Assigned(*found, memory)

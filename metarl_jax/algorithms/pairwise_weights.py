@@ -34,7 +34,6 @@ def pairwise_weights(
     gradient: Literal["backprop", "es", "pes", "snes", "sep-cma-es"] = "backprop",
     meta_rate: float = 1e-2,
     decay_updates: int = 0,
-    weight_cost: float = 0.0,
     outer_discount: float = 1.0,
     outer_trace: float = 0.95,
     outer_entropy_cost: float = 0.0,
@@ -56,8 +55,7 @@ def pairwise_weights(
     Args:
       hidden: sizes of the tanh layers of the two networks whose product is the weight.
       size: of what they make of a step.
-      weight: of all pairs, at first.
-      weight_cost: of the mean weight in the outer loss: pairs that do not matter lose theirs (of back-propagation).
+      weight: of all pairs, at first. From a low one, only pairs that matter rise.
       weighted: ``errors`` (PWTD) or ``rewards`` (PWR).
       discount, trace: of the agents' errors and of their values' targets; with rewards only the weights discount.
       entropy_cost, value_cost, learning_rate, optimizer: of the agents.
@@ -69,7 +67,6 @@ def pairwise_weights(
     """
     check(all(units > 0 for units in hidden), "hidden", hidden, "each layer needs at least one unit")
     check_counts(dict(size=size))
-    check(weight_cost >= 0, "weight_cost", weight_cost, "must not be negative")
     check(0 < weight < 1, "weight", weight, "must lie between 0 and 1, both excluded")
     numbers = settled(
         discount=discount,
@@ -83,7 +80,7 @@ def pairwise_weights(
     judgement = Judgement(*outer, score, remat)
     spec = tasks.env.spec
     meta = functools.partial(pairwise.born, features=num_inputs(spec), hidden=hidden, size=size, weight=weight)
-    credit = lambda episodes: Credit(lambda: (), functools.partial(pairs, spec, weighted == "errors", weight_cost))
+    credit = lambda episodes: Credit(lambda: (), functools.partial(pairs, spec, weighted == "errors"))
     lived = episodes, steps, life, window
     return credited_learner(
         tasks, meta, credit, numbers, optimizer, encoder, bounding, lived, search, judgement, outer_encoder
@@ -93,7 +90,6 @@ def pairwise_weights(
 def pairs(
     spec: Spec,
     errors: bool,
-    cost: float,
     meta: PyTree,
     numbers: Hyperparameters,
     memory: PyTree,
@@ -103,11 +99,10 @@ def pairs(
     """Weighted sums of errors, with lambda returns for the values' targets; or of rewards, over values of these."""
     ended = lived.terminated | lived.truncated
     weights = pairwise.pair_weights(meta, step_inputs(spec, lived), ended)
-    penalty = cost * weights.mean()
     if not errors:
         target = pairwise.credited(weights, lived.reward)
-        return Assigned(target - told.value, target, memory, penalty)
+        return Assigned(target - told.value, target, memory)
     _, target = generalised(lived.reward, numbers, lived, told)
     going_on = numbers.discount * (1.0 - lived.terminated.astype(told.value.dtype))
     found = lived.reward + going_on * told.next_value - told.value
-    return Assigned(pairwise.credited(weights, found), target, memory, penalty)
+    return Assigned(pairwise.credited(weights, found), target, memory)

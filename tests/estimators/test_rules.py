@@ -57,7 +57,7 @@ def rewarding(memory_size: int) -> tuple[Inner, Policy]:
 
 def weighing(errors: bool) -> tuple[Inner, Policy]:
     born = functools.partial(pairwise.born, features=FEATURES, hidden=(3,), size=2, weight=0.6)
-    return credited(born, Credit(lambda: (), functools.partial(pairs, SPEC, errors, 0.0)))
+    return credited(born, Credit(lambda: (), functools.partial(pairs, SPEC, errors)))
 
 
 def ruled(lifetime: bool) -> tuple[Inner, Policy]:
