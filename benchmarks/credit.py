@@ -29,10 +29,7 @@ TRACES = (0.0, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 1.0)
 def pairs_recipe() -> Recipe:
     return mrl.algorithms.pairwise_weights(
         **CHAIN,
-        weighted="rewards",
-        weight=0.1,
         outer_trace=0.0,
-        outer_critic_rate=0.01,
         decay_updates=PAIRS["num_updates"],
     )
 
@@ -85,7 +82,6 @@ SMALL = functools.partial(
     mrl.tasks.tabular, num_states=5, horizon=10, num_episodes=240, mean_reward=0.0, reward_std=0.0
 )
 SMALL_LIFE = dict(episodes=8, life=30)
-RULE: dict[str, Any] = dict(optimizer="rmsprop", learning_rate=0.1, outer_critic_rate=0.01)
 SHIPPED_AS = "random-mdps"  # the first seed's rule
 PROTOTYPE = 0.876  # reward a step, of the issue's prototype on random MDPs of this size
 
@@ -93,7 +89,7 @@ PROTOTYPE = 0.876  # reward a step, of the issue's prototype on random MDPs of t
 def small_rows(seeds: list[int], updates: int = 1000) -> list[dict[str, Any]]:
     """LPG on random MDPs of 5 states: reward a step over a life in unseen ones."""
     lives = Lives(SMALL(), **SMALL_LIFE)
-    recipe = mrl.algorithms.lpg(**SMALL_LIFE, **RULE, decay_updates=updates)
+    recipe = mrl.algorithms.lpg(**SMALL_LIFE, decay_updates=updates)
     known = tuned(lives)
     trained_means, untrained, seconds = [], [], []
     for seed in seeds:
@@ -145,7 +141,7 @@ REWARD: dict[str, Any] = dict(num_updates=1200, num_tasks=128)
 
 
 def reward_recipe() -> Recipe:
-    evolution = dict(gradient="pes", window=10, sigma=0.07, meta_rate=0.005, decay_updates=REWARD["num_updates"])
+    evolution = dict(window=10, decay_updates=REWARD["num_updates"])
     return mrl.algorithms.intrinsic_reward(**LATE_LIFE, **AGENT, **evolution)
 
 

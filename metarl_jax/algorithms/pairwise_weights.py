@@ -17,8 +17,8 @@ def pairwise_weights(
     *,
     hidden: tuple[int, ...] = (32,),
     size: int = 16,
-    weight: float = 0.9,
-    weighted: Literal["errors", "rewards"] = "errors",
+    weight: float = 0.1,
+    weighted: Literal["errors", "rewards"] = "rewards",
     discount: float = 1.0,
     trace: float = 0.9,
     entropy_cost: float = 0.01,
@@ -38,7 +38,7 @@ def pairwise_weights(
     outer_trace: float = 0.95,
     outer_entropy_cost: float = 0.0,
     outer_encoder: tuple[int, ...] = (32,),
-    outer_critic_rate: float = 1e-3,
+    outer_critic_rate: float = 1e-2,
     score: bool = False,
     sigma: float = 0.1,
     members: int = 16,
@@ -50,7 +50,7 @@ def pairwise_weights(
 
     ``x`` is what a step looked like and what was done. Weights ``lambda^(u - t)`` of errors are those of generalised
     advantages. Values are of the lambda return with errors, and of the weighted sum with rewards. The weights are a
-    picture: ``viz.draw_credit``. The paper's see states alone and are not bounded to ``[0, 1]`` in all of its variants.
+    picture: ``viz.draw_credit``. The paper's see states alone.
 
     Args:
       hidden: sizes of the tanh layers of the two networks whose product is the weight.
