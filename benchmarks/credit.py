@@ -21,6 +21,7 @@ import metarl_jax as mrl
 from metarl_jax.config import Recipe
 
 KEY = functools.partial(mrl.tasks.key_to_door, num_actions=5, noise=3.0, num_episodes=800)
+UMBRELLA = functools.partial(mrl.tasks.umbrella, num_episodes=800)
 CHAIN = dict(episodes=4, life=200)
 PAIRS: dict[str, Any] = dict(num_updates=800, num_tasks=64)
 TRACES = (0.0, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 1.0)
@@ -57,7 +58,8 @@ def pairwise_rows(seeds: list[int]) -> list[dict[str, Any]]:
         shares.append(float(curve.mean() / known.curve.mean()))
         peaks.append(float(peak == (0, lives.tasks.horizon - 1)))
         seconds.append(spent)
-    draw_maps(maps[0], lives.tasks.horizon)
+    other = mrl.train(pairs_recipe(), UMBRELLA(), seed=seeds[0], quiet=True, **PAIRS)
+    draw_maps({"key to door, learned": maps[0], "umbrella, learned": mrl.viz.credit_weights(other)})
     name, length = "key-to-door, pairwise weights", lives.tasks.horizon
     areas = [share * float(known.curve.mean()) * length for share in shares]
     rows = [
@@ -69,13 +71,14 @@ def pairwise_rows(seeds: list[int]) -> list[dict[str, Any]]:
     return [made | trained("pairwise-key-to-door", seeds, seconds) for made in rows]
 
 
-def draw_maps(learned_map: np.ndarray, length: int) -> None:
-    """Beside lambda-returns' weights, and those by hand: of the prize all is owed to the key, noise to nobody."""
+def draw_maps(learned_maps: dict[str, np.ndarray]) -> None:
+    """Beside lambda-returns' weights, and those by hand: the prize is owed to the first step, noise to nobody."""
+    length = len(next(iter(learned_maps.values())))
     gap = np.arange(length)[None] - np.arange(length)[:, None]
     falling = {f"lambda {x}": np.where(gap >= 0, x ** np.maximum(gap, 0.0), 0.0) for x in (0.5, 0.9, 1.0)}
     by_hand = np.zeros((length, length))
     by_hand[0, -1] = 1.0
-    mrl.viz.draw_credit({"learned": learned_map, **falling, "by hand": by_hand}, RESULTS / "pairwise-weights.png")
+    mrl.viz.draw_credit({**learned_maps, **falling, "by hand": by_hand}, RESULTS / "pairwise-weights.png")
 
 
 SMALL = functools.partial(
