@@ -50,7 +50,12 @@ def credited(born: Callable, credit: Credit) -> tuple[Inner, Policy]:
 
 
 def rewarding(memory_size: int) -> tuple[Inner, Policy]:
-    born = functools.partial(intrinsic.born, features=FEATURES, hidden=(3,), memory_size=memory_size)
+    def born(key):
+        weights = intrinsic.born(key, FEATURES, (3,), memory_size)
+        last = weights["reward"]["layer_1"]  # nearly zero at birth
+        weights["reward"]["layer_1"] = last | {"kernel": 20.0 * last["kernel"]}
+        return weights
+
     start = lambda: jnp.zeros((1, memory_size)) if memory_size else ()
     return credited(born, Credit(start, functools.partial(mixed, SPEC, 0.5, 1.0)))
 

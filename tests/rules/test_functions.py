@@ -106,8 +106,8 @@ def test_the_agents_loss_is_a_policy_gradient_and_a_divergence():
 
 RUNS = {
     "lpg": dict(memory_size=4, predictions=3, life=4, window=2),
-    "intrinsic-reward": dict(hidden=(4,), life=4),
-    "intrinsic-reward, of lives": dict(hidden=(4,), memory_size=3, life=4),
+    "intrinsic-reward": dict(hidden=(4,), life=4, window=2),
+    "intrinsic-reward, of lives": dict(hidden=(4,), memory_size=3, life=4, window=2),
     "pairwise-weights": dict(hidden=(4,), size=2, life=4),
 }
 
