@@ -14,7 +14,7 @@ from metarl_jax.config import check, check_counts, whole
 from metarl_jax.logging import Progress
 from metarl_jax.report import Report, Trials, summarize
 from metarl_jax.run import Run
-from metarl_jax.setting import rebuild, resolve
+from metarl_jax.setting import REGISTRIES, rebuild, resolve
 from metarl_jax.trials import windows_of
 from metarl_jax.types import Algorithm, ExactBelief, Task, TaskDistribution
 
@@ -59,11 +59,11 @@ def evaluate(
     """
     check(isinstance(run, Run), "run", run, "give what train or load returned")
     chosen = run.tasks if tasks is None else resolve("ppo", tasks).tasks
-    if tasks is not None and run.algorithm.portable:
-        built = rebuild("algorithm", run.config["algorithm"]).build(chosen)
-        run = dataclasses.replace(run, algorithm=built, tasks=chosen)
     spaces, wanted = chosen.env.spec, run.tasks.env.spec
-    check(spaces == wanted, "tasks", chosen.name, f"must have the run's spaces, {wanted}, not {spaces}")
+    fits = spaces == wanted or run.algorithm.portable
+    check(fits, "tasks", chosen.name, f"must have the run's spaces, {wanted}, not {spaces}")
+    if tasks is not None:
+        run = dataclasses.replace(run, algorithm=living_in(run, chosen), tasks=chosen)
     steps = chosen.trial_steps if trial_steps is None else trial_steps
     counts = dict(
         num_tasks=num_tasks, trial_steps=steps, trials_per_task=1 if trials_per_task is None else trials_per_task
@@ -107,6 +107,15 @@ def evaluate(
     if save and run.path is not None and tasks is None:
         report.save(Path(run.path) / "report.json")
     return report
+
+
+def living_in(run: Run, tasks: TaskDistribution) -> Algorithm:
+    """The run's algorithm, built for other tasks: rewards and horizons are in all that it does. One that no registry
+    knows stays as it is."""
+    described = run.config["algorithm"]
+    if described["name"] not in REGISTRIES["algorithm"] or described["options"] is None:
+        return run.algorithm
+    return rebuild("algorithm", described).build(tasks)
 
 
 def evaluation_tasks(key: jax.Array, tasks: TaskDistribution, num_tasks: int) -> Task:

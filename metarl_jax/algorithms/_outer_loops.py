@@ -71,6 +71,8 @@ def check_judgement(search: Search, judgement: Judgement) -> None:
     )
     check(not judgement.remat or backprop, "remat", judgement.remat, "needs gradient='backprop'")
     check(judgement.critic_rate > 0, "outer_critic_rate", judgement.critic_rate, "must be above 0")
+    largest = judgement.max_gradient_norm
+    check(largest >= 0, "max_gradient_norm", largest, "must not be negative (0: gradients of any size)")
     check(judgement.entropy_cost >= 0, "outer_entropy_cost", judgement.entropy_cost, "must not be negative")
 
 

@@ -75,8 +75,8 @@ def lpg(
     at first. An LSTM reads what was lived backwards, and says for each step by how much the action is to become more
     likely (``push``) and what was to be predicted. The agent's parameters then follow the gradient of
     ``mean(agent_prediction_cost KL(y || wanted y) - push log pi(a | s))``. The outer loss is that of the policy
-    gradient after ``window`` updates, plus ``push_cost push^2 + prediction_cost |logits of wanted y|^2 - entropy_cost
-    H(y)``, means over steps.
+    gradient after ``window`` updates, plus ``push_cost push^2 + prediction_cost |logits of wanted y|^2 / M -
+    entropy_cost H(y)``, means over steps.
 
     Where we differ from the paper: the rule is not told the discount, which is constant; agents of one run share their
     learning rate; the outer critic is shared by all tasks and lives; with continuous actions the rule sees
@@ -96,7 +96,7 @@ def lpg(
       gradient: see ``self_tuning``.
       meta_rate: Adam's learning rate of the rule's weights.
       decay_updates: updates over which it falls linearly to a tenth (0: constant).
-      entropy_cost, push_cost, prediction_cost: of the outer loss, see above (of back-propagation alone).
+      entropy_cost, push_cost, prediction_cost: of the outer loss, see above (M: ``predictions``; of back-propagation).
       outer_discount, outer_trace, outer_entropy_cost, outer_critic_rate, score: see ``self_tuning``.
       outer_encoder: sizes of the tanh layers of the outer critic.
       max_gradient_norm: of the back-propagated gradient (0: any).

@@ -48,8 +48,9 @@ def pairwise_weights(
     """Advantage actor-critic agents, born and trained in each task, whose advantages are
     ``sum_{u >= t} w(x_t, x_u, u - t) d_u``, with ``d`` the errors of temporal differences (PWTD) or the rewards (PWR).
 
-    ``x`` is what a step looked like and what was done. Weights ``lambda^(u - t)`` of errors are those of generalised
-    advantages. Values are of the lambda return with errors, and of the weighted sum with rewards. The weights are a
+    ``x`` is what a step looked like and what was done. Weights ``(discount lambda)^(u - t)`` of errors are those of
+    generalised advantages. With rewards nothing is counted after what was lived before an inner update: let it be whole
+    episodes. Values are of the lambda return with errors, and of the weighted sum with rewards. The weights are a
     picture: ``viz.draw_credit``. The paper's see states alone.
 
     Args:

@@ -47,7 +47,8 @@ def read(name: str | Path) -> dict[str, Any]:
     found = shelf.read(SHELF, name)
     try:
         options = found["config"]["algorithm"]["options"]
-        wanted = jax.eval_shape(functools.partial(like, found["weights"], options))
+        learner = found["config"]["algorithm"]["name"]
+        wanted = jax.eval_shape(functools.partial(like, learner, found["weights"], options))
         shapes = [jax.tree.map(jnp.shape, tree) for tree in (found["weights"], wanted)]
         if shapes[0] != shapes[1]:
             raise ValueError("weights of wrong shapes")
@@ -56,12 +57,12 @@ def read(name: str | Path) -> dict[str, Any]:
     return found
 
 
-def like(weights: Any, options: Any) -> Any:
-    """Newborn weights of a rule with these options, that sees as many features as ``weights``."""
+def like(learner: str, weights: Any, options: Any) -> Any:
+    """Newborn weights of a learner's rule with these options, that sees as many features as ``weights``."""
     key = jax.random.key(0)
-    if "heads" in weights:
+    if learner == "lpg":
         return lpg.born(key, options["memory_size"], options["predictions"])
-    if "acting" in weights:
+    if learner == "pairwise-weights":
         features = weights["acting"]["layer_0"]["kernel"].shape[0]
         return pairwise.born(key, features, tuple(options["hidden"]), options["size"], options["weight"])
     size = options["memory_size"]

@@ -1,5 +1,6 @@
 """Learned rules as functions of a trajectory: identities, what they may see, files."""
 
+import functools
 import json
 
 import jax
@@ -9,6 +10,7 @@ import pytest
 
 import metarl_jax as mrl
 from metarl_jax.estimators import generalised_advantages
+from metarl_jax.evaluation import living_in
 from metarl_jax.rules import intrinsic, lpg, pairwise
 
 T, E, F, M = 7, 3, 4, 5
@@ -147,8 +149,14 @@ def test_files_that_hold_no_rule_are_refused(tmp_path):
         (tmp_path / "a.json").write_text(json.dumps(known | {"weights": known["weights"] | {part: wrong}}))
         with pytest.raises(mrl.ConfigError, match="holds no learned rule"):
             mrl.rules.load(tmp_path / "a.json")
+    named = known["config"] | {"algorithm": known["config"]["algorithm"] | {"name": "pairwise-weights"}}
+    (tmp_path / "b.json").write_text(json.dumps(known | {"config": named}))
+    with pytest.raises(mrl.ConfigError, match="holds no learned rule"):
+        mrl.rules.load(tmp_path / "b.json")
     with pytest.raises(mrl.ConfigError, match="no such file"):
         mrl.rules.load(tmp_path / "nothing.json")
+    with pytest.raises(mrl.ConfigError, match="max_gradient_norm=-1"):
+        mrl.algorithms.lpg(max_gradient_norm=-1.0).build(mrl.tasks.tabular())
     other = mrl.train("self-tuning", "bandit", num_updates=1, num_tasks=2, quiet=True)
     with pytest.raises(mrl.ConfigError, match="give a run of lpg"):
         mrl.rules.save(other, tmp_path / "c.json")
@@ -158,5 +166,13 @@ def test_a_rule_lives_in_tasks_of_other_spaces_and_a_reward_does_not():
     other = mrl.tasks.tabular(num_states=3, num_actions=2, horizon=4, num_episodes=8)
     report = mrl.evaluate(learned("lpg"), other, num_tasks=4, quiet=True)
     assert np.isfinite(report.mean) and report.name["tasks"] == "tabular" and report.name["horizon"] == 4
+    late = functools.partial(mrl.tasks.gridnavi, goal_visible=True, num_episodes=16)
+    run = learned("pairwise-weights", late(pay_every=15))
+    state, task = jax.tree.map(lambda x: x[0], run.state), jax.tree.map(lambda x: x[0], run.tasks.tasks)
+    for every in (1, 15):  # of one shape: it lives in those asked about, whatever it was trained in
+        tasks = late(pay_every=every)
+        assert np.isfinite(mrl.evaluate(run, tasks, trials_per_task=1, quiet=True).mean)
+        lived = jax.jit(lambda key, a=living_in(run, tasks): a.adapt(key, state, task, 30))(jax.random.key(0))
+        assert (lived.reward != 0).sum() == 30 // every
     with pytest.raises(mrl.ConfigError, match="must have the run's spaces"):
         mrl.evaluate(learned("intrinsic-reward"), other, num_tasks=4, quiet=True)
