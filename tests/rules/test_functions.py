@@ -172,7 +172,7 @@ def test_a_rule_lives_in_tasks_of_other_spaces_and_a_reward_does_not():
     for every in (1, 15):  # of one shape: it lives in those asked about, whatever it was trained in
         tasks = late(pay_every=every)
         assert np.isfinite(mrl.evaluate(run, tasks, trials_per_task=1, quiet=True).mean)
-        lived = jax.jit(lambda key, a=living_in(run, tasks): a.adapt(key, state, task, 30))(jax.random.key(0))
+        lived = jax.jit(living_in(run, tasks).adapt, static_argnums=3)(jax.random.key(0), state, task, 30)
         assert (lived.reward != 0).sum() == 30 // every
     with pytest.raises(mrl.ConfigError, match="must have the run's spaces"):
         mrl.evaluate(learned("intrinsic-reward"), other, num_tasks=4, quiet=True)
