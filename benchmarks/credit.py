@@ -47,7 +47,7 @@ def learned(recipe: Recipe, lives: Lives, seed: int, **options: Any) -> tuple[mr
 def pairwise_rows(seeds: list[int]) -> list[dict[str, Any]]:
     """Learned weights of pairs against ten lambdas, each at its best rate and entropy cost; where they are largest."""
     lives = Lives(KEY(), **CHAIN)
-    known = best(lives, actor_critics(lives, TRACES))
+    known = best(lives, actor_critics(lives, TRACES, (0.0, 0.01, 0.03, 0.1)))
     print(f"actor-critic: {known.curve.mean():.4f} with {known.setting}", flush=True)
     shares, peaks, maps, seconds = [], [], [], []
     for seed in seeds:
@@ -121,7 +121,7 @@ def mean_of(values: list[float], unit: float) -> tuple[float, list[float]]:
 
 def tuned(lives: Lives) -> Tuned:
     """Tabular actor-critics as LPG's agents are, at their best rate, lambda and entropy cost."""
-    found = actor_critics(lives, (0.0, 0.5, 0.9), (0.0, 0.01, 0.03, 0.1), (0.9, 0.99), encoder=())
+    found = actor_critics(lives, (0.0, 0.5, 0.9), (0.01, 0.03, 0.1, 0.3), (0.5, 0.7, 0.9, 0.99), encoder=())
     made = best(lives, found, encoder=())
     print(f"actor-critic on {lives.tasks.name}: {made.curve.mean():.4f} with {made.setting}", flush=True)
     return made

@@ -18,29 +18,21 @@ from metarl_jax.types import PyTree, TaskDistribution
 
 BLOCK = 64  # lives side by side
 TUNING, TESTING = 64, 256  # lives, of which settings are chosen, and of which scores are made
-OPTIMIZERS, RATES = (
-    ("sgd", "rmsprop", "adam"),
-    {
-        "sgd": np.geomspace(0.1, 30.0, 8),
-        "rmsprop": np.geomspace(2e-3, 0.3, 8),
-        "adam": np.geomspace(2e-3, 0.3, 8),
-    },
-)
+RATES = np.geomspace(2e-3, 0.3, 8)  # of RMSprop
 
 
 class Lives(NamedTuple):
-    """What agents live: ``episodes`` side by side, ``steps`` of each (0: all) before each of ``life`` inner updates."""
+    """What agents live: ``episodes`` side by side before each of ``life`` inner updates."""
 
     tasks: TaskDistribution
     episodes: int
     life: int
-    steps: int = 0
 
 
 def curves(recipe: Recipe, lives: Lives) -> Callable[[jax.Array, PyTree], jax.Array]:
     """``(keys [L], meta) -> [L, life]``: the mean reward of a step in each inner update, each life in its own task."""
     algorithm = recipe.build(lives.tasks)
-    steps = lives.life * lives.episodes * (lives.steps or lives.tasks.horizon)
+    steps = lives.life * lives.episodes * lives.tasks.horizon
 
     def one(meta: PyTree, key: jax.Array) -> jax.Array:
         keys = jax.random.split(key)
@@ -68,38 +60,31 @@ class Tuned(NamedTuple):
 def actor_critics(
     lives: Lives,
     traces: tuple[float, ...],
-    entropy_costs: tuple[float, ...] = (0.0, 0.01),
+    entropy_costs: tuple[float, ...],
     discounts: tuple[float, ...] = (1.0,),
-    optimizers: tuple[str, ...] = ("rmsprop",),
     **options: Any,
 ) -> list[tuple[float, dict[str, Any]]]:
     """``(area under the curve, setting)`` of each, on lives that are not those tested."""
-    found = []
-    for optimizer in optimizers:
-        live = curves(recipe_of(lives, optimizer, options), lives)
-        for values in itertools.product(discounts, traces, entropy_costs, RATES[optimizer]):
-            setting = dict(zip(("discount", "trace", "entropy_cost", "learning_rate"), map(float, values), strict=True))
-            area = float(live(chosen_on(), meta_of(setting | options)).mean())
-            found.append((area, setting | {"optimizer": optimizer}))
+    live, found = curves(recipe_of(lives, options), lives), []
+    for values in itertools.product(discounts, traces, entropy_costs, RATES):
+        setting = dict(zip(("discount", "trace", "entropy_cost", "learning_rate"), map(float, values), strict=True))
+        found.append((float(live(chosen_on(), meta_of(setting)).mean()), setting))
     return found
 
 
 def best(lives: Lives, found: list[tuple[float, dict[str, Any]]], **options: Any) -> Tuned:
     setting = max(found, key=lambda pair: pair[0])[1]
-    live = curves(recipe_of(lives, setting["optimizer"], options), lives)
-    return Tuned(setting, np.asarray(live(tested_on(), meta_of(setting | options)).mean(axis=0)))
+    live = curves(recipe_of(lives, options), lives)
+    return Tuned(setting, np.asarray(live(tested_on(), meta_of(setting)).mean(axis=0)))
 
 
-def recipe_of(lives: Lives, optimizer: str, options: dict[str, Any]) -> Recipe:
-    shapes = {name: value for name, value in options.items() if name not in NAMES}
-    lived = dict(episodes=lives.episodes, steps=lives.steps, life=lives.life)
-    return mrl.algorithms.self_tuning(optimizer=optimizer, **lived, **shapes)
+def recipe_of(lives: Lives, options: dict[str, Any]) -> Recipe:
+    return mrl.algorithms.self_tuning(episodes=lives.episodes, life=lives.life, **options)
 
 
 def meta_of(setting: dict[str, Any]) -> dict[str, jax.Array]:
     """Hyperparameters as ``self_tuning`` holds them."""
-    start = dict(discount=0.999, trace=0.9, entropy_cost=0.01, value_cost=0.5, learning_rate=0.01)
-    start |= {name: value for name, value in setting.items() if name in NAMES}
+    start = setting | {"value_cost": 0.5}
     within = {name: float(np.clip(value, 1e-6, 1 - 1e-6)) for name, value in start.items() if name in NAMES[:2]}
     above = {name: max(value, 1e-9) for name, value in start.items() if name not in within}
     return {name: jnp.float32(x) for name, x in unbounded(within | above, NAMES, 0.0).items()}
