@@ -47,7 +47,7 @@ def learned(recipe: Recipe, lives: Lives, seed: int, **options: Any) -> tuple[mr
 def pairwise_rows(seeds: list[int]) -> list[dict[str, Any]]:
     """Learned weights of pairs against ten lambdas, each at its best rate and entropy cost; where they are largest."""
     lives = Lives(KEY(), **CHAIN)
-    known = best(lives, actor_critics(lives, TRACES, (0.0, 0.01, 0.03, 0.1)))
+    known = best(lives, actor_critics(lives, TRACES, (0.01, 0.03, 0.1, 0.3)))
     print(f"actor-critic: {known.curve.mean():.4f} with {known.setting}", flush=True)
     shares, peaks, maps, seconds = [], [], [], []
     for seed in seeds:

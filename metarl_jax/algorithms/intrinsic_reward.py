@@ -52,9 +52,8 @@ def intrinsic_reward(
     ``extrinsic * r + bonus * r_in(o, a)``, ``r_in`` a network in ``[-1, 1]`` that all of them share.
 
     It is learned so that they do well on ``r`` alone, and generalises over what they see. By persistent evolution
-    strategies, unless asked otherwise: back-propagation, the papers' way, saw too little of a life in our measurements
-    (windows of 1 to 20 of 100 updates), and spoilt what newborn agents learn. With a memory it sees what
-    the agent lived, from birth on, the task's rewards included, and can reward exploring.
+    strategies, which see whole lives, unless asked otherwise: the papers back-propagate through a few updates. With a
+    memory it sees what the agent lived, from birth on, the task's rewards included, and can reward exploring.
 
     Args:
       hidden: sizes of the reward's tanh layers.

@@ -12,18 +12,11 @@ import optax
 from metarl_jax import rules
 from metarl_jax.algorithms import _lifetimes as lifetimes
 from metarl_jax.algorithms._actor_critics import OPTIMIZERS, span
+from metarl_jax.algorithms._lifetimes import Agent
 from metarl_jax.algorithms._outer_loops import Judgement, Search, Span, check_judgement, meta_learner
 from metarl_jax.config import check, check_all, check_counts, recipe
 from metarl_jax.networks import Bounding, Network, actor, asymmetric, by_variance, flat, mlp
 from metarl_jax.types import Algorithm, Inner, Policy, PyTree, Spec, TaskDistribution, Trajectory
-
-
-class Agent(NamedTuple):
-    """``params``: ``{"policy", "critic"}``, the critic being what predicts; ``age``: inner updates so far."""
-
-    params: PyTree
-    optimizer: PyTree
-    age: jax.Array
 
 
 class Costs(NamedTuple):
@@ -151,7 +144,7 @@ def ruled_agents(
     def init(key, meta, task):
         del meta, task
         params = policy.init(key)
-        return Agent(params, agents.init(params), jnp.int32(0))
+        return Agent(params, agents.init(params), jnp.int32(0))  # which remembers its age
 
     def learn(key, meta, agent: Agent, lived: Trajectory):
         del key
@@ -163,7 +156,7 @@ def ruled_agents(
         entropy = -(seen.prediction * jnp.log(seen.prediction + 1e-8)).sum(axis=-1).mean()
         penalty = costs.push * jnp.square(wanted.push).mean() - costs.entropy * entropy
         penalty += costs.prediction * jnp.square(wanted.prediction).mean()
-        return Agent(params, moments, agent.age + 1), penalty
+        return Agent(params, moments, agent.memory + 1), penalty
 
     meta = functools.partial(rules.lpg.born, memory_size=memory_size, predictions=predictions)
     return policy, Inner(meta, init, learn)
@@ -180,7 +173,7 @@ def seen_by_rule(policy: Policy, predictor: Network, agent: Agent, lived: Trajec
     log_prob = lifetimes.said(policy, agent, lived).log_prob
     seen = lived.timestep.observation, lived.next_observation
     now, following = (jax.nn.softmax(predicted(predictor, agent.params, x, shape)) for x in seen)
-    age = agent.age / length if length else jnp.zeros(())
+    age = agent.memory / length if length else jnp.zeros(())
     life = jnp.log(jnp.float32(max(length, 1)))
     going_on = 1.0 - lived.terminated.astype(log_prob.dtype)
     ended = lived.terminated | lived.truncated
@@ -193,6 +186,6 @@ def update_loss(
     policy: Policy, predictor: Network, wanted: rules.lpg.Wanted, lived: Trajectory, cost: float, params: PyTree
 ) -> jax.Array:
     """``rules.lpg.agent_loss`` of an agent's parameters."""
-    log_prob = lifetimes.said(policy, Agent(params, (), jnp.int32(0)), lived).log_prob
+    log_prob = lifetimes.said(policy, Agent(params, ()), lived).log_prob
     prediction = predicted(predictor, params, lived.timestep.observation, lived.reward.shape)
     return rules.lpg.agent_loss(wanted, log_prob, prediction, cost)

@@ -15,7 +15,7 @@ Gates = tuple[jax.Array, ...]  # i, f, g, o
 
 
 def lstm_sequence(projections: Gates, resets: jax.Array, kernels: Gates, reverse: bool = False) -> jax.Array:
-    """Hidden states of a sequence that begins with none; differentiable in reverse mode, once.
+    """Hidden states of a sequence that begins with none; differentiable in reverse mode.
 
     Args:
       projections: ``x W + b`` of all steps for each of the gates i, f, g, o: four ``[T, ..., H]``.

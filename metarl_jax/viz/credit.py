@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def credit_weights(run: "Run", num_episodes: int = 64, seed: int = 0) -> np.ndarray:
     """``[T, U]``: how much of what is earned at step ``u`` the action at ``t`` is credited with, by the weights that
-    the run's first seed has learned; a mean over episodes of newborn agents, 0 below the diagonal.
+    the run's first seed has learned; a mean over episodes of one that knows nothing, 0 below the diagonal.
 
     Raises:
       ConfigError: a run of another algorithm than ``pairwise-weights``.
