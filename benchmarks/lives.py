@@ -22,17 +22,18 @@ RATES = np.geomspace(2e-3, 0.3, 8)  # of RMSprop
 
 
 class Lives(NamedTuple):
-    """What agents live: ``episodes`` side by side before each of ``life`` inner updates."""
+    """What agents live: ``episodes`` side by side, ``steps`` of each (0: all) before each of ``life`` inner updates."""
 
     tasks: TaskDistribution
     episodes: int
     life: int
+    steps: int = 0
 
 
 def curves(recipe: Recipe, lives: Lives) -> Callable[[jax.Array, PyTree], jax.Array]:
     """``(keys [L], meta) -> [L, life]``: the mean reward of a step in each inner update, each life in its own task."""
     algorithm = recipe.build(lives.tasks)
-    steps = lives.life * lives.episodes * lives.tasks.horizon
+    steps = lives.life * lives.episodes * (lives.steps or lives.tasks.horizon)
 
     def one(meta: PyTree, key: jax.Array) -> jax.Array:
         keys = jax.random.split(key)
@@ -62,14 +63,24 @@ def actor_critics(
     traces: tuple[float, ...],
     entropy_costs: tuple[float, ...],
     discounts: tuple[float, ...] = (1.0,),
+    count: int = TUNING,
     **options: Any,
 ) -> list[tuple[float, dict[str, Any]]]:
-    """``(area under the curve, setting)`` of each, on lives that are not those tested."""
+    """``(area under the curve, setting)`` of each, on ``count`` lives that are not those tested."""
     live, found = curves(recipe_of(lives, options), lives), []
     for values in itertools.product(discounts, traces, entropy_costs, RATES):
         setting = dict(zip(("discount", "trace", "entropy_cost", "learning_rate"), map(float, values), strict=True))
-        found.append((float(live(chosen_on(), meta_of(setting)).mean()), setting))
+        found.append((float(live(chosen_on(count), meta_of(setting)).mean()), setting))
     return found
+
+
+def finalists(
+    lives: Lives, found: list[tuple[float, dict[str, Any]]], first: int = 8, **options: Any
+) -> list[tuple[float, dict[str, Any]]]:
+    """The ``first`` of what was found on few lives, on all that settings are chosen of."""
+    live = curves(recipe_of(lives, options), lives)
+    leading = sorted(found, key=lambda pair: -pair[0])[:first]
+    return [(float(live(chosen_on(), meta_of(setting)).mean()), setting) for _, setting in leading]
 
 
 def best(lives: Lives, found: list[tuple[float, dict[str, Any]]], **options: Any) -> Tuned:
@@ -79,7 +90,7 @@ def best(lives: Lives, found: list[tuple[float, dict[str, Any]]], **options: Any
 
 
 def recipe_of(lives: Lives, options: dict[str, Any]) -> Recipe:
-    return mrl.algorithms.self_tuning(episodes=lives.episodes, life=lives.life, **options)
+    return mrl.algorithms.self_tuning(episodes=lives.episodes, steps=lives.steps, life=lives.life, **options)
 
 
 def meta_of(setting: dict[str, Any]) -> dict[str, jax.Array]:

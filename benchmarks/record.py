@@ -63,8 +63,8 @@ def commit() -> str:
     """The commit measured; ``+`` where the tree held changes to the package."""
     root = Path(__file__).resolve().parents[1]
     git = lambda *words: subprocess.run(["git", *words], cwd=root, capture_output=True, text=True).stdout.strip()
-    written = (":!metarl_jax/tasks/references.json", ":!metarl_jax/optimizers/shipped")  # by benchmarks themselves
-    changed = git("status", "--porcelain", "metarl_jax", *written)
+    written = ("tasks/references.json", "optimizers/shipped", "rules/shipped")  # by benchmarks themselves
+    changed = git("status", "--porcelain", "metarl_jax", *(f":!metarl_jax/{path}" for path in written))
     return git("rev-parse", "--short=10", "HEAD") + ("+" if changed else "")
 
 
