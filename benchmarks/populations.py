@@ -48,8 +48,7 @@ def timed(size: int, num_tasks: int, num_seeds: int) -> tuple[float, float]:
     """(seconds of the first call less those of another, least seconds of ``UPDATES`` updates)."""
     tasks = mrl.tasks.maze_100()
     recipe = mrl.algorithms.random_search(size=size, episodes=1, life=1000)
-    curriculum = mrl.curricula.uniform().build(tasks)
-    program = driver(recipe.build(tasks), curriculum, num_tasks, mesh_of(num_tasks), capacity=UPDATES)
+    program = driver(recipe.build(tasks), tasks, num_tasks, mesh_of(num_tasks), capacity=UPDATES)
     seeds = jnp.arange(num_seeds, dtype=jnp.int32)
     learner, seconds = jax.block_until_ready(program.init(seeds)), []
     for i in range(REPEATS + 1):

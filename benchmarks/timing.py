@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-import metarl_jax as mrl
 from metarl_jax.config import Recipe
 from metarl_jax.driver import driver
 from metarl_jax.networks import actor_critic
@@ -35,7 +34,7 @@ def mesh_of(num_tasks: int) -> Mesh | None:
 
 def update_of(recipe: Recipe, tasks: TaskDistribution, num_tasks: int) -> Callable[[], Any]:
     """One more update of a training at each call: ``() -> (Learner [1, ...], metrics)``; the next call donates it."""
-    program = driver(recipe.build(tasks), mrl.curricula.uniform().build(tasks), num_tasks, mesh_of(num_tasks))
+    program = driver(recipe.build(tasks), tasks, num_tasks, mesh_of(num_tasks))
     seeds = jnp.zeros(1, jnp.int32)
     learner, done = program.init(seeds), 0
 

@@ -81,7 +81,7 @@ def trained_by(recipe: Recipe, seed: int, num_tasks: int, share: float = 1.0):
     tasks = mazes("train-goals")
     algorithm = recipe.build(tasks)
     updates = updates_of(algorithm.steps, num_tasks, share)
-    program = driver(algorithm, mrl.curricula.uniform().build(tasks), num_tasks, capacity=updates)
+    program = driver(algorithm, tasks, num_tasks, capacity=updates)
     seeds = jnp.asarray([seed], jnp.int32)
     learner, *_ = program.advance(seeds, program.init(seeds), 0, 0)
     with Clock() as clock:

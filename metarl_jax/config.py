@@ -65,14 +65,15 @@ def lookup(registry: Mapping[str, Any], name: str, kind: str) -> Any:
 
 
 class Recipe(typing.NamedTuple):
-    """A function with its options bound: ``build(tasks)`` finishes it (algorithms and curricula need the tasks)."""
+    """A function with its options bound: ``build(tasks)`` finishes an algorithm, ``build(tasks, student)`` a
+    curriculum."""
 
     name: str
     options: dict[str, Any]
     function: Callable
 
-    def build(self, tasks: Any) -> Any:
-        return self.function(tasks, **self.options)
+    def build(self, *parts: Any) -> Any:
+        return self.function(*parts, **self.options)
 
     def describe(self) -> dict[str, Any]:
         return {"name": self.name, "options": self.options}

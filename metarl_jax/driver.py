@@ -9,8 +9,10 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
+from metarl_jax.config import Recipe
+from metarl_jax.curricula import uniform
 from metarl_jax.sharding import replicated, shard_tasks
-from metarl_jax.types import Algorithm, Curriculum, PyTree
+from metarl_jax.types import Algorithm, Curriculum, Key, PyTree, Student, TaskDistribution, Trajectory
 
 
 class Learner(NamedTuple):
@@ -31,20 +33,33 @@ class Driver(NamedTuple):
     init: Any
     advance: Any
     capacity: int
+    curriculum: Curriculum
 
 
 def driver(
-    algorithm: Algorithm, curriculum: Curriculum, num_tasks: int, mesh: Mesh | None = None, capacity: int = 64
+    algorithm: Algorithm,
+    tasks: TaskDistribution,
+    num_tasks: int,
+    mesh: Mesh | None = None,
+    teaching: Recipe | None = None,
+    capacity: int = 64,
 ) -> Driver:
-    """Update ``i`` of a seed depends on (seed, i) and the learner alone: keys are ``fold_in(key(seed), i)``."""
+    """Update ``i`` of a seed depends on (seed, i) and the learner alone: keys are ``fold_in(key(seed), i)``.
+
+    Args:
+      teaching: the recipe of the curriculum; None: uniform.
+    """
+    curriculum = (teaching or uniform()).build(tasks, student_of(algorithm, tasks, num_tasks, mesh))
 
     def update(seed: jax.Array, learner: Learner, index: jax.Array):
         key = jax.random.fold_in(jax.random.split(jax.random.key(seed))[1], index)
         task_key, update_key = jax.random.split(key)
-        curriculum_state, tasks = curriculum.sample(task_key, learner.curriculum, num_tasks)
-        state, outcome = algorithm.update(update_key, learner.algorithm, shard_tasks(tasks, mesh))
+        score_key = jax.random.fold_in(key, 2)
+        tasks_state, batch = curriculum.sample(task_key, index, learner.curriculum, learner.algorithm)
+        state, outcome = algorithm.update(update_key, learner.algorithm, shard_tasks(batch, mesh))
+        tasks_state, told = curriculum.update(score_key, index, tasks_state, state, outcome)
         metrics = outcome.metrics | {"trial_return": outcome.trial_return.mean()}
-        return Learner(state, curriculum.update(curriculum_state, outcome)), metrics
+        return Learner(state, tasks_state), metrics | {f"curriculum_{name}": x for name, x in told.items()}
 
     updates = jax.jit(jax.vmap(update, in_axes=(0, 0, None)))  # jit: traced once, for its shapes and in the loop
 
@@ -57,11 +72,22 @@ def driver(
     init = functools.partial(jax.lax.map, init_one)
     run = functools.partial(advance, updates, capacity)
     if mesh is None:
-        return Driver(jax.jit(init), jax.jit(run, donate_argnums=1), capacity)
+        return Driver(jax.jit(init), jax.jit(run, donate_argnums=1), capacity, curriculum)
     # Said once and for all: else the first call, on a learner fresh from one device, is compiled apart from the next.
     place = replicated(mesh)
     first = jax.jit(init, out_shardings=place)
-    return Driver(first, jax.jit(run, donate_argnums=1, in_shardings=place, out_shardings=place), capacity)
+    return Driver(first, jax.jit(run, donate_argnums=1, in_shardings=place, out_shardings=place), capacity, curriculum)
+
+
+def student_of(algorithm: Algorithm, tasks: TaskDistribution, num_tasks: int, mesh: Mesh | None = None) -> Student:
+    """The algorithm, as a curriculum knows it."""
+
+    def live(key: Key, learner: PyTree, batch: PyTree) -> Trajectory:
+        count = jax.tree.leaves(batch)[0].shape[0]
+        one = lambda key, task: algorithm.adapt(key, learner, task, tasks.trial_steps)
+        return jax.vmap(one, out_axes=1)(jax.random.split(key, count), shard_tasks(batch, mesh))
+
+    return Student(live, num_tasks, algorithm.values)
 
 
 def advance(

@@ -32,8 +32,9 @@ class Program(NamedTuple):
 
 
 def program_of(setting: Setting, num_tasks: int, mesh: Mesh | None = None) -> Program:
-    algorithm, curriculum = setting.algorithm.build(setting.tasks), setting.curriculum.build(setting.tasks)
-    return Program(setting, num_tasks, mesh, algorithm, driver(algorithm, curriculum, num_tasks, mesh))
+    algorithm = setting.algorithm.build(setting.tasks)
+    made = driver(algorithm, setting.tasks, num_tasks, mesh, setting.curriculum)
+    return Program(setting, num_tasks, mesh, algorithm, made)
 
 
 def with_options(program: Program, options: dict[str, Any]) -> Program:

@@ -126,8 +126,8 @@ class Loop(NamedTuple):
 
     @property
     def env_steps(self) -> int:
-        """Of an update, a seed."""
-        return self.program.algorithm.steps * self.config["num_tasks"]
+        """Of an update, a seed; those that a curriculum lives for itself included."""
+        return self.program.algorithm.steps * self.config["num_tasks"] + self.program.driver.curriculum.steps
 
 
 def run_updates(loop: Loop, progress: Progress) -> tuple[Run, int | None]:

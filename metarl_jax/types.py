@@ -96,6 +96,7 @@ class TaskDistribution(NamedTuple):
     whole set, leaves ``[N, ...]``, when it is finite. ``references(tasks [N], trial_steps)`` returns the known
     answers; ``mutate(key, task)`` a small random change of a task. ``recipe`` (name and options) rebuilds it.
     ``belief`` is set where what a trial tells of the task has a closed form (``beliefs.exact_belief`` finds others).
+    ``optimum(task, trial_steps)``: the exact optimal return of a trial, the task known, where it can be traced.
     """
 
     name: str
@@ -108,6 +109,7 @@ class TaskDistribution(NamedTuple):
     mutate: Callable[[Key, Task], Task] | None = None
     recipe: Mapping[str, Any] | None = None
     belief: ExactBelief | None = None
+    optimum: Callable[[Task, int], jax.Array] | None = None
 
 
 class TimeStep(NamedTuple):
@@ -227,12 +229,13 @@ class MetaGradient(NamedTuple):
 
 class Outcome(NamedTuple):
     """What one outer step did: the tasks really lived ``[N]``, their returns ``[N]``, which lives ended ``[N]`` and
-    scalar ``metrics`` by name."""
+    scalar ``metrics`` by name. ``lived [T, N]``: the trials, where each task was lived in one."""
 
     tasks: Task
     trial_return: jax.Array
     ended: jax.Array
     metrics: dict[str, jax.Array]
+    lived: Trajectory | None = None
 
 
 class Algorithm(NamedTuple):
@@ -251,7 +254,7 @@ class Algorithm(NamedTuple):
     ``left_open(num_tasks, num_devices) -> {option: values}``: the recipe's options that spare memory at the cost of
     time or rounding, where the user left them to be chosen: what to try, the first value first, from the most memory to
     the least. ``portable``: what ``adapt`` needs of a state does not depend on the tasks' spaces: the same recipe built
-    for other tasks lives in them by it.
+    for other tasks lives in them by it. ``values``: the ``outputs`` of its trials hold learned values of the steps.
     """
 
     init: Callable[[Key, int], State]
@@ -263,12 +266,33 @@ class Algorithm(NamedTuple):
     window: int = 1
     left_open: Callable[[int, int], Mapping[str, tuple]] = lambda num_tasks, num_devices: {}
     portable: bool = False
+    values: bool = False
+
+
+class Student(NamedTuple):
+    """Who learns, as a curriculum knows it.
+
+    ``live(key, learner, tasks [M]) -> Trajectory [T, M]``: a trial in each task by the algorithm as it now is
+    (``learner``: its state), which costs ``M T`` environment steps. ``num_tasks``: of an update. ``values``: see
+    ``Algorithm``.
+    """
+
+    live: Callable[[Key, State, Task], Trajectory]
+    num_tasks: int
+    values: bool
 
 
 class Curriculum(NamedTuple):
-    """WHICH tasks come next: ``init(key) -> state``, ``sample(key, state, n) -> (state, tasks [n])``,
-    ``update(state, outcome) -> state``."""
+    """WHICH tasks come next.
+
+    ``init(key) -> state``; ``sample(key, update, state, learner) -> (state, tasks [N])`` before update number
+    ``update``; ``update(key, update, state, learner, outcome) -> (state, metrics)`` after it; ``learner`` is the state
+    of the algorithm. ``steps``: environment steps of its own, on average of each update. ``buffer(state)``: the tasks
+    that it keeps, ``{"tasks": [B, ...], "score": [B], ...}``, where it keeps any (score -inf: an empty place).
+    """
 
     init: Callable[[Key], State]
-    sample: Callable[[Key, State, int], tuple[State, Task]]
-    update: Callable[[State, Outcome], State]
+    sample: Callable[[Key, jax.Array, State, State], tuple[State, Task]]
+    update: Callable[[Key, jax.Array, State, State, Outcome], tuple[State, dict[str, jax.Array]]]
+    steps: int = 0
+    buffer: Callable[[State], dict[str, Any]] | None = None

@@ -42,6 +42,7 @@ SMALL = {  # options under which a walk takes seconds
         "horizon": 8,
         "num_episodes": 3,
     },
+    "maze-view": {"size": 5, "view": 3, "num_walls": 8, "horizon": 20, "num_episodes": 3},
     "maze-random": {"rows": 7, "columns": 9, "horizon": 40, "trial_steps": 120},
 } | {name: {"horizon": 15, "num_episodes": 3} for name in WALKERS}
 

@@ -13,7 +13,7 @@ from metarl_jax.driver import driver
 from metarl_jax.sharding import task_mesh
 tasks = m.tasks.bandit()
 built = m.algorithms.ppo(encoder=(64, 64, 64, 64)).build(tasks)
-program = driver(built, m.curricula.uniform().build(tasks), 8, task_mesh())
+program = driver(built, tasks, 8, task_mesh())
 for _ in range(20):
     jax.block_until_ready(program.init(jnp.arange(2)))
 print(jax.device_count())

@@ -2,13 +2,14 @@
 
 import collections
 import functools
+import tempfile
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_conformance import host, pendulum, rows
+from test_conformance import host, pendulum
 
 import metarl_jax as mrl
 from metarl_jax import algorithms, curricula, tasks
@@ -220,12 +221,12 @@ def test_seeds_side_by_side_are_the_seeds_alone(unbroken):
 def test_sharded_equals_unsharded(name):
     jax.clear_caches()
     distribution = FAMILIES["bandit"]()
-    built, curriculum = tiny(name).build(distribution), curricula.uniform().build(distribution)
+    built = tiny(name).build(distribution)
     seeds, ends, programs = jnp.array([0], jnp.int32), [], []
     assert jax.device_count() >= 2
     count, rounding = (1, 5e-3) if name in AMPLIFIED else (3, 1e-4)
     for mesh in (None, task_mesh()):
-        program = driver(built, curriculum, NUM_TASKS, mesh, capacity=4)
+        program = driver(built, distribution, NUM_TASKS, mesh, capacity=4)
         learner = program.init(seeds)
         compiled = program.advance.lower(seeds, learner, 0, count).compile()
         learner, metrics, done, finite = compiled(seeds, learner, 0, count)
@@ -238,23 +239,47 @@ def test_sharded_equals_unsharded(name):
 
 # Curricula.
 
+# Options under which a set fills within a few updates of few tasks.
+REPLAY = {"capacity": 12, "fill": 0.7}
+SMALL_CURRICULA = {name: REPLAY for name in ("plr", "robust-plr", "accel")}
+SMALL_CURRICULA |= {
+    "sfl": {"rounds": 2, "trials": 2, "period": 2, "kept": 0.5},
+    "vds": {"hidden": (8,), "num_candidates": 20, "remembered": 16, "num_steps": 2, "batch_size": 8},
+}
+CURRICULUM_FAMILIES = {  # one that can change tasks, values or none, trials or lives under way
+    "rl2": lambda: tasks.view_maze(size=4, view=3, num_walls=4, horizon=6, num_episodes=2),
+    "maml": lambda: tasks.gridnavi(size=4, horizon=5, num_episodes=4),
+    "self-tuning": lambda: tasks.bandit(num_arms=3, num_pulls=6),
+}
 
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("name", curricula.REGISTRY)
-def test_curricula(name, family):
-    distribution = FAMILIES[family]()
-    curriculum = curricula.REGISTRY[name]().build(distribution)
-    state = jax.jit(curriculum.init)(jax.random.key(0))
-    sample = jax.jit(curriculum.sample, static_argnums=2)
-    typed = lambda tree: jax.tree.map(lambda x: (x.shape, x.dtype), tree)
-    one = jax.eval_shape(distribution.sample, jax.random.key(0))
-    drawn = []
-    for seed in range(2):
-        new, batch = sample(jax.random.key(seed), state, 50)
-        assert typed(batch) == jax.tree.map(lambda x: ((50, *x.shape), x.dtype), one)
-        assert typed(new) == typed(state)
-        drawn.append(rows(batch))
-        outcome = Outcome(batch, jnp.linspace(0.0, 1.0, 50), jnp.ones(50, bool), {})
-        state = jax.jit(curriculum.update)(new, outcome)
-        assert typed(state) == typed(new)
-    assert drawn[0] != drawn[1] and len(set(drawn[0])) > 3
+
+def curriculum_for(name: str, learner: str):
+    options = dict(SMALL_CURRICULA.get(name, {}))
+    if "capacity" in options and learner != "rl2":
+        options["score"] = "learnability"
+    return curricula.REGISTRY[name](**options)
+
+
+@functools.cache
+def taught(name: str, learner: str) -> tuple[mrl.Run, mrl.Run]:
+    """Nine updates at once, and the same with a stop after five."""
+    distribution, options = CURRICULUM_FAMILIES[learner](), dict(num_tasks=NUM_TASKS, quiet=True, seed=3)
+    train = functools.partial(mrl.train, tiny(learner), distribution, curriculum=curriculum_for(name, learner))
+    with tempfile.TemporaryDirectory() as folder:
+        train(num_updates=5, out=folder, **options)
+        return train(num_updates=9, **options), train(num_updates=9, out=folder, **options)
+
+
+WITH_CURRICULA = [
+    (name, learner)
+    for name in curricula.REGISTRY
+    for learner in CURRICULUM_FAMILIES
+    if not (name == "accel" and CURRICULUM_FAMILIES[learner]().mutate is None)
+]
+
+
+@pytest.mark.parametrize(("name", "learner"), WITH_CURRICULA)
+def test_every_curriculum_serves_every_kind_of_learner_and_resumes_bit_for_bit(name, learner):
+    whole, resumed = taught(name, learner)
+    jax.tree.map(np.testing.assert_array_equal, host(whole.state), host(resumed.state))
+    jax.tree.map(np.testing.assert_array_equal, dict(whole.metrics), dict(resumed.metrics))

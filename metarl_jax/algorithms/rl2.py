@@ -100,7 +100,7 @@ def rl2(
         _, lived = rollout(live_key, env, policy, state.params, batch_tasks, tasks.trial_steps)
         params, optimizer, metrics = learner.improve(epoch_key, state.params, state.optimizer, lived)
         trial_return = lived.mean_reward.sum(axis=0)
-        outcome = Outcome(batch_tasks, trial_return, jnp.ones_like(trial_return, bool), metrics)
+        outcome = Outcome(batch_tasks, trial_return, jnp.ones_like(trial_return, bool), metrics, lived)
         return LearnerState(params, optimizer), outcome
 
     def adapt(key, state: LearnerState, task, trial_steps: int, forget: bool = False, greedy: bool = False):
@@ -109,7 +109,7 @@ def rl2(
         lived = told.untold(lived) if told else lived
         return jax.tree.map(lambda x: x[:, 0], lived)
 
-    return Algorithm(init, update, adapt, steps=tasks.trial_steps, check=learner.check)
+    return Algorithm(init, update, adapt, steps=tasks.trial_steps, check=learner.check, values=True)
 
 
 ppo = preset(

@@ -205,7 +205,7 @@ def varibad(
         )
         metrics |= policy_metrics | {f"model_{name}": x for name, x in model_metrics.items()}
         trial_return = lived.mean_reward.sum(axis=0)
-        outcome = Outcome(batch_tasks, trial_return, jnp.ones_like(trial_return, bool), metrics)
+        outcome = Outcome(batch_tasks, trial_return, jnp.ones_like(trial_return, bool), metrics, lived)
         params = models | {"actor": actor_params} | ({} if scale is None else {"scale": scale.followed(told)})
         return LearnerState(params, moments, model_moments, curious), outcome
 
@@ -219,7 +219,7 @@ def varibad(
         check_divides("model_minibatches", model_minibatches, num_tasks)
 
     decode = lambda state, lived: model.decode(state.params, lived.outputs[2])
-    return Algorithm(init, update, adapt, steps=tasks.trial_steps, check=check_tasks, decode=decode)
+    return Algorithm(init, update, adapt, steps=tasks.trial_steps, check=check_tasks, decode=decode, values=True)
 
 
 def apart(params: dict) -> tuple[dict, dict, belief.Scale | None]:

@@ -1,7 +1,25 @@
 """Curricula: which tasks come next. A new one is one file and one line here."""
 
+from metarl_jax.curricula.learnability import sampling_for_learnability
+from metarl_jax.curricula.prioritised_replay import accel, prioritised_replay, robust_plr
 from metarl_jax.curricula.uniform import uniform
+from metarl_jax.curricula.value_disagreement import value_disagreement
 
-REGISTRY = {"uniform": uniform}
+REGISTRY = {
+    "uniform": uniform,
+    "plr": prioritised_replay,
+    "robust-plr": robust_plr,
+    "accel": accel,
+    "sfl": sampling_for_learnability,
+    "vds": value_disagreement,
+}
 
-__all__ = ["REGISTRY", "uniform"]
+__all__ = [
+    "REGISTRY",
+    "accel",
+    "prioritised_replay",
+    "robust_plr",
+    "sampling_for_learnability",
+    "uniform",
+    "value_disagreement",
+]

@@ -3,14 +3,17 @@
 import jax
 
 from metarl_jax.config import recipe
-from metarl_jax.types import Curriculum, TaskDistribution
+from metarl_jax.types import Curriculum, Student, TaskDistribution
 
 
 @recipe("uniform")
-def uniform(tasks: TaskDistribution) -> Curriculum:
-    """``n`` independent draws of ``tasks.sample``; keeps no state."""
+def uniform(tasks: TaskDistribution, student: Student) -> Curriculum:
+    """Independent draws of ``tasks.sample``; keeps no state."""
 
-    def sample(key, state, n):
-        return state, jax.vmap(tasks.sample)(jax.random.split(key, n))
+    def sample(key, update, state, learner):
+        del update, learner
+        return state, jax.vmap(tasks.sample)(jax.random.split(key, student.num_tasks))
 
-    return Curriculum(init=lambda key: (), sample=sample, update=lambda state, outcome: state)
+    return Curriculum(
+        init=lambda key: (), sample=sample, update=lambda key, update, state, learner, outcome: (state, {})
+    )

@@ -12,6 +12,7 @@ from metarl_jax.tasks.mjx import from_brax, from_mjx
 from metarl_jax.tasks.navigation import corner_navigation, navigation, sparse_navigation
 from metarl_jax.tasks.tabular import from_arrays, tabular
 from metarl_jax.tasks.treasure import treasure
+from metarl_jax.tasks.ued_maze import view_maze
 from metarl_jax.tasks.walkers import (
     cheetah_broken,
     cheetah_dir,
@@ -35,6 +36,7 @@ REGISTRY = {
     "maze-100": maze_100,
     "maze-200": maze_200,
     "maze-random": random_maze,
+    "maze-view": view_maze,
     "navigation": navigation,
     "navigation-sparse": sparse_navigation,
     "navigation-corners": corner_navigation,
@@ -73,6 +75,7 @@ __all__ = [
     "tabular",
     "treasure",
     "umbrella",
+    "view_maze",
     "walker_dynamics",
     "walker_slope",
 ]

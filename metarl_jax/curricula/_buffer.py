@@ -1,0 +1,117 @@
+"""A set of tasks that is kept with its scores, and from which tasks are replayed."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from metarl_jax.types import Key, Task
+
+
+class Buffer(NamedTuple):
+    """Leaves ``[B, ...]``: ``tasks``; what each is worth (``score``, -inf where the place is empty); the ``best``
+    return of an episode seen in it; the update that it was ``last`` scored in; how often it was ``replayed``."""
+
+    tasks: Task
+    score: jax.Array
+    best: jax.Array
+    last: jax.Array
+    replayed: jax.Array
+
+
+def empty(task: Task, capacity: int) -> Buffer:
+    """``task``: any one, for its shapes."""
+    tasks = jax.tree.map(lambda x: jnp.zeros((capacity, *jnp.shape(x)), jnp.result_type(x)), task)
+    low = jnp.full(capacity, -jnp.inf)
+    return Buffer(tasks, low, low, jnp.zeros(capacity, jnp.int32), jnp.zeros(capacity, jnp.int32))
+
+
+def filled(buffer: Buffer) -> jax.Array:
+    """The share of its places that hold a task."""
+    return jnp.isfinite(buffer.score).mean()
+
+
+def weights(buffer: Buffer, update: jax.Array, temperature: float, staleness: float) -> jax.Array:
+    """The chances ``[B]`` of being replayed: ``(1 - c) rank(score)^(-1 / temperature) + c age``, each normalised
+    (Jiang et al. 2021); 0 for empty places."""
+    held = jnp.isfinite(buffer.score)
+    order = jnp.argsort(-buffer.score)
+    rank = jnp.zeros_like(order).at[order].set(jnp.arange(1, len(order) + 1, dtype=order.dtype))
+    ranked = jnp.where(held, rank.astype(jnp.float32) ** (-1.0 / temperature), 0.0)
+    age = jnp.where(held, update - buffer.last, 0).astype(jnp.float32)
+    share = lambda x: x / jnp.maximum(x.sum(), 1e-9)
+    age = jnp.where(age.sum() > 0, age, held.astype(jnp.float32))
+    return (1.0 - staleness) * share(ranked) + staleness * share(age)
+
+
+def draw(key: Key, chances: jax.Array, count: int) -> jax.Array:
+    """``count`` different places, by chances ``[B]`` (Gumbel's top k)."""
+    noise = jax.random.gumbel(key, chances.shape)
+    return jax.lax.top_k(jnp.where(chances > 0, jnp.log(chances) + noise, -jnp.inf), count)[1]
+
+
+def places_of(buffer: Buffer, batch: Task) -> jax.Array:
+    """Where each of ``batch [M]`` is kept, -1 where it is not."""
+    same = (fingerprints(batch)[:, None] == fingerprints(buffer.tasks)[None]) & jnp.isfinite(buffer.score)
+    return jnp.where(same.any(axis=1), jnp.argmax(same, axis=1), -1)
+
+
+def best_of(buffer: Buffer, batch: Task) -> jax.Array:
+    """The best return seen in each of ``batch [M]``, -inf for those that are not kept."""
+    places = places_of(buffer, batch)
+    return jnp.where(places >= 0, buffer.best[places], -jnp.inf)
+
+
+def put(
+    buffer: Buffer,
+    batch: Task,
+    score: jax.Array,
+    best: jax.Array,
+    update: jax.Array,
+    chances: jax.Array,
+    allowed: jax.Array | bool = True,
+) -> Buffer:
+    """Scores of ``batch [M]``: of tasks that are kept they replace what was known; a new task takes the place of the
+    one with the least ``chances`` to be replayed, if it is worth more, the best of the new ones first.
+
+    Args:
+      allowed: ``[M]``, which of them count.
+    """
+    count, capacity = len(score), len(buffer.score)
+    marks = fingerprints(batch)
+    twin = (jnp.tril(marks[:, None] == marks[None], -1) & jnp.broadcast_to(allowed, (count,))[None]).any(axis=1)
+    usable = allowed & ~twin & jnp.isfinite(score)
+    places = places_of(buffer, batch)
+    known = jnp.where(usable & (places >= 0), places, capacity)  # out of bounds: dropped
+    buffer = buffer._replace(
+        score=buffer.score.at[known].set(score, mode="drop"),
+        best=buffer.best.at[known].max(best, mode="drop"),
+        last=buffer.last.at[known].set(update, mode="drop"),
+    )
+    fresh = usable & (places < 0)
+    first = jnp.argsort(jnp.where(fresh, -score, jnp.inf))[:capacity]
+    held = jnp.isfinite(buffer.score)
+    poorest = jnp.argsort(jnp.where(held, chances, -1.0))[: len(first)]
+    better = fresh[first] & (score[first] > buffer.score[poorest])
+    place = jnp.where(better, poorest, capacity)
+    put_in = lambda old, new: old.at[place].set(new[first], mode="drop")
+    return Buffer(
+        jax.tree.map(put_in, buffer.tasks, batch),
+        put_in(buffer.score, score),
+        put_in(buffer.best, best),
+        buffer.last.at[place].set(update, mode="drop"),
+        buffer.replayed.at[place].set(0, mode="drop"),
+    )
+
+
+def fingerprints(tasks: Task) -> jax.Array:
+    """A number ``[M]`` for each task, the same for equal tasks; two others share one in four billion times."""
+    parts = []
+    for seed, leaf in enumerate(jax.tree.leaves(tasks)):
+        flat = leaf.reshape(leaf.shape[0], -1)
+        bits = jax.lax.bitcast_convert_type(flat, jnp.uint32) if flat.dtype.itemsize == 4 else flat.astype(jnp.uint32)
+        odd = jax.random.bits(jax.random.key(seed), flat.shape[1:], jnp.uint32) | 1
+        odd = jnp.broadcast_to(odd, bits.shape)
+        mixed = (bits + odd) * (odd ^ (odd >> 15))
+        parts.append(((mixed ^ (mixed >> 13)) * odd).sum(axis=1, dtype=jnp.uint32))
+    return sum(parts[1:], parts[0])

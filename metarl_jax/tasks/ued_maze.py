@@ -1,0 +1,213 @@
+"""The partially observed maze of unsupervised environment design: random walls, a view ahead, turns and steps."""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metarl_jax import planning
+from metarl_jax.config import check, check_all, family
+from metarl_jax.tasks._layouts import choose_cell
+from metarl_jax.tasks.environment import Environment
+from metarl_jax.types import Reference, Spec, TaskDistribution
+
+HEADINGS = ((0, 1), (1, 0), (0, -1), (-1, 0))  # right, down, left, up, in (row, column): a right turn is the next one
+LEFT, RIGHT, FORWARD = range(3)
+PENALTY = 0.9  # of the reward, after a whole episode
+WALL, FLOOR, GOAL, AGENT = (40, 44, 52), (236, 236, 232), (0, 158, 115), (213, 94, 0)
+
+
+class ViewTask(NamedTuple):
+    """``walls`` bool ``[size, size]`` (outside of it all is wall); ``start`` and ``goal``: cells, row-major int32;
+    ``heading``: an index of ``HEADINGS``."""
+
+    walls: jax.Array
+    start: jax.Array
+    heading: jax.Array
+    goal: jax.Array
+
+
+class ViewState(NamedTuple):
+    cell: jax.Array
+    heading: jax.Array
+    time: jax.Array
+
+
+class ViewEnv(Environment):
+    """Three actions: turn left, turn right, go forward; a wall means staying. Entering the goal pays
+    ``1 - 0.9 (t + 1) / horizon`` and ends the episode.
+
+    The observation ``[view, view, 6]`` is what lies ahead, as the agent looks (it stands in the middle of the last
+    row): walls, the goal, and four layers that are all 1 for the heading.
+    """
+
+    def __init__(self, size: int, view: int, horizon: int):
+        self.size, self.view, self.horizon = size, view, horizon
+        self.spec = Spec(observation_shape=(view, view, 6), num_actions=3)
+        ahead, aside = np.meshgrid(np.arange(view)[::-1], np.arange(view) - view // 2, indexing="ij")
+        forward = np.asarray(HEADINGS)
+        right = np.roll(forward, -1, axis=0)
+        offsets = ahead[None, ..., None] * forward[:, None, None] + aside[None, ..., None] * right[:, None, None]
+        self.margin = view - 1
+        self.width = size + 2 * self.margin  # of the padded map
+        self.seen = (offsets @ np.array([self.width, 1])).astype(np.int32)  # [4, view, view], from the agent's cell
+        self.steps = (forward @ np.array([self.width, 1])).astype(np.int32)
+
+    def begin(self, noise, task: ViewTask):
+        return ViewState(task.start, task.heading, jnp.zeros_like(task.start))
+
+    def padded(self, task: ViewTask) -> jax.Array:
+        return jnp.pad(task.walls, self.margin, constant_values=True).reshape(-1)
+
+    def inside(self, cell: jax.Array) -> jax.Array:
+        """The place of a cell in the padded map."""
+        return (cell // self.size + self.margin) * self.width + cell % self.size + self.margin
+
+    def advance(self, noise, state: ViewState, action, task: ViewTask):
+        turn = jnp.where(action == RIGHT, 1, jnp.where(action == LEFT, -1, 0))
+        heading = (state.heading + turn) % len(HEADINGS)
+        moves = jnp.asarray(HEADINGS, jnp.int32)[state.heading]
+        row, column = state.cell // self.size + moves[0], state.cell % self.size + moves[1]
+        free = (row >= 0) & (row < self.size) & (column >= 0) & (column < self.size)
+        ahead = jnp.where(free, row * self.size + column, state.cell)
+        going = (action == FORWARD) & ~task.walls.reshape(-1)[ahead]
+        cell = jnp.where(going, ahead, state.cell)
+        found = going & (cell == task.goal)
+        time = state.time + 1
+        reward = jnp.where(found, 1.0 - PENALTY * time / self.horizon, 0.0)
+        return ViewState(cell, heading, time), reward, found, {}
+
+    def observe(self, state: ViewState, task: ViewTask) -> jax.Array:
+        places = self.inside(state.cell) + jnp.asarray(self.seen)[state.heading]
+        walls = self.padded(task)[places]
+        layers = [walls, places == self.inside(task.goal)]
+        compass = jnp.arange(len(HEADINGS)) == state.heading
+        layers += [jnp.broadcast_to(compass[i], walls.shape) for i in range(len(HEADINGS))]
+        return jnp.stack(layers, axis=-1).astype(jnp.float32)
+
+    def successors(self, task: ViewTask) -> jax.Array:
+        """``next_state [4 cells, 3 actions]`` for planners: a state is ``4 cell + heading``; the goal keeps."""
+        state = jnp.arange(self.size * self.size * len(HEADINGS), dtype=jnp.int32)
+        cells, headings = state // len(HEADINGS), state % len(HEADINGS)
+
+        def moved(cell, heading, action):
+            reached, *_ = self.advance((), ViewState(cell, heading, jnp.int32(0)), action, task)
+            return reached.cell * len(HEADINGS) + reached.heading
+
+        each = jax.vmap(jax.vmap(moved, (None, None, 0)), (0, 0, None))
+        return each(cells, headings, jnp.arange(3, dtype=jnp.int32))
+
+    def distance(self, task: ViewTask) -> jax.Array:
+        """Actions from the start to the goal; ``planning.UNREACHABLE`` where no way leads."""
+        first = task.start * len(HEADINGS) + task.heading
+        reached = planning.shortest_paths(self.successors(task), first).reshape(-1, len(HEADINGS))
+        return reached[task.goal].min()
+
+    def picture(self, task: ViewTask, state: ViewState | None = None) -> np.ndarray:
+        """The agent's cell in orange, the cell that it looks at in a paler one; a border of walls."""
+        image = np.where(np.pad(np.asarray(task.walls), 1, constant_values=True)[..., None], WALL, FLOOR).astype(float)
+        place = lambda cell: (int(cell) // self.size + 1, int(cell) % self.size + 1)
+        cell, heading = (task.start, task.heading) if state is None else (state.cell, state.heading)
+        image[place(task.goal)] = GOAL
+        row, column = place(cell)
+        ahead = HEADINGS[int(heading)]
+        image[row + ahead[0], column + ahead[1]] = 0.6 * image[row + ahead[0], column + ahead[1]] + 0.4 * np.array(
+            AGENT
+        )
+        image[row, column] = AGENT
+        return image.astype(np.uint8)
+
+
+@family("maze-view")
+def view_maze(
+    *,
+    size: int = 13,
+    view: int = 5,
+    num_walls: int = 25,
+    horizon: int = 250,
+    num_episodes: int = 1,
+    solvable: bool = False,
+) -> TaskDistribution:
+    """The maze of the literature on unsupervised environment design (Dennis et al. 2020; Jiang et al. 2021): walls in
+    random cells, a small view ahead, three actions, a reward that falls with time.
+
+    ``num_walls`` cells are drawn with replacement, as in the published JAX code, then start, heading and goal among the
+    free ones. A trial is one episode unless asked otherwise; agents that remember then adapt within it.
+
+    References: optimal, the maze known, by shortest paths over cells and headings.
+
+    Args:
+      size: cells a side, without the border.
+      view: side of the square that is seen, odd; the agent stands in the middle of its last row.
+      num_walls: cells drawn for walls.
+      horizon: longest episode, in steps.
+      num_episodes: whole episodes in a trial; more fit in where some end early.
+      solvable: draw again where no way leads to the goal.
+    """
+    counts = dict(horizon=horizon, num_episodes=num_episodes)
+    check_all(counts, lambda x: x >= 1, "must be at least 1", "maze-view")
+    check(size >= 2, "maze-view: size", size, "must be at least 2")
+    check(view >= 3 and view % 2 == 1, "maze-view: view", view, "must be odd and at least 3")
+    most = size * size - 2
+    check(0 <= num_walls <= most, "maze-view: num_walls", num_walls, f"must lie between 0 and {most}")
+    env = ViewEnv(size, view, horizon)
+
+    def draw(key):
+        wall_key, start_key, heading_key, goal_key = jax.random.split(key, 4)
+        drawn = jax.random.randint(wall_key, (num_walls,), 0, size * size)
+        walls = jnp.zeros(size * size, bool).at[drawn].set(True)
+        start = choose_cell(start_key, ~walls)
+        goal = choose_cell(goal_key, ~walls & (jnp.arange(size * size) != start))
+        return ViewTask(walls.reshape(size, size), start, jax.random.randint(heading_key, (), 0, 4), goal)
+
+    reachable = lambda task: env.distance(task) < planning.UNREACHABLE
+
+    def sample(key):
+        if not solvable:
+            return draw(key)
+        first = key, draw(key)
+
+        def again(carry):
+            key = jax.random.fold_in(carry[0], 1)
+            return key, draw(key)
+
+        return jax.lax.while_loop(lambda carry: ~reachable(carry[1]), again, first)[1]
+
+    def mutate(key, task: ViewTask):
+        changed = edited(key, task)
+        return (
+            changed if not solvable else jax.tree.map(functools.partial(jnp.where, reachable(changed)), changed, task)
+        )
+
+    def optimum(task: ViewTask, trial_steps: int):
+        distance = env.distance(task)
+        times = jnp.where(distance <= horizon, trial_steps // distance, 0)
+        return times * (1.0 - PENALTY * distance / horizon)
+
+    def references(tasks: ViewTask, trial_steps: int):
+        best = jax.jit(lambda tasks: jax.lax.map(lambda task: optimum(task, trial_steps), tasks, batch_size=256))(tasks)
+        return [Reference("optimal", "exact", np.asarray(best, np.float64), None, "maze known: shortest paths")]
+
+    return TaskDistribution(
+        name="maze-view",
+        env=env,
+        sample=sample,
+        horizon=horizon,
+        trial_steps=horizon * num_episodes,
+        references=references,
+        mutate=mutate,
+        optimum=optimum,
+    )
+
+
+def edited(key: jax.Array, task: ViewTask) -> ViewTask:
+    """Flips one cell between wall and floor, or moves the goal to another free cell (Parker-Holder et al. 2022)."""
+    kind_key, cell_key, goal_key = jax.random.split(key, 3)
+    cells = jnp.arange(task.walls.size).reshape(task.walls.shape)
+    flipped = choose_cell(cell_key, (cells != task.start) & (cells != task.goal))
+    free = ~task.walls & (cells != task.start) & (cells != task.goal)
+    goal = choose_cell(goal_key, free)
+    move = jax.random.bernoulli(kind_key) & free.any()
+    return task._replace(walls=task.walls ^ (~move & (cells == flipped)), goal=jnp.where(move, goal, task.goal))
