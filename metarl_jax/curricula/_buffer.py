@@ -52,7 +52,7 @@ def draw(key: Key, chances: jax.Array, count: int) -> jax.Array:
 
 def places_of(buffer: Buffer, batch: Task) -> jax.Array:
     """Where each of ``batch [M]`` is kept, -1 where it is not."""
-    same = (fingerprints(batch)[:, None] == fingerprints(buffer.tasks)[None]) & jnp.isfinite(buffer.score)
+    same = (fingerprints(batch)[:, None] == fingerprints(buffer.tasks)[None]) & jnp.isfinite(buffer.score)[None]
     return jnp.where(same.any(axis=1), jnp.argmax(same, axis=1), -1)
 
 

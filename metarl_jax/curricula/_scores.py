@@ -59,7 +59,7 @@ def best_return(lived: Trajectory) -> jax.Array:
 
 def max_mc(lived: Trajectory, best: jax.Array) -> jax.Array:
     """``mean_t(R_max - V(s_t))``, ``R_max`` the ``best [M]`` return ever seen (Jiang et al. 2021)."""
-    return (best - lived.outputs[1]).mean(axis=0)
+    return best - lived.outputs[1].mean(axis=0)
 
 
 def positive_value_loss(lived: Trajectory, discount: float, trace: float) -> jax.Array:

@@ -1,0 +1,97 @@
+"""The set of tasks that is kept: against a list, sorted in Python."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from metarl_jax.curricula import _buffer as buffers
+
+
+def batch_of(numbers) -> dict:
+    x = jnp.asarray(numbers, jnp.int32)
+    return {"a": x, "b": jnp.stack([x / 7.0, -x / 3.0], axis=1), "c": (x % 2 == 0)[:, None]}
+
+
+def held(buffer) -> dict[int, float]:
+    at = np.isfinite(np.asarray(buffer.score))
+    return dict(zip(np.asarray(buffer.tasks["a"])[at].tolist(), np.asarray(buffer.score)[at].tolist(), strict=True))
+
+
+def put(buffer, numbers, scores, update=0, allowed=True):
+    scores = jnp.asarray(scores, jnp.float32)
+    chances = buffers.weights(buffer, jnp.int32(update), 1.0, 0.0)
+    return buffers.put(buffer, batch_of(numbers), scores, scores, jnp.int32(update), chances, allowed)
+
+
+def empty(capacity: int):
+    return buffers.empty(jax.tree.map(lambda x: x[0], batch_of([0])), capacity)
+
+
+def test_the_best_are_kept():
+    rng, buffer, known = np.random.default_rng(0), empty(10), {}
+    for update in range(30):
+        numbers = rng.choice(10_000, size=6, replace=False)
+        scores = rng.normal(size=6)
+        buffer = put(buffer, numbers, scores, update)
+        known |= dict(zip(numbers.tolist(), scores.tolist(), strict=True))
+        best = dict(sorted(known.items(), key=lambda pair: -pair[1])[:10])
+        assert set(held(buffer)) == set(best)
+        known = best
+        for number, score in held(buffer).items():
+            assert score == pytest.approx(best[number], rel=1e-6)
+    place = np.asarray(buffer.tasks["a"])
+    np.testing.assert_allclose(buffer.tasks["b"][:, 0], place / 7.0, rtol=1e-6)  # leaves stay together
+
+
+def test_what_is_known_of_a_task_is_replaced_and_its_best_return_grows():
+    buffer = put(empty(4), [1, 2, 3], [5.0, 6.0, 7.0])
+    buffer = put(buffer, [2, 9], [1.0, 2.0], update=3)
+    assert held(buffer) == {1: 5.0, 2: 1.0, 3: 7.0, 9: 2.0}
+    best = buffers.best_of(buffer, batch_of([2, 9, 44]))
+    np.testing.assert_allclose(best, [6.0, 2.0, -np.inf])
+    last = dict(zip(np.asarray(buffer.tasks["a"]).tolist(), np.asarray(buffer.last).tolist(), strict=True))
+    assert last == {1: 0, 2: 3, 3: 0, 9: 3}
+
+
+def test_twins_enter_once_and_what_is_not_over_stays_out():
+    buffer = put(empty(5), [4, 4, 6], [1.0, 2.0, 3.0], allowed=jnp.array([True, True, False]))
+    assert held(buffer) == {4: 1.0}
+    assert held(put(buffer, [8, 8], [1.0, 1.0], allowed=jnp.array([False, True]))) == {4: 1.0, 8: 1.0}
+
+
+def test_chances_by_rank_and_age():
+    buffer = put(put(empty(5), [1, 2], [1.0, 3.0], update=2), [3], [2.0], update=5)
+    of = lambda staleness: dict(
+        zip(
+            np.asarray(buffer.tasks["a"]).tolist(),
+            np.asarray(buffers.weights(buffer, jnp.int32(7), 0.5, staleness)).tolist(),
+            strict=True,
+        )
+    )
+    ranked = {2: 1.0, 3: 2.0**-2, 1: 3.0**-2}  # rank ** (-1 / temperature)
+    total = sum(ranked.values())
+    for number, weight in ranked.items():
+        assert of(0.0)[number] == pytest.approx(weight / total, rel=1e-5)
+    for number, age in {1: 5, 2: 5, 3: 2}.items():
+        assert of(1.0)[number] == pytest.approx(age / 12, rel=1e-5)
+        assert of(0.3)[number] == pytest.approx(0.7 * ranked[number] / total + 0.3 * age / 12, rel=1e-5)
+    assert of(0.3)[0] == 0.0  # an empty place
+
+
+def test_draws_are_different_places_by_their_chances():
+    chances = jnp.array([0.5, 0.3, 0.2, 0.0])
+    draw = jax.jit(jax.vmap(lambda key: buffers.draw(key, chances, 2)))
+    drawn = np.asarray(draw(jax.random.split(jax.random.key(0), 20_000)))
+    assert (drawn[:, 0] != drawn[:, 1]).all() and (drawn != 3).all()
+    np.testing.assert_allclose(np.bincount(drawn[:, 0], minlength=3) / 20_000, chances[:3], atol=0.015)
+
+
+def test_fingerprints_tell_tasks_apart():
+    numbers = np.arange(3000)
+    marks = np.asarray(buffers.fingerprints(batch_of(numbers)))
+    assert len(set(marks.tolist())) == 3000
+    np.testing.assert_array_equal(marks[::-1], buffers.fingerprints(batch_of(numbers[::-1].copy())))
+    walls = np.random.default_rng(0).random((3000, 13, 13)) < 0.1
+    walls = np.unique(walls.reshape(3000, -1), axis=0)
+    assert len(set(np.asarray(buffers.fingerprints({"walls": jnp.asarray(walls)})).tolist())) == len(walls)
