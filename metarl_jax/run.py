@@ -26,7 +26,9 @@ from metarl_jax.types import Algorithm, ExactBelief, PyTree, TaskDistribution
 @dataclasses.dataclass(frozen=True)
 class Run:
     """A meta-learner as training left it. ``state``: the algorithm's, leaves ``[S, ...]``; ``metrics``: by name,
-    ``[updates, S]``; ``num_updates``: how many were done; ``path``: its folder, or None when it lives in memory."""
+    ``[updates, S]``; ``num_updates``: how many were done; ``path``: its folder, or None when it lives in memory;
+    ``kept``: the tasks that the curriculum keeps and what it knows of them, leaves ``[S, B, ...]`` (see
+    ``Curriculum.buffer``), if it keeps any."""
 
     algorithm: Algorithm
     tasks: TaskDistribution
@@ -35,6 +37,7 @@ class Run:
     metrics: Mapping[str, np.ndarray]
     num_updates: int
     path: Path | None = None
+    kept: Mapping[str, PyTree] | None = None
 
     @property
     def num_seeds(self) -> int:

@@ -164,8 +164,21 @@ def run_updates(loop: Loop, progress: Progress) -> tuple[Run, int | None]:
         columns = read_metrics(log.path)
     else:
         columns = {name: np.stack([r[name] for r in records]) for name in records[0]} if records else {}
-    algorithm, tasks = loop.program.algorithm, loop.program.setting.tasks
-    return Run(algorithm, tasks, learner.algorithm, loop.config, columns, done, loop.folder), stop.received
+    run = run_of(loop.program, learner, loop.config, columns, done, loop.folder)
+    return run, stop.received
+
+
+def run_of(
+    program: Program,
+    learner: Learner,
+    config: dict[str, Any],
+    metrics: dict[str, np.ndarray],
+    done: int,
+    folder: Path | None,
+) -> Run:
+    buffer = program.driver.curriculum.buffer
+    kept = None if buffer is None else jax.tree.map(np.asarray, jax.vmap(buffer)(learner.curriculum))
+    return Run(program.algorithm, program.setting.tasks, learner.algorithm, config, metrics, done, folder, kept)
 
 
 def record(loop: Loop, update: int, metrics: dict[str, np.ndarray]) -> dict[str, Any]:
@@ -235,4 +248,4 @@ def load(path: str | Path, *, algorithm: Recipe | None = None, tasks: TaskDistri
         raise ConfigError(f"{folder} holds no checkpoint yet: train it first")
     done, learner, _ = found
     metrics = {name: column[:done] for name, column in read_metrics(folder / "metrics.jsonl").items()}
-    return Run(program.algorithm, setting.tasks, learner.algorithm, config, metrics, done, folder)
+    return run_of(program, learner, config, metrics, done, folder)

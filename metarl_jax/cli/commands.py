@@ -18,7 +18,11 @@ if TYPE_CHECKING:
     from metarl_jax.run import Run
 
 LIST_HELP = "usage: metarl list\n\nLists the algorithms, task distributions and curricula that have names.\n"
-PLOT_HELP = "usage: metarl plot RUN\n\nDraws RUN/metrics.png (learning curves) and, once evaluated, RUN/report.png.\n"
+PLOT_HELP = """usage: metarl plot RUN
+
+Draws RUN/metrics.png (learning curves), once evaluated RUN/report.png, and RUN/tasks-*.png, the tasks that the
+curriculum keeps.
+"""
 OUT_HELP = {
     "train": "the run's folder (default: runs/ALGORITHM-TASKS-seedSEED); a run in it is continued",
     "tune": "the sweep's folder (default: runs/tune-ALGORITHM-TASKS-seedSEED); a sweep in it is joined or continued",
@@ -207,6 +211,25 @@ def plot(words: list[str]) -> None:
     for saved in sorted(folder.glob("report*.json")):
         viz.plot_report(Report.load(saved), saved.with_suffix(".png"))
         print(saved.with_suffix(".png"))
+    plot_kept(folder)
+
+
+def plot_kept(folder: Path) -> None:
+    """Pictures of the tasks that the run's curriculum keeps, if it keeps any that can be drawn."""
+    from metarl_jax import viz
+    from metarl_jax.run import read_config
+    from metarl_jax.training import load
+
+    if read_config(folder)["config"]["curriculum"]["name"] == "uniform":
+        return  # nothing is kept, and nothing need be loaded
+    try:
+        run = load(folder)
+    except ConfigError as error:
+        print(f"no pictures of the tasks kept: {error}")
+        return
+    for order in viz.orders(run) if viz.has_picture(run.tasks) else ():
+        viz.draw_kept(run, folder / f"tasks-{order}.png", by=order)
+        print(folder / f"tasks-{order}.png")
 
 
 def expect_help(words: list[str], text: str) -> None:

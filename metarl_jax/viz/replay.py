@@ -160,7 +160,7 @@ def set_size(tasks: TaskDistribution) -> int | None:
     return None if tasks.tasks is None else jax.tree.leaves(tasks.tasks)[0].shape[0]
 
 
-def at(tree: Any, index: int) -> Any:
+def at(tree: Any, index: int | tuple[int, ...]) -> Any:
     import jax
 
     return jax.tree.map(lambda leaf: leaf[index], tree)

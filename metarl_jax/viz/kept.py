@@ -1,0 +1,50 @@
+"""Pictures of the tasks that a curriculum keeps."""
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from metarl_jax.config import check
+from metarl_jax.viz.replay import at, check_drawable, picture
+from metarl_jax.viz.trials import draw_tasks
+
+if TYPE_CHECKING:
+    from metarl_jax.run import Run
+
+ORDERS = {"score": "score {:.2g}", "replayed": "replayed {:.0f} times", "best": "best return {:.2g}"}
+
+
+def draw_kept(
+    run: "Run", path: str | os.PathLike | None = None, by: str = "score", num_tasks: int = 12, member: int = 0
+) -> Any:
+    """Pictures of the tasks that the run's curriculum keeps, those with the most of ``by`` first.
+
+    Args:
+      by: ``score`` (worth the most to it, so the most learnable ones, say), ``replayed`` (most often) or ``best`` (the
+        best return of an episode ever seen there; the least first: the hardest).
+      member: which of the run's seeds.
+
+    Returns:
+      the matplotlib figure, also written to ``path`` if given.
+
+    Raises:
+      ConfigError: the curriculum keeps no tasks, or does not know ``by`` of them; the environment draws no pictures.
+    """
+    check_drawable(run.tasks)
+    if run.kept is None:
+        check(False, "run", run.config["curriculum"]["name"], "is a curriculum that keeps no tasks: try 'plr' or 'sfl'")
+        return None
+    known = [name for name in ORDERS if name in run.kept]
+    check(by in known, "by", by, f"this curriculum knows {', '.join(known)} of its tasks")
+    worth = np.asarray(run.kept[by][member], float)
+    places = np.flatnonzero(np.isfinite(run.kept["score"][member]))
+    ordered = places[np.argsort(worth[places] if by == "best" else -worth[places], kind="stable")][:num_tasks]
+    check(len(ordered) > 0, "run", run.config["curriculum"]["name"], "keeps no tasks yet: train on")
+    pictures = [picture(run.tasks, at(run.kept["tasks"], (member, int(place)))) for place in ordered]
+    return draw_tasks(pictures, path, [ORDERS[by].format(worth[place]) for place in ordered])
+
+
+def orders(run: "Run") -> list[str]:
+    """What ``draw_kept`` can order the tasks by."""
+    return [] if run.kept is None else [name for name in ORDERS if name in run.kept]
