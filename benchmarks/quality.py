@@ -29,6 +29,7 @@ import navigation
 import optimizers
 import sparse
 import strides
+import teaching
 import transfer
 import tuning
 from record import RESULTS, Clock, record, row, trained
@@ -199,6 +200,7 @@ ROWS = {  # name: function of seeds
     "discounting-chain": discounting.rows,
     "learned-optimizer": optimizers.learned_rows,
     "self-tuning-mazes": tuning.rows,
+    "curricula-maze": teaching.maze_rows,
     "lpg-random-mdps": credit.small_rows,
     "lpg-transfer": transfer.transfer_rows,
     "intrinsic-reward-gridnavi": credit.reward_rows,

@@ -54,6 +54,22 @@ def cvar(x: ArrayLike, share: float = 0.1, axis: int | None = None) -> np.ndarra
     return worst.take(range(count), axis=axis).mean(axis=axis)
 
 
+def cvar_again(chosen_by: ArrayLike, x: ArrayLike, share: float = 0.1) -> float:
+    """The mean of ``x [N]`` over the ``ceil(share N)`` tasks that are worst by ``chosen_by [N]``: other trials in the
+    same tasks, so that bad luck that made a task look worst is not counted again (Rutherford et al. 2024).
+
+    Raises:
+      ValueError: unless ``0 < share <= 1``, or of different lengths.
+    """
+    if not 0 < share <= 1:
+        raise ValueError(f"share={share!r}: must be in (0, 1]")
+    first, second = np.asarray(chosen_by, float), np.asarray(x, float)
+    if first.shape != second.shape or first.ndim != 1:
+        raise ValueError(f"scores of shapes {first.shape} and {second.shape}: must be two of one length")
+    count = max(1, math.ceil(share * len(first) - 1e-9))
+    return float(second[np.argsort(first, kind="stable")[:count]].mean())
+
+
 def stratified_bootstrap(
     scores: ArrayLike, statistic: Callable[..., np.ndarray] = np.mean, num: int = 2000, seed: int = 0
 ) -> tuple[float, float]:

@@ -1,0 +1,87 @@
+"""Curricula on small mazes of which little is seen: who solves mazes never seen, and the hardest of them.
+
+    python benchmarks/quality.py curricula-maze --seeds 0 1 2 3 4
+
+RL^2 learns by each curriculum for the same number of environment steps, those that a curriculum lives for itself
+included. Scores: the share of first episodes solved, in 2,000 solvable mazes held out, ten trials in each; the worst
+1 % of the mazes are those of five trials, and scored in the other five.
+"""
+
+import functools
+from typing import Any
+
+import jax
+import numpy as np
+from record import Clock, row, trained
+
+import metarl_jax as mrl
+from metarl_jax.config import Recipe
+from metarl_jax.evaluation import live, segment
+from metarl_jax.program import program_of
+from metarl_jax.setting import Setting
+from metarl_jax.statistics import cvar_again
+from metarl_jax.types import TaskDistribution
+
+STEPS = 5_000_000
+NUM_TASKS, NUM_MAZES, TRIALS = 128, 2000, 10
+MAZE = functools.partial(mrl.tasks.view_maze, size=7, view=3, num_walls=17, horizon=60)
+LEARNER = functools.partial(mrl.algorithms.rl2, memory_size=64, num_minibatches=4, discount=0.97)
+CURRICULA: dict[str, Any] = {
+    "uniform": mrl.curricula.uniform,
+    "plr": mrl.curricula.prioritised_replay,
+    "robust-plr": mrl.curricula.robust_plr,
+    "accel": mrl.curricula.accel,
+    "sfl": mrl.curricula.sampling_for_learnability,
+    "vds": mrl.curricula.value_disagreement,
+    "plr, regret": functools.partial(mrl.curricula.prioritised_replay, score="regret"),
+}
+
+
+def updates_of(learner: Recipe, curriculum: Recipe, tasks: TaskDistribution, num_tasks: int, steps: int) -> int:
+    """How many updates ``steps`` environment steps are, the curriculum's own included."""
+    program = program_of(Setting(learner, tasks, curriculum), num_tasks)
+    return steps // (program.algorithm.steps * num_tasks + program.driver.curriculum.steps)
+
+
+def solved(run: mrl.Run, mazes: Any, trials: int, steps: int) -> np.ndarray:
+    """Whether the first episode of each trial reached the goal: ``[S, N, R]``."""
+    lived = segment(live(run, mazes, jax.random.key(77), trials, steps, False))
+    return lived.returns[..., 0] > 0
+
+
+def scores(won: np.ndarray) -> tuple[float, float]:
+    """(mean, the worst 1 %) of ``[N, R]``."""
+    half = won.shape[1] // 2
+    return float(won.mean()), cvar_again(won[:, :half].mean(axis=1), won[:, half:].mean(axis=1), 0.01)
+
+
+def maze_rows(seeds: list[int]) -> list[dict[str, Any]]:
+    tasks, learner = MAZE(), LEARNER()
+    held_out = MAZE(solvable=True)
+    mazes = jax.jit(jax.vmap(held_out.sample))(jax.random.split(jax.random.key(2000), NUM_MAZES))
+    rows, means, tails, seconds = [], {}, {}, []
+    for name, make in CURRICULA.items():
+        updates = updates_of(learner, make(), tasks, NUM_TASKS, STEPS)
+        found = []
+        for seed in seeds:
+            with Clock() as clock:
+                run = mrl.train(
+                    learner, tasks, curriculum=make(), num_updates=updates, num_tasks=NUM_TASKS, seed=seed, quiet=True
+                )
+            found.append(scores(solved(run, mazes, TRIALS, tasks.horizon)[0]))
+            seconds.append(round(clock.seconds, 1))
+            print(f"{name}, seed {seed}: {found[-1]} in {clock.seconds:.0f} s", flush=True)
+        means[name], tails[name] = (list(x) for x in zip(*found, strict=True))
+    chance = mrl.train(learner, tasks, num_updates=1, num_tasks=NUM_TASKS, seed=seeds[0], quiet=True)
+    lucky = scores(solved(chance, mazes, TRIALS, tasks.horizon)[0])
+    average = {name: float(np.mean(values)) for name, values in tails.items()}
+    best = max((name for name in average if name != "uniform"), key=lambda name: average[name])
+    over = [mine / base for mine, base in zip(tails[best], tails["uniform"], strict=True)]
+    name = f"small mazes, CVaR 1 %: the best curriculum ({best}) over uniform"
+    rows.append(row(name, average[best] / average["uniform"], over, 1.0))
+    for which in CURRICULA:
+        rows.append(row(f"small mazes, {which}: solved", float(np.mean(means[which])), means[which]))
+        rows.append(row(f"small mazes, {which}: solved, CVaR 1 %", average[which], tails[which]))
+    rows.append(row("small mazes, an agent that learned nothing: solved", lucky[0]))
+    rows.append(row("small mazes, an agent that learned nothing: solved, CVaR 1 %", lucky[1]))
+    return [made | trained("curricula-maze", seeds, seconds) for made in rows]
