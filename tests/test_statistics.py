@@ -5,7 +5,15 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from metarl_jax.statistics import clustered_interval, cvar, iqm, masked_mean, paired_gain, stratified_bootstrap
+from metarl_jax.statistics import (
+    clustered_interval,
+    cvar,
+    cvar_again,
+    iqm,
+    masked_mean,
+    paired_gain,
+    stratified_bootstrap,
+)
 
 
 def test_iqm_is_scipys_trimmed_mean():
@@ -25,6 +33,20 @@ def test_cvar_is_the_mean_of_the_worst(n, share, count):
 def test_cvar_refuses_a_share_outside_its_range():
     with pytest.raises(ValueError, match="share=0"):
         cvar([1.0], 0)
+
+
+def test_bad_luck_is_not_counted_twice():
+    rng = np.random.default_rng(0)
+    trials = rng.random((4000, 10)) < 0.7  # tasks that are all alike
+    first, second = trials[:, :5].mean(axis=1), trials[:, 5:].mean(axis=1)
+    assert cvar(trials.mean(axis=1), 0.01) < 0.35
+    assert cvar_again(first, second, 0.01) == pytest.approx(0.7, abs=0.09)
+    worst = np.arange(50) < 5
+    assert cvar_again(np.where(worst, 0.1, 0.9), np.where(worst, 0.3, 0.8), 0.1) == pytest.approx(0.3)
+    with pytest.raises(ValueError, match="share=0"):
+        cvar_again([1.0], [1.0], 0)
+    with pytest.raises(ValueError, match="one length"):
+        cvar_again([1.0], [1.0, 2.0])
 
 
 def test_interval_of_a_mean_over_tasks_is_the_normal_one():
