@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from metarl_jax import viz
+import metarl_jax as mrl
+from metarl_jax import cli, viz
 from metarl_jax.report import Trials, summarize
 from metarl_jax.trials import windows_of
 from metarl_jax.types import Reference
@@ -201,3 +202,23 @@ def test_import_loads_nothing_heavy():
     code = "import sys, metarl_jax.viz, metarl_jax.report; print(*sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert not {"matplotlib", "PIL", "rich"} & set(out.split())
+
+
+def test_kept_tasks_are_drawn_in_order(tmp_path):
+    tasks = mrl.tasks.view_maze(size=4, view=3, num_walls=4, horizon=6)
+    options = dict(num_updates=6, num_tasks=8, quiet=True)
+    curriculum = mrl.curricula.prioritised_replay(capacity=16)
+    run = mrl.train(mrl.algorithms.rl2(memory_size=8), tasks, curriculum=curriculum, out=tmp_path / "run", **options)
+    assert run.kept["score"].shape == (1, 16)
+    again = mrl.load(tmp_path / "run")
+    np.testing.assert_array_equal(again.kept["score"], run.kept["score"])
+    figure = mrl.viz.draw_kept(again, tmp_path / "kept.png", num_tasks=5)
+    best = np.sort(run.kept["score"][0])[::-1][:5]
+    assert [axes.get_title() for axes in figure.axes][:5] == [f"score {x:.2g}" for x in best]
+    cli.main(["plot", str(tmp_path / "run")])
+    drawn = {path.name for path in (tmp_path / "run").glob("tasks-*.png")}
+    assert drawn == {"tasks-score.png", "tasks-replayed.png", "tasks-best.png"}
+    with pytest.raises(mrl.ConfigError, match="by='size': this curriculum knows score, replayed, best"):
+        mrl.viz.draw_kept(run, by="size")
+    with pytest.raises(mrl.ConfigError, match="keeps no tasks"):
+        mrl.viz.draw_kept(mrl.train(mrl.algorithms.rl2(memory_size=8), tasks, **options))

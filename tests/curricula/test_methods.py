@@ -1,0 +1,166 @@
+"""What each curriculum promises, with students whose every trial is known."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from metarl_jax import curricula, tasks
+from metarl_jax.config import ConfigError
+from metarl_jax.types import Outcome, Spec, Student, TaskDistribution, TimeStep, Trajectory
+
+N, STEPS = 16, 64
+
+
+class Coins:
+    """A task is the chance ``x`` that an episode, of one step, is solved."""
+
+    spec = Spec((1,), num_actions=2)
+
+
+COINS = TaskDistribution(
+    name="coins",
+    env=Coins(),
+    sample=lambda key: {"x": jax.random.uniform(key, ())},
+    horizon=1,
+    trial_steps=STEPS,
+    mutate=lambda key, task: {"x": jnp.clip(task["x"] + 0.01 * jax.random.normal(key), 0.0, 1.0)},
+    optimum=lambda task, steps: steps * jnp.ones(()),
+)
+
+
+def trials(key, learner, batch) -> Trajectory:
+    """Values are right, so that the largest surprise is that of a fair coin."""
+    del learner
+    chance = jnp.broadcast_to(batch["x"][None], (STEPS, *batch["x"].shape))
+    reward = (jax.random.uniform(key, chance.shape) < chance).astype(jnp.float32)
+    ended, never = jnp.ones(chance.shape, bool), jnp.zeros(chance.shape, bool)
+    timestep = TimeStep(reward[..., None], never, reward, ended, never)
+    return Trajectory(timestep, never, reward, reward, ended, never, reward[..., None], (), (), (None, chance))
+
+
+def refuse(key, learner, batch):
+    raise AssertionError("this curriculum was to live nothing of its own")
+
+
+STUDENT, ASLEEP = Student(trials, N, True), Student(refuse, N, True)
+
+
+def taught(curriculum, updates: int, lived: bool = True):
+    """(the state at the end, the tasks of each update ``[updates, N]``)."""
+
+    def one(state, index):
+        keys = jax.random.split(jax.random.fold_in(jax.random.key(1), index), 3)
+        state, batch = curriculum.sample(keys[0], index, state, ())
+        record = trials(keys[1], (), batch)
+        outcome = Outcome(batch, record.reward.sum(axis=0), jnp.ones(N, bool), {}, record if lived else None)
+        state, metrics = curriculum.update(keys[2], index, state, (), outcome)
+        return state, (batch["x"], metrics)
+
+    state = curriculum.init(jax.random.key(0))
+    return jax.jit(lambda state: jax.lax.scan(one, state, jnp.arange(updates, dtype=jnp.int32)))(state)
+
+
+def test_sfl_looks_for_what_is_solved_half_the_time():
+    made = curricula.sampling_for_learnability(rounds=8, kept=0.25, period=10, trials=2).build(COINS, STUDENT)
+    state, (x, _) = taught(made, 30)
+    assert np.abs(np.asarray(state.tasks["x"]) - 0.5).max() < 0.25  # of 128 uniform ones: a quarter is within 0.125
+    assert np.abs(np.asarray(state.tasks["x"]) - 0.5).mean() < 0.1
+    chosen, new = np.asarray(x)[:, : N // 2], np.asarray(x)[:, N // 2 :]
+    assert set(chosen[20:].ravel()) <= set(np.asarray(state.tasks["x"]).tolist())  # of the last look
+    assert np.abs(new - 0.5).mean() == pytest.approx(0.25, abs=0.03)
+    assert made.steps == 8 * N * 2 * STEPS // 10
+
+
+@pytest.mark.parametrize("score", ["learnability", "positive-value-loss"])
+def test_plr_replays_what_surprises_most_and_lives_nothing_of_its_own(score):
+    made = curricula.prioritised_replay(score=score, capacity=100, temperature=0.5, staleness=0.1).build(COINS, ASLEEP)
+    state, (x, metrics) = taught(made, 80)
+    again, new = np.asarray(x)[40:, : N // 2], np.asarray(x)[40:, N // 2 :]
+    assert np.abs(again - 0.5).mean() < 0.15 < 0.2 < np.abs(new - 0.5).mean()
+    assert made.steps == 0 and float(metrics["filled"][-1]) == 1.0
+    filled = np.flatnonzero(np.asarray(metrics["filled"]) >= 0.5)[0]
+    assert 0 < np.asarray(state.replayed).sum() <= (80 - filled) * N // 2  # those replaced since are gone
+    assert int(state.last.max()) == 79
+
+
+def test_regret_goes_for_the_tasks_farthest_from_their_optimum():
+    made = curricula.prioritised_replay(score="regret", capacity=100, temperature=0.5, staleness=0.1).build(
+        COINS, ASLEEP
+    )
+    _, (x, _) = taught(made, 60)
+    assert np.asarray(x)[40:, : N // 2].mean() < 0.15
+    assert np.asarray(x)[40:, N // 2 :].mean() == pytest.approx(0.5, abs=0.05)
+
+
+def test_robust_plr_learns_from_kept_tasks_alone_and_counts_what_it_looks_at():
+    made = curricula.robust_plr(score="learnability", capacity=64, fill=0.5).build(COINS, STUDENT)
+    assert made.steps == N * STEPS
+    state = made.init(jax.random.key(0))
+    for index in range(8):
+        key = jax.random.fold_in(jax.random.key(2), index)
+        state, batch = jax.jit(made.sample)(key, jnp.int32(index), state, ())
+        held = set(np.asarray(state.tasks["x"])[np.isfinite(state.score)].tolist())
+        drawn = np.asarray(batch["x"]).tolist()
+        assert len(set(drawn)) == N
+        if len(held) >= 32:
+            assert set(drawn) <= held
+        record = trials(key, (), batch)
+        outcome = Outcome(batch, record.reward.sum(axis=0), jnp.ones(N, bool), {}, record)
+        state, _ = jax.jit(made.update)(key, jnp.int32(index), state, (), outcome)
+    assert len(held) == 64
+
+
+def test_accel_changes_what_it_keeps():
+    made = curricula.accel(score="learnability", capacity=64, num_edits=3).build(COINS, STUDENT)
+    plain = curricula.robust_plr(score="learnability", capacity=64).build(COINS, STUDENT)
+    close = lambda state: np.abs(np.asarray(state.tasks["x"]) - 0.5).mean()
+    evolved, sampled = (taught(one, 20)[0] for one in (made, plain))
+    assert close(evolved) < 0.5 * close(sampled)
+
+
+def test_outcomes_without_trials_are_lived_for_their_scores():
+    made = curricula.prioritised_replay(score="learnability", capacity=64).build(COINS, STUDENT)
+    _, (x, _) = taught(made, 40, lived=False)
+    assert np.abs(np.asarray(x)[20:, : N // 2] - 0.5).mean() < 0.15
+
+
+def test_vds_goes_where_its_values_do_not_agree():
+    """Returns that jump at 0.5: the members agree but for there."""
+    made = curricula.value_disagreement(num_steps=20, learning_rate=3e-3).build(COINS, ASLEEP)
+    state, chosen = made.init(jax.random.key(0)), []
+    sample, update = jax.jit(made.sample), jax.jit(made.update)
+    for index in range(120):
+        key = jax.random.fold_in(jax.random.key(3), index)
+        state, batch = sample(key, jnp.int32(index), state, ())
+        everywhere = jax.random.uniform(jax.random.fold_in(key, 9), (N,))
+        outcome = Outcome({"x": everywhere}, (everywhere > 0.5).astype(jnp.float32), jnp.ones(N, bool), {})
+        state, _ = update(key, jnp.int32(index), state, (), outcome)
+        chosen.append(np.asarray(batch["x"]))
+    late = np.concatenate(chosen[60:])
+    assert (np.abs(late - 0.5) < 0.15).mean() > 0.4  # of 960 uniform draws: 0.3, give or take 0.015
+    assert made.steps == 0
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: curricula.prioritised_replay(capacity=20), "capacity=20: fill=0.5 of it must be at least the 16"),
+        (lambda: curricula.prioritised_replay(replayed=1.5), "replayed=1.5: must lie between 0 and 1"),
+        (lambda: curricula.prioritised_replay(temperature=0.0), "temperature=0.0: must be above 0"),
+        (lambda: curricula.prioritised_replay(mutated=0.5), "mutated=0.5: needs robust=True"),
+        (lambda: curricula.sampling_for_learnability(kept=0.0), "kept=0.0: must be above 0"),
+        (lambda: curricula.sampling_for_learnability(period=0), "period=0"),
+        (lambda: curricula.value_disagreement(members=1), "members=1: must be at least 2"),
+        (lambda: curricula.value_disagreement(num_candidates=8), "num_candidates=8: must be at least the 16"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(make, says):
+    with pytest.raises(ConfigError, match=says):
+        make().build(COINS, STUDENT)
+
+
+def test_accel_needs_tasks_that_can_be_changed():
+    with pytest.raises(ConfigError, match="coins does not say how to change a task"):
+        curricula.accel().build(COINS._replace(mutate=None), STUDENT)
+    assert tasks.view_maze().mutate is not None
