@@ -5,6 +5,7 @@ from metarl_jax.tasks.bandit import bandit, dependent_bandit
 from metarl_jax.tasks.chain import discounting_chain
 from metarl_jax.tasks.credit import key_to_door, umbrella
 from metarl_jax.tasks.environment import Environment
+from metarl_jax.tasks.gate import gate
 from metarl_jax.tasks.gridnavi import gridnavi
 from metarl_jax.tasks.grids import grids
 from metarl_jax.tasks.maze import maze, maze_100, maze_200, random_maze
@@ -37,6 +38,7 @@ REGISTRY = {
     "maze-200": maze_200,
     "maze-random": random_maze,
     "maze-view": view_maze,
+    "gate": gate,
     "navigation": navigation,
     "navigation-sparse": sparse_navigation,
     "navigation-corners": corner_navigation,
@@ -62,6 +64,7 @@ __all__ = [
     "from_brax",
     "from_gymnax",
     "from_mjx",
+    "gate",
     "gridnavi",
     "grids",
     "hopper_dynamics",
