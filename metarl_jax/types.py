@@ -97,6 +97,7 @@ class TaskDistribution(NamedTuple):
     answers; ``mutate(key, task)`` a small random change of a task. ``recipe`` (name and options) rebuilds it.
     ``belief`` is set where what a trial tells of the task has a closed form (``beliefs.exact_belief`` finds others).
     ``optimum(task, trial_steps)``: the exact optimal return of a trial, the task known, where it can be traced.
+    ``target(key)`` draws from the tasks that matter in the end, where these are others than ``sample``'s.
     """
 
     name: str
@@ -110,6 +111,7 @@ class TaskDistribution(NamedTuple):
     recipe: Mapping[str, Any] | None = None
     belief: ExactBelief | None = None
     optimum: Callable[[Task, int], jax.Array] | None = None
+    target: Callable[[Key], Task] | None = None
 
 
 class TimeStep(NamedTuple):

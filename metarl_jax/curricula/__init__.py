@@ -2,6 +2,7 @@
 
 from metarl_jax.curricula.learnability import sampling_for_learnability
 from metarl_jax.curricula.prioritised_replay import accel, prioritised_replay, robust_plr
+from metarl_jax.curricula.self_paced import self_paced
 from metarl_jax.curricula.uniform import uniform
 from metarl_jax.curricula.value_disagreement import value_disagreement
 
@@ -12,6 +13,7 @@ REGISTRY = {
     "accel": accel,
     "sfl": sampling_for_learnability,
     "vds": value_disagreement,
+    "self-paced": self_paced,
 }
 
 __all__ = [
@@ -20,6 +22,7 @@ __all__ = [
     "prioritised_replay",
     "robust_plr",
     "sampling_for_learnability",
+    "self_paced",
     "uniform",
     "value_disagreement",
 ]

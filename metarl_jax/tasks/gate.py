@@ -112,10 +112,11 @@ def gate(
     check_all(dict(horizon=horizon, num_episodes=num_episodes), lambda x: x >= 1, "must be at least 1", "gate")
     low, high = jnp.array([POSITIONS[0], WIDTHS[0]]), jnp.array([POSITIONS[1], WIDTHS[1]])
 
-    def sample(key):
-        if gates == "target":
-            return GateTask(*jnp.asarray(TARGETS)[jax.random.randint(key, (), 0, len(TARGETS))])
+    def anywhere(key):
         return GateTask(*(low + (high - low) * jax.random.uniform(key, (2,))))
+
+    def target(key):
+        return GateTask(*jnp.asarray(TARGETS)[jax.random.randint(key, (), 0, len(TARGETS))])
 
     def mutate(key, task: GateTask):
         """A twentieth of each range away, on average of squares."""
@@ -126,9 +127,10 @@ def gate(
     return TaskDistribution(
         name="gate",
         env=GateEnv(horizon, gate_visible),
-        sample=sample,
+        sample=target if gates == "target" else anywhere,
         horizon=horizon,
         trial_steps=horizon * num_episodes,
         tasks=targets if gates == "target" else None,
         mutate=mutate,
+        target=target,
     )

@@ -1,0 +1,119 @@
+"""Self-paced learning: from easy tasks to those that matter, as fast as the agent follows."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+
+from metarl_jax.config import ConfigError, check, check_counts, recipe
+from metarl_jax.types import Curriculum, Outcome, PyTree, Student, Task, TaskDistribution
+
+SAMPLES = 256  # from which the spread of each number of a task is told
+
+
+class Walk(NamedTuple):
+    """Ways through the space of tasks ``[P, F]`` and how far along them tasks were last drawn ``[P]``; the last trials:
+    ``seen [B, F]``, ``earned [B]``, ``count`` so far."""
+
+    start: jax.Array
+    end: jax.Array
+    share: jax.Array
+    seen: jax.Array
+    earned: jax.Array
+    count: jax.Array
+
+
+@recipe("self-paced")
+def self_paced(
+    tasks: TaskDistribution,
+    student: Student,
+    *,
+    threshold: float = 0.5,
+    ways: int = 256,
+    candidates: int = 32,
+    neighbours: int = 8,
+    remembered: int = 1024,
+) -> Curriculum:
+    """Self-paced learning: tasks move from where they are drawn to the distribution's target, each as far as the agent
+    is expected to do well.
+
+    Each of many straight ways leads from one draw of the tasks to one of ``tasks.target``. A task is drawn on a way
+    drawn at random, at the point farthest along at which the return is expected to reach a threshold: the mean of the
+    last trials in its nearest neighbours. Where no point does, it is the one where most is expected. This interpolates
+    between the two distributions under a constraint on performance, after CURROT (Klink et al. 2022); there ways are
+    not fixed but found by optimal transport at each step, and particles move by at most a given distance. It costs no
+    environment steps.
+
+    Args:
+      threshold: as a share of the way from the least to the highest return of the trials remembered.
+      ways: how many there are.
+      candidates: points looked at on each.
+      neighbours: trials that tell what a point's return will be.
+      remembered: trials, the last ones.
+
+    Raises:
+      ConfigError: tasks without a target, or not made of real numbers.
+    """
+    check_counts(dict(ways=ways, candidates=candidates, neighbours=neighbours, remembered=remembered))
+    check(0 < threshold < 1, "threshold", threshold, "must lie between 0 and 1")
+    check(neighbours <= remembered, "neighbours", neighbours, f"must be at most remembered={remembered}")
+    count, target = student.num_tasks, tasks.target
+    check(remembered >= count, "remembered", remembered, f"must be at least the {count} tasks of an update")
+    if target is None:
+        raise ConfigError(f"curriculum='self-paced': {tasks.name} has no target to go to")
+    shape = jax.eval_shape(tasks.sample, jax.random.key(0))
+    real = all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in jax.tree.leaves(shape))
+    check(real, "curriculum", "self-paced", f"needs tasks of real numbers; those of {tasks.name} are not")
+    flat = lambda task: ravel_pytree(task)[0]
+    unflatten = ravel_pytree(jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shape))[1]
+    drawn = jax.jit(jax.vmap(lambda key: flat(tasks.sample(key))))(jax.random.split(jax.random.key(0), SAMPLES))
+    unit = jnp.maximum(drawn.std(axis=0), 1e-6)
+
+    def init(key):
+        start_key, end_key = jax.random.split(key)
+        draws = lambda sample, key: jax.vmap(lambda key: flat(sample(key)))(jax.random.split(key, ways))
+        start, end = draws(tasks.sample, start_key), draws(target, end_key)
+        return Walk(
+            start, end, jnp.zeros(ways), jnp.zeros((remembered, start.shape[1])), jnp.zeros(remembered), jnp.int32(0)
+        )
+
+    def expected(state: Walk, points: jax.Array) -> jax.Array:
+        """Returns at ``points [C, F]``, as shares of what trials brought."""
+        held = jnp.arange(remembered) < state.count
+        low = jnp.where(held, state.earned, jnp.inf).min()
+        high = jnp.where(held, state.earned, -jnp.inf).max()
+        apart = (points[:, None] - state.seen[None]) / unit[None, None]
+        near = jnp.where(held[None], -jnp.square(apart).sum(axis=-1), -jnp.inf)
+        places = jax.lax.top_k(near, neighbours)[1]
+        shares = (state.earned - low) / jnp.maximum(high - low, 1e-6)
+        return shares[places].mean(axis=1, where=held[places])
+
+    def farthest(state: Walk, way: jax.Array) -> jax.Array:
+        """How far along a way."""
+        shares = jnp.linspace(0.0, 1.0, candidates)
+        points = state.start[way][None] + shares[:, None] * (state.end - state.start)[way][None]
+        hopes = expected(state, points)
+        reached = hopes >= threshold
+        last = jnp.where(reached.any(), jnp.where(reached, shares, -1.0).max(), shares[jnp.argmax(hopes)])
+        return jnp.where(state.count >= neighbours, last, 0.0)
+
+    def sample(key, update, state: Walk, learner: PyTree):
+        way = jax.random.randint(key, (count,), 0, ways)
+        share = jax.vmap(farthest, (None, 0))(state, way)
+        points = state.start[way] + share[:, None] * (state.end - state.start)[way]
+        batch: Task = jax.vmap(unflatten)(points)
+        return state._replace(share=state.share.at[way].set(share)), batch
+
+    def update(key, update, state: Walk, learner: PyTree, outcome: Outcome):
+        # Trials that are not over are not remembered: their places come after the last.
+        order = jnp.cumsum(outcome.ended, dtype=jnp.int32) - 1
+        place = jnp.where(outcome.ended, (state.count + order) % remembered, remembered)
+        state = state._replace(
+            seen=state.seen.at[place].set(jax.vmap(flat)(outcome.tasks), mode="drop"),
+            earned=state.earned.at[place].set(outcome.trial_return, mode="drop"),
+            count=state.count + outcome.ended.sum(dtype=jnp.int32),
+        )
+        return state, {"share": state.share.mean()}
+
+    return Curriculum(init, sample, update)
