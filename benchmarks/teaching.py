@@ -4,7 +4,8 @@
 
 RL^2 learns by each curriculum for the same number of environment steps, those that a curriculum lives for itself
 included. Scores: the share of first episodes solved, in 2,000 solvable mazes held out, ten trials in each; the worst
-1 % of the mazes are those of five trials, and scored in the other five.
+1 % of the mazes are those of five trials, and scored in the other five. The best curriculum is the one that turned out
+best in them, of six.
 """
 
 import functools
@@ -39,8 +40,7 @@ CURRICULA: dict[str, Any] = {
 
 def updates_of(learner: Recipe, curriculum: Recipe, tasks: TaskDistribution, num_tasks: int, steps: int) -> int:
     """How many updates ``steps`` environment steps are, the curriculum's own included."""
-    program = program_of(Setting(learner, tasks, curriculum), num_tasks)
-    return steps // (program.algorithm.steps * num_tasks + program.driver.curriculum.steps)
+    return steps // program_of(Setting(learner, tasks, curriculum), num_tasks).env_steps
 
 
 def solved(run: mrl.Run, mazes: Any, trials: int, steps: int) -> np.ndarray:

@@ -23,6 +23,11 @@ class Program(NamedTuple):
     driver: Driver
 
     @property
+    def env_steps(self) -> int:
+        """Of an update, a seed; those that the curriculum lives for itself included."""
+        return self.algorithm.steps * self.num_tasks + self.driver.curriculum.steps
+
+    @property
     def left_open(self) -> dict[str, tuple]:
         return dict(self.algorithm.left_open(self.num_tasks, self.num_devices))
 

@@ -124,11 +124,6 @@ class Loop(NamedTuple):
     checkpoint_seconds: float
     keep: int
 
-    @property
-    def env_steps(self) -> int:
-        """Of an update, a seed; those that a curriculum lives for itself included."""
-        return self.program.algorithm.steps * self.config["num_tasks"] + self.program.driver.curriculum.steps
-
 
 def run_updates(loop: Loop, progress: Progress) -> tuple[Run, int | None]:
     """The host loop over chunks: log, progress, checkpoint, stop signal. Returns the run so far, and the signal that
@@ -156,7 +151,9 @@ def run_updates(loop: Loop, progress: Progress) -> tuple[Run, int | None]:
                     save(loop, done, learner, log)
                     last_save = time.monotonic()
             progress.advance(
-                ran, ran * loop.env_steps * loop.config["num_seeds"], float(metrics["trial_return"][:ran].mean())
+                ran,
+                ran * loop.program.env_steps * loop.config["num_seeds"],
+                float(metrics["trial_return"][:ran].mean()),
             )
         if log is not None and stop.received is not None:
             save(loop, done, learner, log)
@@ -183,7 +180,7 @@ def run_of(
 
 def record(loop: Loop, update: int, metrics: dict[str, np.ndarray]) -> dict[str, Any]:
     """A line of ``metrics.jsonl``; ``env_steps``: those of one seed so far, counted here since int32 would overflow."""
-    return {"update": update, "env_steps": (update + 1) * loop.env_steps, **metrics}
+    return {"update": update, "env_steps": (update + 1) * loop.program.env_steps, **metrics}
 
 
 def begin(loop: Loop, seeds: jax.Array, progress: Progress) -> tuple[Loop, Learner, int, MetricsLog | None]:

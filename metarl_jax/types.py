@@ -257,6 +257,7 @@ class Algorithm(NamedTuple):
     time or rounding, where the user left them to be chosen: what to try, the first value first, from the most memory to
     the least. ``portable``: what ``adapt`` needs of a state does not depend on the tasks' spaces: the same recipe built
     for other tasks lives in them by it. ``values``: the ``outputs`` of its trials hold learned values of the steps.
+    ``tells_trials``: its outcomes have ``lived``.
     """
 
     init: Callable[[Key, int], State]
@@ -269,19 +270,21 @@ class Algorithm(NamedTuple):
     left_open: Callable[[int, int], Mapping[str, tuple]] = lambda num_tasks, num_devices: {}
     portable: bool = False
     values: bool = False
+    tells_trials: bool = False
 
 
 class Student(NamedTuple):
     """Who learns, as a curriculum knows it.
 
     ``live(key, learner, tasks [M]) -> Trajectory [T, M]``: a trial in each task by the algorithm as it now is
-    (``learner``: its state), which costs ``M T`` environment steps. ``num_tasks``: of an update. ``values``: see
-    ``Algorithm``.
+    (``learner``: its state), which costs ``M T`` environment steps. ``num_tasks``: of an update. ``values``,
+    ``tells_trials``: see ``Algorithm``.
     """
 
     live: Callable[[Key, State, Task], Trajectory]
     num_tasks: int
     values: bool
+    tells_trials: bool
 
 
 class Curriculum(NamedTuple):

@@ -250,7 +250,7 @@ SMALL_CURRICULA |= {
 CURRICULUM_FAMILIES = {  # one that can change tasks, values or none, trials or lives under way
     "rl2": lambda: tasks.view_maze(size=4, view=3, num_walls=4, horizon=6, num_episodes=2),
     "maml": lambda: tasks.gridnavi(size=4, horizon=5, num_episodes=4),
-    "self-tuning": lambda: tasks.bandit(num_arms=3, num_pulls=6),
+    "self-tuning": lambda: tasks.gridnavi(size=4, horizon=4, num_episodes=4),
 }
 
 
@@ -261,8 +261,9 @@ def curriculum_for(name: str, learner: str):
     return curricula.REGISTRY[name](**options)
 
 
+OFTEN = (("accel", "rl2"), ("sfl", "rl2"), ("plr", "self-tuning"))  # the others with ``-m slow``
 WITH_CURRICULA = [
-    pytest.param(name, learner, marks=() if learner == "rl2" or name == "plr" else (pytest.mark.slow,))
+    pytest.param(name, learner, marks=() if (name, learner) in OFTEN else (pytest.mark.slow,))
     for name in curricula.REGISTRY
     for learner in CURRICULUM_FAMILIES
     if not (name == "accel" and CURRICULUM_FAMILIES[learner]().mutate is None)

@@ -109,7 +109,7 @@ def rl2(
         lived = told.untold(lived) if told else lived
         return jax.tree.map(lambda x: x[:, 0], lived)
 
-    return Algorithm(init, update, adapt, steps=tasks.trial_steps, check=learner.check, values=True)
+    return Algorithm(init, update, adapt, steps=tasks.trial_steps, check=learner.check, values=True, tells_trials=True)
 
 
 ppo = preset(

@@ -219,7 +219,9 @@ def varibad(
         check_divides("model_minibatches", model_minibatches, num_tasks)
 
     decode = lambda state, lived: model.decode(state.params, lived.outputs[2])
-    return Algorithm(init, update, adapt, steps=tasks.trial_steps, check=check_tasks, decode=decode, values=True)
+    valued = critic == "belief" and bonus is None  # else trials hold no values, or those of bonuses, too
+    made = Algorithm(init, update, adapt, steps=tasks.trial_steps, check=check_tasks, decode=decode)
+    return made._replace(values=valued, tells_trials=True)
 
 
 def apart(params: dict) -> tuple[dict, dict, belief.Scale | None]:

@@ -41,7 +41,8 @@ def weights(buffer: Buffer, update: jax.Array, temperature: float, staleness: fl
     age = jnp.where(held, update - buffer.last, 0).astype(jnp.float32)
     share = lambda x: x / jnp.maximum(x.sum(), 1e-9)
     age = jnp.where(age.sum() > 0, age, held.astype(jnp.float32))
-    return (1.0 - staleness) * share(ranked) + staleness * share(age)
+    mixed = (1.0 - staleness) * share(ranked) + staleness * share(age)
+    return jnp.where(held, jnp.maximum(mixed, 1e-30), 0.0)  # low ranks are not to vanish among empty places
 
 
 def draw(key: Key, chances: jax.Array, count: int) -> jax.Array:
@@ -109,9 +110,10 @@ def fingerprints(tasks: Task) -> jax.Array:
     parts = []
     for seed, leaf in enumerate(jax.tree.leaves(tasks)):
         flat = leaf.reshape(leaf.shape[0], -1)
+        flat = flat + 0.0 if jnp.issubdtype(flat.dtype, jnp.floating) else flat  # 0 has one sign
         bits = jax.lax.bitcast_convert_type(flat, jnp.uint32) if flat.dtype.itemsize == 4 else flat.astype(jnp.uint32)
         odd = jax.random.bits(jax.random.key(seed), flat.shape[1:], jnp.uint32) | 1
         odd = jnp.broadcast_to(odd, bits.shape)
-        mixed = (bits + odd) * (odd ^ (odd >> 15))
+        mixed = (bits + odd) * ((odd ^ (odd >> 15)) | 1)
         parts.append(((mixed ^ (mixed >> 13)) * odd).sum(axis=1, dtype=jnp.uint32))
     return sum(parts[1:], parts[0])

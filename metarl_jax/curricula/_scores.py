@@ -50,15 +50,25 @@ def learnability(solved: jax.Array) -> jax.Array:
     return solved * (1.0 - solved)
 
 
+def check_episodes(tasks: TaskDistribution, field: str, value: object, trials: int = 1) -> None:
+    """ConfigError where ``trials`` in a task show one episode's end at least, not two: none is solved half the time."""
+    enough = trials * (tasks.trial_steps // tasks.horizon) >= 2
+    fix = "a task must be tried at least twice: make trials of several episodes (num_episodes), or trials of more steps"
+    check(enough, field, value, fix)
+
+
 def best_return(lived: Trajectory) -> jax.Array:
-    """Of an episode, the one under way at the trial's end as it then is."""
+    """Of an episode that ended; where none did, of the one under way."""
     earned, ended = episodes(lived)
-    last = jnp.arange(len(ended))[:, None] == len(ended) - 1
-    return jnp.where(ended | last, earned, -jnp.inf).max(axis=0)
+    return jnp.where(ended.any(axis=0), jnp.where(ended, earned, -jnp.inf).max(axis=0), earned[-1])
 
 
 def max_mc(lived: Trajectory, best: jax.Array) -> jax.Array:
-    """``mean_t(R_max - V(s_t))``, ``R_max`` the ``best [M]`` return ever seen (Jiang et al. 2021)."""
+    """``mean_t(R_max - V(s_t))``, ``R_max`` the ``best [M]`` return ever seen (Jiang et al. 2021).
+
+    Meant for values of what is left of an episode. Those of agents that remember run on across a trial's episodes, and
+    then it falls where an agent is good again and again: near goals score low, tasks that nobody solves near 0.
+    """
     return best - lived.outputs[1].mean(axis=0)
 
 
@@ -95,6 +105,7 @@ def scorer(
             raise ConfigError(f"score={score!r}: needs the exact optimum, which {tasks.name} does not trace")
         return lambda batch, lived, best: regret(optimum, batch, lived)
     if score == "learnability":
+        check_episodes(tasks, "score", score)
         return lambda batch, lived, best: learnability(solved(lived, options.solved_above))
     if score == "max-mc":
         return lambda batch, lived, best: max_mc(lived, best)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from metarl_jax.config import check, check_counts, recipe
-from metarl_jax.curricula._scores import learnability, solved
+from metarl_jax.curricula._scores import check_episodes, learnability, solved
 from metarl_jax.types import Curriculum, Outcome, PyTree, Student, Task, TaskDistribution
 
 
@@ -46,6 +46,7 @@ def sampling_for_learnability(
     check_counts(dict(rounds=rounds, period=period, trials=trials))
     check(0 <= learnable <= 1, "learnable", learnable, "must lie between 0 and 1")
     check(0 < kept <= 1, "kept", kept, "must be above 0 and at most 1")
+    check_episodes(tasks, "trials", trials, trials)
     count = student.num_tasks
     size = max(1, round(kept * rounds * count))
     chosen = round(learnable * count)
@@ -55,7 +56,7 @@ def sampling_for_learnability(
         return Kept(jax.tree.map(lambda x: jnp.zeros((size, *x.shape), x.dtype), task), jnp.zeros(size))
 
     def look(key, learner: PyTree) -> Kept:
-        def one(key):  # as many at a time as an update lives in
+        def one(key):  # an update's tasks at a time
             sample_key, live_key = jax.random.split(key)
             batch = jax.vmap(tasks.sample)(jax.random.split(sample_key, count))
             share = lambda key: solved(student.live(key, learner, batch), solved_above)

@@ -37,7 +37,10 @@ def prioritised_replay(
     and their steps are counted. ACCEL makes these by small changes of tasks that are kept.
 
     Where we differ from the papers: every update replays the same share, where theirs replay all of an update's tasks
-    or none, by chance; the tasks of an update are all different.
+    or none, by chance; the tasks of an update are all different; until the set is filled agents learn from new ones
+    with ``robust``, too. ACCEL's parents are drawn by their chances, theirs are the tasks just replayed, and begin as
+    mazes without walls. Learners whose outcomes tell no trials (all but ``rl2``, ``varibad`` and their kin) live one
+    more in each task for its score, which is counted.
 
     Args:
       score: what a task is worth: ``max-mc`` (the best return of an episode ever seen less the values, mean over
@@ -65,6 +68,10 @@ def prioritised_replay(
     count = student.num_tasks
     least = round(fill * capacity)
     check(least >= count, "capacity", capacity, f"fill={fill} of it must be at least the {count} tasks of an update")
+    if tasks.tasks is not None:
+        size = jax.tree.leaves(tasks.tasks)[0].shape[0]
+        fix = f"fill={fill} of it is more than the {size} tasks of {tasks.name}: it would never replay one"
+        check(least <= size, "capacity", capacity, fix)
     worth = scorer(tasks, student, Scoring(score, discount, trace, solved_above))
     chances = functools.partial(buffers.weights, temperature=temperature, staleness=staleness)
     again, changed = (count, round(mutated * count)) if robust else (round(replayed * count), 0)
@@ -98,12 +105,15 @@ def prioritised_replay(
 
     def update(key, update, buffer: Buffer, learner: PyTree, outcome: Outcome):
         batch, lived = outcome.tasks, outcome.lived
-        lived = student.live(key, learner, batch) if lived is None else lived
-        buffer = keep(buffer, update, batch, lived, outcome.ended)
+        if lived is None:  # of lives under way: trials of its own say what their tasks are worth now
+            buffer = keep(buffer, update, batch, student.live(key, learner, batch))
+        else:
+            buffer = keep(buffer, update, batch, lived, outcome.ended)
         held = jnp.isfinite(buffer.score)
-        return buffer, {"filled": held.mean(), "score": jnp.where(held, buffer.score, 0.0).sum() / held.sum()}
+        mean = jnp.where(held, buffer.score, 0.0).sum() / jnp.maximum(held.sum(), 1)
+        return buffer, {"filled": held.mean(), "score": mean}
 
-    steps = count * tasks.trial_steps if robust else 0
+    steps = count * tasks.trial_steps * (robust + (not student.tells_trials))
     return Curriculum(init, sample, update, steps, lambda buffer: buffer._asdict())
 
 
@@ -123,7 +133,7 @@ def edits(tasks: TaskDistribution, num_edits: int, key: Key, task: Task) -> Task
 robust_plr = preset(
     "robust-plr",
     prioritised_replay,
-    "Robust prioritised level replay: gradients from replayed tasks alone.",
+    "Robust prioritised level replay: once the set is filled, gradients from replayed tasks alone.",
     robust=True,
 )
 

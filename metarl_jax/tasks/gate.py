@@ -98,8 +98,8 @@ def gate(
     horizon: int = 100,
     num_episodes: int = 1,
 ) -> TaskDistribution:
-    """The point mass through a gate of self-paced reinforcement learning (Klink et al. 2020, 2021): where the gate is,
-    and how wide.
+    """The point mass through a gate of self-paced reinforcement learning (Klink et al. 2020): where the gate is, and
+    how wide. The narrow gates are those of CURROT (Klink et al. 2022), without their small spread.
 
     No reference is known for it: the literature reports discounted returns (0.95) on the narrow gates, ``target``.
 

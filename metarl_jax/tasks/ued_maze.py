@@ -53,7 +53,6 @@ class ViewEnv(Environment):
         self.margin = view - 1
         self.width = size + 2 * self.margin  # of the padded map
         self.seen = (offsets @ np.array([self.width, 1])).astype(np.int32)  # [4, view, view], from the agent's cell
-        self.steps = (forward @ np.array([self.width, 1])).astype(np.int32)
 
     def begin(self, noise, task: ViewTask):
         return ViewState(task.start, task.heading, jnp.zeros_like(task.start))
@@ -170,7 +169,7 @@ def view_maze(
         first = key, draw(key)
 
         def again(carry):
-            key = jax.random.fold_in(carry[0], 1)
+            key = jax.random.fold_in(carry[0], 4)  # ``draw`` splits it in four
             return key, draw(key)
 
         return jax.lax.while_loop(lambda carry: ~reachable(carry[1]), again, first)[1]

@@ -19,6 +19,7 @@ from metarl_jax.config import ConfigError, Recipe, check, check_counts, check_se
 from metarl_jax.devices import use_cpu_cores
 from metarl_jax.logging import Progress
 from metarl_jax.memory import NoRoom
+from metarl_jax.program import program_of
 from metarl_jax.run import Run
 from metarl_jax.setting import Setting, describe, resolve
 from metarl_jax.training import Diverged, Stopped, train
@@ -205,11 +206,11 @@ def outcome(search: Search, options: Mapping[str, Any], seed: int, folder: Path)
     """Trains with ``options`` in ``folder`` and lives the trials of the evaluation."""
     recipe, setting, numbers = search.recipe(options), search.setting, search.numbers
     try:
-        built = recipe.build(setting.tasks)
-        built.check(numbers["num_tasks"])
+        built = program_of(setting._replace(algorithm=recipe), numbers["num_tasks"])
+        built.algorithm.check(numbers["num_tasks"])
     except ConfigError as error:
         return Outcome(None, f"these options do not go together: {error}", 0, 0)
-    steps = built.steps * numbers["num_tasks"] * numbers["num_seeds"]
+    steps = built.env_steps * numbers["num_seeds"]
     try:
         run = train(
             recipe,

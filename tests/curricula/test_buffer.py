@@ -77,6 +77,8 @@ def test_chances_by_rank_and_age():
         assert of(1.0)[number] == pytest.approx(age / 12, rel=1e-5)
         assert of(0.3)[number] == pytest.approx(0.7 * ranked[number] / total + 0.3 * age / 12, rel=1e-5)
     assert of(0.3)[0] == 0.0  # an empty place
+    cold = np.asarray(buffers.weights(buffer, jnp.int32(7), 0.001, 0.0))
+    assert ((cold > 0) == np.isfinite(buffer.score)).all()  # no task is worth so little that an empty place goes first
 
 
 def test_draws_are_different_places_by_their_chances():
@@ -92,6 +94,8 @@ def test_fingerprints_tell_tasks_apart():
     marks = np.asarray(buffers.fingerprints(batch_of(numbers)))
     assert len(set(marks.tolist())) == 3000
     np.testing.assert_array_equal(marks[::-1], buffers.fingerprints(batch_of(numbers[::-1].copy())))
+    signed = {"a": jnp.zeros(2), "b": jnp.zeros(2), "c": jnp.array([3.0, -3.0]), "d": jnp.array([0.5, 0.5])}
+    assert len(set(np.asarray(buffers.fingerprints(signed)).tolist())) == 2
     walls = np.random.default_rng(0).random((3000, 13, 13)) < 0.1
     walls = np.unique(walls.reshape(3000, -1), axis=0)
     assert len(set(np.asarray(buffers.fingerprints({"walls": jnp.asarray(walls)})).tolist())) == len(walls)

@@ -43,7 +43,7 @@ def refuse(key, learner, batch):
     raise AssertionError("this curriculum was to live nothing of its own")
 
 
-STUDENT, ASLEEP = Student(trials, N, True), Student(refuse, N, True)
+STUDENT, ASLEEP = Student(trials, N, True, True), Student(refuse, N, True, True)
 
 
 def taught(curriculum, updates: int, lived: bool = True):
@@ -120,7 +120,10 @@ def test_accel_changes_what_it_keeps():
 
 
 def test_outcomes_without_trials_are_lived_for_their_scores():
-    made = curricula.prioritised_replay(score="learnability", capacity=64).build(COINS, STUDENT)
+    silent = STUDENT._replace(tells_trials=False)
+    made = curricula.prioritised_replay(score="learnability", capacity=64).build(COINS, silent)
+    assert made.steps == N * STEPS  # they are counted
+    assert curricula.robust_plr(score="learnability", capacity=64).build(COINS, silent).steps == 2 * N * STEPS
     _, (x, _) = taught(made, 40, lived=False)
     assert np.abs(np.asarray(x)[20:, : N // 2] - 0.5).mean() < 0.15
 
@@ -158,6 +161,34 @@ def test_vds_goes_where_its_values_do_not_agree():
 def test_options_that_cannot_be_are_refused(make, says):
     with pytest.raises(ConfigError, match=says):
         make().build(COINS, STUDENT)
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: curricula.prioritised_replay(score="learnability", capacity=64), "score='learnability'"),
+        (lambda: curricula.sampling_for_learnability(trials=1), "trials=1"),
+    ],
+)
+def test_what_is_tried_once_is_never_solved_half_the_time(make, says):
+    once = COINS._replace(trial_steps=1)
+    with pytest.raises(ConfigError, match=says + ": a task must be tried at least twice"):
+        make().build(once, STUDENT)
+
+
+def test_a_set_that_could_never_be_filled_is_refused():
+    few = COINS._replace(tasks={"x": jnp.linspace(0.0, 1.0, 20)})
+    with pytest.raises(ConfigError, match=r"capacity=100: fill=0\.5 of it is more than the 20 tasks of coins"):
+        curricula.prioritised_replay(capacity=100).build(few, STUDENT)
+
+
+def test_an_update_in_which_nothing_ends_is_no_divergence():
+    made = curricula.prioritised_replay(score="learnability", capacity=64).build(COINS, STUDENT)
+    state, batch = made.sample(jax.random.key(0), jnp.int32(0), made.init(jax.random.key(1)), ())
+    record = trials(jax.random.key(2), (), batch)
+    outcome = Outcome(batch, record.reward.sum(axis=0), jnp.zeros(N, bool), {}, record)
+    _, metrics = made.update(jax.random.key(3), jnp.int32(0), state, (), outcome)
+    assert all(np.isfinite(x) for x in metrics.values())
 
 
 def test_accel_needs_tasks_that_can_be_changed():

@@ -51,9 +51,9 @@ def test_an_episode_is_solved_that_ends_with_more_than_nothing():
     np.testing.assert_allclose(learnability(jnp.asarray(p)), [0.0, 0.0, 0.25])
 
 
-def test_the_best_return_counts_the_episode_under_way():
-    np.testing.assert_allclose(best_return(LIVED), [3.0, 0.0, 5.0])
-    np.testing.assert_allclose(max_mc(LIVED, jnp.array([3.0, 0.0, 5.0])), [3 - 4 / 6, 0.0, 5 - 1 / 6], rtol=1e-6)
+def test_the_best_return_is_that_of_an_episode_that_ended():
+    np.testing.assert_allclose(best_return(LIVED), [2.0, 0.0, 5.0])
+    np.testing.assert_allclose(max_mc(LIVED, jnp.array([2.0, 0.0, 5.0])), [2 - 4 / 6, 0.0, 5 - 1 / 6], rtol=1e-6)
 
 
 def test_positive_value_loss_by_hand():
@@ -85,6 +85,6 @@ def test_regret_of_the_shortest_way_is_nothing():
     ],
 )
 def test_a_score_that_cannot_be_told_is_refused(score, values, says):
-    student = Student(lambda *args: LIVED, 4, values)
+    student = Student(lambda *args: LIVED, 4, values, True)
     with pytest.raises(ConfigError, match="(?s)" + says.replace("(", r"\(")):
         scorer(tasks.bandit(), student, Scoring(score, 0.9, 0.9, 0.0))
