@@ -19,6 +19,7 @@ from metarl_jax.types import PyTree, TaskDistribution
 BLOCK = 64  # lives side by side
 TUNING, TESTING = 64, 256  # lives, of which settings are chosen, and of which scores are made
 RATES = np.geomspace(2e-3, 0.3, 8)  # of RMSprop
+SETTINGS: tuple[str, ...] = ("discount", "trace", "entropy_cost", "learning_rate")
 
 
 class Lives(NamedTuple):
@@ -69,7 +70,7 @@ def actor_critics(
     """``(area under the curve, setting)`` of each, on ``count`` lives that are not those tested."""
     live, found = curves(recipe_of(lives, options), lives), []
     for values in itertools.product(discounts, traces, entropy_costs, RATES):
-        setting = dict(zip(("discount", "trace", "entropy_cost", "learning_rate"), map(float, values), strict=True))
+        setting: dict[str, Any] = dict(zip(SETTINGS, map(float, values), strict=True))
         found.append((float(live(chosen_on(count), meta_of(setting)).mean()), setting))
     return found
 
