@@ -200,6 +200,7 @@ ROWS = {  # name: function of seeds
     "discounting-chain": discounting.rows,
     "learned-optimizer": optimizers.learned_rows,
     "self-tuning-mazes": tuning.rows,
+    "curricula-gate": teaching.gate_rows,
     "curricula-maze": teaching.maze_rows,
     "lpg-random-mdps": credit.small_rows,
     "lpg-transfer": transfer.transfer_rows,

@@ -1,11 +1,12 @@
-"""Curricula on small mazes of which little is seen: who solves mazes never seen, and the hardest of them.
+"""Curricula: small mazes of which little is seen, the hardest of them above all; narrow gates.
 
     python benchmarks/quality.py curricula-maze --seeds 0 1 2 3 4
+    python benchmarks/quality.py curricula-gate --seeds 0 1 2 3 4
 
-RL^2 learns by each curriculum for the same number of environment steps, those that a curriculum lives for itself
-included. Scores: the share of first episodes solved, in 2,000 solvable mazes held out, ten trials in each; the worst
-1 % of the mazes are those of five trials, and scored in the other five. The best curriculum is the one that turned out
-best in them, of six.
+In mazes RL^2 learns by each curriculum for the same number of environment steps, those that a curriculum lives for
+itself included. Scores: the share of first episodes solved, in 2,000 solvable mazes held out, ten trials in each; the
+worst 1 % of the mazes are those of five trials, and scored in the other five. The best curriculum is the one that
+turned out best in them, of six.
 """
 
 import functools
@@ -85,3 +86,41 @@ def maze_rows(seeds: list[int]) -> list[dict[str, Any]]:
     rows.append(row("small mazes, an agent that learned nothing: solved", lucky[0]))
     rows.append(row("small mazes, an agent that learned nothing: solved, CVaR 1 %", lucky[1]))
     return [made | trained("curricula-maze", seeds, seconds) for made in rows]
+
+
+GATE_STEPS, GATE_TASKS, DISCOUNT, PUBLISHED = 819_200, 32, 0.95, 6.1
+GATES: dict[str, Any] = {"uniform": mrl.curricula.uniform, "self-paced": mrl.curricula.self_paced}
+
+
+def discounted(run: mrl.Run, trials: int = 200) -> float:
+    """The discounted return of the first episode at the narrow gates."""
+    target = mrl.tasks.gate(gates="target")
+    lived = live(run, target.tasks, jax.random.key(78), trials, target.horizon, False)
+    first = np.cumsum(lived.done, axis=-1) - lived.done == 0
+    return float((lived.reward * first * DISCOUNT ** np.arange(target.horizon)).sum(axis=-1).mean())
+
+
+def gate_rows(seeds: list[int]) -> list[dict[str, Any]]:
+    """PPO that is to pass narrow gates, by curriculum, for as many steps as the literature has."""
+    learner = mrl.algorithms.ppo(discount=DISCOUNT)
+    updates = GATE_STEPS // (GATE_TASKS * mrl.tasks.gate().horizon)
+    options: dict[str, Any] = dict(num_updates=updates, num_tasks=GATE_TASKS, quiet=True)
+    scored, seconds = {}, []
+    for name, tasks in {**dict.fromkeys(GATES, mrl.tasks.gate()), "the narrow gates alone": None}.items():
+        make, family = GATES.get(name, mrl.curricula.uniform), tasks or mrl.tasks.gate(gates="target")
+        scored[name] = []
+        for seed in seeds:
+            with Clock() as clock:
+                run = mrl.train(learner, family, curriculum=make(), seed=seed, **options)
+            scored[name].append(discounted(run))
+            seconds.append(round(clock.seconds, 1))
+            print(f"{name}, seed {seed}: {scored[name][-1]:.3f} in {clock.seconds:.0f} s", flush=True)
+    average = {name: float(np.mean(values)) for name, values in scored.items()}
+    paced, base = scored["self-paced"], average["uniform"]
+    name = "gate, PPO, 819,200 steps"
+    rows = [
+        row(f"{name}: self-paced, share of the published 6.1", average["self-paced"] / PUBLISHED, None, 0.95),
+        row(f"{name}: self-paced over uniform", average["self-paced"] / base, [one / base for one in paced], 1.2),
+    ]
+    rows += [row(f"{name}: discounted return, {which}", average[which], scored[which]) for which in scored]
+    return [made | trained("curricula-gate", seeds, seconds) for made in rows]

@@ -245,12 +245,14 @@ REPLAY = {"capacity": 12, "fill": 0.7}
 SMALL_CURRICULA = {name: REPLAY for name in ("plr", "robust-plr", "accel")}
 SMALL_CURRICULA |= {
     "sfl": {"rounds": 2, "trials": 2, "period": 2, "kept": 0.5},
+    "self-paced": {"ways": 8, "candidates": 4, "neighbours": 2, "remembered": 16},
     "vds": {"hidden": (8,), "num_candidates": 20, "remembered": 16, "num_steps": 2, "batch_size": 8},
 }
 CURRICULUM_FAMILIES = {  # one that can change tasks, values or none, trials or lives under way
     "rl2": lambda: tasks.view_maze(size=4, view=3, num_walls=4, horizon=6, num_episodes=2),
     "maml": lambda: tasks.gridnavi(size=4, horizon=5, num_episodes=4),
     "self-tuning": lambda: tasks.gridnavi(size=4, horizon=4, num_episodes=4),
+    "ppo": lambda: tasks.gate(horizon=5, num_episodes=2),
 }
 
 
@@ -261,12 +263,12 @@ def curriculum_for(name: str, learner: str):
     return curricula.REGISTRY[name](**options)
 
 
-OFTEN = (("accel", "rl2"), ("sfl", "rl2"), ("plr", "self-tuning"))  # the others with ``-m slow``
+OFTEN = (("accel", "rl2"), ("sfl", "rl2"), ("plr", "self-tuning"), ("self-paced", "ppo"))  # the others with ``-m slow``
 WITH_CURRICULA = [
     pytest.param(name, learner, marks=() if (name, learner) in OFTEN else (pytest.mark.slow,))
     for name in curricula.REGISTRY
     for learner in CURRICULUM_FAMILIES
-    if not (name == "accel" and CURRICULUM_FAMILIES[learner]().mutate is None)
+    if (learner == "ppo") == (name == "self-paced")  # tasks of real numbers that have a target
 ]
 
 

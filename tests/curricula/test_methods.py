@@ -154,6 +154,8 @@ def test_vds_goes_where_its_values_do_not_agree():
         (lambda: curricula.prioritised_replay(mutated=0.5), "mutated=0.5: needs robust=True"),
         (lambda: curricula.sampling_for_learnability(kept=0.0), "kept=0.0: must be above 0"),
         (lambda: curricula.sampling_for_learnability(period=0), "period=0"),
+        (lambda: curricula.self_paced(threshold=1.0), "threshold=1.0: must lie between 0 and 1"),
+        (lambda: curricula.self_paced(remembered=8), "remembered=8: must be at least the 16"),
         (lambda: curricula.value_disagreement(members=1), "members=1: must be at least 2"),
         (lambda: curricula.value_disagreement(num_candidates=8), "num_candidates=8: must be at least the 16"),
     ],
@@ -161,6 +163,32 @@ def test_vds_goes_where_its_values_do_not_agree():
 def test_options_that_cannot_be_are_refused(make, says):
     with pytest.raises(ConfigError, match=says):
         make().build(COINS, STUDENT)
+
+
+def test_self_paced_tasks_go_to_the_target_as_far_as_they_are_solved():
+    """Half of the highest return is what a fair coin earns: ways to a target beyond end there."""
+    easy = lambda key: {"x": jax.random.uniform(key, (), minval=0.8, maxval=1.0)}
+    far = COINS._replace(target=lambda key: {"x": jnp.float32(0.1)}, sample=easy)
+    made = curricula.self_paced(threshold=0.5, neighbours=4, candidates=64).build(far, ASLEEP)
+    _, (x, metrics) = taught(made, 60)
+    x = np.asarray(x)
+    assert (x[0] >= 0.8).all() and x[40:].mean() < x[0].mean() - 0.15
+    assert made.steps == 0
+    assert float(metrics["share"][-1]) > 0
+    state, seen = made.init(jax.random.key(0)), jnp.linspace(0.1, 1.0, N)  # trials everywhere: the point is known
+    for index in range(20):
+        outcome = Outcome({"x": seen}, seen, jnp.ones(N, bool), {})
+        state, _ = made.update(jax.random.key(index), jnp.int32(index), state, (), outcome)
+    _, batch = made.sample(jax.random.key(1), jnp.int32(0), state, ())
+    np.testing.assert_allclose(batch["x"], 0.55, atol=0.08)  # half way from the least to the highest return
+
+
+def test_self_paced_needs_a_target_and_real_numbers():
+    with pytest.raises(ConfigError, match="coins has no target to go to"):
+        curricula.self_paced().build(COINS, STUDENT)
+    maze = tasks.view_maze()
+    with pytest.raises(ConfigError, match="needs tasks of real numbers; those of maze-view are not"):
+        curricula.self_paced().build(maze._replace(target=maze.sample), STUDENT)
 
 
 @pytest.mark.parametrize(
