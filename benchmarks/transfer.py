@@ -31,12 +31,12 @@ FAMILIES = {
     },
 }
 SHIPPED_AS = "random-grids"
-UPDATES, TASKS, RATE = 1800, 48, 0.15
+UPDATES, TASKS, RATE = 1800, 48, 0.07
 
 
 def recipe(**options: Any) -> Recipe:
     judged = dict(outer_discount=0.97, outer_trace=0.95, outer_critic_rate=0.003, outer_entropy_cost=0.02)
-    return mrl.algorithms.lpg(predictions=16, **judged, **options)
+    return mrl.algorithms.lpg(predictions=16, meta_rate=0.004, **judged, **options)
 
 
 def tuned(lives: Lives) -> Tuned:

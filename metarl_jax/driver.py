@@ -54,7 +54,7 @@ def driver(
     def update(seed: jax.Array, learner: Learner, index: jax.Array):
         key = jax.random.fold_in(jax.random.split(jax.random.key(seed))[1], index)
         task_key, update_key = jax.random.split(key)
-        score_key = jax.random.fold_in(key, 2)
+        score_key = jax.random.fold_in(key, 2)  # apart, so that uniform runs stay what they were
         tasks_state, batch = curriculum.sample(task_key, index, learner.curriculum, learner.algorithm)
         state, outcome = algorithm.update(update_key, learner.algorithm, shard_tasks(batch, mesh))
         tasks_state, told = curriculum.update(score_key, index, tasks_state, state, outcome)

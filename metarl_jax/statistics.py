@@ -45,11 +45,9 @@ def cvar(x: ArrayLike, share: float = 0.1, axis: int | None = None) -> np.ndarra
     Raises:
       ValueError: unless ``0 < share <= 1``.
     """
-    if not 0 < share <= 1:
-        raise ValueError(f"share={share!r}: must be in (0, 1]")
     x = np.asarray(x, float)
     x, axis = (x.ravel(), 0) if axis is None else (x, axis)
-    count = max(1, math.ceil(share * x.shape[axis] - 1e-9))  # 0.1 * 30 is 3.0000000000000004
+    count = how_many(share, x.shape[axis])
     worst = np.partition(x, count - 1, axis=axis)
     return worst.take(range(count), axis=axis).mean(axis=axis)
 
@@ -61,13 +59,18 @@ def cvar_again(chosen_by: ArrayLike, x: ArrayLike, share: float = 0.1) -> float:
     Raises:
       ValueError: unless ``0 < share <= 1``, or of different lengths.
     """
-    if not 0 < share <= 1:
-        raise ValueError(f"share={share!r}: must be in (0, 1]")
     first, second = np.asarray(chosen_by, float), np.asarray(x, float)
     if first.shape != second.shape or first.ndim != 1:
         raise ValueError(f"scores of shapes {first.shape} and {second.shape}: must be two of one length")
-    count = max(1, math.ceil(share * len(first) - 1e-9))
+    count = how_many(share, len(first))
     return float(second[np.argsort(first, kind="stable")[:count]].mean())
+
+
+def how_many(share: float, count: int) -> int:
+    """``share`` of ``count``, rounded up, at least one."""
+    if not 0 < share <= 1:
+        raise ValueError(f"share={share!r}: must be in (0, 1]")
+    return max(1, math.ceil(share * count - 1e-9))  # 0.1 * 30 is 3.0000000000000004
 
 
 def stratified_bootstrap(

@@ -219,6 +219,7 @@ def plot_kept(folder: Path) -> None:
     from metarl_jax import viz
     from metarl_jax.run import read_config
     from metarl_jax.training import load
+    from metarl_jax.viz.kept import orders
 
     if read_config(folder)["config"]["curriculum"]["name"] == "uniform":
         return  # nothing is kept, and nothing need be loaded
@@ -227,7 +228,7 @@ def plot_kept(folder: Path) -> None:
     except ConfigError as error:
         print(f"no pictures of the tasks kept: {error}")
         return
-    for order in viz.orders(run) if viz.has_picture(run.tasks) else ():
+    for order in orders(run) if viz.has_picture(run.tasks) else ():
         viz.draw_kept(run, folder / f"tasks-{order}.png", by=order)
         print(folder / f"tasks-{order}.png")
 

@@ -19,11 +19,21 @@ class Buffer(NamedTuple):
     replayed: jax.Array
 
 
+def places_for(task: Task, capacity: int) -> Task:
+    """Zeros where ``capacity`` tasks of the shapes of ``task`` are to stand."""
+    return jax.tree.map(lambda x: jnp.zeros((capacity, *x.shape), x.dtype), task)
+
+
 def empty(task: Task, capacity: int) -> Buffer:
     """``task``: any one, for its shapes."""
-    tasks = jax.tree.map(lambda x: jnp.zeros((capacity, *jnp.shape(x)), jnp.result_type(x)), task)
     low = jnp.full(capacity, -jnp.inf)
-    return Buffer(tasks, low, low, jnp.zeros(capacity, jnp.int32), jnp.zeros(capacity, jnp.int32))
+    return Buffer(places_for(task, capacity), low, low, jnp.zeros(capacity, jnp.int32), jnp.zeros(capacity, jnp.int32))
+
+
+def first_replaced(batch: Task, other: Task, when: jax.Array | bool = True) -> Task:
+    """``batch [N]``, its first tasks replaced by ``other [M]``, where ``when`` holds."""
+    swap = lambda old, new: old.at[: len(new)].set(jnp.where(when, new, old[: len(new)]))
+    return jax.tree.map(swap, batch, other)
 
 
 def filled(buffer: Buffer) -> jax.Array:

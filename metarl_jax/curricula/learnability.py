@@ -1,11 +1,13 @@
 """Sampling for learnability (SFL, Rutherford et al. 2024)."""
 
+import functools
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from metarl_jax.config import check, check_counts, recipe
+from metarl_jax.curricula import _buffer as buffers
 from metarl_jax.curricula._scores import check_episodes, learnability, solved
 from metarl_jax.types import Curriculum, Outcome, PyTree, Student, Task, TaskDistribution
 
@@ -52,17 +54,17 @@ def sampling_for_learnability(
     chosen = round(learnable * count)
 
     def init(key):
-        task = jax.eval_shape(tasks.sample, key)
-        return Kept(jax.tree.map(lambda x: jnp.zeros((size, *x.shape), x.dtype), task), jnp.zeros(size))
+        return Kept(buffers.places_for(jax.eval_shape(tasks.sample, key), size), jnp.zeros(size))
+
+    def scored(learner: PyTree, key):
+        """As many new tasks as an update has, and how learnable they are."""
+        sample_key, live_key = jax.random.split(key)
+        batch = jax.vmap(tasks.sample)(jax.random.split(sample_key, count))
+        share = lambda key: solved(student.live(key, learner, batch), solved_above)
+        return batch, learnability(jax.vmap(share)(jax.random.split(live_key, trials)).mean(axis=0))
 
     def look(key, learner: PyTree) -> Kept:
-        def one(key):  # an update's tasks at a time
-            sample_key, live_key = jax.random.split(key)
-            batch = jax.vmap(tasks.sample)(jax.random.split(sample_key, count))
-            share = lambda key: solved(student.live(key, learner, batch), solved_above)
-            return batch, learnability(jax.vmap(share)(jax.random.split(live_key, trials)).mean(axis=0))
-
-        batch, score = jax.lax.map(one, jax.random.split(key, rounds))
+        batch, score = jax.lax.map(functools.partial(scored, learner), jax.random.split(key, rounds))
         flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), (batch, score))
         best, places = jax.lax.top_k(flat[1], size)
         return Kept(jax.tree.map(lambda x: x[places], flat[0]), best)
@@ -72,8 +74,7 @@ def sampling_for_learnability(
         state = jax.lax.cond(update % period == 0, lambda: look(look_key, learner), lambda: state)
         batch = jax.vmap(tasks.sample)(jax.random.split(new_key, count))
         places = jax.random.randint(place_key, (chosen,), 0, size)
-        batch = jax.tree.map(lambda new, old: new.at[:chosen].set(old[places]), batch, state.tasks)
-        return state, batch
+        return state, buffers.first_replaced(batch, jax.tree.map(lambda x: x[places], state.tasks))
 
     def update(key, update, state: Kept, learner: PyTree, outcome: Outcome):
         return state, {"score": state.score.mean(), "learnable": (state.score > 0).mean()}

@@ -91,7 +91,7 @@ def prioritised_replay(
             places = buffers.draw(place_key, chances(buffer, update), changed)
             parents = jax.tree.map(lambda x: x[places], buffer.tasks)
             edited = jax.vmap(functools.partial(edits, tasks, num_edits))(jax.random.split(edit_key, changed), parents)
-            batch = first_replaced(batch, edited, buffers.filled(buffer) >= fill)
+            batch = buffers.first_replaced(batch, edited, buffers.filled(buffer) >= fill)
         return keep(buffer, update, batch, student.live(live_key, learner, batch))
 
     def sample(key, update, buffer: Buffer, learner: PyTree):
@@ -101,7 +101,7 @@ def prioritised_replay(
         places = buffers.draw(place_key, chances(buffer, update), again)
         ready = buffers.filled(buffer) >= fill
         buffer = buffer._replace(replayed=buffer.replayed.at[places].add(ready.astype(jnp.int32)))
-        return buffer, first_replaced(batch, jax.tree.map(lambda x: x[places], buffer.tasks), ready)
+        return buffer, buffers.first_replaced(batch, jax.tree.map(lambda x: x[places], buffer.tasks), ready)
 
     def update(key, update, buffer: Buffer, learner: PyTree, outcome: Outcome):
         batch, lived = outcome.tasks, outcome.lived
@@ -115,12 +115,6 @@ def prioritised_replay(
 
     steps = count * tasks.trial_steps * (robust + (not student.tells_trials))
     return Curriculum(init, sample, update, steps, lambda buffer: buffer._asdict())
-
-
-def first_replaced(batch: Task, other: Task, when: jax.Array) -> Task:
-    """``batch [N]``, its first tasks replaced by ``other [M]``, where ``when`` holds."""
-    swap = lambda old, new: old.at[: len(new)].set(jnp.where(when, new, old[: len(new)]))
-    return jax.tree.map(swap, batch, other)
 
 
 def edits(tasks: TaskDistribution, num_edits: int, key: Key, task: Task) -> Task:

@@ -6,22 +6,21 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
+from metarl_jax.algorithms._task_vectors import vectors
 from metarl_jax.config import ConfigError, check, check_counts, recipe
+from metarl_jax.curricula import _returns as trials
+from metarl_jax.curricula._returns import Returns
 from metarl_jax.types import Curriculum, Outcome, PyTree, Student, Task, TaskDistribution
-
-SAMPLES = 256  # from which the spread of each number of a task is told
 
 
 class Walk(NamedTuple):
-    """Ways through the space of tasks ``[P, F]`` and how far along them tasks were last drawn ``[P]``; the last trials:
-    ``seen [B, F]``, ``earned [B]``, ``count`` so far."""
+    """Ways through the space of tasks, from ``start [P, F]`` to ``end``; the ``share [P]`` of each that tasks had gone
+    when they were last drawn on it; the last trials."""
 
     start: jax.Array
     end: jax.Array
     share: jax.Array
-    seen: jax.Array
-    earned: jax.Array
-    count: jax.Array
+    returns: Returns
 
 
 @recipe("self-paced")
@@ -67,36 +66,30 @@ def self_paced(
     check(real, "curriculum", "self-paced", f"needs tasks of real numbers; those of {tasks.name} are not")
     flat = lambda task: ravel_pytree(task)[0]
     unflatten = ravel_pytree(jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shape))[1]
-    drawn = jax.jit(jax.vmap(lambda key: flat(tasks.sample(key))))(jax.random.split(jax.random.key(0), SAMPLES))
-    unit = jnp.maximum(drawn.std(axis=0), 1e-6)
+    describe, width = vectors(tasks)
 
     def init(key):
         start_key, end_key = jax.random.split(key)
         draws = lambda sample, key: jax.vmap(lambda key: flat(sample(key)))(jax.random.split(key, ways))
         start, end = draws(tasks.sample, start_key), draws(target, end_key)
-        return Walk(
-            start, end, jnp.zeros(ways), jnp.zeros((remembered, start.shape[1])), jnp.zeros(remembered), jnp.int32(0)
-        )
+        return Walk(start, end, jnp.zeros(ways), trials.none(remembered, width))
 
-    def expected(state: Walk, points: jax.Array) -> jax.Array:
+    def expected(returns: Returns, points: jax.Array) -> jax.Array:
         """Returns at ``points [C, F]``, as shares of what trials brought."""
-        held = jnp.arange(remembered) < state.count
-        low = jnp.where(held, state.earned, jnp.inf).min()
-        high = jnp.where(held, state.earned, -jnp.inf).max()
-        apart = (points[:, None] - state.seen[None]) / unit[None, None]
-        near = jnp.where(held[None], -jnp.square(apart).sum(axis=-1), -jnp.inf)
+        known = trials.held(returns)
+        apart = jax.vmap(lambda point: describe(unflatten(point)))(points)[:, None] - returns.seen[None]
+        near = jnp.where(known[None], -jnp.square(apart).sum(axis=-1), -jnp.inf)
         places = jax.lax.top_k(near, neighbours)[1]
-        shares = (state.earned - low) / jnp.maximum(high - low, 1e-6)
-        return shares[places].mean(axis=1, where=held[places])
+        return trials.shares(returns)[places].mean(axis=1, where=known[places])
 
     def farthest(state: Walk, way: jax.Array) -> jax.Array:
         """How far along a way."""
         shares = jnp.linspace(0.0, 1.0, candidates)
         points = state.start[way][None] + shares[:, None] * (state.end - state.start)[way][None]
-        hopes = expected(state, points)
+        hopes = expected(state.returns, points)
         reached = hopes >= threshold
         last = jnp.where(reached.any(), jnp.where(reached, shares, -1.0).max(), shares[jnp.argmax(hopes)])
-        return jnp.where(state.count >= neighbours, last, 0.0)
+        return jnp.where(state.returns.count >= neighbours, last, 0.0)
 
     def sample(key, update, state: Walk, learner: PyTree):
         way = jax.random.randint(key, (count,), 0, ways)
@@ -106,14 +99,7 @@ def self_paced(
         return state._replace(share=state.share.at[way].set(share)), batch
 
     def update(key, update, state: Walk, learner: PyTree, outcome: Outcome):
-        # Trials that are not over are not remembered: their places come after the last.
-        order = jnp.cumsum(outcome.ended, dtype=jnp.int32) - 1
-        place = jnp.where(outcome.ended, (state.count + order) % remembered, remembered)
-        state = state._replace(
-            seen=state.seen.at[place].set(jax.vmap(flat)(outcome.tasks), mode="drop"),
-            earned=state.earned.at[place].set(outcome.trial_return, mode="drop"),
-            count=state.count + outcome.ended.sum(dtype=jnp.int32),
-        )
-        return state, {"share": state.share.mean()}
+        returns = trials.remember(state.returns, jax.vmap(describe)(outcome.tasks), outcome)
+        return state._replace(returns=returns), {"share": state.share.mean()}
 
     return Curriculum(init, sample, update)

@@ -10,19 +10,18 @@ import optax
 from metarl_jax.algorithms._task_vectors import vectors
 from metarl_jax.config import check, check_counts, recipe
 from metarl_jax.curricula import _buffer as buffers
+from metarl_jax.curricula import _returns as trials
+from metarl_jax.curricula._returns import Returns
 from metarl_jax.networks import by_variance, mlp
 from metarl_jax.types import Curriculum, Outcome, PyTree, Student, TaskDistribution
 
 
 class Opinions(NamedTuple):
-    """``members``: parameters of the ensemble, ``[M, ...]``; what it learns from: ``seen [B, F]`` and ``earned [B]`` of
-    the last tasks that were lived, ``count`` so far."""
+    """``members``: parameters of the ensemble, ``[M, ...]``, and what they learn from: the last trials."""
 
     members: PyTree
     optimizer: optax.OptState
-    seen: jax.Array
-    earned: jax.Array
-    count: jax.Array
+    returns: Returns
 
 
 @recipe("vds")
@@ -68,46 +67,40 @@ def value_disagreement(
     network, optimizer = mlp(width, hidden, 1, scaled=by_variance), optax.adam(learning_rate)
     predicted = lambda params, seen: network.apply(params, seen)[..., 0]
 
+    disagreement = lambda ensemble, seen: jax.vmap(predicted, (0, None))(ensemble, seen).std(axis=0)
+
     def init(key):
         ensemble = jax.vmap(network.init)(jax.random.split(key, members))
-        seen, earned = jnp.zeros((remembered, width)), jnp.zeros(remembered)
-        return Opinions(ensemble, jax.vmap(optimizer.init)(ensemble), seen, earned, jnp.int32(0))
+        return Opinions(ensemble, jax.vmap(optimizer.init)(ensemble), trials.none(remembered, width))
 
     def sample(key, update, state: Opinions, learner: PyTree):
         sample_key, choice_key = jax.random.split(key)
         batch = jax.vmap(tasks.sample)(jax.random.split(sample_key, num_candidates))
         seen = jax.vmap(describe)(batch)
-        spread = jax.vmap(predicted, (0, None))(state.members, seen).std(axis=0)
-        places = buffers.draw(choice_key, spread + 1e-6, count)
+        places = buffers.draw(choice_key, disagreement(state.members, seen) + 1e-6, count)
         return state, jax.tree.map(lambda x: x[places], batch)
 
-    def learn(state: Opinions, low: jax.Array, unit: jax.Array, key):
+    def step(params, moments, seen, goal):
+        """Of a member."""
+        loss = lambda params: jnp.square(predicted(params, seen) - goal).mean()
+        updates, moments = optimizer.update(jax.grad(loss)(params), moments, params)
+        return optax.apply_updates(params, updates), moments
+
+    def learn(state: Opinions, key):
         """A gradient step of each member, on trials drawn for it."""
-        place = jax.random.randint(key, (members, batch_size), 0, jnp.minimum(state.count, remembered))
-        goal = (state.earned[place] - low) / unit
-
-        def one(params, moments, seen, goal):
-            loss = lambda params: jnp.square(predicted(params, seen) - goal).mean()
-            updates, moments = optimizer.update(jax.grad(loss)(params), moments, params)
-            return optax.apply_updates(params, updates), moments
-
-        ensemble, moments = jax.vmap(one)(state.members, state.optimizer, state.seen[place], goal)
-        return state._replace(members=ensemble, optimizer=moments), None
+        returns = state.returns
+        place = jax.random.randint(key, (members, batch_size), 0, jnp.minimum(returns.count, remembered))
+        goal = trials.shares(returns)[place]
+        ensemble, moments = jax.vmap(step)(state.members, state.optimizer, returns.seen[place], goal)
+        return Opinions(ensemble, moments, returns), None
 
     def update(key, update, state: Opinions, learner: PyTree, outcome: Outcome):
-        # Trials that are not over are not remembered: their places come after the last.
-        order = jnp.cumsum(outcome.ended) - 1
-        place = jnp.where(outcome.ended, (state.count + order) % remembered, remembered)
-        seen = state.seen.at[place].set(jax.vmap(describe)(outcome.tasks), mode="drop")
-        earned = state.earned.at[place].set(outcome.trial_return, mode="drop")
-        state = state._replace(seen=seen, earned=earned, count=state.count + outcome.ended.sum(dtype=jnp.int32))
-        held = jnp.arange(remembered) < state.count
-        low = jnp.where(held, earned, jnp.inf).min()
-        unit = jnp.maximum(jnp.where(held, earned, -jnp.inf).max() - low, 1e-6)
-        step = lambda state, key: learn(state, low, unit, key)
-        learned, _ = jax.lax.scan(step, state, jax.random.split(key, num_steps))
-        state = jax.tree.map(functools.partial(jnp.where, state.count > 0), learned, state)
-        spread = jax.vmap(predicted, (0, None))(state.members, seen).std(axis=0)
-        return state, {"disagreement": (spread * held).sum() / jnp.maximum(held.sum(), 1)}
+        returns = trials.remember(state.returns, jax.vmap(describe)(outcome.tasks), outcome)
+        state = state._replace(returns=returns)
+        learned, _ = jax.lax.scan(learn, state, jax.random.split(key, num_steps))
+        state = jax.tree.map(functools.partial(jnp.where, returns.count > 0), learned, state)
+        known = trials.held(returns)
+        spread = disagreement(state.members, returns.seen)
+        return state, {"disagreement": (spread * known).sum() / jnp.maximum(known.sum(), 1)}
 
     return Curriculum(init, sample, update)

@@ -1,6 +1,7 @@
 """The partially observed maze of unsupervised environment design: random walls, a view ahead, turns and steps."""
 
 import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -11,7 +12,7 @@ from metarl_jax import planning
 from metarl_jax.config import check, check_all, family
 from metarl_jax.tasks._layouts import choose_cell
 from metarl_jax.tasks.environment import Environment
-from metarl_jax.types import Reference, Spec, TaskDistribution
+from metarl_jax.types import Key, Reference, Spec, TaskDistribution
 
 HEADINGS = ((0, 1), (1, 0), (0, -1), (-1, 0))  # right, down, left, up, in (row, column): a right turn is the next one
 LEFT, RIGHT, FORWARD = range(3)
@@ -153,32 +154,15 @@ def view_maze(
     check(0 <= num_walls <= most, "maze-view: num_walls", num_walls, f"must lie between 0 and {most}")
     env = ViewEnv(size, view, horizon)
 
-    def draw(key):
-        wall_key, start_key, heading_key, goal_key = jax.random.split(key, 4)
-        drawn = jax.random.randint(wall_key, (num_walls,), 0, size * size)
-        walls = jnp.zeros(size * size, bool).at[drawn].set(True)
-        start = choose_cell(start_key, ~walls)
-        goal = choose_cell(goal_key, ~walls & (jnp.arange(size * size) != start))
-        return ViewTask(walls.reshape(size, size), start, jax.random.randint(heading_key, (), 0, 4), goal)
-
     reachable = lambda task: env.distance(task) < planning.UNREACHABLE
-
-    def sample(key):
-        if not solvable:
-            return draw(key)
-        first = key, draw(key)
-
-        def again(carry):
-            key = jax.random.fold_in(carry[0], 4)  # ``draw`` splits it in four
-            return key, draw(key)
-
-        return jax.lax.while_loop(lambda carry: ~reachable(carry[1]), again, first)[1]
+    draw = functools.partial(drawn, size, num_walls)
+    sample = functools.partial(drawn_until, reachable, draw) if solvable else draw
 
     def mutate(key, task: ViewTask):
         changed = edited(key, task)
-        return (
-            changed if not solvable else jax.tree.map(functools.partial(jnp.where, reachable(changed)), changed, task)
-        )
+        if not solvable:
+            return changed
+        return jax.tree.map(functools.partial(jnp.where, reachable(changed)), changed, task)
 
     def optimum(task: ViewTask, trial_steps: int):
         distance = env.distance(task)
@@ -201,7 +185,26 @@ def view_maze(
     )
 
 
-def edited(key: jax.Array, task: ViewTask) -> ViewTask:
+def drawn(size: int, num_walls: int, key: Key) -> ViewTask:
+    wall_key, start_key, heading_key, goal_key = jax.random.split(key, 4)
+    places = jax.random.randint(wall_key, (num_walls,), 0, size * size)
+    walls = jnp.zeros(size * size, bool).at[places].set(True)
+    start = choose_cell(start_key, ~walls)
+    goal = choose_cell(goal_key, ~walls & (jnp.arange(size * size) != start))
+    return ViewTask(walls.reshape(size, size), start, jax.random.randint(heading_key, (), 0, 4), goal)
+
+
+def drawn_until(fits: Callable[[ViewTask], jax.Array], draw: Callable[[Key], ViewTask], key: Key) -> ViewTask:
+    """The first draw that ``fits``."""
+
+    def again(carry):
+        key = jax.random.fold_in(carry[0], 4)  # apart from the four keys of a draw
+        return key, draw(key)
+
+    return jax.lax.while_loop(lambda carry: ~fits(carry[1]), again, (key, draw(key)))[1]
+
+
+def edited(key: Key, task: ViewTask) -> ViewTask:
     """Flips one cell between wall and floor, or moves the goal to another free cell (Parker-Holder et al. 2022)."""
     kind_key, cell_key, goal_key = jax.random.split(key, 3)
     cells = jnp.arange(task.walls.size).reshape(task.walls.shape)

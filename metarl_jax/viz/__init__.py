@@ -3,7 +3,7 @@
 from metarl_jax.viz.beliefs import animate_belief, draw_belief, has_belief
 from metarl_jax.viz.credit import credit_weights, draw_credit
 from metarl_jax.viz.curves import plot_metrics, plot_report
-from metarl_jax.viz.kept import draw_kept, orders
+from metarl_jax.viz.kept import draw_kept
 from metarl_jax.viz.replay import animate_trial, draw_distribution, has_picture
 from metarl_jax.viz.trials import animate, draw_tasks
 
@@ -19,7 +19,6 @@ __all__ = [
     "draw_tasks",
     "has_belief",
     "has_picture",
-    "orders",
     "plot_metrics",
     "plot_report",
 ]

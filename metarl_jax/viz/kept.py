@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from metarl_jax.config import check
+from metarl_jax.config import ConfigError, check, whole
 from metarl_jax.viz.replay import at, check_drawable, picture
 from metarl_jax.viz.trials import draw_tasks
 
@@ -32,15 +32,17 @@ def draw_kept(
       ConfigError: the curriculum keeps no tasks, or does not know ``by`` of them; the environment draws no pictures.
     """
     check_drawable(run.tasks)
+    check(whole(num_tasks) and num_tasks >= 1, "num_tasks", num_tasks, "must be a whole number of at least 1")
+    fits = whole(member) and 0 <= member < run.num_seeds
+    check(fits, "member", member, f"must be a whole number from 0 to {run.num_seeds - 1}: the run has so many seeds")
+    name, known = run.config["curriculum"]["name"], orders(run)
     if run.kept is None:
-        check(False, "run", run.config["curriculum"]["name"], "is a curriculum that keeps no tasks: try 'plr' or 'sfl'")
-        return None
-    known = [name for name in ORDERS if name in run.kept]
+        raise ConfigError(f"run={name!r}: is a curriculum that keeps no tasks: try 'plr' or 'sfl'")
     check(by in known, "by", by, f"this curriculum knows {', '.join(known)} of its tasks")
     worth = np.asarray(run.kept[by][member], float)
     places = np.flatnonzero(np.isfinite(run.kept["score"][member]))
     ordered = places[np.argsort(worth[places] if by == "best" else -worth[places], kind="stable")][:num_tasks]
-    check(len(ordered) > 0, "run", run.config["curriculum"]["name"], "keeps no tasks yet: train on")
+    check(len(ordered) > 0, "run", name, "keeps no tasks yet: train on")
     pictures = [picture(run.tasks, at(run.kept["tasks"], (member, int(place)))) for place in ordered]
     return draw_tasks(pictures, path, [ORDERS[by].format(worth[place]) for place in ordered])
 

@@ -1,0 +1,45 @@
+"""The last trials that were lived: in which tasks, as vectors, and what they brought."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from metarl_jax.types import Outcome
+
+
+class Returns(NamedTuple):
+    """A ring: ``seen [B, F]``, ``earned [B]``, ``count`` of all trials so far."""
+
+    seen: jax.Array
+    earned: jax.Array
+    count: jax.Array
+
+
+def none(size: int, width: int) -> Returns:
+    return Returns(jnp.zeros((size, width)), jnp.zeros(size), jnp.int32(0))
+
+
+def held(returns: Returns) -> jax.Array:
+    """Which places hold a trial, ``[B]``."""
+    return jnp.arange(len(returns.earned)) < returns.count
+
+
+def remember(returns: Returns, seen: jax.Array, outcome: Outcome) -> Returns:
+    """With the trials of an update in tasks ``seen [N, F]`` that are over."""
+    size = len(returns.earned)
+    order = jnp.cumsum(outcome.ended, dtype=jnp.int32) - 1
+    place = jnp.where(outcome.ended, (returns.count + order) % size, size)  # out of bounds: dropped
+    return Returns(
+        returns.seen.at[place].set(seen, mode="drop"),
+        returns.earned.at[place].set(outcome.trial_return, mode="drop"),
+        returns.count + outcome.ended.sum(dtype=jnp.int32),
+    )
+
+
+def shares(returns: Returns) -> jax.Array:
+    """Each return as a share of the way from the least to the highest that is held, ``[B]``."""
+    known = held(returns)
+    low = jnp.where(known, returns.earned, jnp.inf).min()
+    high = jnp.where(known, returns.earned, -jnp.inf).max()
+    return (returns.earned - low) / jnp.maximum(high - low, 1e-6)
