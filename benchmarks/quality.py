@@ -24,9 +24,13 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import credit
 import discounting
+import full_maze
+import goals
+import heldout
 import inference
 import navigation
 import optimizers
+import proxies
 import sparse
 import strides
 import teaching
@@ -201,7 +205,11 @@ ROWS = {  # name: function of seeds
     "learned-optimizer": optimizers.learned_rows,
     "self-tuning-mazes": tuning.rows,
     "curricula-gate": teaching.gate_rows,
+    "curricula-proxies": proxies.rows,
+    "curricula-maze-200": heldout.rows,
+    "curricula-goals": goals.rows,
     "curricula-maze": teaching.maze_rows,
+    "curricula-full-maze": full_maze.rows,
     "lpg-random-mdps": credit.small_rows,
     "lpg-transfer": transfer.transfer_rows,
     "intrinsic-reward-gridnavi": credit.reward_rows,

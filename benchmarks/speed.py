@@ -2,7 +2,7 @@
 
     python benchmarks/speed.py                # all parts, a few minutes
     python benchmarks/speed.py stepping       # of: stepping, training, startup, inference, adaptation, memory, walking,
-                                              # populations, rules
+                                              # populations, optimizers, rules, maze
 
 stepping: environment steps a second with a random policy, every task its own, beside gymnax 1.x.
 training: RL^2 on 13x13 mazes against the float32 matmul rate of this machine.
@@ -13,6 +13,7 @@ walking: half-cheetahs with bodies of their own beside Brax and MuJoCo's C libra
     random control steps; drift of energy.
 populations: 640 actor-critics in one program beside one after the other.
 rules: LPG's meta-training at the published sizes beside the published code's rate.
+maze: PPO with memory in the full maze of unsupervised environment design, at JaxUED's sizes beside its rate.
 startup: seconds from the start of a process to the end of its first update, compilation cache cold and warm.
 """
 
@@ -28,6 +29,7 @@ from typing import Any
 import jax
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+import mazes
 import optimizers
 import populations
 import rules
@@ -158,6 +160,7 @@ PARTS = {
     "populations": populations.population_rows,
     "optimizers": optimizers.throughput_rows,
     "rules": lambda: rules.rate_rows(matmul_rate()),
+    "maze": lambda: mazes.rate_rows(matmul_rate()),
 }
 
 

@@ -5,8 +5,8 @@
 
 In mazes RL^2 learns by each curriculum for the same number of environment steps, those that a curriculum lives for
 itself included. Scores: the share of first episodes solved, in 2,000 solvable mazes held out, ten trials in each; the
-worst 1 % of the mazes are those of five trials, and scored in the other five. The best curriculum is the one that
-turned out best in them, of six.
+worst 1 % of the mazes are those of five trials, and scored in the other five. The curriculum that is held to uniform
+sampling was the best on seeds 100 to 102 and other mazes. Scores are exact regret unless named.
 """
 
 import functools
@@ -34,9 +34,12 @@ CURRICULA: dict[str, Any] = {
     "robust-plr": mrl.curricula.robust_plr,
     "accel": mrl.curricula.accel,
     "sfl": mrl.curricula.sampling_for_learnability,
-    "vds": mrl.curricula.value_disagreement,
-    "plr, regret": functools.partial(mrl.curricula.prioritised_replay, score="regret"),
+    "vds": functools.partial(mrl.curricula.value_disagreement, disputed=1.0),
+    "plr, positive value loss": functools.partial(mrl.curricula.prioritised_replay, score="positive-value-loss"),
+    "robust-plr, positive value loss": functools.partial(mrl.curricula.robust_plr, score="positive-value-loss"),
+    "accel, positive value loss": functools.partial(mrl.curricula.accel, score="positive-value-loss"),
 }
+BEST = "accel"
 
 
 def updates_of(learner: Recipe, curriculum: Recipe, tasks: TaskDistribution, num_tasks: int, steps: int) -> int:
@@ -76,10 +79,9 @@ def maze_rows(seeds: list[int]) -> list[dict[str, Any]]:
     chance = mrl.train(learner, tasks, num_updates=1, num_tasks=NUM_TASKS, seed=seeds[0], quiet=True)
     lucky = scores(solved(chance, mazes, TRIALS, tasks.horizon)[0])
     average = {name: float(np.mean(values)) for name, values in tails.items()}
-    best = max((name for name in average if name != "uniform"), key=lambda name: average[name])
-    over = [mine / base for mine, base in zip(tails[best], tails["uniform"], strict=True)]
-    name = f"small mazes, CVaR 1 %: the best curriculum ({best}) over uniform"
-    rows.append(row(name, average[best] / average["uniform"], over, 1.0))
+    over = [mine / base for mine, base in zip(tails[BEST], tails["uniform"], strict=True)]
+    name = f"small mazes, CVaR 1 %: the best curriculum ({BEST}) over uniform"
+    rows.append(row(name, average[BEST] / average["uniform"], over, 1.0))
     for which in CURRICULA:
         rows.append(row(f"small mazes, {which}: solved", float(np.mean(means[which])), means[which]))
         rows.append(row(f"small mazes, {which}: solved, CVaR 1 %", average[which], tails[which]))

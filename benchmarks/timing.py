@@ -51,7 +51,8 @@ def policy_of(recipe: Recipe, tasks: TaskDistribution) -> Policy:
     """RL^2's."""
     options = recipe.options
     memory = options["memory"], options["memory_size"], options["encoder"], options["meta_inputs"]
-    return actor_critic(tasks.env.spec, *memory, options["memory_window"] or tasks.trial_steps)
+    window, filters = options["memory_window"] or tasks.trial_steps, options["filters"]
+    return actor_critic(tasks.env.spec, *memory, window, filters=filters)
 
 
 def living_only(recipe: Recipe, tasks: TaskDistribution, num_tasks: int) -> Callable[[], Any]:

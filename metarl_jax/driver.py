@@ -87,7 +87,7 @@ def student_of(algorithm: Algorithm, tasks: TaskDistribution, num_tasks: int, me
         one = lambda key, task: algorithm.adapt(key, learner, task, tasks.trial_steps)
         return jax.vmap(one, out_axes=1)(jax.random.split(key, count), shard_tasks(batch, mesh))
 
-    return Student(live, num_tasks, algorithm.values, algorithm.tells_trials)
+    return Student(live, num_tasks, algorithm.tells_trials, algorithm.advantages, algorithm.episodic)
 
 
 def advance(

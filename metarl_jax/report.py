@@ -19,11 +19,11 @@ from metarl_jax import statistics, tables
 from metarl_jax.config import ConfigError
 from metarl_jax.files import plain, write_json
 from metarl_jax.tables import number
-from metarl_jax.trials import Trials, Windows, by_adaptation, by_episode, checked, describe
+from metarl_jax.trials import Trials, Windows, by_adaptation, by_episode, checked, describe, worst
 from metarl_jax.types import Reference
 from metarl_jax.verdict import gap, judge
 
-FORMAT = 4
+FORMAT = 5
 MOST_TASKS = 1000  # beyond, the report keeps quantiles over tasks instead of every task's mean
 
 
@@ -32,7 +32,7 @@ class Report:
     """What one evaluation found. Lists are over episodes unless said otherwise; None stands for "not known".
 
     ``mean``, ``iqm``, ``interval``, ``iqm_interval``: trial return over tasks, seeds and trials, intervals of 95 %
-    over tasks and seeds; ``cvar``: its mean over the worst 10 % of tasks; ``seed_means``: ``[S]``.
+    over tasks and seeds; ``seed_means``: ``[S]``.
     ``by_episode``: ``return`` with ``low`` and ``high`` (95 %) over the trials that began the episode, ``length``
     in steps of the episodes that ended (by the trial's last step at the latest), and the shares of trials that
     ``began`` and ``finished`` it; ``control_by_episode`` the same for the control, whose memory is wiped at each
@@ -42,6 +42,8 @@ class Report:
     ``by_adaptation``: ``return`` of an episode before adaptation and after each inner step (after ``window`` steps, see
     ``trials.Windows``; 1: after each episode), and ``gap_closed``, ``(R_k - R_0) / (R* - R_0)`` with R* of the agent
     that knows the task.
+    ``worst``: the mean over the worst 10 % and 1 % of the tasks, of the trial, its first and its last episode, see
+    ``trials.worst``.
     ``belief``: what the agent thought of the task beside the exact belief, where both are known, see
     ``beliefs.described``.
     ``task_means``: ``[N]`` for up to 1000 tasks; ``quantiles``: 0, 1, ... 100 % of the task means.
@@ -52,7 +54,6 @@ class Report:
     interval: list[float | None]
     iqm: float
     iqm_interval: list[float | None]
-    cvar: float
     seed_means: list[float]
     control_mean: float
     gain: float
@@ -69,6 +70,7 @@ class Report:
     quantiles: list[float]
     control_quantiles: list[float]
     by_adaptation: dict[str, Any]
+    worst: dict[str, list[float]]
     belief: dict[str, Any] | None = None
 
     @property
@@ -164,7 +166,6 @@ def summarize(
         interval=statistics.stratified_bootstrap(scores, np.mean),
         iqm=statistics.iqm(scores),
         iqm_interval=statistics.stratified_bootstrap(scores, statistics.iqm),
-        cvar=statistics.cvar(task_means),
         seed_means=scores.mean(axis=1),
         control_mean=control_mean,
         gain=gain.mean,
@@ -178,6 +179,7 @@ def summarize(
         quantiles=np.percentile(task_means, np.arange(101)),
         control_quantiles=np.percentile(control_task_means, np.arange(101)),
         by_adaptation=by_adaptation(trials, known, windows),
+        worst=worst(trials),
         belief=None if belief is None else dict(belief),
     )
     return Report(name=plain(dict(name or {})), adapted=adapted, gap_note=gap_note, verdict=verdict, **plain(numbers))

@@ -18,7 +18,7 @@ import jax
 import numpy as np
 
 from metarl_jax.beliefs import exact_belief
-from metarl_jax.config import ConfigError, check
+from metarl_jax.config import ConfigError, check, whole
 from metarl_jax.files import LOCK, versions, write_json
 from metarl_jax.types import Algorithm, ExactBelief, PyTree, TaskDistribution
 
@@ -47,6 +47,23 @@ class Run:
     def belief(self) -> ExactBelief | None:
         """The exact belief over its tasks, where one is known (made once, so that what uses it compiles once)."""
         return exact_belief(self.tasks)
+
+    def kept_tasks(self, member: int = 0) -> TaskDistribution:
+        """The tasks that the curriculum of seed number ``member`` keeps as a finite set, those worth the most first: to
+        be trained or tested on, or saved (``tasks.save_tasks``).
+
+        Raises:
+          ConfigError: it keeps none, or there is no such seed.
+        """
+        from metarl_jax.tasks.sets import finite
+
+        fits = whole(member) and 0 <= member < self.num_seeds
+        check(fits, "member", member, f"must be a whole number from 0 to {self.num_seeds - 1}")
+        if self.kept is None or not np.isfinite(self.kept["score"][member]).any():
+            raise ConfigError(f"curriculum={self.config['curriculum']['name']!r}: keeps no tasks, or none yet")
+        score = self.kept["score"][member]
+        places = np.argsort(-score, kind="stable")[: np.isfinite(score).sum()]
+        return finite(self.tasks, jax.tree.map(lambda x: x[member][places], self.kept["tasks"]))
 
     def __repr__(self) -> str:
         names = f"{self.config['algorithm']['name']} on {self.config['tasks']['name']}"

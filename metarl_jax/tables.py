@@ -107,7 +107,9 @@ def scores(report: "Report") -> Any:
     table = grid("Return of a trial", ["", "return", "95 % interval"])
     add(table, "mean", number(report.mean), interval(report.interval))
     add(table, "interquartile mean", number(report.iqm), interval(report.iqm_interval))
-    add(table, "worst 10 % of tasks", number(report.cvar), "")
+    add(table, "worst 10 % of tasks", number(report.worst["trial"][0]), "")
+    if report.name.get("num_tasks", 0) >= 1000:  # fewer than ten are no share
+        add(table, "worst 1 % of tasks", number(report.worst["trial"][1]), "")
     add(table, "memory wiped at each episode (control)", number(report.control_mean), "")
     add(table, "adaptation gain", number(report.gain), interval(report.gain_interval))
     if report.gap_closed is not None:

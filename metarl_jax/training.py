@@ -221,14 +221,21 @@ def explain(tree: Any, update: int, folder: Path | None) -> str:
     return f"update {update}: {bad} is not finite{kept}. Try lower learning rates"
 
 
-def load(path: str | Path, *, algorithm: Recipe | None = None, tasks: TaskDistribution | None = None) -> Run:
+def load(
+    path: str | Path,
+    *,
+    algorithm: Recipe | None = None,
+    tasks: TaskDistribution | None = None,
+    curriculum: Recipe | None = None,
+) -> Run:
     """The run in a folder, at its newest sound checkpoint.
 
     Args:
-      algorithm, tasks: needed where the run was made with objects of your own, which no registry can rebuild.
+      algorithm, tasks, curriculum: needed where the run was made with objects of your own, which no registry can
+        rebuild.
 
     Raises:
-      ConfigError: no run there, or its algorithm or tasks are unknown to the registries and not given.
+      ConfigError: no run there, or its algorithm, tasks or curriculum are unknown to the registries and not given.
     """
     check(isinstance(path, str | Path), "path", path, "give the folder of a run")
     folder = Path(path)
@@ -236,7 +243,7 @@ def load(path: str | Path, *, algorithm: Recipe | None = None, tasks: TaskDistri
     setting = resolve(
         algorithm or rebuild("algorithm", config["algorithm"]),
         tasks or rebuild("tasks", config["tasks"]),
-        rebuild("curriculum", config["curriculum"]),
+        curriculum or rebuild("curriculum", config["curriculum"]),
     )
     program = program_of(setting, config["num_tasks"])
     seeds = jnp.arange(config["num_seeds"], dtype=jnp.int32) + config["seed"]

@@ -42,6 +42,22 @@ def checked(trials: Trials, which: str) -> Trials:
     return Trials(returns, lengths, finished, trial_return)
 
 
+def worst(trials: Trials, shares: Sequence[float] = (0.1, 0.01)) -> dict[str, list[float]]:
+    """Means over the worst ``shares`` of the tasks (CVaR), seeds together: of what a ``trial`` returned, of its
+    ``first`` episode (before anything was learned) and of the ``last`` one that it finished.
+
+    Where tasks were lived more than once, every other trial chooses the worst, and the others are counted.
+    """
+    latest = np.maximum(trials.finished.sum(axis=-1) - 1, 0)
+    last = np.take_along_axis(trials.returns, latest[..., None], axis=-1)[..., 0]
+    kinds = {"trial": trials.trial_return, "first": trials.returns[..., 0], "last": last}
+    found: dict[str, list[float]] = {"share": list(shares)}
+    for kind, scores in kinds.items():
+        halves = [scores[..., i::2].mean(axis=(0, 2)) for i in range(min(2, scores.shape[-1]))]  # [N] each
+        found[kind] = [statistics.cvar_again(halves[0], halves[-1], share) for share in shares]
+    return found
+
+
 def by_episode(trials: Trials) -> dict[str, np.ndarray]:
     """Means of each episode that any trial began, ``[E]`` each: see ``Report``."""
     began = np.isfinite(trials.returns)

@@ -96,8 +96,10 @@ class TaskDistribution(NamedTuple):
     whole set, leaves ``[N, ...]``, when it is finite. ``references(tasks [N], trial_steps)`` returns the known
     answers; ``mutate(key, task)`` a small random change of a task. ``recipe`` (name and options) rebuilds it.
     ``belief`` is set where what a trial tells of the task has a closed form (``beliefs.exact_belief`` finds others).
-    ``optimum(task, trial_steps)``: the exact optimal return of a trial, the task known, where it can be traced.
+    ``optimum(task, trial_steps)``: the exact optimal return of a trial, the task known, where it can be traced;
+    ``best_episode(task)``: that of an episode, where these may end early, so that a trial holds more of them.
     ``target(key)`` draws from the tasks that matter in the end, where these are others than ``sample``'s.
+    ``solved_above``: an episode that returns more is solved, where that is so to say.
     """
 
     name: str
@@ -111,7 +113,9 @@ class TaskDistribution(NamedTuple):
     recipe: Mapping[str, Any] | None = None
     belief: ExactBelief | None = None
     optimum: Callable[[Task, int], jax.Array] | None = None
+    best_episode: Callable[[Task], jax.Array] | None = None
     target: Callable[[Key], Task] | None = None
+    solved_above: float | None = None
 
 
 class TimeStep(NamedTuple):
@@ -256,7 +260,9 @@ class Algorithm(NamedTuple):
     ``left_open(num_tasks, num_devices) -> {option: values}``: the recipe's options that spare memory at the cost of
     time or rounding, where the user left them to be chosen: what to try, the first value first, from the most memory to
     the least. ``portable``: what ``adapt`` needs of a state does not depend on the tasks' spaces: the same recipe built
-    for other tasks lives in them by it. ``values``: the ``outputs`` of its trials hold learned values of the steps.
+    for other tasks lives in them by it.
+    ``advantages(state, Trajectory [T, N]) -> [T, N]``: of its trials' actions, in the terms that it learns in, where it
+    learns values. ``episodic``: these values, ``outputs[1]``, are of what is left of the episode, not of the trial.
     ``tells_trials``: its outcomes have ``lived``.
     """
 
@@ -269,7 +275,8 @@ class Algorithm(NamedTuple):
     window: int = 1
     left_open: Callable[[int, int], Mapping[str, tuple]] = lambda num_tasks, num_devices: {}
     portable: bool = False
-    values: bool = False
+    advantages: Callable[[State, Trajectory], jax.Array] | None = None
+    episodic: bool = False
     tells_trials: bool = False
 
 
@@ -277,14 +284,15 @@ class Student(NamedTuple):
     """Who learns, as a curriculum knows it.
 
     ``live(key, learner, tasks [M]) -> Trajectory [T, M]``: a trial in each task by the algorithm as it now is
-    (``learner``: its state), which costs ``M T`` environment steps. ``num_tasks``: of an update. ``values``,
-    ``tells_trials``: see ``Algorithm``.
+    (``learner``: its state), which costs ``M T`` environment steps. ``num_tasks``: of an update. ``tells_trials``,
+    ``advantages`` and ``episodic``: see ``Algorithm``.
     """
 
     live: Callable[[Key, State, Task], Trajectory]
     num_tasks: int
-    values: bool
     tells_trials: bool
+    advantages: Callable[[State, Trajectory], jax.Array] | None = None
+    episodic: bool = False
 
 
 class Curriculum(NamedTuple):

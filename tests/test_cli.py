@@ -95,7 +95,7 @@ def test_evaluate_and_plot(run, capsys):
         (["train", "rl2", "bandit", "--num-tasks", "3"], "must divide num_tasks=3"),
         (["train", "rl2", "bandit", "--seed", "-1"], "seed=-1"),
         (["train", "rl2", "bandit", "--seed", "x"], "--seed"),
-        (["train", "rl2", "bandit", "--algorithm.memory", "lstm"], "--algorithm.memory"),
+        (["train", "rl2", "bandit", "--algorithm.memory", "elephant"], "--algorithm.memory"),
         (["train", "rl2", "bandit", "--algorithm.memory-sise", "3"], "--algorithm.memory-size"),
         (["tune", "rl2"], "tune needs an algorithm and a task distribution"),
         (["tune", "rl2", "bandit"], "--space"),

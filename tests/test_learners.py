@@ -26,7 +26,7 @@ FAMILIES = {  # discrete actions and episodes that terminate; continuous ones an
     "pendulum": lambda: pendulum(horizon=4, num_episodes=2),
 }
 # What goes through the steps of an episode cannot move where there is one: not a bandit, but small grids.
-THROUGH_EPISODES = ("lpg", "intrinsic-reward")
+THROUGH_EPISODES = ("lpg", "intrinsic-reward", "recurrent-ppo")
 TINY = {"memory_size": 8, "encoder": (8,), "num_minibatches": 2, "num_epochs": 2, "model_minibatches": 2}
 TINY |= {"life": 4, "window": 2, "size": 8, "interval": 1, "sigma": 2.0}  # pairs that earn alike move nothing
 FORGETTING_MATTERS = {
@@ -34,7 +34,9 @@ FORGETTING_MATTERS = {
     "varibad": True,
     "ppo": False,
     "ppo-oracle": False,
+    "recurrent-ppo": False,
 }  # by what the critic says after the first episode
+FORGETFUL = ("recurrent-ppo",)  # wipe their memory at each episode, whatever they are asked
 # Conjugate gradient makes rounding larger and a line search has steps: these are compared after one update, loosely.
 AMPLIFIED = ("maml", "fomaml", "e-maml", "meta-sgd", "anil", "cavia")
 NUM_TASKS = 8
@@ -66,7 +68,7 @@ KIN = (
     "random-search",
     "grid-search",
 )
-KIN += ("rl2, transformer", "self-tuning, target", "self-tuning, snes")
+KIN += ("rl2, lstm", "rl2, transformer", "self-tuning, target", "self-tuning, snes")
 
 
 def rarely(learner: str, family: str = "bandit") -> tuple:
@@ -163,7 +165,8 @@ def test_adapt_lives_one_trial(combination):
     assert isinstance(lived, Trajectory)
     assert all(leaf.shape[0] == steps for leaf in jax.tree.leaves(lived))
     assert lived.reward.shape == lived.terminated.shape == lived.truncated.shape == (steps,)
-    assert lived.timestep.trial_start.tolist() == [True] + [False] * (steps - 1)
+    begins = lived.timestep.episode_start if name in FORGETFUL else np.arange(steps) == 0
+    np.testing.assert_array_equal(lived.timestep.trial_start, begins)
     assert lived.timestep.episode_start.sum() > 1
     again = host(adapt(jax.random.key(0), states[-1], one, steps, False))
     jax.tree.map(np.testing.assert_array_equal, again, lived)
@@ -246,6 +249,7 @@ SMALL_CURRICULA = {name: REPLAY for name in ("plr", "robust-plr", "accel")}
 SMALL_CURRICULA |= {
     "sfl": {"rounds": 2, "trials": 2, "period": 2, "kept": 0.5},
     "self-paced": {"ways": 8, "candidates": 4, "neighbours": 2, "remembered": 16},
+    "adr": {"trials": 2, "step": 0.2},
     "vds": {"hidden": (8,), "num_candidates": 20, "remembered": 16, "num_steps": 2, "batch_size": 8},
 }
 CURRICULUM_FAMILIES = {  # one that can change tasks, values or none, trials or lives under way
@@ -260,15 +264,18 @@ def curriculum_for(name: str, learner: str):
     options = dict(SMALL_CURRICULA.get(name, {}))
     if "capacity" in options and learner != "rl2":
         options["score"] = "learnability"
+    if learner != "rl2" and (name == "sfl" or "capacity" in options):
+        options["solved_above"] = 0.0
     return curricula.REGISTRY[name](**options)
 
 
-OFTEN = (("accel", "rl2"), ("sfl", "rl2"), ("plr", "self-tuning"), ("self-paced", "ppo"))  # the others with ``-m slow``
+# The others with ``-m slow``.
+OFTEN = (("accel", "rl2"), ("sfl", "rl2"), ("plr", "self-tuning"), ("self-paced", "ppo"), ("adr", "ppo"))
 WITH_CURRICULA = [
     pytest.param(name, learner, marks=() if (name, learner) in OFTEN else (pytest.mark.slow,))
     for name in curricula.REGISTRY
     for learner in CURRICULUM_FAMILIES
-    if (learner == "ppo") == (name == "self-paced")  # tasks of real numbers that have a target
+    if (learner == "ppo") == (name in ("self-paced", "adr"))  # tasks of real numbers, that have a target
 ]
 
 
@@ -293,3 +300,15 @@ def test_every_curriculum_serves_every_kind_of_learner_and_resumes_bit_for_bit(n
         assert np.isfinite(kept["score"]).mean() > 0.5
         held = jax.tree.map(lambda x: x[np.isfinite(kept["score"])], kept["tasks"])
         assert len(set(rows(held))) > NUM_TASKS / 2
+
+
+def test_a_curriculum_on_two_devices_is_the_curriculum_on_one():
+    family, seeds, ends = CURRICULUM_FAMILIES["rl2"](), jnp.array([0], jnp.int32), []
+    for mesh in (None, task_mesh()):
+        made = driver(tiny("rl2").build(family), family, NUM_TASKS, mesh, curriculum_for("accel", "rl2"), capacity=8)
+        learner, metrics, done, finite = made.advance(seeds, made.init(seeds), 0, 6)
+        assert int(done) == 6 and bool(finite)
+        assert made.curriculum.buffer is not None
+        assert np.isfinite(learner.curriculum.score).mean() > 0.7 and learner.curriculum.replayed.sum() > 0
+        ends.append(host((learner, metrics)))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), *ends)

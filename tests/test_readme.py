@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from metarl_jax import algorithms, tasks
+from metarl_jax import algorithms, curricula, tasks
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -61,7 +61,7 @@ def test_wrong_results_are_named(tmp_path):
 
 
 def test_every_name_is_in_the_tables():
-    for name in (*tasks.REGISTRY, *algorithms.REGISTRY):
+    for name in (*tasks.REGISTRY, *algorithms.REGISTRY, *curricula.REGISTRY):
         assert f"`{name}`" in README, f"the README's tables lack {name}"
 
 
@@ -73,6 +73,19 @@ def test_environment_of_ones_own_is_short_and_runs(tmp_path):
     done = run(small, tmp_path)
     assert "rl2 on pendulums" in done.stdout
     assert (tmp_path / "runs" / "pendulums" / "report.json").exists()
+
+
+@pytest.mark.slow
+def test_tasks_are_measured_and_agents_tested_by_name(tmp_path):
+    (program,) = (text for text in PROGRAMS if "maze_names" in text)
+    done = run(program.replace("num_updates=40, num_tasks=64", "num_updates=2, num_tasks=8"), tmp_path)
+    assert "distinct=1000" in done.stdout and "'labyrinth-upside-down'" in done.stdout
+
+
+def test_a_set_of_tasks_is_frozen_in_a_file(tmp_path):
+    (program,) = (text for text in PROGRAMS if "save_tasks" in text)
+    done = run(f"{program.replace('10_000', '20')}\nprint(held_out.tasks.walls.shape)", tmp_path)
+    assert "(20, 13, 13)" in done.stdout
 
 
 def test_first_example_is_short_and_runs(tmp_path):

@@ -34,6 +34,26 @@ def varying() -> Trials:
     return Trials(np.array(returns), np.array(lengths), np.array(finished), np.array([[[2.0], [0.0]]]))
 
 
+def test_the_worst_tasks_are_chosen_by_some_trials_and_counted_in_others():
+    """100 tasks, two trials: of the first episode the returns are the task's number, of the last ten times as much, and
+    in the trials that are counted one more, five more in the last."""
+    number = np.arange(100.0)[None, :, None] + np.array([0.0, 1.0])
+    last = 10 * np.arange(100.0)[None, :, None] + np.array([0.0, 5.0])
+    returns = np.stack([number, last, np.full_like(number, np.nan)], axis=-1)
+    finished = np.broadcast_to([True, True, False], returns.shape)
+    report = summarize(*[Trials(returns, np.where(finished, 3.0, np.nan), finished, number + last)] * 2, name=NAME)
+    assert report.worst == {
+        "share": [0.1, 0.01],
+        "trial": [4.5 + 1 + 45 + 5, 1 + 5],
+        "first": [4.5 + 1, 1],
+        "last": [45 + 5, 5],
+    }
+    once = Trials(*(x[:, :, :1] for x in (returns, np.where(finished, 3.0, np.nan), finished, number + last)))
+    assert summarize(once, once, name=NAME).worst["first"] == [4.5, 0]
+    never = once._replace(finished=np.zeros_like(once.finished))
+    assert summarize(never, never, name=NAME).worst["last"] == [4.5, 0]  # the episode under way, the first
+
+
 def test_an_agent_that_learns_within_the_trial_adapted():
     report = summarize(learning(slope=1.0), learning(slope=0.0, seed=1), name=NAME)
     assert report.adapted is True
@@ -43,7 +63,6 @@ def test_an_agent_that_learns_within_the_trial_adapted():
     np.testing.assert_allclose(np.diff(report.by_episode["return"]), 1.0, atol=0.1)
     assert report.mean == pytest.approx(learning().trial_return.mean())
     assert report.interval[0] < report.mean < report.interval[1]
-    assert report.cvar == pytest.approx(np.sort(learning().trial_return.mean(axis=(0, 2)))[:4].mean())
     assert len(report.seed_means) == 2
     assert len(report.task_means) == 40
     assert report.quantiles[0] == min(report.task_means)

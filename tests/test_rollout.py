@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from metarl_jax.algorithms._ppo import learning_batch
+from metarl_jax.algorithms._ppo import advantages_of, learning_batch
 from metarl_jax.networks import actor_critic
 from metarl_jax.networks.actions import categorical
 from metarl_jax.rollout import enter, replay, rollout
@@ -303,11 +303,16 @@ def test_the_first_action_of_a_trial_sees_no_last_action(recurrent):
 GAMMA = 0.9
 
 
+def batch_of(policy, params, lived, trace, across_episodes):
+    judge = functools.partial(advantages_of, policy, GAMMA, trace, across_episodes)
+    return jax.jit(lambda params, lived: learning_batch(policy, lived, judge(params, lived)))(params, lived)
+
+
 def test_learning_batch_of_ppo_cuts_at_termination_and_bootstraps_at_truncation():
     policy = actor_critic(ENV.spec, "none", 8, (6,), False)
     params = born(policy)
     _, lived = jax.jit(lambda key: rollout(key, ENV, policy, params, TASKS, 7))(jax.random.key(1))
-    batch = jax.jit(lambda lived: learning_batch(policy, params, lived, GAMMA, 0.0, False))(lived)
+    batch = batch_of(policy, params, lived, 0.0, False)
     step = jax.jit(policy.step)
     value = lambda observation: np.asarray(
         step(params, (), jax.tree.map(lambda x: x[0], lived.timestep)._replace(observation=observation))[1][1]
@@ -318,7 +323,7 @@ def test_learning_batch_of_ppo_cuts_at_termination_and_bootstraps_at_truncation(
         np.testing.assert_allclose(batch.target[t], lived.reward[t] + GAMMA * going_on, rtol=1e-4)
     assert bool(lived.truncated.any()) and bool(lived.terminated.any())
     # lambda = 1: returns of each episode alone. Task 0 (two steps): 1 + gamma 2; task 2 is truncated after 5.
-    batch = jax.jit(lambda lived: learning_batch(policy, params, lived, GAMMA, 1.0, False))(lived)
+    batch = batch_of(policy, params, lived, 1.0, False)
     np.testing.assert_allclose(batch.target[:6, 0], [1 + GAMMA * 2, 2.0] * 3, rtol=1e-4)
     last = value(lived.next_observation[4])[2]
     wanted = sum(GAMMA**k * 100.0 * (k + 1) for k in range(5)) + GAMMA**5 * last
@@ -329,21 +334,45 @@ def test_learning_batch_of_ppo_cuts_at_termination_and_bootstraps_at_truncation(
 
 def test_learning_batch_of_rl2_runs_through_the_whole_trial(recurrent):
     policy, params, lived = recurrent
-    batch = jax.jit(lambda lived: learning_batch(policy, params, lived, GAMMA, 1.0, True))(lived)
+    batch = batch_of(policy, params, lived, 1.0, True)
     wanted, total = np.zeros((20, N)), np.zeros(N)
     for t in reversed(range(20)):
         total = np.asarray(lived.reward[t]) + GAMMA * total
         wanted[t] = total
     np.testing.assert_allclose(batch.target, wanted, rtol=1e-4)
-    batch = jax.jit(lambda lived: learning_batch(policy, params, lived, GAMMA, 0.0, True))(lived)
+    batch = batch_of(policy, params, lived, 0.0, True)
     values = np.asarray(lived.outputs[1])
     following = np.concatenate([values[1:], np.zeros((1, N))])  # the end of the trial is worth nothing
     np.testing.assert_allclose(batch.target, lived.reward + GAMMA * following, rtol=1e-4)
 
 
+def test_learning_batch_of_a_memory_within_episodes_is_made_of_each_alone(recurrent):
+    """Generalised advantages, by hand: an episode's end is worth nothing however it came, and one that the trial's end
+    leaves unfinished is worth what its last step said."""
+    policy, params, _ = recurrent
+    _, lived = jax.jit(lambda key: rollout(key, ENV, policy, params, TASKS, 18, forget=True))(jax.random.key(1))
+    batch = batch_of(policy, params, lived, 0.8, False)
+    rewards, values, done = (
+        np.asarray(x) for x in (lived.reward, lived.outputs[1], lived.terminated | lived.truncated)
+    )
+    assert bool(lived.truncated.any()) and 0 < done[-1].sum() < N
+    for task in range(N):
+        for steps in np.split(np.arange(18), np.flatnonzero(done[:-1, task]) + 1):
+            reward, value = rewards[steps, task], values[steps, task]
+            if not done[steps[-1], task]:
+                np.testing.assert_allclose(batch.target[steps[-1], task], value[-1], rtol=1e-5)
+                steps, reward = steps[:-1], reward[:-1]
+            else:
+                value = np.append(value, 0.0)
+            advantage = 0.0
+            for t in reversed(range(len(steps))):
+                advantage = reward[t] + GAMMA * value[t + 1] - value[t] + GAMMA * 0.8 * advantage
+                np.testing.assert_allclose(batch.target[steps[t], task], value[t] + advantage, rtol=1e-4, atol=1e-4)
+
+
 def test_learning_batch_standardises_and_keeps_old_log_probs(recurrent):
     policy, params, lived = recurrent
-    batch = jax.jit(lambda lived: learning_batch(policy, params, lived, GAMMA, 0.95, True))(lived)
+    batch = batch_of(policy, params, lived, 0.95, True)
     assert abs(float(batch.advantage.mean())) < 1e-5 and abs(float(batch.advantage.std()) - 1) < 1e-3
     np.testing.assert_array_equal(batch.log_prob, policy.actions.log_prob(lived.outputs[0], lived.action))
     assert batch.timestep is not None and (batch.action == lived.action).all()

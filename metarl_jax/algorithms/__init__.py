@@ -7,7 +7,7 @@ from metarl_jax.algorithms.maesn import maesn
 from metarl_jax.algorithms.maml import anil, cavia, e_maml, fomaml, maml, meta_sgd, promp, reptile
 from metarl_jax.algorithms.pairwise_weights import pairwise_weights
 from metarl_jax.algorithms.population import grid_search, population, random_search
-from metarl_jax.algorithms.rl2 import ppo, ppo_oracle, rl2
+from metarl_jax.algorithms.rl2 import ppo, ppo_oracle, recurrent_ppo, rl2
 from metarl_jax.algorithms.self_tuning import self_tuning
 from metarl_jax.algorithms.varibad import hyperx, posterior_sampling, varibad, varibad_task
 
@@ -15,6 +15,7 @@ REGISTRY = {
     "rl2": rl2,
     "ppo": ppo,
     "ppo-oracle": ppo_oracle,
+    "recurrent-ppo": recurrent_ppo,
     "maml": maml,
     "fomaml": fomaml,
     "e-maml": e_maml,
@@ -59,6 +60,7 @@ __all__ = [
     "ppo_oracle",
     "promp",
     "random_search",
+    "recurrent_ppo",
     "reptile",
     "rl2",
     "self_tuning",

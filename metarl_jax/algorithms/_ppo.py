@@ -32,10 +32,11 @@ class Settings(NamedTuple):
 
 class PPO(NamedTuple):
     """``init(params) -> optimiser state``; ``improve(key, params, optimiser state, lived [T, N]) -> (params, optimiser
-    state, metrics)``; ``check(num_tasks)`` raises ConfigError."""
+    state, metrics)``; ``advantages(params, lived) -> [T, N]``; ``check(num_tasks)`` raises ConfigError."""
 
     init: Callable
     improve: Callable
+    advantages: Callable[[optax.Params, Trajectory], jax.Array]
     check: Callable[[int], None]
 
 
@@ -61,16 +62,18 @@ def proximal(policy: Policy, settings: Settings, across_episodes: bool = True) -
     per_update = settings.num_epochs * settings.num_minibatches
     rate = estimators.falling_rate(settings.learning_rate, per_update * settings.decay_updates)
     optimizer = optax.chain(optax.clip_by_global_norm(settings.max_gradient_norm), optax.adam(rate, eps=1e-5))
+    judge = functools.partial(advantages_of, policy, settings.discount, settings.trace, across_episodes)
 
     def improve(key, params, optimizer_state, lived: Trajectory):
         steps = per_update * settings.entropy_updates
         entropy_cost = estimators.falling_cost(settings.entropy_cost, steps, optimizer_state)
         loss = functools.partial(ppo_loss, policy, settings._replace(entropy_cost=entropy_cost))
-        batch = learning_batch(policy, params, lived, settings.discount, settings.trace, across_episodes)
+        batch = learning_batch(policy, lived, judge(params, lived))
         passes = settings.num_epochs, settings.num_minibatches
         return estimators.minibatch_epochs(key, params, optimizer_state, batch, loss, optimizer, *passes)
 
-    return PPO(optimizer.init, improve, functools.partial(check_divides, "num_minibatches", settings.num_minibatches))
+    check = functools.partial(check_divides, "num_minibatches", settings.num_minibatches)
+    return PPO(optimizer.init, improve, judge, check)
 
 
 def ppo_loss(policy: Policy, settings: Settings, params, batch: Batch):
@@ -85,21 +88,30 @@ def ppo_loss(policy: Policy, settings: Settings, params, batch: Batch):
     return policy_loss + settings.value_cost * value_loss - settings.entropy_cost * entropy, metrics
 
 
-def learning_batch(
-    policy: Policy, params, lived: Trajectory, discount: float, trace: float, across_episodes: bool
-) -> Batch:
-    """Advantages and value targets of whole trials ``[T, N]``; advantages are standardised over the batch."""
+def learning_batch(policy: Policy, lived: Trajectory, advantages: jax.Array) -> Batch:
+    """Whole trials ``[T, N]``, their value targets and their advantages, standardised over the batch."""
     parameters, values = lived.outputs
     log_prob = policy.actions.log_prob(parameters, lived.action)
+    standard = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+    return Batch(lived.timestep, lived.action, log_prob, standard, advantages + values)
+
+
+def advantages_of(
+    policy: Policy, discount: float, trace: float, across_episodes: bool, params, lived: Trajectory
+) -> jax.Array:
+    """Generalised advantages of whole trials ``[T, N]``; ``across_episodes``: see ``rl2``."""
+    values = lived.outputs[1]
     following = jnp.concatenate([values[1:], jnp.zeros_like(values[:1])])
     discounts, traces = jnp.full_like(values, discount), jnp.full_like(values, trace)
-    if not across_episodes:
+    rewards, last = lived.reward, jnp.arange(values.shape[0])[:, None] == values.shape[0] - 1
+    if not across_episodes and jax.tree.leaves(policy.carry(())):
+        done = lived.terminated | lived.truncated
+        rewards = jnp.where(last & ~done, values, rewards)  # what the episode is worth from there on
+        discounts = jnp.where(last | done, 0.0, discounts)
+    elif not across_episodes:
         _, after = replay(policy, params, after_steps(lived))
-        last = jnp.arange(values.shape[0])[:, None] == values.shape[0] - 1
         cut = lived.truncated | last
         following = jnp.where(cut, after, following)
         traces = jnp.where(cut, 0.0, traces)
         discounts = jnp.where(lived.terminated, 0.0, discounts)
-    advantages = estimators.generalised_advantages(lived.reward, values, following, discounts, traces)
-    standard = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
-    return Batch(lived.timestep, lived.action, log_prob, standard, advantages + values)
+    return estimators.generalised_advantages(rewards, values, following, discounts, traces)

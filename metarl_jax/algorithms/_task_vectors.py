@@ -19,9 +19,7 @@ def vectors(tasks: TaskDistribution) -> tuple[Callable[[Task], jax.Array], int]:
     What is the same in all tasks is left out. A whole number by itself (a goal cell, say) becomes one-hot; all other
     numbers are standardised by the mean and standard deviation of ``SAMPLES`` draws (of the whole set, if finite).
     """
-    drawn = tasks.tasks
-    if drawn is None:
-        drawn = jax.jit(jax.vmap(tasks.sample))(jax.random.split(jax.random.key(0), SAMPLES))
+    drawn = examples(tasks)
     encoders = [encoder(np.asarray(leaf)) for leaf in jax.tree.leaves(drawn)]
 
     def vector(task: Task) -> jax.Array:
@@ -30,6 +28,13 @@ def vectors(tasks: TaskDistribution) -> tuple[Callable[[Task], jax.Array], int]:
 
     one = jax.tree.map(lambda x: x[0], drawn)
     return vector, jax.eval_shape(vector, one).size
+
+
+def examples(tasks: TaskDistribution) -> Task:
+    """``SAMPLES`` draws, the whole set if it is finite: leaves ``[N, ...]``."""
+    if tasks.tasks is not None:
+        return tasks.tasks
+    return jax.jit(jax.vmap(tasks.sample))(jax.random.split(jax.random.key(0), SAMPLES))
 
 
 def encoder(drawn: np.ndarray) -> Callable[[jax.Array], jax.Array]:

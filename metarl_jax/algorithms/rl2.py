@@ -28,9 +28,10 @@ class LearnerState(NamedTuple):
 def rl2(
     tasks: TaskDistribution,
     *,
-    memory: Literal["gru", "s5", "transformer", "none"] = "gru",
+    memory: Literal["gru", "lstm", "s5", "transformer", "none"] = "gru",
     memory_size: int = 128,
     memory_window: int = 0,
+    filters: tuple[int, ...] = (),
     encoder: tuple[int, ...] = (),
     meta_inputs: bool = True,
     bounding: Bounding = "clip",
@@ -54,17 +55,21 @@ def rl2(
     whole trials, unrolled from the trial's start.
 
     Args:
-      memory: a recurrent cell (``gru``), a state space layer (``s5``: its steps of learning are parallel in time), a
-        causal ``transformer``, or none.
+      memory: a recurrent cell (``gru``, ``lstm``), a state space layer (``s5``: its steps of learning are parallel in
+        time), a causal ``transformer``, or none.
       memory_size: its units; for a transformer a multiple of 8.
       memory_window: steps that a transformer attends to, the last ones of the trial; a longer trial is forgotten from
         its start (0: as many as a training trial has).
+      filters: channels of 3 x 3 convolutions with relus, without padding, that an observation ``[rows, columns,
+        layers]`` passes through first.
       encoder: sizes of tanh layers before the memory.
       meta_inputs: show the encoder the last action, reward and episode end besides the observation.
       bounding: how continuous actions keep to their bounds: a clipped Gaussian (``clip``), one whose mean is a tanh
         besides (``mean``), or the tanh of a Gaussian (``tanh``).
       across_episodes: the end of an episode does not cut the discount (RL^2), only the end of the trial does; else
-        each episode is its own problem: termination cuts, truncation bootstraps (needs ``memory="none"``).
+        each episode is its own problem. Without memory termination cuts then, truncation bootstraps; a memory is wiped
+        at each episode's start (in ``adapt``, too), either end cuts (what followed is not looked at), and an episode
+        that the trial's end leaves unfinished bootstraps from its last step, of which nothing is learned.
       sees_task: the observation ends in the task itself, as a vector (one-hot, or standardised numbers): what an agent
         reaches that need not adapt.
       discount: gamma, a step.
@@ -81,11 +86,11 @@ def rl2(
       max_gradient_norm: of all gradients together.
     """
     check(all(size > 0 for size in encoder), "encoder", encoder, "each layer needs at least one unit")
-    check(across_episodes or memory == "none", "across_episodes", False, 'needs memory="none"')
     window = window_of(memory, memory_window, tasks.trial_steps)
     told = SeenTask(tasks) if sees_task else None
     env = told or tasks.env
-    policy = actor_critic(env.spec, memory, memory_size, encoder, meta_inputs, window, bounding)
+    policy = actor_critic(env.spec, memory, memory_size, encoder, meta_inputs, window, bounding, filters=filters)
+    wiped = not across_episodes and memory != "none"
     rates, passes = (learning_rate, decay_updates), (num_epochs, num_minibatches)
     costs = (clip, entropy_cost, entropy_updates, value_cost, max_gradient_norm)
     learner = proximal(policy, Settings(discount, trace, *rates, *passes, *costs), across_episodes)
@@ -97,7 +102,7 @@ def rl2(
 
     def update(key, state: LearnerState, batch_tasks):
         live_key, epoch_key = jax.random.split(key)
-        _, lived = rollout(live_key, env, policy, state.params, batch_tasks, tasks.trial_steps)
+        _, lived = rollout(live_key, env, policy, state.params, batch_tasks, tasks.trial_steps, forget=wiped)
         params, optimizer, metrics = learner.improve(epoch_key, state.params, state.optimizer, lived)
         trial_return = lived.mean_reward.sum(axis=0)
         outcome = Outcome(batch_tasks, trial_return, jnp.ones_like(trial_return, bool), metrics, lived)
@@ -105,11 +110,20 @@ def rl2(
 
     def adapt(key, state: LearnerState, task, trial_steps: int, forget: bool = False, greedy: bool = False):
         one = jax.tree.map(lambda x: x[None], task)
-        _, lived = rollout(key, env, policy, state.params, one, trial_steps, forget=forget, greedy=greedy)
+        _, lived = rollout(key, env, policy, state.params, one, trial_steps, forget=forget or wiped, greedy=greedy)
         lived = told.untold(lived) if told else lived
         return jax.tree.map(lambda x: x[:, 0], lived)
 
-    return Algorithm(init, update, adapt, steps=tasks.trial_steps, check=learner.check, values=True, tells_trials=True)
+    return Algorithm(
+        init,
+        update,
+        adapt,
+        steps=tasks.trial_steps,
+        check=learner.check,
+        advantages=lambda state, lived: learner.advantages(state.params, lived),
+        episodic=not across_episodes,
+        tells_trials=True,
+    )
 
 
 ppo = preset(
@@ -118,6 +132,17 @@ ppo = preset(
     "Multi-task PPO without memory: what a policy reaches that does not adapt.",
     memory="none",
     encoder=(64, 64),
+    meta_inputs=False,
+    across_episodes=False,
+)
+
+
+recurrent_ppo = preset(
+    "recurrent-ppo",
+    rl2,
+    "PPO with memory within an episode alone: what a policy reaches that learns where it is, but not its task.",
+    memory="lstm",
+    memory_size=256,
     meta_inputs=False,
     across_episodes=False,
 )

@@ -33,7 +33,7 @@ class LearnerState(NamedTuple):
 def varibad(
     tasks: TaskDistribution,
     *,
-    memory: Literal["gru", "s5", "transformer"] = "gru",
+    memory: Literal["gru", "lstm", "s5", "transformer"] = "gru",
     memory_size: int = 64,
     memory_window: int = 0,
     latent_size: int = 5,
@@ -220,8 +220,11 @@ def varibad(
 
     decode = lambda state, lived: model.decode(state.params, lived.outputs[2])
     valued = critic == "belief" and bonus is None  # else trials hold no values, or those of bonuses, too
-    made = Algorithm(init, update, adapt, steps=tasks.trial_steps, check=check_tasks, decode=decode)
-    return made._replace(values=valued, tells_trials=True)
+    advantages = lambda state, lived: learner.advantages(
+        state.params["actor"], lived._replace(outputs=lived.outputs[:2])
+    )
+    made = Algorithm(init, update, adapt, steps=tasks.trial_steps, check=check_tasks, decode=decode, tells_trials=True)
+    return made._replace(advantages=advantages) if valued else made
 
 
 def apart(params: dict) -> tuple[dict, dict, belief.Scale | None]:

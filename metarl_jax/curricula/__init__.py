@@ -5,6 +5,7 @@ from metarl_jax.curricula.prioritised_replay import accel, prioritised_replay, r
 from metarl_jax.curricula.self_paced import self_paced
 from metarl_jax.curricula.uniform import uniform
 from metarl_jax.curricula.value_disagreement import value_disagreement
+from metarl_jax.curricula.widening import automatic_domain_randomisation
 
 REGISTRY = {
     "uniform": uniform,
@@ -14,11 +15,13 @@ REGISTRY = {
     "sfl": sampling_for_learnability,
     "vds": value_disagreement,
     "self-paced": self_paced,
+    "adr": automatic_domain_randomisation,
 }
 
 __all__ = [
     "REGISTRY",
     "accel",
+    "automatic_domain_randomisation",
     "prioritised_replay",
     "robust_plr",
     "sampling_for_learnability",

@@ -5,12 +5,14 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from metarl_jax.tasks._fingerprints import fingerprints
 from metarl_jax.types import Key, Task
 
 
 class Buffer(NamedTuple):
     """Leaves ``[B, ...]``: ``tasks``; what each is worth (``score``, -inf where the place is empty); the ``best``
-    return of an episode seen in it; the update that it was ``last`` scored in; how often it was ``replayed``."""
+    return of an episode seen in it; the update that it was ``last`` scored in; how many trials the agent learned from
+    in it since it came in (``replayed``)."""
 
     tasks: Task
     score: jax.Array
@@ -55,8 +57,10 @@ def weights(buffer: Buffer, update: jax.Array, temperature: float, staleness: fl
     return jnp.where(held, jnp.maximum(mixed, 1e-30), 0.0)  # low ranks are not to vanish among empty places
 
 
-def draw(key: Key, chances: jax.Array, count: int) -> jax.Array:
-    """``count`` different places, by chances ``[B]`` (Gumbel's top k)."""
+def draw(key: Key, chances: jax.Array, count: int, replace: bool = False) -> jax.Array:
+    """``count`` places, by chances ``[B]``: different ones (Gumbel's top k) unless each is put back (``replace``)."""
+    if replace:
+        return jax.random.categorical(key, jnp.log(chances), shape=(count,))
     noise = jax.random.gumbel(key, chances.shape)
     return jax.lax.top_k(jnp.where(chances > 0, jnp.log(chances) + noise, -jnp.inf), count)[1]
 
@@ -71,6 +75,13 @@ def best_of(buffer: Buffer, batch: Task) -> jax.Array:
     """The best return seen in each of ``batch [M]``, -inf for those that are not kept."""
     places = places_of(buffer, batch)
     return jnp.where(places >= 0, buffer.best[places], -jnp.inf)
+
+
+def count(buffer: Buffer, batch: Task, ended: jax.Array) -> Buffer:
+    """With the trials of ``batch [N]`` that ended in tasks that are kept."""
+    places = places_of(buffer, batch)
+    known = jnp.where(ended & (places >= 0), places, len(buffer.score))  # out of bounds: dropped
+    return buffer._replace(replayed=buffer.replayed.at[known].add(1, mode="drop"))
 
 
 def put(
@@ -113,17 +124,3 @@ def put(
         buffer.last.at[place].set(update, mode="drop"),
         buffer.replayed.at[place].set(0, mode="drop"),
     )
-
-
-def fingerprints(tasks: Task) -> jax.Array:
-    """A number ``[M]`` for each task, the same for equal tasks; two others share one in four billion times."""
-    parts = []
-    for seed, leaf in enumerate(jax.tree.leaves(tasks)):
-        flat = leaf.reshape(leaf.shape[0], -1)
-        flat = flat + 0.0 if jnp.issubdtype(flat.dtype, jnp.floating) else flat  # 0 has one sign
-        bits = jax.lax.bitcast_convert_type(flat, jnp.uint32) if flat.dtype.itemsize == 4 else flat.astype(jnp.uint32)
-        odd = jax.random.bits(jax.random.key(seed), flat.shape[1:], jnp.uint32) | 1
-        odd = jnp.broadcast_to(odd, bits.shape)
-        mixed = (bits + odd) * ((odd ^ (odd >> 15)) | 1)
-        parts.append(((mixed ^ (mixed >> 13)) * odd).sum(axis=1, dtype=jnp.uint32))
-    return sum(parts[1:], parts[0])

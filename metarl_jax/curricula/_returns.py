@@ -5,11 +5,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from metarl_jax.curricula._scores import mean_return
 from metarl_jax.types import Outcome
 
 
 class Returns(NamedTuple):
-    """A ring: ``seen [B, F]``, ``earned [B]``, ``count`` of all trials so far."""
+    """A ring: ``seen [B, F]``, ``earned [B]``, ``count`` of all trials so far. What was earned is the mean return of a
+    trial's episodes (else tasks whose episodes are short would seem worth more), or of the trial where none is told."""
 
     seen: jax.Array
     earned: jax.Array
@@ -28,11 +30,12 @@ def held(returns: Returns) -> jax.Array:
 def remember(returns: Returns, seen: jax.Array, outcome: Outcome) -> Returns:
     """With the trials of an update in tasks ``seen [N, F]`` that are over."""
     size = len(returns.earned)
+    earned = outcome.trial_return if outcome.lived is None else mean_return(outcome.lived)
     order = jnp.cumsum(outcome.ended, dtype=jnp.int32) - 1
     place = jnp.where(outcome.ended, (returns.count + order) % size, size)  # out of bounds: dropped
     return Returns(
         returns.seen.at[place].set(seen, mode="drop"),
-        returns.earned.at[place].set(outcome.trial_return, mode="drop"),
+        returns.earned.at[place].set(earned, mode="drop"),
         returns.count + outcome.ended.sum(dtype=jnp.int32),
     )
 

@@ -6,9 +6,8 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from metarl_jax import estimators
-from metarl_jax.config import ConfigError, check, check_all
-from metarl_jax.types import Student, Task, TaskDistribution, Trajectory
+from metarl_jax.config import ConfigError, check
+from metarl_jax.types import PyTree, Student, Task, TaskDistribution, Trajectory
 
 Score = Literal["positive-value-loss", "max-mc", "learnability", "regret"]
 
@@ -18,15 +17,6 @@ class Episodes(NamedTuple):
 
     earned: jax.Array
     ended: jax.Array
-
-
-class Scoring(NamedTuple):
-    """Options of scores, as ``prioritised_replay`` documents them."""
-
-    score: str
-    discount: float
-    trace: float
-    solved_above: float
 
 
 def episodes(lived: Trajectory) -> Episodes:
@@ -63,50 +53,71 @@ def best_return(lived: Trajectory) -> jax.Array:
     return jnp.where(ended.any(axis=0), jnp.where(ended, earned, -jnp.inf).max(axis=0), earned[-1])
 
 
-def max_mc(lived: Trajectory, best: jax.Array) -> jax.Array:
-    """``mean_t(R_max - V(s_t))``, ``R_max`` the ``best [M]`` return ever seen (Jiang et al. 2021).
+def mean_return(lived: Trajectory) -> jax.Array:
+    """Of the episodes that ended; where none did, of the one under way."""
+    earned, ended = episodes(lived)
+    mean = jnp.where(ended, earned, 0.0).sum(axis=0) / jnp.maximum(ended.sum(axis=0), 1)
+    return jnp.where(ended.any(axis=0), mean, earned[-1])
 
-    Meant for values of what is left of an episode. Those of agents that remember run on across a trial's episodes, and
-    then it falls where an agent is good again and again: near goals score low, tasks that nobody solves near 0.
-    """
+
+def max_mc(lived: Trajectory, best: jax.Array) -> jax.Array:
+    """``mean_t(R_max - V(s_t))``, ``R_max`` the ``best [M]`` return of an episode ever seen (Jiang et al. 2021)."""
     return best - lived.outputs[1].mean(axis=0)
 
 
-def positive_value_loss(lived: Trajectory, discount: float, trace: float) -> jax.Array:
-    """``mean_t max(A_t, 0)`` of generalised advantages that episodes' ends cut (Jiang et al. 2021)."""
-    values = lived.outputs[1]
-    following = jnp.concatenate([values[1:], jnp.zeros_like(values[:1])])
-    going_on = 1.0 - (lived.terminated | lived.truncated).astype(values.dtype)
-    advantages = estimators.generalised_advantages(lived.reward, values, following, discount * going_on, trace)
-    return jnp.maximum(advantages, 0.0).mean(axis=0)
+def regret(tasks: TaskDistribution, batch: Task, lived: Trajectory) -> jax.Array:
+    """The optimal return less the one earned: exact, up to the chance of one trial.
+
+    Of an episode where these may end early, else of the trial: tasks in which many episodes fit into a trial would seem
+    to hold more to learn.
+    """
+    if tasks.best_episode is not None:
+        return jax.vmap(tasks.best_episode)(batch) - mean_return(lived)
+    optimum = tasks.optimum
+    assert optimum is not None
+    return jax.vmap(lambda task: optimum(task, lived.reward.shape[0]))(batch) - lived.mean_reward.sum(axis=0)
 
 
-def regret(optimum: Callable[[Task, int], jax.Array], batch: Task, lived: Trajectory) -> jax.Array:
-    """The optimal return of the trial less the one earned: exact, up to the chance of one trial."""
-    best = jax.vmap(lambda task: optimum(task, lived.reward.shape[0]))(batch)
-    return best - lived.mean_reward.sum(axis=0)
+def threshold(tasks: TaskDistribution, solved_above: float | None) -> float:
+    """The return above which an episode is solved: the one given, or that of the tasks."""
+    known = tasks.solved_above if solved_above is None else solved_above
+    if known is None:
+        raise ConfigError(f"solved_above=None: say the return above which an episode of {tasks.name} is solved")
+    return known
+
+
+def chosen(tasks: TaskDistribution, student: Student) -> Score:
+    """The score that is most alike to true regret (README), of those that can be told cheaply."""
+    if tasks.best_episode is not None:
+        return "regret"
+    return "max-mc" if student.episodic else "positive-value-loss"
 
 
 def scorer(
-    tasks: TaskDistribution, student: Student, options: Scoring
-) -> Callable[[Task, Trajectory, jax.Array], jax.Array]:
-    """``(tasks [M], lived [T, M], the best returns known [M]) -> scores [M]``.
+    tasks: TaskDistribution, student: Student, score: Score | None, solved_above: float | None
+) -> Callable[[PyTree, Task, Trajectory, jax.Array], jax.Array]:
+    """``(learner, tasks [M], lived [T, M], the best returns known [M]) -> scores [M]``.
 
     Raises:
-      ConfigError: the agent has no values, or the tasks no optimum, where the score needs them.
+      ConfigError: the agent has no such values, or the tasks no optimum or no word for solved, where the score needs
+        them, or an option that it does not read is given.
     """
-    named = dict(discount=options.discount, trace=options.trace)
-    check_all(named, lambda x: 0 <= x <= 1, "must lie between 0 and 1")
-    score, optimum = options.score, tasks.optimum
-    valued = student.values or score in ("learnability", "regret")
-    check(valued, "score", score, "needs an algorithm that learns values (rl2, ppo, varibad): take 'learnability'")
-    if score == "regret":
-        if optimum is None:
-            raise ConfigError(f"score={score!r}: needs the exact optimum, which {tasks.name} does not trace")
-        return lambda batch, lived, best: regret(optimum, batch, lived)
+    score = score or chosen(tasks, student)
+    check(solved_above is None or score == "learnability", "solved_above", solved_above, f"score={score!r} has no use")
+    advantages = student.advantages
     if score == "learnability":
         check_episodes(tasks, "score", score)
-        return lambda batch, lived, best: learnability(solved(lived, options.solved_above))
-    if score == "max-mc":
-        return lambda batch, lived, best: max_mc(lived, best)
-    return lambda batch, lived, best: positive_value_loss(lived, options.discount, options.trace)
+        above = threshold(tasks, solved_above)
+        return lambda learner, batch, lived, best: learnability(solved(lived, above))
+    if score == "regret":
+        known = tasks.optimum or tasks.best_episode
+        check(known is not None, "score", score, f"needs the exact optimum, which {tasks.name} does not trace")
+        return lambda learner, batch, lived, best: regret(tasks, batch, lived)
+    if advantages is None:
+        fix = "needs an algorithm that learns values (rl2, ppo, varibad): take 'learnability' or 'regret'"
+        raise ConfigError(f"score={score!r}: {fix}")
+    if score == "positive-value-loss":
+        return lambda learner, batch, lived, best: jnp.maximum(advantages(learner, lived), 0.0).mean(axis=0)
+    fix = "needs values of an episode (ppo): those of this algorithm are of whole trials; take 'positive-value-loss'"
+    check(student.episodic, "score", score, fix)
+    return lambda learner, batch, lived, best: max_mc(lived, best)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from metarl_jax.config import check, check_counts, recipe
 from metarl_jax.curricula import _buffer as buffers
-from metarl_jax.curricula._scores import check_episodes, learnability, solved
+from metarl_jax.curricula._scores import check_episodes, learnability, solved, threshold
 from metarl_jax.types import Curriculum, Outcome, PyTree, Student, Task, TaskDistribution
 
 
@@ -29,7 +29,7 @@ def sampling_for_learnability(
     period: int = 50,
     learnable: float = 0.5,
     trials: int = 4,
-    solved_above: float = 0.0,
+    solved_above: float | None = None,
 ) -> Curriculum:
     """Sampling for learnability: every ``period`` updates the agent lives in new tasks, and those that it solves about
     half the time are what a share of the next updates' tasks is drawn from.
@@ -43,12 +43,13 @@ def sampling_for_learnability(
       period: updates between two looks.
       learnable: share of an update's tasks that are drawn from those kept; the others are new.
       trials: lived in each task looked at.
-      solved_above: an episode that returns more counts as solved.
+      solved_above: an episode that returns more counts as solved (None: as the tasks say).
     """
     check_counts(dict(rounds=rounds, period=period, trials=trials))
     check(0 <= learnable <= 1, "learnable", learnable, "must lie between 0 and 1")
     check(0 < kept <= 1, "kept", kept, "must be above 0 and at most 1")
     check_episodes(tasks, "trials", trials, trials)
+    above = threshold(tasks, solved_above)
     count = student.num_tasks
     size = max(1, round(kept * rounds * count))
     chosen = round(learnable * count)
@@ -60,7 +61,7 @@ def sampling_for_learnability(
         """As many new tasks as an update has, and how learnable they are."""
         sample_key, live_key = jax.random.split(key)
         batch = jax.vmap(tasks.sample)(jax.random.split(sample_key, count))
-        share = lambda key: solved(student.live(key, learner, batch), solved_above)
+        share = lambda key: solved(student.live(key, learner, batch), above)
         return batch, learnability(jax.vmap(share)(jax.random.split(live_key, trials)).mean(axis=0))
 
     def look(key, learner: PyTree) -> Kept:

@@ -4,11 +4,11 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.flatten_util import ravel_pytree
 
 from metarl_jax.algorithms._task_vectors import vectors
 from metarl_jax.config import ConfigError, check, check_counts, recipe
 from metarl_jax.curricula import _returns as trials
+from metarl_jax.curricula._numbers import as_numbers
 from metarl_jax.curricula._returns import Returns
 from metarl_jax.types import Curriculum, Outcome, PyTree, Student, Task, TaskDistribution
 
@@ -61,11 +61,7 @@ def self_paced(
     check(remembered >= count, "remembered", remembered, f"must be at least the {count} tasks of an update")
     if target is None:
         raise ConfigError(f"curriculum='self-paced': {tasks.name} has no target to go to")
-    shape = jax.eval_shape(tasks.sample, jax.random.key(0))
-    real = all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in jax.tree.leaves(shape))
-    check(real, "curriculum", "self-paced", f"needs tasks of real numbers; those of {tasks.name} are not")
-    flat = lambda task: ravel_pytree(task)[0]
-    unflatten = ravel_pytree(jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shape))[1]
+    flat, unflatten = as_numbers(tasks, "self-paced")
     describe, width = vectors(tasks)
 
     def init(key):

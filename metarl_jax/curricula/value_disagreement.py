@@ -30,6 +30,7 @@ def value_disagreement(
     student: Student,
     *,
     members: int = 3,
+    disputed: float = 0.5,
     hidden: tuple[int, ...] = (64, 64),
     num_candidates: int = 1000,
     remembered: int = 4096,
@@ -39,15 +40,17 @@ def value_disagreement(
 ) -> Curriculum:
     """Value disagreement sampling: tasks on whose worth a small ensemble does not agree are the ones to learn from.
 
-    Networks of their own predict the return of a trial from the task; tasks are drawn without replacement from
-    candidates, with chances in proportion to the standard deviation of the members' predictions. That is large where
-    the agent is just learning, small where it always or never succeeds.
+    Networks of their own predict the return of a task's episode from the task; a share of an update's tasks is drawn
+    without replacement from candidates, with chances in proportion to the standard deviation of the members'
+    predictions. That is large where the agent is just learning, small where it always or never succeeds.
 
     Where we differ from the paper: values are of tasks, regressed on the returns of the agent's last trials (each
-    member on draws of its own), not Q values learned by temporal differences. It costs no environment steps.
+    member on draws of its own), not Q values learned by temporal differences; theirs are all drawn by disagreement,
+    which made agents forget what they had learned. It costs no environment steps.
 
     Args:
       members: networks of the ensemble.
+      disputed: share of an update's tasks that are drawn by disagreement; the others are new.
       hidden: sizes of their tanh layers.
       num_candidates: tasks drawn for each update, of which its tasks are chosen.
       remembered: trials that the members learn from, the last ones.
@@ -59,10 +62,12 @@ def value_disagreement(
     check_counts(counts | dict(batch_size=batch_size))
     check(members > 1, "members", members, "must be at least 2, to disagree")
     check(all(size > 0 for size in hidden), "hidden", hidden, "each layer needs at least one unit")
+    check(0 <= disputed <= 1, "disputed", disputed, "must lie between 0 and 1")
     check(learning_rate > 0, "learning_rate", learning_rate, "must be above 0")
     count = student.num_tasks
     check(num_candidates >= count, "num_candidates", num_candidates, f"must be at least the {count} of an update")
     check(remembered >= count, "remembered", remembered, f"must be at least the {count} tasks of an update")
+    chosen = round(disputed * count)
     describe, width = vectors(tasks)
     network, optimizer = mlp(width, hidden, 1, scaled=by_variance), optax.adam(learning_rate)
     predicted = lambda params, seen: network.apply(params, seen)[..., 0]
@@ -74,11 +79,12 @@ def value_disagreement(
         return Opinions(ensemble, jax.vmap(optimizer.init)(ensemble), trials.none(remembered, width))
 
     def sample(key, update, state: Opinions, learner: PyTree):
-        sample_key, choice_key = jax.random.split(key)
-        batch = jax.vmap(tasks.sample)(jax.random.split(sample_key, num_candidates))
-        seen = jax.vmap(describe)(batch)
-        places = buffers.draw(choice_key, disagreement(state.members, seen) + 1e-6, count)
-        return state, jax.tree.map(lambda x: x[places], batch)
+        sample_key, choice_key, new_key = jax.random.split(key, 3)
+        candidates = jax.vmap(tasks.sample)(jax.random.split(sample_key, num_candidates))
+        seen = jax.vmap(describe)(candidates)
+        places = buffers.draw(choice_key, disagreement(state.members, seen) + 1e-6, chosen)
+        batch = jax.vmap(tasks.sample)(jax.random.split(new_key, count))
+        return state, buffers.first_replaced(batch, jax.tree.map(lambda x: x[places], candidates))
 
     def step(params, moments, seen, goal):
         """Of a member."""

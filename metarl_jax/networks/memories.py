@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from metarl_jax.config import check
 from metarl_jax.networks.gru import GRU
+from metarl_jax.networks.lstm import LSTM
 from metarl_jax.networks.s5 import S5
 from metarl_jax.networks.transformer import NUM_HEADS, Transformer
 from metarl_jax.types import PyTree
@@ -42,6 +43,10 @@ MEMORIES = {
         lambda size, window: GRU(size, name="memory"),
         lambda size, batch, window: jnp.zeros((*batch, size)),
     ),
+    "lstm": Memory(
+        lambda size, window: LSTM(size, name="memory"),
+        lambda size, batch, window: (jnp.zeros((*batch, size)), jnp.zeros((*batch, size))),
+    ),
     "s5": Memory(
         lambda size, window: S5(size, name="memory"),
         lambda size, batch, window: S5(size).carry(batch),
@@ -58,8 +63,9 @@ MEMORIES = {
 def num_parameters(memory: str, inputs: int, size: int) -> int:
     """Parameters of a memory of ``size`` H on ``inputs`` F features, heads and encoder not counted.
 
-    ``gru``: ``3 H (H + F) + 4 H``. ``s5``, with P = H / 2 rounded up, 2 blocks: ``H (F + 1) + 2 (4 H P + H^2 + 2 H +
-    3 P)``. ``transformer``, 2 blocks: ``H (F + 3) + 2 (8 H^2 + 7 H)``, whatever its window.
+    ``gru``: ``3 H (H + F) + 4 H``. ``lstm``: ``4 H (H + F) + 4 H``. ``s5``, with P = H / 2 rounded up, 2 blocks:
+    ``H (F + 1) + 2 (4 H P + H^2 + 2 H + 3 P)``. ``transformer``, 2 blocks: ``H (F + 3) + 2 (8 H^2 + 7 H)``, whatever
+    its window.
     """
     module, h = MEMORIES[memory].module(size, 1), MEMORIES[memory].carry(size, (), 1)
     init = lambda key: module.init(key, h, jnp.zeros(inputs), jnp.zeros((), bool), method="step")

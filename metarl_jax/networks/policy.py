@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import scipy.linalg
 
 from metarl_jax.networks import actions
+from metarl_jax.networks.convolution import check_filters, patches
 from metarl_jax.networks.memories import MEMORIES, initial_memory
 from metarl_jax.networks.mlp import Network
 from metarl_jax.types import Policy, PyTree, Spec, TimeStep, Trajectory
@@ -60,19 +61,24 @@ class ActorCritic(Trunk):
 
     Without ``critic`` there is no value head and values are 0. With ``own_std`` the standard deviations of continuous
     actions are parameters of their own, the same in every state. ``context [context_size]`` is a parameter that the
-    encoder sees beside its inputs, zeros at first. ``scaled``: how weights are drawn.
+    encoder sees beside its inputs, zeros at first. ``scaled``: how weights are drawn. With ``filters`` the observation
+    passes through 3 x 3 convolutions of as many channels first, without padding, each with a relu.
     """
 
     critic: bool = True
     own_std: bool = False
     context_size: int = 0
     scaled: Callable[[float], nn.initializers.Initializer] = nn.initializers.orthogonal
+    filters: Sequence[int] = ()
 
     def weights(self, scale: float) -> nn.initializers.Initializer:
         return self.scaled(scale)
 
     def setup(self):
         super().setup()
+        self.convolutions = [
+            nn.Dense(n, kernel_init=self.weights(2**0.5), name=f"convolution_{i}") for i, n in enumerate(self.filters)
+        ]
         if self.context_size:
             self.context = self.param("context", nn.initializers.zeros, (self.context_size,))
         size = actions.for_spec(self.spec).size
@@ -85,7 +91,10 @@ class ActorCritic(Trunk):
             self.value_head = nn.Dense(1, kernel_init=self.weights(1.0), name="value_head")
 
     def seen(self, timestep: TimeStep) -> jax.Array:
-        x = super().seen(timestep)
+        image = timestep.observation
+        for layer in self.convolutions:
+            image = nn.relu(layer(patches(image)))
+        x = super().seen(timestep._replace(observation=image))
         if not self.context_size:
             return x
         context = self.context.reshape((1,) * (x.ndim - 1) + (-1,))
@@ -151,13 +160,17 @@ def actor_critic(
     window: int = 0,
     bounding: actions.Bounding = "clip",
     scaled: Callable[[float], nn.initializers.Initializer] = nn.initializers.orthogonal,
+    filters: Sequence[int] = (),
 ) -> Policy:
-    """A Policy of ``ActorCritic``: with or without memory, one set of heads. ``scaled``: see ``by_variance``.
+    """A Policy of ``ActorCritic``: with or without memory, one set of heads. ``scaled``: see ``by_variance``;
+    ``filters``: see ``ActorCritic``.
 
     Raises:
-      ConfigError: the size does not fit the memory's kind, or the bounding the actions.
+      ConfigError: the size does not fit the memory's kind, the bounding the actions, or the filters the observation.
     """
-    module = ActorCritic(spec, memory, memory_size, tuple(encoder_sizes), meta_inputs, window, scaled=scaled)
+    check_filters(filters, spec.observation_shape)
+    sizes = tuple(encoder_sizes)
+    module = ActorCritic(spec, memory, memory_size, sizes, meta_inputs, window, scaled=scaled, filters=tuple(filters))
     return from_module(module, spec, initial_memory(memory, memory_size, window), bounding)
 
 

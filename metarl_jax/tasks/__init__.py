@@ -1,9 +1,11 @@
 """Sets of MDPs. A new family is one file and one line here."""
 
+from metarl_jax.tasks._named_mazes import maze_names
 from metarl_jax.tasks.adapters import from_gymnax
 from metarl_jax.tasks.bandit import bandit, dependent_bandit
 from metarl_jax.tasks.chain import discounting_chain
 from metarl_jax.tasks.credit import key_to_door, umbrella
+from metarl_jax.tasks.diversity import Diversity, diversity
 from metarl_jax.tasks.environment import Environment
 from metarl_jax.tasks.gate import gate
 from metarl_jax.tasks.gridnavi import gridnavi
@@ -11,9 +13,10 @@ from metarl_jax.tasks.grids import grids
 from metarl_jax.tasks.maze import maze, maze_100, maze_200, random_maze
 from metarl_jax.tasks.mjx import from_brax, from_mjx
 from metarl_jax.tasks.navigation import corner_navigation, navigation, sparse_navigation
+from metarl_jax.tasks.sets import finite, load_tasks, save_tasks
 from metarl_jax.tasks.tabular import from_arrays, tabular
 from metarl_jax.tasks.treasure import treasure
-from metarl_jax.tasks.ued_maze import view_maze
+from metarl_jax.tasks.ued_maze import named_mazes, view_maze
 from metarl_jax.tasks.walkers import (
     cheetah_broken,
     cheetah_dir,
@@ -38,6 +41,7 @@ REGISTRY = {
     "maze-200": maze_200,
     "maze-random": random_maze,
     "maze-view": view_maze,
+    "maze-view-named": named_mazes,
     "gate": gate,
     "navigation": navigation,
     "navigation-sparse": sparse_navigation,
@@ -52,6 +56,7 @@ REGISTRY = {
 
 __all__ = [
     "REGISTRY",
+    "Diversity",
     "Environment",
     "bandit",
     "cheetah_broken",
@@ -60,6 +65,8 @@ __all__ = [
     "corner_navigation",
     "dependent_bandit",
     "discounting_chain",
+    "diversity",
+    "finite",
     "from_arrays",
     "from_brax",
     "from_gymnax",
@@ -69,11 +76,15 @@ __all__ = [
     "grids",
     "hopper_dynamics",
     "key_to_door",
+    "load_tasks",
     "maze",
     "maze_100",
     "maze_200",
+    "maze_names",
+    "named_mazes",
     "navigation",
     "random_maze",
+    "save_tasks",
     "sparse_navigation",
     "tabular",
     "treasure",

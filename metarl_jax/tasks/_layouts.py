@@ -97,23 +97,33 @@ def reachable(walls: jax.Array, start: jax.Array) -> jax.Array:
     return jax.lax.while_loop(lambda carry: carry[1], spread, (first, jnp.bool_(True)))[0]
 
 
-def generate(key: jax.Array, rows: int, columns: int, openness: float) -> jax.Array:
+def generate(
+    key: jax.Array,
+    rows: int,
+    columns: int,
+    openness: float,
+    rooms: jax.Array | int | None = None,
+    first: jax.Array | int = 0,
+) -> jax.Array:
     """A random maze, walls bool ``[rows, columns]`` (both odd), always connected.
 
     A recursive backtracker (depth-first search over the rooms at odd rows and columns) carves a spanning tree; then
-    each wall left between two rooms is removed with probability ``openness``.
+    each wall left between two rooms is removed with probability ``openness``. With ``rooms`` the maze is of only so
+    many rooms down and across, from the top left one; all else is wall. ``first``: the room from which it is dug,
+    row-major; small mazes differ little that are all dug from one.
     """
     room_rows, room_columns = rows // 2, columns // 2
     num_rooms = room_rows * room_columns
     dig_key, open_key = jax.random.split(key)
     moves = jnp.array(MOVES, jnp.int32)
+    limits = jnp.array([room_rows, room_columns]) if rooms is None else jnp.full(2, rooms)
 
     def dig(carry, noise):
         walls, visited, stack, depth = carry
         here = stack[depth]
         room = jnp.stack([here // room_columns, here % room_columns])
         ahead = room[None, :] + moves
-        inside = ((ahead >= 0) & (ahead < jnp.array([[room_rows, room_columns]]))).all(1)
+        inside = ((ahead >= 0) & (ahead < limits[None])).all(1)
         index = jnp.where(inside, ahead[:, 0] * room_columns + ahead[:, 1], 0)
         free = inside & ~visited[index]
         choice = jnp.argmax(jnp.where(free, noise, -1.0))
@@ -125,14 +135,16 @@ def generate(key: jax.Array, rows: int, columns: int, openness: float) -> jax.Ar
         return (walls, visited, stack.at[depth].set(jnp.where(go, index[choice], stack[depth])), depth), None
 
     row, column = jnp.arange(rows)[:, None], jnp.arange(columns)[None, :]
-    walls = (row % 2 == 0) | (column % 2 == 0)
-    visited = jnp.arange(num_rooms) == 0
+    used = (row < 2 * limits[0]) & (column < 2 * limits[1])
+    walls = (row % 2 == 0) | (column % 2 == 0) | ~used
+    visited = jnp.arange(num_rooms) == first
     # Each room is entered once and left once.
     noise = jax.random.uniform(dig_key, (2 * num_rooms, 4))
-    start = (walls, visited, jnp.zeros(num_rooms + 1, jnp.int32), jnp.int32(0))
+    stack = jnp.zeros(num_rooms + 1, jnp.int32).at[0].set(first)
+    start = (walls, visited, stack, jnp.int32(0))
     (walls, *_), _ = jax.lax.scan(dig, start, noise)
     between = (row % 2 == 1) ^ (column % 2 == 1)
-    inner = (row > 0) & (row < rows - 1) & (column > 0) & (column < columns - 1)
+    inner = (row > 0) & (column > 0) & used
     return walls & ~(between & inner & (jax.random.uniform(open_key, walls.shape) < openness))
 
 

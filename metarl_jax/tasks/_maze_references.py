@@ -1,6 +1,7 @@
 """Known answers in mazes: the goal known, the search for it, and what forgets at each episode."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,11 +12,10 @@ from metarl_jax.tasks._layouts import successors
 from metarl_jax.types import Reference, Task
 
 
-def known_goal(tasks: Task, horizon: int, trial_steps: int) -> Reference:
+def known_goal(env: Any, tasks: Task, trial_steps: int) -> Reference:
     """Shortest paths, again and again: ``floor(trial_steps / d)`` goals, none where ``d > horizon``."""
-    distance = jax.jit(jax.vmap(lambda t: planning.shortest_paths(successors(t.walls), t.start)[t.goal]))(tasks)
-    distance = np.asarray(distance)
-    length = np.where(distance <= horizon, distance, trial_steps + 1)
+    distance = np.asarray(jax.jit(jax.vmap(env.distance))(tasks))
+    length = np.where(distance <= env.horizon, distance, trial_steps + 1)
     return repeated("optimal", "exact", length, length, trial_steps, "goal known: shortest paths")
 
 
@@ -25,14 +25,14 @@ def repeated(role: str, kind: str, first: np.ndarray, later: np.ndarray, trial_s
     return Reference(role, kind, found, None, note, np.minimum(np.stack([first, later], axis=1), trial_steps))
 
 
-def references(parsed: list, horizon: int, tasks: Task, trial_steps: int) -> list[Reference]:
+def references(parsed: list, env: Any, tasks: Task, trial_steps: int) -> list[Reference]:
     """Known answers when the layout is known and its goals are equally likely; the tasks may be a part of them.
 
     Only shortest paths where a task is none of those (a mutated one), or where episodes are cut short: that sends the
     agent back to the start, which the walks do not expect.
     """
-    known = [known_goal(tasks, horizon, trial_steps)]
-    if horizon < trial_steps:
+    known = [known_goal(env, tasks, trial_steps)]
+    if env.horizon < trial_steps:
         return known
     walls, goals, starts = (np.asarray(x) for x in (tasks.walls, tasks.goal, tasks.start))
     find, distance, upper, whole = (np.full(len(goals), np.nan) for _ in range(4))

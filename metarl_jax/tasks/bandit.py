@@ -89,6 +89,7 @@ def bandit(*, num_arms: int = 5, num_pulls: int = 10) -> TaskDistribution:
         trial_steps=num_pulls,
         references=references,
         mutate=mutate,
+        optimum=optimum,
         belief=ExactBelief(lambda task: task.probability, functools.partial(beta_means, num_arms)),
     )
 
@@ -122,7 +123,12 @@ def dependent_bandit(*, low: float | None = 0.1, num_pulls: int = 100) -> TaskDi
         trial_steps=num_pulls,
         references=references,
         mutate=mutate_dependent,
+        optimum=optimum,
     )
+
+
+def optimum(task: BanditTask, trial_steps: int) -> jax.Array:
+    return trial_steps * task.probability.max()
 
 
 def common_references(tasks: BanditTask, trial_steps: int) -> list[Reference]:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metarl_jax.config import check, family
-from metarl_jax.tasks.environment import Environment, another_of, one_of
+from metarl_jax.tasks.environment import Environment, another_of, episode_after_episode, one_of
 from metarl_jax.types import Reference, Spec, TaskDistribution
 
 GROUND, WAIT, PAID, HERE = (236, 236, 232), (200, 208, 216), (86, 140, 200), (213, 94, 0)
@@ -95,6 +95,10 @@ def discounting_chain(
     tasks = ChainTask(rewards, jnp.tile(jnp.array(delays, jnp.int32), (len(best), 1)))
     horizon = max(delays)
 
+    def optimum(task: ChainTask, trial_steps: int) -> jax.Array:
+        paid = lambda steps: jnp.where(task.delay <= steps, task.reward, 0.0).max()
+        return episode_after_episode(paid, horizon, trial_steps)
+
     def references(tasks: ChainTask, trial_steps: int) -> list[Reference]:
         episodes, rest = divmod(trial_steps, horizon)
         if rest:
@@ -121,4 +125,5 @@ def discounting_chain(
         tasks=tasks,
         references=references,
         mutate=functools.partial(another_of, tasks),
+        optimum=optimum,
     )

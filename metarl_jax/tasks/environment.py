@@ -1,6 +1,7 @@
 """The base class of our environments: gymnax's face, randomness drawn in bulk, the task as an argument."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -113,6 +114,13 @@ def one_of(tasks: Task, key: Key) -> Task:
     count = jax.tree.leaves(tasks)[0].shape[0]
     index = jax.random.randint(key, (), 0, count)
     return jax.tree.map(lambda x: x[index], tasks)
+
+
+def episode_after_episode(value: Callable[[int], jax.Array], horizon: int, trial_steps: int) -> jax.Array:
+    """What a trial earns whose episodes all last ``horizon`` steps and earn ``value(t)`` in their first ``t``, where no
+    more of them are lived."""
+    episodes, rest = divmod(trial_steps, horizon)
+    return episodes * value(horizon) + value(rest)
 
 
 def strong(tree: PyTree) -> PyTree:

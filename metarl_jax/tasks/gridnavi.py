@@ -10,7 +10,7 @@ import numpy as np
 from metarl_jax import planning
 from metarl_jax.config import check, check_all, family
 from metarl_jax.tasks._layouts import open_grid
-from metarl_jax.tasks.environment import Environment, one_hot_cell, one_of
+from metarl_jax.tasks.environment import Environment, episode_after_episode, one_hot_cell, one_of
 from metarl_jax.types import Reference, Spec, TaskDistribution
 
 MOVES = ((0, 0), (-1, 0), (0, 1), (1, 0), (0, -1))  # stay, up, right, down, left, in (row, column)
@@ -116,7 +116,20 @@ def gridnavi(
         tasks=tasks,
         references=lambda some, trial_steps: references(env, goals, some, trial_steps),
         mutate=mutate,
+        optimum=functools.partial(optimum, env),
     )
+
+
+def optimum(env: GridEnv, task: GridTask, trial_steps: int) -> jax.Array:
+    """Straight to the goal, and stay."""
+    distance = jnp.maximum(task.goal // env.size + task.goal % env.size, 1)
+
+    def earned(steps: int):
+        paid = steps if steps == env.horizon else steps - steps % env.pay_every
+        there = jnp.maximum(paid - distance + 1, 0)
+        return there - 0.1 * (paid - there)
+
+    return episode_after_episode(earned, env.horizon, trial_steps)
 
 
 def references(env: GridEnv, goals: np.ndarray, tasks: GridTask, trial_steps: int) -> list[Reference]:

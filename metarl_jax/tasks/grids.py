@@ -1,5 +1,6 @@
 """The tabular grid worlds of Learned Policy Gradient (Oh et al. 2020): objects that pay, end episodes and come back."""
 
+import functools
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -176,15 +177,27 @@ def grids(
         cell = jnp.argmax(jnp.where(taken, -1.0, jax.random.uniform(cell_key, (cells,))))
         return task._replace(position=task.position.at[moved].set(cell.astype(jnp.int32)))
 
+    steps = chosen.horizon * chosen.num_episodes
+    planned = steps <= chosen.horizon or work(env, steps) <= MOST_WORK
     return TaskDistribution(
         name="grids",
         env=env,
         sample=sample,
         horizon=chosen.horizon,
-        trial_steps=chosen.horizon * chosen.num_episodes,
+        trial_steps=steps,
         references=lambda tasks, trial_steps: references(env, tasks, trial_steps),
         mutate=mutate,
+        optimum=functools.partial(optimum, env) if planned else None,
     )
+
+
+def work(env: ObjectsEnv, trial_steps: int) -> int:
+    """Numbers in the backward induction of a task whose episodes are cut short."""
+    return env.horizon * env.num_cells * 2**env.num_objects * trial_steps
+
+
+def optimum(env: ObjectsEnv, task: ObjectsTask, trial_steps: int) -> jax.Array:
+    return planning.best_collecting(env.next_state, planning.Objects(*task), trial_steps, env.horizon)[-1]
 
 
 def references(env: ObjectsEnv, tasks: ObjectsTask, trial_steps: int) -> list[Reference]:
@@ -206,7 +219,7 @@ def references(env: ObjectsEnv, tasks: ObjectsTask, trial_steps: int) -> list[Re
         known = best(min(trial_steps, horizon))
         total = episodes * known[:, -1] + known[:, rest]
         return [Reference("optimal", "exact", total, repeated(total), note), random]
-    if horizon * env.num_cells * 2**env.num_objects * trial_steps <= MOST_WORK:
+    if work(env, trial_steps) <= MOST_WORK:
         return [Reference("optimal", "exact", best(trial_steps)[:, -1], None, note), random]
     gain, low, high = each(lambda one: planning.collecting_gain(table, one, horizon))
     note = "the best gain a step, and the least or most that its relative values can be worth"

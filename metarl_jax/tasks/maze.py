@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from metarl_jax import planning
 from metarl_jax.config import check, check_all, family, preset
-from metarl_jax.tasks._layouts import COLUMNS, MOVES, PILLARS, choose_cell, generate, parse_all, reachable
+from metarl_jax.tasks._layouts import COLUMNS, MOVES, PILLARS, choose_cell, generate, parse_all, reachable, successors
 from metarl_jax.tasks._maze_references import known_goal, references
 from metarl_jax.tasks.environment import Environment, one_hot_cell, one_of
 from metarl_jax.types import Spec, TaskDistribution
@@ -63,6 +64,10 @@ class MazeEnv(Environment):
             parts.append(seen.reshape(-1).astype(jnp.float32))
         return jnp.concatenate(parts) if len(parts) > 1 else parts[0]
 
+    def distance(self, task: MazeTask) -> jax.Array:
+        """Steps from the start to the goal; ``planning.UNREACHABLE`` where no way leads."""
+        return planning.shortest_paths(successors(task.walls), task.start)[task.goal]
+
     def picture(self, task: MazeTask, state: MazeState | None = None) -> np.ndarray:
         image = np.where(np.asarray(task.walls)[..., None], WALL, FLOOR).astype(np.uint8)
         cells = image.reshape(-1, 3)
@@ -100,15 +105,19 @@ def maze(
     parsed = parse_all(layouts)
     tasks = stack_tasks(parsed, split)
     rows, columns = parsed[0][0].shape
+    env = MazeEnv(rows, columns, horizon, view, goal_observable)
     return TaskDistribution(
         name="maze",
-        env=MazeEnv(rows, columns, horizon, view, goal_observable),
+        env=env,
         sample=functools.partial(one_of, tasks),
         horizon=horizon,
         trial_steps=trial_steps,
         tasks=tasks,
-        references=lambda some, steps: references(parsed, horizon, some, steps),
+        references=lambda some, steps: references(parsed, env, some, steps),
         mutate=mutate,
+        optimum=functools.partial(goals_within, env),
+        best_episode=functools.partial(found_within, env),
+        solved_above=0.0,
     )
 
 
@@ -144,7 +153,7 @@ def random_maze(
     for field, size in {"rows": rows, "columns": columns}.items():
         check(size >= 5 and size % 2 == 1, f"maze-random: {field}", size, "must be odd and at least 5")
     check(0 <= openness <= 1, "maze-random: openness", openness, "must lie between 0 and 1")
-    start = jnp.int32(columns + 1)
+    env, start = MazeEnv(rows, columns, horizon, view, goal_observable), jnp.int32(columns + 1)
 
     def sample(key):
         walls_key, goal_key = jax.random.split(key)
@@ -154,13 +163,27 @@ def random_maze(
 
     return TaskDistribution(
         name="maze-random",
-        env=MazeEnv(rows, columns, horizon, view, goal_observable),
+        env=env,
         sample=sample,
         horizon=horizon,
         trial_steps=trial_steps,
-        references=lambda some, steps: [known_goal(some, horizon, steps)],
+        references=lambda some, steps: [known_goal(env, some, steps)],
         mutate=mutate,
+        optimum=functools.partial(goals_within, env),
+        best_episode=functools.partial(found_within, env),
+        solved_above=0.0,
     )
+
+
+def goals_within(env: MazeEnv, task: MazeTask, trial_steps: int) -> jax.Array:
+    """Shortest paths, again and again: ``floor(trial_steps / d)`` goals, none where ``d > horizon``."""
+    distance = env.distance(task)
+    return jnp.where(distance <= env.horizon, trial_steps // distance, 0).astype(jnp.float32)
+
+
+def found_within(env: MazeEnv, task: MazeTask) -> jax.Array:
+    """Of an episode: 1 where the goal can be reached within it."""
+    return (env.distance(task) <= env.horizon).astype(jnp.float32)
 
 
 def check_options(owner: str, horizon: int, trial_steps: int, view: int) -> None:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metarl_jax.config import check, check_all, family
-from metarl_jax.tasks.environment import Environment, one_of
+from metarl_jax.tasks.environment import Environment, episode_after_episode, one_of
 from metarl_jax.types import Reference, Spec, TaskDistribution
 
 CORNERS = ((-2.0, -2.0), (2.0, -2.0), (-2.0, 2.0), (2.0, 2.0))
@@ -149,7 +149,7 @@ def corner_navigation(
     references = lambda some, trial_steps: both(straight(env, some, trial_steps, kind))
     sample = functools.partial(one_of, tasks)
     made = distribution("navigation-corners", env, sample, num_episodes, references, lambda key, _: sample(key))
-    return made._replace(tasks=tasks)
+    return made._replace(tasks=tasks, optimum=made.optimum if kind == "exact" else None)
 
 
 def checked(owner: str, horizon: int, num_episodes: int) -> int:
@@ -159,25 +159,33 @@ def checked(owner: str, horizon: int, num_episodes: int) -> int:
 
 def distribution(name, env: PointEnv, sample, num_episodes: int, references, mutate) -> TaskDistribution:
     steps = env.horizon * num_episodes
-    return TaskDistribution(name, env, sample, env.horizon, steps, references=references, mutate=mutate)
+    known = functools.partial(optimum, env)
+    return TaskDistribution(name, env, sample, env.horizon, steps, references=references, mutate=mutate, optimum=known)
 
 
 def both(*found: Reference | None) -> list[Reference]:
     return [reference for reference in found if reference is not None]
 
 
-def straight(env: PointEnv, tasks: PointTask, trial_steps: int, kind: str = "exact") -> Reference | None:
-    """The goal known: full speed on each axis, ``x_t = sign(g) min(|g|, speed t)``.
+def earned_straight(env: PointEnv, goal: jax.Array) -> jax.Array:
+    """The goal known: full speed on each axis, ``x_t = sign(g) min(|g|, speed t)``; rewards ``[T]`` of an episode.
 
     At every step no point can be nearer to the goal, so this is optimal where reward falls with the distance.
     """
-    goal = np.asarray(tasks.goal, float)[None]
-    step = np.arange(env.horizon + 1).reshape(-1, 1, 1)
-    path = np.sign(goal) * np.minimum(np.abs(goal), env.speed * step)  # [T + 1, N, 2]
-    earned = np.asarray(env.reward(*map(jnp.asarray, (path[:-1], path[1:], goal))), float)
-    arrived = (np.abs(path[:-1] - goal) < env.tolerance).all(-1)
-    total = np.where(arrived, 0.0, earned).sum(axis=0)
-    return every_episode(total, env.horizon, trial_steps, kind, "goal known: straight to it", "optimal")
+    path = jnp.sign(goal)[None] * jnp.minimum(jnp.abs(goal)[None], env.speed * jnp.arange(env.horizon + 1.0)[:, None])
+    earned = env.reward(path[:-1], path[1:], goal[None])
+    arrived = (jnp.abs(path[:-1] - goal[None]) < env.tolerance).all(-1)
+    return jnp.where(arrived, 0.0, earned)
+
+
+def straight(env: PointEnv, tasks: PointTask, trial_steps: int, kind: str = "exact") -> Reference | None:
+    earned = np.asarray(jax.vmap(functools.partial(earned_straight, env))(tasks.goal), float)
+    return every_episode(earned.sum(axis=1), env.horizon, trial_steps, kind, "goal known: straight to it", "optimal")
+
+
+def optimum(env: PointEnv, task: PointTask, trial_steps: int) -> jax.Array:
+    earned = earned_straight(env, task.goal)
+    return episode_after_episode(lambda steps: earned[:steps].sum(), env.horizon, trial_steps)
 
 
 def every_episode(

@@ -10,7 +10,7 @@ import numpy as np
 from metarl_jax import planning
 from metarl_jax.config import ConfigError, check, family
 from metarl_jax.devices import use_cpu_cores
-from metarl_jax.tasks.environment import Environment, one_of
+from metarl_jax.tasks.environment import Environment, episode_after_episode, one_of
 from metarl_jax.types import Reference, Spec, TaskDistribution
 
 
@@ -116,6 +116,7 @@ def tabular(
         trial_steps=horizon * num_episodes,
         references=references,
         mutate=mutate,
+        optimum=functools.partial(optimum, horizon),
     )
 
 
@@ -155,7 +156,14 @@ def from_arrays(
         tasks=tasks,
         references=lambda some, trial_steps: planned(some, horizon, trial_steps),
         mutate=mutate,
+        optimum=functools.partial(optimum, horizon),
     )
+
+
+def optimum(horizon: int, task: TabularTask, trial_steps: int) -> jax.Array:
+    """By backward induction."""
+    value = planning.backward_induction(task.transition, task.reward, horizon).value
+    return episode_after_episode(lambda steps: value[horizon - steps, 0], horizon, trial_steps)
 
 
 def planned(tasks: TabularTask, horizon: int, trial_steps: int) -> list[Reference]:

@@ -10,7 +10,7 @@ import numpy as np
 from metarl_jax import planning
 from metarl_jax.config import check, check_all, family
 from metarl_jax.tasks._layouts import reachable, successors
-from metarl_jax.tasks.environment import Environment, one_hot_cell, one_of
+from metarl_jax.tasks.environment import Environment, episode_after_episode, one_hot_cell, one_of
 from metarl_jax.types import Reference, Spec, TaskDistribution
 
 # Two rooms of six alleys, each with a site at its end; between them the start, a camp and a mountain.
@@ -134,6 +134,7 @@ def treasure(
         tasks=tasks,
         references=lambda some, trial_steps: references(env, some, trial_steps),
         mutate=mutate,
+        optimum=functools.partial(optimum, env),
     )
 
 
@@ -177,6 +178,13 @@ def references(env: TreasureEnv, tasks: TreasureTask, trial_steps: int) -> list[
         Reference("without_map", "exact", blind.sum(), blind, "the same, nothing to be seen from a peak"),
         Reference("non_adaptive", "exact", single * episodes, single * repeat, "the best single episode, repeated"),
     ]
+
+
+def optimum(env: TreasureEnv, task: TreasureTask, trial_steps: int) -> jax.Array:
+    table = jnp.asarray(env.next_state)
+    pay = jnp.where(jnp.arange(env.pay.size) == task.treasure, 1.0, jnp.asarray(env.pay))
+    value = planning.table_backward_induction(table, pay[table], jnp.ones(table.shape), env.horizon).value
+    return episode_after_episode(lambda steps: value[env.horizon - steps, env.start], env.horizon, trial_steps)
 
 
 def rewards(env: TreasureEnv) -> np.ndarray:

@@ -1,8 +1,7 @@
-"""The partially observed maze of unsupervised environment design: random walls, a view ahead, turns and steps."""
+"""The partially observed maze of unsupervised environment design: a view ahead, turns and steps."""
 
 import functools
-from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,24 +9,15 @@ import numpy as np
 
 from metarl_jax import planning
 from metarl_jax.config import check, check_all, family
-from metarl_jax.tasks._layouts import choose_cell
-from metarl_jax.tasks.environment import Environment
-from metarl_jax.types import Key, Reference, Spec, TaskDistribution
+from metarl_jax.tasks._maze_generators import ViewTask, corridors, drawn, drawn_until, edited, scattered
+from metarl_jax.tasks._named_mazes import named_tasks
+from metarl_jax.tasks.environment import Environment, one_of
+from metarl_jax.types import Reference, Spec, TaskDistribution
 
 HEADINGS = ((0, 1), (1, 0), (0, -1), (-1, 0))  # right, down, left, up, in (row, column): a right turn is the next one
 LEFT, RIGHT, FORWARD = range(3)
 PENALTY = 0.9  # of the reward, after a whole episode
 WALL, FLOOR, GOAL, AGENT = (40, 44, 52), (236, 236, 232), (0, 158, 115), (213, 94, 0)
-
-
-class ViewTask(NamedTuple):
-    """``walls`` bool ``[size, size]`` (outside of it all is wall); ``start`` and ``goal``: cells, row-major int32;
-    ``heading``: an index of ``HEADINGS``."""
-
-    walls: jax.Array
-    start: jax.Array
-    heading: jax.Array
-    goal: jax.Array
 
 
 class ViewState(NamedTuple):
@@ -125,10 +115,13 @@ def view_maze(
     *,
     size: int = 13,
     view: int = 5,
-    num_walls: int = 25,
+    num_walls: int | tuple[int, int] = 25,
     horizon: int = 250,
     num_episodes: int = 1,
     solvable: bool = False,
+    walls: Literal["random", "corridors"] = "random",
+    loops: float = 0.0,
+    sizes: tuple[int, int] | None = None,
 ) -> TaskDistribution:
     """The maze of the literature on unsupervised environment design (Dennis et al. 2020; Jiang et al. 2021): walls in
     random cells, a small view ahead, three actions, a reward that falls with time.
@@ -141,21 +134,33 @@ def view_maze(
     Args:
       size: cells a side, without the border.
       view: side of the square that is seen, odd; the agent stands in the middle of its last row.
-      num_walls: cells drawn for walls.
+      num_walls: cells drawn for walls, where these are random; a pair: from the least to the most, drawn for each task.
       horizon: longest episode, in steps.
       num_episodes: whole episodes in a trial; more fit in where some end early.
       solvable: draw again where no way leads to the goal.
+      walls: ``random`` cells, or ``corridors``: a random spanning tree of rooms in every other row and column.
+      loops: chance that a wall left between two rooms is opened (of corridors); 1 leaves single cells as pillars.
+      sizes: cells a side that are used, from the least to the most, drawn for each task; the rest, at the bottom and on
+        the right, is wall, and random walls are fewer in proportion. None: all.
     """
-    counts = dict(horizon=horizon, num_episodes=num_episodes)
-    check_all(counts, lambda x: x >= 1, "must be at least 1", "maze-view")
+    check_options("maze-view", view, horizon, num_episodes)
     check(size >= 2, "maze-view: size", size, "must be at least 2")
-    check(view >= 3 and view % 2 == 1, "maze-view: view", view, "must be odd and at least 3")
+    numbers = (num_walls, num_walls) if isinstance(num_walls, int) else num_walls
     most = size * size - 2
-    check(0 <= num_walls <= most, "maze-view: num_walls", num_walls, f"must lie between 0 and {most}")
+    fits = walls == "corridors" or 0 <= numbers[0] <= numbers[1] <= most
+    check(fits, "maze-view: num_walls", num_walls, f"must lie between 0 and {most}, the least first")
+    check(0 <= loops <= 1, "maze-view: loops", loops, "must lie between 0 and 1")
+    check(loops == 0 or walls == "corridors", "maze-view: loops", loops, "only for walls='corridors'")
+    used, least = sizes or (size, size), 3 if walls == "corridors" else 2
+    fits = least <= used[0] <= used[1] <= size
+    check(fits, "maze-view: sizes", used, f"must lie between {least} and size={size}, the least first")
     env = ViewEnv(size, view, horizon)
 
+    lay = (
+        functools.partial(scattered, size, numbers) if walls == "random" else functools.partial(corridors, size, loops)
+    )
     reachable = lambda task: env.distance(task) < planning.UNREACHABLE
-    draw = functools.partial(drawn, size, num_walls)
+    draw = functools.partial(drawn, size, used, lay)
     sample = functools.partial(drawn_until, reachable, draw) if solvable else draw
 
     def mutate(key, task: ViewTask):
@@ -164,52 +169,59 @@ def view_maze(
             return changed
         return jax.tree.map(functools.partial(jnp.where, reachable(changed)), changed, task)
 
-    def optimum(task: ViewTask, trial_steps: int):
+    return distribution("maze-view", env, sample, mutate, num_episodes)
+
+
+@family("maze-view-named")
+def named_mazes(*, view: int = 5, horizon: int = 250, num_episodes: int = 1) -> TaskDistribution:
+    """Twelve mazes of 13 x 13 cells for tests of agents that learned in ``maze-view``, of any size: rooms, corridors,
+    branching mazes, labyrinths. ``tasks.maze_names()`` has their names, in the order of the tasks.
+
+    They are ours, of the kinds that the literature on environment design tests in; results on its own do not compare.
+
+    References: optimal, the maze known, by shortest paths over cells and headings.
+
+    Args:
+      view: side of the square that is seen, odd; the agent stands in the middle of its last row.
+      horizon: longest episode, in steps.
+      num_episodes: whole episodes in a trial; more fit in where some end early.
+    """
+    check_options("maze-view-named", view, horizon, num_episodes)
+    tasks = named_tasks()
+    env = ViewEnv(tasks.walls.shape[1], view, horizon)
+    made = distribution("maze-view-named", env, functools.partial(one_of, tasks), edited, num_episodes)
+    return made._replace(tasks=tasks)
+
+
+def check_options(owner: str, view: int, horizon: int, num_episodes: int) -> None:
+    counts = dict(horizon=horizon, num_episodes=num_episodes)
+    check_all(counts, lambda x: x >= 1, "must be at least 1", owner)
+    check(view >= 3 and view % 2 == 1, f"{owner}: view", view, "must be odd and at least 3")
+
+
+def distribution(name: str, env: ViewEnv, sample, mutate, num_episodes: int) -> TaskDistribution:
+    """With the shortest paths as what is known."""
+
+    def best_episode(task: ViewTask):
         distance = env.distance(task)
-        times = jnp.where(distance <= horizon, trial_steps // distance, 0)
-        return times * (1.0 - PENALTY * distance / horizon)
+        return jnp.where(distance <= env.horizon, 1.0 - PENALTY * distance / env.horizon, 0.0)
+
+    def optimum(task: ViewTask, trial_steps: int):
+        return trial_steps // env.distance(task) * best_episode(task)
 
     def references(tasks: ViewTask, trial_steps: int):
         best = jax.jit(lambda tasks: jax.lax.map(lambda task: optimum(task, trial_steps), tasks, batch_size=256))(tasks)
         return [Reference("optimal", "exact", np.asarray(best, np.float64), None, "maze known: shortest paths")]
 
     return TaskDistribution(
-        name="maze-view",
+        name=name,
         env=env,
         sample=sample,
-        horizon=horizon,
-        trial_steps=horizon * num_episodes,
+        horizon=env.horizon,
+        trial_steps=env.horizon * num_episodes,
         references=references,
         mutate=mutate,
         optimum=optimum,
+        best_episode=best_episode,
+        solved_above=0.0,
     )
-
-
-def drawn(size: int, num_walls: int, key: Key) -> ViewTask:
-    wall_key, start_key, heading_key, goal_key = jax.random.split(key, 4)
-    places = jax.random.randint(wall_key, (num_walls,), 0, size * size)
-    walls = jnp.zeros(size * size, bool).at[places].set(True)
-    start = choose_cell(start_key, ~walls)
-    goal = choose_cell(goal_key, ~walls & (jnp.arange(size * size) != start))
-    return ViewTask(walls.reshape(size, size), start, jax.random.randint(heading_key, (), 0, 4), goal)
-
-
-def drawn_until(fits: Callable[[ViewTask], jax.Array], draw: Callable[[Key], ViewTask], key: Key) -> ViewTask:
-    """The first draw that ``fits``."""
-
-    def again(carry):
-        key = jax.random.fold_in(carry[0], 4)  # apart from the four keys of a draw
-        return key, draw(key)
-
-    return jax.lax.while_loop(lambda carry: ~fits(carry[1]), again, (key, draw(key)))[1]
-
-
-def edited(key: Key, task: ViewTask) -> ViewTask:
-    """Flips one cell between wall and floor, or moves the goal to another free cell (Parker-Holder et al. 2022)."""
-    kind_key, cell_key, goal_key = jax.random.split(key, 3)
-    cells = jnp.arange(task.walls.size).reshape(task.walls.shape)
-    flipped = choose_cell(cell_key, (cells != task.start) & (cells != task.goal))
-    free = ~task.walls & (cells != task.start) & (cells != task.goal)
-    goal = choose_cell(goal_key, free)
-    move = jax.random.bernoulli(kind_key) & free.any()
-    return task._replace(walls=task.walls ^ (~move & (cells == flipped)), goal=jnp.where(move, goal, task.goal))

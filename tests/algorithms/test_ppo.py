@@ -1,10 +1,13 @@
-"""PPO's schedules, update by update what a constant would be; and what an agent does that is told its task."""
+"""PPO's schedules, update by update what a constant would be; memory within an episode alone; and what an agent does
+that is told its task."""
 
 import jax
 import numpy as np
+import pytest
 
 from metarl_jax import algorithms, tasks
 from metarl_jax.algorithms._task_vectors import vectors
+from metarl_jax.networks import actor_critic
 
 
 def test_the_entropy_bonus_falls_linearly_to_a_tenth():
@@ -24,6 +27,32 @@ def test_the_entropy_bonus_falls_linearly_to_a_tenth():
     _, other = updates(entropy_cost=0.5)
     differs = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), other(key, state, batch)[0], wanted)
     assert max(jax.tree.leaves(differs)) > 1e-4
+
+
+@pytest.mark.parametrize("memory", ["gru", "lstm", "s5", "transformer"])
+def test_memory_within_an_episode_alone_says_of_each_what_it_would_say_if_it_were_the_first(memory):
+    """Goals are hidden and stay: what an earlier episode found would help, and is forgotten, in acting and learning."""
+    distribution = tasks.gridnavi(size=3, horizon=4, num_episodes=3)
+    options = dict(memory=memory, memory_size=8, num_minibatches=1, num_epochs=1)
+    agent, remembers = (
+        algorithms.rl2(across_episodes=across, **options).build(distribution) for across in (False, True)
+    )
+    state = agent.init(jax.random.key(0), 1)
+    task = jax.tree.map(lambda x: x[3], distribution.tasks)
+    live = lambda algorithm: jax.jit(algorithm.adapt, static_argnums=3)(jax.random.key(1), state, task, 12)
+    lived, whole = live(agent), live(remembers)
+    np.testing.assert_array_equal(lived.timestep.trial_start, lived.timestep.episode_start)
+    assert lived.timestep.episode_start.sum() == 3
+    policy = actor_critic(distribution.env.spec, memory, 8, (), True, 12)
+    alone = jax.jit(lambda timesteps: policy.unroll(state.params, None, timesteps))
+    for begin in (0, 4, 8):
+        record = lambda tree, begin=begin: jax.tree.map(lambda x: x[begin : begin + 4], tree)
+        for found, wanted in zip(record(lived.outputs), alone(record(lived.timestep)), strict=True):
+            np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+    assert np.abs(whole.outputs[1][4:] - lived.outputs[1][4:]).max() > 1e-4
+    batch = jax.vmap(distribution.sample)(jax.random.split(jax.random.key(2), 4))
+    _, outcome = jax.jit(agent.update)(jax.random.key(3), state, batch)
+    np.testing.assert_allclose(outcome.metrics["kl"], 0.0, atol=1e-6)  # learning replays what was lived
 
 
 def test_who_is_told_the_task_acts_by_it_and_tells_it_no_further():

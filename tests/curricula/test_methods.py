@@ -25,7 +25,8 @@ COINS = TaskDistribution(
     horizon=1,
     trial_steps=STEPS,
     mutate=lambda key, task: {"x": jnp.clip(task["x"] + 0.01 * jax.random.normal(key), 0.0, 1.0)},
-    optimum=lambda task, steps: steps * jnp.ones(()),
+    optimum=lambda task, trial_steps: trial_steps * jnp.ones(()),
+    solved_above=0.0,
 )
 
 
@@ -43,7 +44,12 @@ def refuse(key, learner, batch):
     raise AssertionError("this curriculum was to live nothing of its own")
 
 
-STUDENT, ASLEEP = Student(trials, N, True, True), Student(refuse, N, True, True)
+def surprise(learner, lived: Trajectory):
+    """Of each episode by itself: it is one step."""
+    return lived.reward - lived.outputs[1]
+
+
+STUDENT, ASLEEP = (Student(live, N, True, surprise, True) for live in (trials, refuse))
 
 
 def taught(curriculum, updates: int, lived: bool = True):
@@ -130,7 +136,7 @@ def test_outcomes_without_trials_are_lived_for_their_scores():
 
 def test_vds_goes_where_its_values_do_not_agree():
     """Returns that jump at 0.5: the members agree but for there."""
-    made = curricula.value_disagreement(num_steps=20, learning_rate=3e-3).build(COINS, ASLEEP)
+    made = curricula.value_disagreement(disputed=1.0, num_steps=20, learning_rate=3e-3).build(COINS, ASLEEP)
     state, chosen = made.init(jax.random.key(0)), []
     sample, update = jax.jit(made.sample), jax.jit(made.update)
     for index in range(120):
@@ -148,10 +154,11 @@ def test_vds_goes_where_its_values_do_not_agree():
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda: curricula.prioritised_replay(capacity=20), "capacity=20: fill=0.5 of it must be at least the 16"),
+        (lambda: curricula.prioritised_replay(replayed=1.0), "replayed=1.0: none of 16 tasks would be new"),
+        (lambda: curricula.prioritised_replay(explored=-0.5), "explored=-0.5: must not be negative"),
         (lambda: curricula.prioritised_replay(replayed=1.5), "replayed=1.5: must lie between 0 and 1"),
         (lambda: curricula.prioritised_replay(temperature=0.0), "temperature=0.0: must be above 0"),
-        (lambda: curricula.prioritised_replay(mutated=0.5), "mutated=0.5: needs robust=True"),
+        (lambda: curricula.prioritised_replay(mutated=0.5), "mutated=0.5: needs explored > 0"),
         (lambda: curricula.sampling_for_learnability(kept=0.0), "kept=0.0: must be above 0"),
         (lambda: curricula.sampling_for_learnability(period=0), "period=0"),
         (lambda: curricula.self_paced(threshold=1.0), "threshold=1.0: must lie between 0 and 1"),
@@ -204,10 +211,33 @@ def test_what_is_tried_once_is_never_solved_half_the_time(make, says):
         make().build(once, STUDENT)
 
 
-def test_a_set_that_could_never_be_filled_is_refused():
-    few = COINS._replace(tasks={"x": jnp.linspace(0.0, 1.0, 20)})
-    with pytest.raises(ConfigError, match=r"capacity=100: fill=0\.5 of it is more than the 20 tasks of coins"):
-        curricula.prioritised_replay(capacity=100).build(few, STUDENT)
+def test_of_a_finite_set_all_may_be_kept_and_replayed_more_than_once():
+    few = COINS._replace(tasks={"x": jnp.linspace(0.0, 1.0, 6)})
+    few = few._replace(sample=lambda key: {"x": few.tasks["x"][jax.random.randint(key, (), 0, 6)]})
+    state, (x, metrics) = taught(curricula.prioritised_replay(score="learnability").build(few, ASLEEP), 20)
+    np.testing.assert_allclose(np.sort(state.tasks["x"]), few.tasks["x"], rtol=1e-6)
+    assert float(metrics["filled"][-1]) == 1.0
+    again = np.asarray(x)[5:, : N // 2]  # eight, of six
+    assert set(again.ravel().tolist()) <= set(np.asarray(few.tasks["x"]).tolist())
+    assert np.abs(again - 0.5).mean() < np.abs(np.asarray(few.tasks["x"]) - 0.5).mean()
+
+
+def test_what_is_replayed_is_counted_where_it_was_lived():
+    made = curricula.prioritised_replay(score="learnability", capacity=32, fill=0.25).build(COINS, STUDENT)
+    state, key = made.init(jax.random.key(0)), jax.random.key(5)
+    half = jnp.arange(N) % 2 == 0
+    counted = 0
+    for index in range(4):
+        state, batch = made.sample(jax.random.fold_in(key, index), jnp.int32(index), state, ())
+        held = set(np.asarray(state.tasks["x"])[np.isfinite(state.score)].tolist())
+        record = trials(jax.random.fold_in(key, 100 + index), (), batch)
+        outcome = Outcome(batch, record.reward.sum(axis=0), half, {}, record)
+        before = int(state.replayed.sum())
+        state, _ = made.update(jax.random.fold_in(key, 200 + index), jnp.int32(index), state, (), outcome)
+        lived = sum(x in held for x in np.asarray(batch["x"])[np.asarray(half)].tolist())
+        counted += lived
+        assert int(state.replayed.sum()) <= before + lived  # places that were taken since begin anew
+    assert counted > 0 and int(state.replayed.sum()) > 0
 
 
 def test_an_update_in_which_nothing_ends_is_no_divergence():

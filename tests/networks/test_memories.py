@@ -174,6 +174,7 @@ def test_numbers_of_parameters(size, inputs):
     h, f, p = size, inputs, size // 2
     assert num_parameters("none", f, h) == 0
     assert num_parameters("gru", f, h) == 3 * h * (h + f) + 4 * h
+    assert num_parameters("lstm", f, h) == 4 * h * (h + f) + 4 * h
     assert num_parameters("s5", f, h) == h * (f + 1) + 2 * (4 * h * p + h * h + 2 * h + 3 * p)
     assert num_parameters("transformer", f, h) == h * (f + 3) + 2 * (8 * h * h + 7 * h)
 

@@ -1,0 +1,27 @@
+"""Training looked at from time to time: runs as they stand after given numbers of updates."""
+
+from collections.abc import Iterable, Iterator
+
+import jax.numpy as jnp
+
+import metarl_jax as mrl
+from metarl_jax.program import program_of
+from metarl_jax.setting import Setting, describe
+from metarl_jax.training import run_of
+
+
+def course(setting: Setting, num_tasks: int, seeds: list[int], marks: Iterable[int]) -> Iterator[tuple[int, mrl.Run]]:
+    """``(environment steps of a seed, run)`` at each of ``marks``, numbers of updates that rise; the seeds are trained
+    side by side. What a run's agents know is theirs until the next one is asked for."""
+    program = program_of(setting, num_tasks)
+    numbers, done = jnp.asarray(seeds, jnp.int32), 0
+    learner = program.driver.init(numbers)
+    config = describe(setting, num_tasks=num_tasks, seed=seeds[0], num_seeds=len(seeds))
+    for mark in marks:
+        while done < mark:
+            count = min(program.driver.capacity, mark - done)
+            learner, _, ran, finite = program.driver.advance(numbers, learner, done, count)
+            if not finite:
+                raise RuntimeError(f"{setting.algorithm.name} diverged in update {done + int(ran) - 1}")
+            done += int(ran)
+        yield done * program.env_steps, run_of(program, learner, config, {}, done, None)

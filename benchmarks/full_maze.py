@@ -1,0 +1,126 @@
+"""The full maze of unsupervised environment design, uniform sampling: a layout of ours beside JaxUED's, by the clock.
+
+    python benchmarks/quality.py curricula-full-maze --seeds 1 2 3
+
+Both layouts train for ``BUDGET`` seconds on the same machine, compiling and tests apart, on fresh mazes of 25 walls in
+13 x 13 cells. ``CHECKS`` times on the way the agent is tested: the share of first episodes that it solves, in 1,000
+solvable mazes held out, the same for all. Compared is the first time at which JaxUED's layout was tested as good as it
+is at the end with the first time at which ours was; where ours never was, twice the budget counts. What is set of ours
+was chosen on seed 100.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from mazes import JAXUED, JAXUED_STEPS, JAXUED_TASKS
+from record import Clock, row, trained
+from teaching import solved
+from timing import mesh_of
+
+import metarl_jax as mrl
+from metarl_jax import compile_cache
+from metarl_jax.config import Recipe
+from metarl_jax.driver import chunk_length
+from metarl_jax.program import program_of
+from metarl_jax.setting import Setting
+
+BUDGET, CHECKS, NUM_MAZES = 360.0, 24, 1000
+
+
+class Layout(NamedTuple):
+    """What learns, in how many mazes an update and for how many steps in each."""
+
+    recipe: Recipe
+    num_tasks: int
+    steps: int
+
+
+OURS: dict[str, Any] = dict(
+    memory="gru",
+    memory_size=128,
+    filters=(16,),
+    num_epochs=2,
+    num_minibatches=4,
+    learning_rate=1e-3,
+    discount=0.99,
+    trace=0.95,
+    entropy_cost=5e-3,
+)
+LAYOUTS = {
+    "JaxUED's layout": Layout(mrl.algorithms.recurrent_ppo(**JAXUED), JAXUED_TASKS, JAXUED_STEPS),
+    "ours": Layout(mrl.algorithms.recurrent_ppo(**OURS), 64, 250),
+}
+
+
+class Curve(NamedTuple):
+    """At each test: seconds of training, share solved; and the rate of training in steps a second."""
+
+    seconds: np.ndarray
+    solved: np.ndarray
+    steps_per_second: float
+
+
+def held_out() -> Any:
+    sample = mrl.tasks.view_maze(solvable=True).sample
+    return jax.jit(jax.vmap(sample))(jax.random.split(jax.random.key(2000), NUM_MAZES))
+
+
+def curve_of(layout: Layout, seed: int, mazes: Any, budget: float = BUDGET) -> Curve:
+    """Trains for ``budget`` seconds and tests on the way."""
+    tasks = mrl.tasks.view_maze()._replace(trial_steps=layout.steps)
+    made = program_of(
+        Setting(layout.recipe, tasks, mrl.curricula.uniform()), layout.num_tasks, mesh_of(layout.num_tasks)
+    )
+    algorithm, program = made.algorithm, made.driver
+    seeds = jnp.asarray([seed], jnp.int32)
+    learner, *_ = program.advance(seeds, program.init(seeds), 0, 0)  # compiles
+    done, spent, seconds, shares = 0, 0.0, [], []
+    while spent < budget:
+        count = chunk_length(spent, done, program.capacity, budget / CHECKS) if done else 1
+        with Clock() as clock:
+            learner, *_ = jax.block_until_ready(program.advance(seeds, learner, done, count))
+        done, spent = done + count, spent + clock.seconds
+        if done > 1 and spent >= (len(seconds) + 1) * budget / CHECKS:
+            run = mrl.Run(algorithm, tasks, learner.algorithm, {"num_seeds": 1}, {}, done)
+            seconds.append(spent)
+            shares.append(float(solved(run, mazes, 1, tasks.horizon).mean()))
+            print(f"{spent:.0f} s, {made.env_steps * done / 1e6:.2f} M steps: {shares[-1]:.3f}", flush=True)
+    return Curve(np.array(seconds), np.array(shares), made.env_steps * done / spent)
+
+
+def first_time(curve: Curve, share: float) -> float | None:
+    """When ``share`` was solved first."""
+    reached = curve.solved >= share
+    return float(curve.seconds[reached.argmax()]) if reached.any() else None
+
+
+def rows(seeds: list[int], budget: float = BUDGET) -> list[dict[str, Any]]:
+    compile_cache.enable()
+    mazes, curves, seconds = held_out(), {name: [] for name in LAYOUTS}, []
+    for seed in seeds:
+        with Clock() as clock:
+            for name, layout in LAYOUTS.items():
+                print(f"seed {seed}, {name}", flush=True)
+                curves[name].append(curve_of(layout, seed, mazes, budget))
+        seconds.append(round(clock.seconds, 1))
+    name = f"full maze, {budget:.0f} s of training"
+    return [made | trained("curricula-full-maze", seeds, seconds) for made in compared(name, curves, budget)]
+
+
+def compared(name: str, curves: dict[str, list[Curve]], budget: float) -> list[dict[str, Any]]:
+    theirs, ours = curves.values()
+    times = [
+        (first_time(mine, other.solved[-1]) or 2 * budget, first_time(other, other.solved[-1]) or budget)
+        for other, mine in zip(theirs, ours, strict=True)
+    ]
+    ratios = [mine / other for mine, other in times]
+    what = f"{name}: time to the share solved in the end by JaxUED's layout, ours over it"
+    found = [row(what, float(np.mean(ratios)), ratios, 0.5, sign=-1)]
+    for which, drawn in curves.items():
+        last = [curve.solved[-1] for curve in drawn]
+        rates = [curve.steps_per_second / 1e3 for curve in drawn]
+        found.append(row(f"{name}: first episodes solved, {which}", float(np.mean(last)), last))
+        found.append(row(f"{name}: k steps/s, {which}", float(np.mean(rates)), rates))
+    return found

@@ -1,0 +1,59 @@
+"""How fast an agent of unsupervised environment design is trained: the full maze at JaxUED's sizes, beside its rate.
+
+An update: 32 mazes x 256 steps, 16 filters and an LSTM of 256 units, 5 epochs of one minibatch.
+"""
+
+from typing import Any
+
+import jax
+from record import row
+from timing import living_only, shortest, update_of
+
+import metarl_jax as mrl
+
+PUBLISHED = 4600.0  # steps a second of the published code's uniform sampling, on two cores of this kind
+JAXUED_TASKS, JAXUED_STEPS = 32, 256
+JAXUED: dict[str, Any] = dict(
+    memory="lstm",
+    memory_size=256,
+    filters=(16,),
+    num_epochs=5,
+    num_minibatches=1,
+    learning_rate=1e-4,
+    discount=0.995,
+    trace=0.98,
+    clip=0.2,
+    entropy_cost=1e-3,
+    value_cost=0.5,
+    max_gradient_norm=0.5,
+)
+
+
+def forward_flops(spec: mrl.types.Spec) -> int:
+    """Of a step: the convolution, four gates from inputs and from memory, the heads."""
+    (rows, columns, layers), outputs = spec.observation_shape, (spec.num_actions or spec.action_size) + 1
+    places, size, filters = (rows - 2) * (columns - 2), JAXUED["memory_size"], JAXUED["filters"][0]
+    inputs = places * filters
+    return 2 * (places * 9 * layers * filters + 4 * size * (inputs + size) + size * outputs)
+
+
+def rate_rows(matmul_rate: float, repeats: int = 5) -> list[dict[str, Any]]:
+    recipe, tasks = mrl.algorithms.recurrent_ppo(**JAXUED), mrl.tasks.view_maze()._replace(trial_steps=JAXUED_STEPS)
+    seconds = shortest(update_of(recipe, tasks, JAXUED_TASKS), repeats)
+    living = shortest(living_only(recipe, tasks, JAXUED_TASKS), repeats)
+    rate = JAXUED_TASKS * JAXUED_STEPS / seconds
+    flops = (1 + 3 * JAXUED["num_epochs"]) * forward_flops(tasks.env.spec) * rate
+    name = f"full maze, {JAXUED_TASKS} mazes x {JAXUED_STEPS} steps, LSTM {JAXUED['memory_size']}"
+    return [
+        row(f"{name}: steps/s beside the published 4,600: ratio", rate / PUBLISHED, [rate, PUBLISHED], 1.2),
+        row(f"{name}: seconds an update (living, learning)", seconds, [living, seconds - living]),
+        row(f"{name}: share of the matmul rate", flops / matmul_rate, [flops / 1e9, matmul_rate / 1e9]),
+    ]
+
+
+if __name__ == "__main__":
+    from speed import matmul_rate
+
+    print(jax.devices())
+    for made in rate_rows(matmul_rate()):
+        print(made["row"], made["value"], made["spread"])

@@ -1,0 +1,70 @@
+"""Finite sets of tasks, frozen: of a distribution's draws, or of what a curriculum kept; saved and loaded."""
+
+import functools
+import os
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metarl_jax.config import ConfigError, check
+from metarl_jax.tasks.environment import one_of
+from metarl_jax.types import Task, TaskDistribution
+
+
+def finite(tasks: TaskDistribution, batch: Task) -> TaskDistribution:
+    """The distribution that draws from ``batch``, leaves ``[N, ...]``, alone: all else is that of ``tasks``.
+
+    Raises:
+      ConfigError: these are not tasks of it (another structure, shape or type), or none.
+    """
+    wanted, leaves = jax.eval_shape(tasks.sample, jax.random.key(0)), list(map(np.asarray, jax.tree.leaves(batch)))
+    size = len(leaves[0]) if leaves and leaves[0].ndim else 0
+    told = lambda leaf: (*leaf.shape, leaf.dtype)
+    same = jax.tree.structure(batch) == jax.tree.structure(wanted) and all(
+        told(leaf) == (size, *told(like)) for leaf, like in zip(leaves, jax.tree.leaves(wanted), strict=True)
+    )
+    fix = f"give tasks of {tasks.name}, leaves [N, ...] of {wanted}"
+    check(same and size > 0, "batch", [told(leaf) for leaf in leaves], fix)
+    batch = jax.tree.map(jnp.asarray, batch)
+    sample = functools.partial(one_of, batch)
+    return tasks._replace(name=f"{tasks.name}-set", sample=sample, tasks=batch, recipe=None, belief=None, target=None)
+
+
+def save_tasks(path: str | os.PathLike, tasks: TaskDistribution) -> Path:
+    """Writes the tasks of a finite set to a ``.npz`` file (NumPy's), leaf by leaf; returns its path.
+
+    Raises:
+      ConfigError: the set is not finite, or the file's name does not end in ``.npz``.
+    """
+    path = named(path)
+    if tasks.tasks is None:
+        raise ConfigError(f"tasks={tasks.name!r}: is no finite set: make one, tasks.finite(tasks, batch)")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial.npz")
+    np.savez_compressed(partial, *map(np.asarray, jax.tree.leaves(tasks.tasks)))
+    os.replace(partial, path)
+    return path
+
+
+def load_tasks(path: str | os.PathLike, tasks: TaskDistribution) -> TaskDistribution:
+    """The finite set that ``save_tasks`` wrote, of tasks of the distribution ``tasks``.
+
+    Raises:
+      ConfigError: no such file, or not of such tasks.
+    """
+    path = named(path)
+    if not path.exists():
+        raise ConfigError(f"path={str(path)!r}: there is no such file: save_tasks writes one")
+    with np.load(path) as saved:
+        leaves = [saved[f"arr_{i}"] for i in range(len(saved.files))]
+    kind = jax.tree.structure(jax.eval_shape(tasks.sample, jax.random.key(0)))
+    fits = len(leaves) == kind.num_leaves
+    check(fits, "path", str(path), f"holds {len(leaves)} arrays, a task of {tasks.name} has {kind.num_leaves}")
+    return finite(tasks, jax.tree.unflatten(kind, leaves))
+
+
+def named(path: str | os.PathLike) -> Path:
+    check(Path(path).suffix == ".npz", "path", str(path), "give the name of a .npz file")
+    return Path(path)
