@@ -16,12 +16,14 @@ RESULTS = Path(__file__).resolve().parent / "results"
 
 
 def record(table: str, rows: list[dict[str, Any]]) -> None:
-    """Puts rows into ``results/<table>.json`` (a row of the same name is replaced) and prints them.
+    """Puts rows into ``results/<table>.json`` in place of those that the same job left there, and prints them.
 
     A row has ``row, value, spread, bar, holds, seeds, seconds, command``; device, versions and commit are added here.
     """
     path = RESULTS / f"{table}.json"
-    known = {old["row"]: old for old in json.loads(path.read_text())} if path.exists() else {}
+    jobs = {job_of(one) for one in rows}
+    before = json.loads(path.read_text()) if path.exists() else []
+    known = {old["row"]: old for old in before if job_of(old) not in jobs}
     common = {"device": device(), "versions": versions(), "commit": commit()}
     for one in rows:
         known[one["row"]] = {**one, **common}
@@ -30,6 +32,11 @@ def record(table: str, rows: list[dict[str, Any]]) -> None:
         )
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(list(known.values()), indent=1) + "\n")
+
+
+def job_of(row: dict[str, Any]) -> str:
+    """Its command, whatever the seeds."""
+    return row["command"].partition(" --seeds")[0]
 
 
 def row(name: str, value: Any, spread: Any = None, bar: float | None = None, sign: int = 1) -> dict[str, Any]:
