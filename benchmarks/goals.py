@@ -1,10 +1,10 @@
 """One hundred goals that the agent is shown, in one maze: how many it reaches, and how soon by which curriculum.
 
-    python benchmarks/quality.py curricula-goals --seeds 10 11 12 13 14 15 16 17 18 19
+    python benchmarks/quality.py curricula-goals --seeds 20 21 22 23 24 25 26 27 28 29
 
-PPO as it comes and at half its learning rate, which falls over the run. Success: the share of the first episodes that
-end at the goal, over all 100 goals, ten trials in each. A seed that never comes to 0.9 counts as if it did at the end.
-Rates and lengths were chosen on seeds 100 to 104.
+PPO as it comes, and at half its learning rate with an entropy cost of 0.02; rates fall over the run. Success: the share
+of the first episodes that end at the goal, over all 100 goals, ten trials in each. A seed that never comes to 0.9
+counts as if it did at the end. Learners and the curriculum's defaults were chosen on seeds 100 to 109.
 """
 
 from typing import Any
@@ -18,11 +18,11 @@ import metarl_jax as mrl
 from metarl_jax.config import Recipe
 from metarl_jax.setting import Setting
 
-NUM_TASKS, MARKS, TRIALS = 16, range(5, 301, 5), 10
+NUM_TASKS, MARKS, TRIALS = 16, range(5, 201, 5), 10
 CURRICULA = {"uniform": mrl.curricula.uniform, "vds": mrl.curricula.value_disagreement}
 LEARNERS = {
     "ppo": mrl.algorithms.ppo(decay_updates=MARKS[-1]),
-    "ppo, half the rate": mrl.algorithms.ppo(learning_rate=1e-3, decay_updates=MARKS[-1]),
+    "ppo, tuned": mrl.algorithms.ppo(learning_rate=1e-3, entropy_cost=0.02, decay_updates=MARKS[-1]),
 }
 
 

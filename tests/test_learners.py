@@ -250,7 +250,7 @@ SMALL_CURRICULA |= {
     "sfl": {"rounds": 2, "trials": 2, "period": 2, "kept": 0.5},
     "self-paced": {"ways": 8, "candidates": 4, "neighbours": 2, "remembered": 16},
     "adr": {"trials": 2, "step": 0.2},
-    "vds": {"hidden": (8,), "num_candidates": 20, "remembered": 16, "num_steps": 2, "batch_size": 8},
+    "vds": {"hidden": (8,), "num_candidates": 20, "remembered": 2, "num_steps": 2, "batch_size": 8},
 }
 CURRICULUM_FAMILIES = {  # one that can change tasks, values or none, trials or lives under way
     "rl2": lambda: tasks.view_maze(size=4, view=3, num_walls=4, horizon=6, num_episodes=2),

@@ -1,6 +1,7 @@
 """Value disagreement sampling (VDS, Zhang et al. 2020)."""
 
 import functools
+import math
 from typing import NamedTuple
 
 import jax
@@ -12,7 +13,7 @@ from metarl_jax.config import check, check_counts, recipe
 from metarl_jax.curricula import _buffer as buffers
 from metarl_jax.curricula import _returns as trials
 from metarl_jax.curricula._returns import Returns
-from metarl_jax.networks import by_variance, mlp
+from metarl_jax.networks import by_variance, flat, mlp
 from metarl_jax.types import Curriculum, Outcome, PyTree, Student, TaskDistribution
 
 
@@ -31,18 +32,20 @@ def value_disagreement(
     *,
     members: int = 3,
     disputed: float = 0.5,
+    sharpness: float = 3.0,
     hidden: tuple[int, ...] = (64, 64),
     num_candidates: int = 1000,
-    remembered: int = 4096,
-    num_steps: int = 10,
+    remembered: int = 32,
+    num_steps: int = 40,
     batch_size: int = 256,
-    learning_rate: float = 1e-3,
+    learning_rate: float = 3e-3,
 ) -> Curriculum:
     """Value disagreement sampling: tasks on whose worth a small ensemble does not agree are the ones to learn from.
 
-    Networks of their own predict the return of a task's episode from the task; a share of an update's tasks is drawn
-    without replacement from candidates, with chances in proportion to the standard deviation of the members'
-    predictions. That is large where the agent is just learning, small where it always or never succeeds.
+    Networks of their own predict the return of a task's episode from the task and from what is seen at its start (which
+    may tell how goals lie to each other); a share of an update's tasks is drawn without replacement from candidates,
+    with chances in proportion to a power of the standard deviation of the members' predictions. That is large where the
+    agent is just learning, small where it always or never succeeds.
 
     Where we differ from the paper: values are of tasks, regressed on the returns of the agent's last trials (each
     member on draws of its own), not Q values learned by temporal differences; theirs are all drawn by disagreement,
@@ -51,9 +54,10 @@ def value_disagreement(
     Args:
       members: networks of the ensemble.
       disputed: share of an update's tasks that are drawn by disagreement; the others are new.
+      sharpness: the power (the paper's results are with 1).
       hidden: sizes of their tanh layers.
       num_candidates: tasks drawn for each update, of which its tasks are chosen.
-      remembered: trials that the members learn from, the last ones.
+      remembered: updates whose trials the members learn from, the last ones.
       num_steps: gradient steps an update.
       batch_size: trials a gradient step.
       learning_rate: Adam's.
@@ -63,26 +67,33 @@ def value_disagreement(
     check(members > 1, "members", members, "must be at least 2, to disagree")
     check(all(size > 0 for size in hidden), "hidden", hidden, "each layer needs at least one unit")
     check(0 <= disputed <= 1, "disputed", disputed, "must lie between 0 and 1")
+    check(sharpness >= 0, "sharpness", sharpness, "must not be negative")
     check(learning_rate > 0, "learning_rate", learning_rate, "must be above 0")
     count = student.num_tasks
     check(num_candidates >= count, "num_candidates", num_candidates, f"must be at least the {count} of an update")
-    check(remembered >= count, "remembered", remembered, f"must be at least the {count} tasks of an update")
     chosen = round(disputed * count)
-    describe, width = vectors(tasks)
+    vector, numbers = vectors(tasks)
+    noise = tasks.env.draw(jax.random.key(0), ())
+    width = numbers + math.prod(tasks.env.spec.observation_shape)
     network, optimizer = mlp(width, hidden, 1, scaled=by_variance), optax.adam(learning_rate)
     predicted = lambda params, seen: network.apply(params, seen)[..., 0]
 
     disagreement = lambda ensemble, seen: jax.vmap(predicted, (0, None))(ensemble, seen).std(axis=0)
 
+    def describe(task) -> jax.Array:
+        start = tasks.env.observe(tasks.env.begin(noise, task), task)
+        return jnp.concatenate([vector(task), flat(start, ())])
+
     def init(key):
         ensemble = jax.vmap(network.init)(jax.random.split(key, members))
-        return Opinions(ensemble, jax.vmap(optimizer.init)(ensemble), trials.none(remembered, width))
+        return Opinions(ensemble, jax.vmap(optimizer.init)(ensemble), trials.none(remembered * count, width))
 
     def sample(key, update, state: Opinions, learner: PyTree):
         sample_key, choice_key, new_key = jax.random.split(key, 3)
         candidates = jax.vmap(tasks.sample)(jax.random.split(sample_key, num_candidates))
         seen = jax.vmap(describe)(candidates)
-        places = buffers.draw(choice_key, disagreement(state.members, seen) + 1e-6, chosen)
+        chances = (disagreement(state.members, seen) + 1e-6) ** sharpness
+        places = buffers.draw(choice_key, chances, chosen)
         batch = jax.vmap(tasks.sample)(jax.random.split(new_key, count))
         return state, buffers.first_replaced(batch, jax.tree.map(lambda x: x[places], candidates))
 
@@ -95,7 +106,7 @@ def value_disagreement(
     def learn(state: Opinions, key):
         """A gradient step of each member, on trials drawn for it."""
         returns = state.returns
-        place = jax.random.randint(key, (members, batch_size), 0, jnp.minimum(returns.count, remembered))
+        place = jax.random.randint(key, (members, batch_size), 0, jnp.minimum(returns.count, remembered * count))
         goal = trials.shares(returns)[place]
         ensemble, moments = jax.vmap(step)(state.members, state.optimizer, returns.seen[place], goal)
         return Opinions(ensemble, moments, returns), None
