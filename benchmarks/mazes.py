@@ -1,11 +1,13 @@
 """How fast an agent of unsupervised environment design is trained: the full maze at JaxUED's sizes, beside its rate.
 
-An update: 32 mazes x 256 steps, 16 filters and an LSTM of 256 units, 5 epochs of one minibatch.
+An update: 32 mazes x 256 steps, 16 filters and an LSTM of 256 units, 5 epochs of one minibatch. Beside it, in the same
+run, its environments and layers where they are installed (``mazes_peer``): machines differ from the published one.
 """
 
 from typing import Any
 
 import jax
+import mazes_peer
 from record import row
 from timing import living_only, shortest, update_of
 
@@ -44,11 +46,17 @@ def rate_rows(matmul_rate: float, repeats: int = 5) -> list[dict[str, Any]]:
     rate = JAXUED_TASKS * JAXUED_STEPS / seconds
     flops = (1 + 3 * JAXUED["num_epochs"]) * forward_flops(tasks.env.spec) * rate
     name = f"full maze, {JAXUED_TASKS} mazes x {JAXUED_STEPS} steps, LSTM {JAXUED['memory_size']}"
-    return [
+    rows = [
         row(f"{name}: steps/s beside the published 4,600: ratio", rate / PUBLISHED, [rate, PUBLISHED], 1.2),
         row(f"{name}: seconds an update (living, learning)", seconds, [living, seconds - living]),
         row(f"{name}: share of the matmul rate", flops / matmul_rate, [flops / 1e9, matmul_rate / 1e9]),
     ]
+    try:
+        peer = mazes_peer.rate(JAXUED_TASKS, JAXUED_STEPS, JAXUED, repeats)
+    except ImportError as error:
+        print(f"without JaxUED: {error}")
+        return rows
+    return [row(f"{name}: steps/s beside JaxUED's on this machine: ratio", rate / peer, [rate, peer], 1.2), *rows]
 
 
 if __name__ == "__main__":
