@@ -82,9 +82,9 @@ def driver(
 def student_of(algorithm: Algorithm, tasks: TaskDistribution, num_tasks: int, mesh: Mesh | None = None) -> Student:
     """The algorithm, as a curriculum knows it."""
 
-    def live(key: Key, learner: PyTree, batch: PyTree) -> Trajectory:
+    def live(key: Key, learner: PyTree, batch: PyTree, steps: int = tasks.trial_steps) -> Trajectory:
         count = jax.tree.leaves(batch)[0].shape[0]
-        one = lambda key, task: algorithm.adapt(key, learner, task, tasks.trial_steps)
+        one = lambda key, task: algorithm.adapt(key, learner, task, steps)
         return jax.vmap(one, out_axes=1)(jax.random.split(key, count), shard_tasks(batch, mesh))
 
     return Student(live, num_tasks, algorithm.tells_trials, algorithm.advantages, algorithm.episodic)

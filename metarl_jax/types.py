@@ -283,12 +283,12 @@ class Algorithm(NamedTuple):
 class Student(NamedTuple):
     """Who learns, as a curriculum knows it.
 
-    ``live(key, learner, tasks [M]) -> Trajectory [T, M]``: a trial in each task by the algorithm as it now is
-    (``learner``: its state), which costs ``M T`` environment steps. ``num_tasks``: of an update. ``tells_trials``,
-    ``advantages`` and ``episodic``: see ``Algorithm``.
+    ``live(key, learner, tasks [M], steps) -> Trajectory [T, M]``: a trial in each task by the algorithm as it now is
+    (``learner``: its state), of the usual length unless ``steps`` are given, which costs ``M T`` environment steps.
+    ``num_tasks``: of an update. ``tells_trials``, ``advantages`` and ``episodic``: see ``Algorithm``.
     """
 
-    live: Callable[[Key, State, Task], Trajectory]
+    live: Callable[..., Trajectory]
     num_tasks: int
     tells_trials: bool
     advantages: Callable[[State, Trajectory], jax.Array] | None = None

@@ -5,6 +5,7 @@ from metarl_jax.curricula.prioritised_replay import accel, prioritised_replay, r
 from metarl_jax.curricula.self_paced import self_paced
 from metarl_jax.curricula.uniform import uniform
 from metarl_jax.curricula.value_disagreement import value_disagreement
+from metarl_jax.curricula.value_gain import value_gain
 from metarl_jax.curricula.widening import automatic_domain_randomisation
 
 REGISTRY = {
@@ -15,6 +16,7 @@ REGISTRY = {
     "sfl": sampling_for_learnability,
     "vds": value_disagreement,
     "self-paced": self_paced,
+    "space": value_gain,
     "adr": automatic_domain_randomisation,
 }
 
@@ -28,4 +30,5 @@ __all__ = [
     "self_paced",
     "uniform",
     "value_disagreement",
+    "value_gain",
 ]

@@ -40,17 +40,17 @@ COINS = TaskDistribution(
 )
 
 
-def trials(key, learner, batch) -> Trajectory:
+def trials(key, learner, batch, steps=STEPS) -> Trajectory:
     """Values are right, so that the largest surprise is that of a fair coin."""
     del learner
-    chance = jnp.broadcast_to(batch["x"][None], (STEPS, *batch["x"].shape))
+    chance = jnp.broadcast_to(batch["x"][None], (steps, *batch["x"].shape))
     reward = (jax.random.uniform(key, chance.shape) < chance).astype(jnp.float32)
     ended, never = jnp.ones(chance.shape, bool), jnp.zeros(chance.shape, bool)
     timestep = TimeStep(reward[..., None], never, reward, ended, never)
     return Trajectory(timestep, never, reward, reward, ended, never, reward[..., None], (), (), (None, chance))
 
 
-def refuse(key, learner, batch):
+def refuse(key, learner, batch, steps=STEPS):
     raise AssertionError("this curriculum was to live nothing of its own")
 
 
@@ -161,6 +161,40 @@ def test_vds_goes_where_its_values_do_not_agree():
     assert made.steps == 0
 
 
+def expecting(key, learner, batch, steps):
+    """The agent expects the more, the further it is (``learner``), of the tasks above a half alone."""
+    lived = trials(key, (), batch, steps)
+    value = 1.0 + learner * (batch["x"] > 0.5)
+    return lived._replace(outputs=(None, jnp.broadcast_to(value[None], lived.reward.shape)))
+
+
+@pytest.mark.parametrize("valued", [True, False])
+def test_space_takes_the_tasks_whose_value_grew_and_more_of_them_when_none_does(valued):
+    student = STUDENT._replace(live=expecting) if valued else STUDENT._replace(advantages=None)
+    made = curricula.value_gain(instances=40, start=6, growth=4, threshold=0.1, period=2).build(COINS, student)
+    assert made.steps == 48 * (1 if valued else STEPS) // 2  # three times the 16 tasks of an update
+    state, sizes = made.init(jax.random.key(0)), []
+    for index in range(30):
+        progress = jnp.float32(min(index, 10))  # then it stands still
+        state, batch = made.sample(jax.random.fold_in(jax.random.key(1), index), jnp.int32(index), state, progress)
+        sizes.append(int(state.size))
+        drawn, known = np.asarray(batch["x"]), np.asarray(state.tasks["x"])
+        assert set(drawn.tolist()) <= set(known[np.asarray(state.order)[: sizes[-1]]].tolist())
+        if valued and 2 <= index <= 10 and sizes[-1] <= (known > 0.5).sum():
+            assert (drawn > 0.5).all()
+    assert sizes == sorted(sizes) and sizes[0] == sizes[1] == 6 and sizes[-1] > 20
+    if valued:
+        assert sizes[-1] == 40 and sizes[4:11] == [sizes[4]] * 7  # no growth while more is gained
+
+
+def test_space_takes_the_whole_of_a_finite_set():
+    few = COINS._replace(tasks={"x": jnp.linspace(0.0, 1.0, 6)})
+    state = curricula.value_gain(start=2).build(few, STUDENT).init(jax.random.key(0))
+    np.testing.assert_array_equal(state.tasks["x"], few.tasks["x"])
+    with pytest.raises(ConfigError, match="start=8: must be at most the 6 tasks of the set"):
+        curricula.value_gain().build(few, STUDENT)
+
+
 @pytest.mark.parametrize(
     ("make", "says"),
     [
@@ -173,6 +207,9 @@ def test_vds_goes_where_its_values_do_not_agree():
         (lambda: curricula.sampling_for_learnability(period=0), "period=0"),
         (lambda: curricula.self_paced(threshold=1.0), "threshold=1.0: must lie between 0 and 1"),
         (lambda: curricula.self_paced(remembered=8), "remembered=8: must be at least the 16"),
+        (lambda: curricula.value_gain(threshold=-0.1), "threshold=-0.1: must not be negative"),
+        (lambda: curricula.value_gain(growth=0), "growth=0"),
+        (lambda: curricula.value_disagreement(sharpness=-1.0), "sharpness=-1.0: must not be negative"),
         (lambda: curricula.value_disagreement(members=1), "members=1: must be at least 2"),
         (lambda: curricula.value_disagreement(num_candidates=8), "num_candidates=8: must be at least the 16"),
     ],
