@@ -35,7 +35,7 @@ CURRICULA: dict[str, Any] = {
     "accel": mrl.curricula.accel,
     "sfl": mrl.curricula.sampling_for_learnability,
     "vds": functools.partial(mrl.curricula.value_disagreement, disputed=1.0),
-    "space": functools.partial(mrl.curricula.value_gain, instances=1024, start=128, growth=32),
+    "space": functools.partial(mrl.curricula.value_gain, instances=4096, start=512, growth=256, period=5),
     "plr, positive value loss": functools.partial(mrl.curricula.prioritised_replay, score="positive-value-loss"),
     "robust-plr, positive value loss": functools.partial(mrl.curricula.robust_plr, score="positive-value-loss"),
     "accel, positive value loss": functools.partial(mrl.curricula.accel, score="positive-value-loss"),
