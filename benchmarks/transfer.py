@@ -39,7 +39,7 @@ RUNS = Path(__file__).resolve().parents[1] / "runs"
 
 def recipe(**options: Any) -> Recipe:
     judged = dict(outer_discount=0.97, outer_trace=0.95, outer_critic_rate=0.003, outer_entropy_cost=0.02)
-    return mrl.algorithms.lpg(predictions=16, meta_rate=0.004, **judged, **options)
+    return mrl.algorithms.lpg(predictions=16, meta_rate=0.004, outer_normalisation=0.1, **judged, **options)
 
 
 def tuned(lives: Lives) -> Tuned:

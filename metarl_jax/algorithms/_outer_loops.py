@@ -39,6 +39,7 @@ class Judgement(NamedTuple):
     score: bool = False
     remat: bool | None = None
     max_gradient_norm: float = 0.0
+    normalisation: float = 0.0
 
 
 class Span(NamedTuple):
@@ -74,6 +75,9 @@ def check_judgement(search: Search, judgement: Judgement) -> None:
     largest = judgement.max_gradient_norm
     check(largest >= 0, "max_gradient_norm", largest, "must not be negative (0: gradients of any size)")
     check(judgement.entropy_cost >= 0, "outer_entropy_cost", judgement.entropy_cost, "must not be negative")
+    scale = judgement.normalisation
+    check(scale >= 0, "outer_normalisation", scale, "must not be negative (0: advantages as they are)")
+    check(not (scale and judgement.score), "outer_normalisation", scale, "score=True counts advantages as they are: 0")
 
 
 def meta_learner(
@@ -122,7 +126,9 @@ def backpropagated(
     encoder: tuple[int, ...],
     target: estimators.Target | None,
 ) -> MetaGradient:
-    loss = estimators.OuterLoss(judgement.discount, judgement.trace, judgement.entropy_cost, judgement.score)
+    loss = estimators.OuterLoss(
+        judgement.discount, judgement.trace, judgement.entropy_cost, judgement.score, judgement.normalisation
+    )
     critic = lifetimes.outer_critic(tasks, encoder, judgement.critic_rate) if judgement.critic else None
     remat = bool(judgement.remat)
     return estimators.backprop(actor, inner, span.length, span.window, loss, critic, remat, target, block)

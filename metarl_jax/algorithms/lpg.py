@@ -53,6 +53,7 @@ def lpg(
     outer_discount: float = 1.0,
     outer_trace: float = 1.0,
     outer_entropy_cost: float = 0.0,
+    outer_normalisation: float = 0.0,
     outer_encoder: tuple[int, ...] = (32,),
     outer_critic_rate: float = 1e-2,
     max_gradient_norm: float = 0.5,
@@ -91,6 +92,8 @@ def lpg(
       decay_updates: updates over which it falls linearly to a tenth (0: constant).
       entropy_cost, push_cost, prediction_cost: of the outer loss, see above (M: ``predictions``; of back-propagation).
       outer_discount, outer_trace, outer_entropy_cost, outer_critic_rate, score: see ``self_tuning``.
+      outer_normalisation: outer advantages of a life's window are divided by their standard deviation plus this, so
+        that tasks with rewards of all sizes weigh the same (0: as they are).
       outer_encoder: sizes of the tanh layers of the outer critic.
       max_gradient_norm: of the back-propagated gradient (0: any).
       sigma, members, remat, block: see ``self_tuning``.
@@ -102,9 +105,8 @@ def lpg(
     check(learning_rate > 0, "learning_rate", learning_rate, "must be above 0")
     check(all(size > 0 for size in encoder), "encoder", encoder, "each layer needs at least one unit")
     search = Search(gradient, meta_rate, decay_updates, sigma, members, block)
-    judgement = Judgement(
-        outer_discount, outer_trace, outer_entropy_cost, True, outer_critic_rate, score, remat, max_gradient_norm
-    )
+    judged = outer_discount, outer_trace, outer_entropy_cost, True, outer_critic_rate
+    judgement = Judgement(*judged, score, remat, max_gradient_norm, outer_normalisation)
     check_judgement(search, judgement)
     tasks = lifetimes.in_stretches(tasks, steps)
     episodes, length = span(tasks, episodes, life, window)

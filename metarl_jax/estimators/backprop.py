@@ -26,15 +26,17 @@ class Critic(NamedTuple):
 
 
 class OuterLoss(NamedTuple):
-    """``discount``, ``trace``: gamma and lambda of the outer advantages; ``entropy_cost``: of its entropy bonus;
-    ``score``: credit for the samples that inner updates learned from. With a window as long as a life, gamma and lambda
-    1, and episodes of one length, the gradient is then the mean reward's, on average. Nothing is counted after an inner
-    update's last step: what follows has its credit already."""
+    """``discount``, ``trace``: gamma and lambda of the outer advantages; ``normalisation``: above 0, those of a life's
+    window are divided by their standard deviation plus this; ``entropy_cost``: of the entropy bonus; ``score``: credit
+    for the samples that inner updates learned from. With a window as long as a life, gamma and lambda 1, and episodes
+    of one length, the gradient is then the mean reward's, on average. Nothing is counted after an inner update's last
+    step: what follows has its credit already."""
 
     discount: float = 1.0
     trace: float = 1.0
     entropy_cost: float = 0.0
     score: bool = False
+    normalisation: float = 0.0
 
 
 class Kept(NamedTuple):
@@ -158,6 +160,8 @@ def surrogate(loss: OuterLoss, seen: Window, values: tuple[jax.Array, jax.Array]
     credit = jax.vmap(functools.partial(outer_advantages, loss))(seen.lived, value, following)
     if loss.score:
         credit = credit + later(seen.lived)[:, None, None]
+    if loss.normalisation:
+        credit = credit / (credit.std() + loss.normalisation)
     gain = (seen.said.log_prob * credit).mean() + loss.entropy_cost * seen.said.entropy.mean()
     return seen.penalty.mean() - gain
 

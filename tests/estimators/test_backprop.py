@@ -23,8 +23,10 @@ from metarl_jax.algorithms._actor_critics import (
 )
 from metarl_jax.algorithms._lifetimes import Agent, said
 from metarl_jax.estimators import Critic, OuterLoss, backprop
+from metarl_jax.estimators.backprop import surrogate
+from metarl_jax.estimators.lives import Window
 from metarl_jax.networks import actor_critic, by_variance
-from metarl_jax.types import Actor, Inner, Policy, Spec, TimeStep, Trajectory
+from metarl_jax.types import Actor, Inner, Policy, Said, Spec, TimeStep, Trajectory
 
 LENGTH, STATES, ACTIONS = 2, 2, 2
 POLICY = actor_critic(Spec((STATES,), ACTIONS), "none", 0, (), False, scaled=by_variance)
@@ -253,3 +255,22 @@ def test_a_window_judges_only_what_it_differentiates():
             return -(said(POLICY, after, following).log_prob * to_go).mean()
 
         assert error(gradients[k + 1], jax.grad(loss)(meta)) < 1e-12
+
+
+def test_normalised_outer_advantages_are_those_of_rewards_of_any_size():
+    lived, _ = episodes()
+    zero = jnp.zeros(lived.reward.shape)
+
+    def slopes(scale: float, normalisation: float) -> jax.Array:
+        """Of the outer loss, by each log-probability."""
+        paid = lived._replace(reward=scale * lived.reward)
+        loss = lambda log_prob: surrogate(
+            OuterLoss(0.9, 0.8, normalisation=normalisation), Window(paid, Said(log_prob, zero, zero, zero), zero)
+        )
+        return jax.grad(loss)(zero)
+
+    plain = slopes(1.0, 0.0)
+    spread = (plain * plain.size).std()  # the advantages' own: the loss is a mean
+    np.testing.assert_allclose(slopes(1.0, 0.5), plain / (spread + 0.5), rtol=1e-12)
+    np.testing.assert_allclose(slopes(1000.0, 1e-12), slopes(1.0, 1e-12), rtol=1e-9)
+    assert np.abs(slopes(1000.0, 0.0)).max() > 900 * np.abs(plain).max() > 0
