@@ -32,6 +32,7 @@ def check_all(fields: Mapping[str, Any], holds: Callable[[Any], bool], fix: str,
 
 def check_counts(counts: Mapping[str, Any]) -> None:
     check_all(counts, lambda x: whole(x) and x >= 1, "must be a whole number of at least 1")
+    check_all(counts, lambda x: x < 2**31, "must be below 2^31")
 
 
 def not_installed(what: str, package: str, extra: str, error: ImportError) -> ConfigError:
@@ -77,6 +78,12 @@ class Recipe(typing.NamedTuple):
 
     def describe(self) -> dict[str, Any]:
         return {"name": self.name, "options": self.options}
+
+    @property
+    def num_parts(self) -> int:
+        """How many ``build`` takes: 1, of an algorithm, or 2, of a curriculum."""
+        parameters = inspect.signature(self.function).parameters.values()
+        return sum(parameter.kind is not parameter.KEYWORD_ONLY for parameter in parameters)
 
 
 def recipe(name: str) -> Callable[[Callable], Callable[..., Recipe]]:

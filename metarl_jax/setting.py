@@ -40,7 +40,9 @@ def resolve(algorithm: str | Recipe, tasks: str | TaskDistribution, curriculum: 
     for part, value in {"algorithm": algorithm, "tasks": tasks, "curriculum": curriculum}.items():
         kind = TaskDistribution if part == "tasks" else Recipe
         made = lookup(REGISTRIES[part], value, WORDS[part])() if isinstance(value, str) else value
-        check(isinstance(made, kind), part, value, f"give a name from the registry or an object, {EXAMPLES[part]}")
+        other = isinstance(made, Recipe) and made.num_parts != 1 + (part == "curriculum")
+        fits = isinstance(made, kind) and not other
+        check(fits, part, value, f"give a name from the registry or an object, {EXAMPLES[part]}")
         found[part] = made
     return Setting(**found)
 

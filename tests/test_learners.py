@@ -250,7 +250,7 @@ SMALL_CURRICULA |= {
     "sfl": {"rounds": 2, "trials": 2, "period": 2, "kept": 0.5},
     "self-paced": {"ways": 8, "candidates": 4, "neighbours": 2, "remembered": 16},
     "adr": {"trials": 2, "step": 0.2},
-    "space": {"instances": 10, "start": 3, "growth": 2, "period": 2},
+    "space": {"instances": 10, "start": 6, "growth": 2, "period": 2},
     "vds": {"hidden": (8,), "num_candidates": 20, "remembered": 2, "num_steps": 2, "batch_size": 8},
 }
 CURRICULUM_FAMILIES = {  # one that can change tasks, values or none, trials or lives under way
@@ -271,7 +271,15 @@ def curriculum_for(name: str, learner: str):
 
 
 # The others with ``-m slow``.
-OFTEN = (("accel", "rl2"), ("sfl", "rl2"), ("plr", "self-tuning"), ("self-paced", "ppo"), ("adr", "ppo"))
+OFTEN = (
+    ("accel", "rl2"),
+    ("sfl", "rl2"),
+    ("vds", "rl2"),
+    ("space", "rl2"),
+    ("plr", "self-tuning"),
+    ("self-paced", "ppo"),
+    ("adr", "ppo"),
+)
 WITH_CURRICULA = [
     pytest.param(name, learner, marks=() if (name, learner) in OFTEN else (pytest.mark.slow,))
     for name in curricula.REGISTRY

@@ -305,6 +305,8 @@ def test_a_learning_rate_out_of_bounds_diverges(tmp_path):
         (lambda: mrl.train("rl2", "bandit", seed="0"), r"seed='0': must be a whole number from 0"),
         (lambda: mrl.train("rl2", "bandit", num_tasks=100), r"num_minibatches=8: must divide num_tasks=100"),
         (lambda: mrl.train(algorithms.rl2, "bandit"), r"algorithm=<function .*: give a name from the registry or"),
+        (lambda: mrl.train(mrl.curricula.uniform(), "bandit"), r"algorithm=Recipe.*: give a name from the registry or"),
+        (lambda: mrl.train("rl2", "bandit", curriculum=algorithms.rl2()), r"curriculum=Recipe.*: give a name from the"),
         (lambda: mrl.train("rl2", 7), r"tasks=7: give a name from the registry or an object"),
         (lambda: mrl.train(algorithms.rl2(learning_rate=-1.0), "bandit"), r"learning_rate=-1\.0: must be above 0"),
         (lambda: mrl.train(algorithms.rl2(memry=1), "bandit"), r"unknown option of rl2 'memry': did you mean 'memory'"),

@@ -31,8 +31,10 @@ def sampling_for_learnability(
     trials: int = 4,
     solved_above: float | None = None,
 ) -> Curriculum:
-    """Sampling for learnability: every ``period`` updates the agent lives in new tasks, and those that it solves about
-    half the time are what a share of the next updates' tasks is drawn from.
+    """Sampling for learnability: tasks that the agent solves about half the time.
+
+    Every ``period`` updates the agent lives in new tasks, and those with the highest scores are what a share of the
+    next updates' tasks is drawn from.
 
     The score is ``p (1 - p)``, ``p`` the share of the episodes solved; what it costs, ``rounds trials / period`` of
     an update's steps, is counted.

@@ -34,8 +34,7 @@ def self_paced(
     neighbours: int = 8,
     remembered: int = 1024,
 ) -> Curriculum:
-    """Self-paced learning: tasks move from where they are drawn to the distribution's target, each as far as the agent
-    is expected to do well.
+    """Self-paced learning: tasks move towards the distribution's target, each as far as the agent follows.
 
     Each of many straight ways leads from one draw of the tasks to one of ``tasks.target``. A task is drawn on a way
     drawn at random, at the point farthest along at which the return is expected to reach a threshold: the mean of the

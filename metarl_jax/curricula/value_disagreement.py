@@ -13,6 +13,7 @@ from metarl_jax.config import check, check_counts, recipe
 from metarl_jax.curricula import _buffer as buffers
 from metarl_jax.curricula import _returns as trials
 from metarl_jax.curricula._returns import Returns
+from metarl_jax.curricula._starts import starts
 from metarl_jax.networks import by_variance, flat, mlp
 from metarl_jax.types import Curriculum, Outcome, PyTree, Student, TaskDistribution
 
@@ -40,12 +41,12 @@ def value_disagreement(
     batch_size: int = 256,
     learning_rate: float = 3e-3,
 ) -> Curriculum:
-    """Value disagreement sampling: tasks on whose worth a small ensemble does not agree are the ones to learn from.
+    """Value disagreement sampling: tasks on whose worth a small ensemble of values does not agree.
 
     Networks of their own predict the return of a task's episode from the task and from what is seen at its start (which
     may tell how goals lie to each other); a share of an update's tasks is drawn without replacement from candidates,
     with chances in proportion to a power of the standard deviation of the members' predictions. That is large where the
-    agent is just learning, small where it always or never succeeds.
+    agent is just learning, small where it always or never succeeds. Where starts are random, one stands for all.
 
     Where we differ from the paper: values are of tasks, regressed on the returns of the agent's last trials (each
     member on draws of its own), not Q values learned by temporal differences; theirs are all drawn by disagreement,
@@ -73,16 +74,14 @@ def value_disagreement(
     check(num_candidates >= count, "num_candidates", num_candidates, f"must be at least the {count} of an update")
     chosen = round(disputed * count)
     vector, numbers = vectors(tasks)
-    noise = tasks.env.draw(jax.random.key(0), ())
+    first_seen = starts(tasks)
     width = numbers + math.prod(tasks.env.spec.observation_shape)
     network, optimizer = mlp(width, hidden, 1, scaled=by_variance), optax.adam(learning_rate)
     predicted = lambda params, seen: network.apply(params, seen)[..., 0]
-
     disagreement = lambda ensemble, seen: jax.vmap(predicted, (0, None))(ensemble, seen).std(axis=0)
 
     def describe(task) -> jax.Array:
-        start = tasks.env.observe(tasks.env.begin(noise, task), task)
-        return jnp.concatenate([vector(task), flat(start, ())])
+        return jnp.concatenate([vector(task), flat(first_seen(task), ())])
 
     def init(key):
         ensemble = jax.vmap(network.init)(jax.random.split(key, members))
@@ -92,7 +91,8 @@ def value_disagreement(
         sample_key, choice_key, new_key = jax.random.split(key, 3)
         candidates = jax.vmap(tasks.sample)(jax.random.split(sample_key, num_candidates))
         seen = jax.vmap(describe)(candidates)
-        chances = (disagreement(state.members, seen) + 1e-6) ** sharpness
+        disputes = disagreement(state.members, seen) + 1e-6
+        chances = jnp.maximum((disputes / disputes.max()) ** sharpness, 1e-30)  # none is left out for good
         places = buffers.draw(choice_key, chances, chosen)
         batch = jax.vmap(tasks.sample)(jax.random.split(new_key, count))
         return state, buffers.first_replaced(batch, jax.tree.map(lambda x: x[places], candidates))

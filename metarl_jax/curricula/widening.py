@@ -37,8 +37,7 @@ def automatic_domain_randomisation(
     widen_above: float = 0.6,
     narrow_below: float = 0.3,
 ) -> Curriculum:
-    """Automatic domain randomisation: tasks are drawn from a narrow part of the distribution, around its mean, that
-    widens where the agent does well.
+    """Automatic domain randomisation: from around the distribution's mean, wider where the agent does well.
 
     A task is ``centre + share (draw - centre)``, number by number, with a share of its own for each number below and
     above the centre. In some tasks one number, drawn at random, stands at an edge of its range. After so many trials

@@ -161,38 +161,43 @@ def test_vds_goes_where_its_values_do_not_agree():
     assert made.steps == 0
 
 
-def expecting(key, learner, batch, steps):
-    """The agent expects the more, the further it is (``learner``), of the tasks above a half alone."""
-    lived = trials(key, (), batch, steps)
-    value = 1.0 + learner * (batch["x"] > 0.5)
-    return lived._replace(outputs=(None, jnp.broadcast_to(value[None], lived.reward.shape)))
+def drawn_by(tasks=COINS, **options) -> np.ndarray:
+    """What 60 updates draw, where members disagree by what they were born with."""
+    made = curricula.value_disagreement(**options).build(tasks, ASLEEP)
+    state, sample = made.init(jax.random.key(0)), jax.jit(made.sample)
+    batches = [sample(jax.random.key(index), jnp.int32(0), state, ())[1]["x"] for index in range(60)]
+    return np.stack(batches)
 
 
-@pytest.mark.parametrize("valued", [True, False])
-def test_space_takes_the_tasks_whose_value_grew_and_more_of_them_when_none_does(valued):
-    student = STUDENT._replace(live=expecting) if valued else STUDENT._replace(advantages=None)
-    made = curricula.value_gain(instances=40, start=6, growth=4, threshold=0.1, period=2).build(COINS, student)
-    assert made.steps == 48 * (1 if valued else STEPS) // 2  # three times the 16 tasks of an update
-    state, sizes = made.init(jax.random.key(0)), []
-    for index in range(30):
-        progress = jnp.float32(min(index, 10))  # then it stands still
-        state, batch = made.sample(jax.random.fold_in(jax.random.key(1), index), jnp.int32(index), state, progress)
-        sizes.append(int(state.size))
-        drawn, known = np.asarray(batch["x"]), np.asarray(state.tasks["x"])
-        assert set(drawn.tolist()) <= set(known[np.asarray(state.order)[: sizes[-1]]].tolist())
-        if valued and 2 <= index <= 10 and sizes[-1] <= (known > 0.5).sum():
-            assert (drawn > 0.5).all()
-    assert sizes == sorted(sizes) and sizes[0] == sizes[1] == 6 and sizes[-1] > 20
-    if valued:
-        assert sizes[-1] == 40 and sizes[4:11] == [sizes[4]] * 7  # no growth while more is gained
+def test_vds_draws_a_share_by_disagreement_the_more_the_sharper():
+    plain, flat, sharp, sharpest = (drawn_by(sharpness=power) for power in (1.0, 0.0, 3.0, 500.0))
+    spread = lambda x: np.histogram(x[:, : N // 2], bins=10, range=(0.0, 1.0))[0].max() / (x[:, : N // 2].size / 10)
+    assert spread(flat) < 1.5 < spread(sharp)  # uniform but for chance
+    assert spread(plain) < spread(sharp) < spread(sharpest)
+    for x in (plain, sharp, sharpest):
+        assert x[:, N // 2 :].mean() == pytest.approx(0.5, abs=0.05)  # the others are new
+    assert (drawn_by(disputed=0.0) == drawn_by(disputed=0.0, sharpness=9.0)).all()
 
 
-def test_space_takes_the_whole_of_a_finite_set():
-    few = COINS._replace(tasks={"x": jnp.linspace(0.0, 1.0, 6)})
-    state = curricula.value_gain(start=2).build(few, STUDENT).init(jax.random.key(0))
-    np.testing.assert_array_equal(state.tasks["x"], few.tasks["x"])
-    with pytest.raises(ConfigError, match="start=8: must be at most the 6 tasks of the set"):
-        curricula.value_gain().build(few, STUDENT)
+def test_vds_learns_from_trials_that_were_lived_alone():
+    """All earned one: whoever learned from places still empty, where nought stands, would be far off."""
+    made = curricula.value_disagreement(num_steps=200, learning_rate=0.03).build(COINS, ASLEEP)
+    state, batch = made.sample(jax.random.key(1), jnp.int32(0), made.init(jax.random.key(0)), ())
+    outcome = Outcome(batch, jnp.ones(N), jnp.ones(N, bool), {})
+    state, _ = jax.jit(made.update)(jax.random.key(2), jnp.int32(0), state, (), outcome)
+    assert max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(state.members)) < 3.0
+
+
+def test_vds_sees_how_a_trial_starts():
+    """Tasks that differ in nothing that is told of them but there."""
+
+    class Shown(Coins):
+        def observe(self, state, task):
+            return 5.0 * (jnp.abs(task["x"][None] - 0.5) < 0.1).astype(jnp.float32)
+
+    near, far = (drawn_by(there, sharpness=9.0) for there in (COINS._replace(env=Shown()), COINS))
+    share = lambda x: (np.abs(x[:, : N // 2] - 0.5) < 0.1).mean()
+    assert share(near) > 0.5 > 0.2 > share(far)
 
 
 @pytest.mark.parametrize(
@@ -209,6 +214,7 @@ def test_space_takes_the_whole_of_a_finite_set():
         (lambda: curricula.self_paced(remembered=8), "remembered=8: must be at least the 16"),
         (lambda: curricula.value_gain(threshold=-0.1), "threshold=-0.1: must not be negative"),
         (lambda: curricula.value_gain(growth=0), "growth=0"),
+        (lambda: curricula.value_gain(instances=10**10), "instances=10000000000: must be below 2\\^31"),
         (lambda: curricula.value_disagreement(sharpness=-1.0), "sharpness=-1.0: must not be negative"),
         (lambda: curricula.value_disagreement(members=1), "members=1: must be at least 2"),
         (lambda: curricula.value_disagreement(num_candidates=8), "num_candidates=8: must be at least the 16"),

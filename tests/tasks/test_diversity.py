@@ -58,6 +58,14 @@ def test_finite_sets_and_families_without_distance():
     assert planned[:4] == pytest.approx(grid[:4], rel=1e-5) and planned.quantiles == pytest.approx(grid.quantiles)
 
 
+def test_tasks_of_others_are_refused():
+    gate = tasks.gate()
+    with pytest.raises(ConfigError, match=r"batch=.*give tasks of maze-view"):
+        tasks.diversity(tasks.view_maze(), jax.vmap(gate.sample)(jax.random.split(jax.random.key(0), 3)))
+    with pytest.raises(ConfigError, match=r"batch=.*give tasks of gate"):
+        tasks.diversity(gate, gate.sample(jax.random.key(0)))
+
+
 def test_what_has_no_optimum_is_refused():
     gate = tasks.gate()
     batch = jax.vmap(gate.sample)(jax.random.split(jax.random.key(0), 5))
