@@ -6,8 +6,8 @@ import jax
 import numpy as np
 
 from metarl_jax.config import ConfigError, check, whole
+from metarl_jax.tasks._batches import checked
 from metarl_jax.tasks._fingerprints import fingerprints
-from metarl_jax.tasks.sets import finite
 from metarl_jax.types import Task, TaskDistribution
 
 QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -40,7 +40,7 @@ def diversity(tasks: TaskDistribution, batch: Task | None = None, trial_steps: i
       ConfigError: no optimal return is known of each task; no tasks are given, and the set is not finite, or they are
         not tasks of it.
     """
-    batch = tasks.tasks if batch is None else finite(tasks, batch).tasks
+    batch = tasks.tasks if batch is None else checked(tasks, batch)
     if batch is None:
         raise ConfigError(f"batch=None: {tasks.name} is no finite set: give tasks of it")
     steps = tasks.trial_steps if trial_steps is None else trial_steps

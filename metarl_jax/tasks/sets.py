@@ -5,10 +5,10 @@ import os
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from metarl_jax.config import ConfigError, check
+from metarl_jax.tasks._batches import checked
 from metarl_jax.tasks.environment import one_of
 from metarl_jax.types import Task, TaskDistribution
 
@@ -19,15 +19,7 @@ def finite(tasks: TaskDistribution, batch: Task) -> TaskDistribution:
     Raises:
       ConfigError: these are not tasks of it (another structure, shape or type), or none.
     """
-    wanted, leaves = jax.eval_shape(tasks.sample, jax.random.key(0)), list(map(np.asarray, jax.tree.leaves(batch)))
-    size = len(leaves[0]) if leaves and leaves[0].ndim else 0
-    told = lambda leaf: (*leaf.shape, leaf.dtype)
-    same = jax.tree.structure(batch) == jax.tree.structure(wanted) and all(
-        told(leaf) == (size, *told(like)) for leaf, like in zip(leaves, jax.tree.leaves(wanted), strict=True)
-    )
-    fix = f"give tasks of {tasks.name}, leaves [N, ...] of {wanted}"
-    check(same and size > 0, "batch", [told(leaf) for leaf in leaves], fix)
-    batch = jax.tree.map(jnp.asarray, batch)
+    batch = checked(tasks, batch)
     sample = functools.partial(one_of, batch)
     return tasks._replace(name=f"{tasks.name}-set", sample=sample, tasks=batch, recipe=None, belief=None, target=None)
 

@@ -1,0 +1,25 @@
+"""Whether tasks are those of a distribution."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metarl_jax.config import check
+from metarl_jax.types import Task, TaskDistribution
+
+
+def checked(tasks: TaskDistribution, batch: Task) -> Task:
+    """``batch``, leaves ``[N, ...]``, as JAX's arrays.
+
+    Raises:
+      ConfigError: these are not tasks of it (another structure, shape or type), or none.
+    """
+    wanted, leaves = jax.eval_shape(tasks.sample, jax.random.key(0)), list(map(np.asarray, jax.tree.leaves(batch)))
+    size = len(leaves[0]) if leaves and leaves[0].ndim else 0
+    told = lambda leaf: (*leaf.shape, leaf.dtype)
+    same = jax.tree.structure(batch) == jax.tree.structure(wanted) and all(
+        told(leaf) == (size, *told(like)) for leaf, like in zip(leaves, jax.tree.leaves(wanted), strict=True)
+    )
+    fix = f"give tasks of {tasks.name}, leaves [N, ...] of {wanted}"
+    check(same and size > 0, "batch", [told(leaf) for leaf in leaves], fix)
+    return jax.tree.map(jnp.asarray, batch)
