@@ -82,8 +82,8 @@ class Recipe(typing.NamedTuple):
     @property
     def num_parts(self) -> int:
         """How many ``build`` takes: 1, of an algorithm, or 2, of a curriculum."""
-        parameters = inspect.signature(self.function).parameters.values()
-        return sum(parameter.kind is not parameter.KEYWORD_ONLY for parameter in parameters)
+        kinds = [parameter.kind for parameter in inspect.signature(self.function).parameters.values()]
+        return kinds.count(inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 def recipe(name: str) -> Callable[[Callable], Callable[..., Recipe]]:

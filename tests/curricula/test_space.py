@@ -76,7 +76,7 @@ def test_space_asks_those_in_use_whether_to_grow():
 
 @pytest.mark.parametrize("valued", [True, False])
 def test_space_lives_a_trial_where_no_value_or_no_start_tells_tasks_apart(valued):
-    """The mean return of its episodes, the chance ``x``: those that were lucky since the last look come first."""
+    """Its value is the mean return of the trial's episodes: the chance ``x``, give or take."""
 
     class Hidden(Coins):
         def observe(self, state, task):
