@@ -60,7 +60,7 @@ def evaluate(
     check(isinstance(run, Run), "run", run, "give what train or load returned")
     chosen = run.tasks if tasks is None else resolve("ppo", tasks).tasks
     spaces, wanted = chosen.env.spec, run.tasks.env.spec
-    fits = spaces == wanted or run.algorithm.portable
+    fits = spaces == wanted or run.algorithm.portable is not None
     check(fits, "tasks", chosen.name, f"must have the run's spaces, {wanted}, not {spaces}")
     if tasks is not None:
         run = dataclasses.replace(run, algorithm=living_in(run, chosen), tasks=chosen)

@@ -1,5 +1,6 @@
 """From a setting to the program that trains it: built, compiled before anything runs, and small enough."""
 
+import functools
 import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -8,8 +9,10 @@ import jax
 from jax.sharding import Mesh
 
 from metarl_jax import memory
+from metarl_jax.algorithms._joined import Elsewhere, joined
 from metarl_jax.driver import Driver, Learner, driver
 from metarl_jax.setting import Setting
+from metarl_jax.sharding import shard_tasks
 from metarl_jax.types import Algorithm
 
 
@@ -38,8 +41,18 @@ class Program(NamedTuple):
 
 def program_of(setting: Setting, num_tasks: int, mesh: Mesh | None = None) -> Program:
     algorithm = setting.algorithm.build(setting.tasks)
+    if setting.also:
+        names = unlike([tasks.name for _, tasks in setting.also])
+        built = ((recipe.build(tasks), tasks) for recipe, tasks in setting.also)
+        others = [Elsewhere(name, *pair) for name, pair in zip(names, built, strict=True)]
+        algorithm = joined(algorithm, others, functools.partial(shard_tasks, mesh=mesh))
     made = driver(algorithm, setting.tasks, num_tasks, mesh, setting.curriculum)
     return Program(setting, num_tasks, mesh, algorithm, made)
+
+
+def unlike(names: list[str]) -> list[str]:
+    """Names, numbered where there are several alike."""
+    return [f"{name}-{names[:i].count(name) + 1}" if names.count(name) > 1 else name for i, name in enumerate(names)]
 
 
 def with_options(program: Program, options: dict[str, Any]) -> Program:

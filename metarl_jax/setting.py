@@ -1,7 +1,7 @@
 """From names to objects: what a run is made of."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -24,19 +24,33 @@ EXAMPLES = {
 }
 
 
+Pair = tuple[str | Recipe, str | TaskDistribution]
+
+
 class Setting(NamedTuple):
+    """``also``: where else the algorithm learns at the same time, and with which options."""
+
     algorithm: Recipe
     tasks: TaskDistribution
     curriculum: Recipe
+    also: tuple[tuple[Recipe, TaskDistribution], ...] = ()
 
 
-def resolve(algorithm: str | Recipe, tasks: str | TaskDistribution, curriculum: str | Recipe = "uniform") -> Setting:
+def resolve(
+    algorithm: str | Recipe,
+    tasks: str | TaskDistribution,
+    curriculum: str | Recipe = "uniform",
+    also: Sequence[Pair] = (),
+) -> Setting:
     """Names become objects with their defaults; objects stay what they are.
 
     Raises:
       ConfigError: an unknown name (with the nearest known one), or an object of another kind.
     """
-    found = {}
+    pairs = isinstance(also, list | tuple) and all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in also)
+    check(pairs, "also", also, "give pairs, (algorithm, tasks)")
+    others = [resolve(*pair) for pair in also]
+    found: dict[str, Any] = {"also": tuple((other.algorithm, other.tasks) for other in others)}
     for part, value in {"algorithm": algorithm, "tasks": tasks, "curriculum": curriculum}.items():
         kind = TaskDistribution if part == "tasks" else Recipe
         made = lookup(REGISTRIES[part], value, WORDS[part])() if isinstance(value, str) else value
@@ -61,15 +75,21 @@ def describe_tasks(tasks: TaskDistribution) -> dict[str, Any]:
 
 def describe(setting: Setting, **numbers: int) -> dict[str, Any]:
     """The configuration of what is made of ``setting`` and ``numbers``: plain data."""
-    parts = {"algorithm": setting.algorithm.describe(), "tasks": describe_tasks(setting.tasks)}
-    return {**parts, "curriculum": setting.curriculum.describe(), **numbers}
+    parts = {**described(setting.algorithm, setting.tasks), "curriculum": setting.curriculum.describe(), **numbers}
+    return parts | ({"also": [described(*pair) for pair in setting.also]} if setting.also else {})
 
 
-def rebuild(part: str, described: Mapping[str, Any]) -> Any:
-    """What a run's config describes; ConfigError where it was an object of the user's own."""
+def described(algorithm: Recipe, tasks: TaskDistribution) -> dict[str, Any]:
+    return {"algorithm": algorithm.describe(), "tasks": describe_tasks(tasks)}
+
+
+def rebuild(part: str, described: Mapping[str, Any], given: str = "") -> Any:
+    """What a run's config describes; ConfigError where it was an object of the user's own, to be given as ``given``
+    (``part`` where that is empty)."""
+    how = f"load(path, {given or part}=...)"
     if described["name"] not in REGISTRIES[part] or described["options"] is None:
-        raise ConfigError(f"{part} {described['name']!r} is not in the registry: give it, load(path, {part}=...)")
+        raise ConfigError(f"{part} {described['name']!r} is not in the registry: give it, {how}")
     made = REGISTRIES[part][described["name"]](**described["options"])
     if part == "tasks" and made.trial_steps != described.get("trial_steps", made.trial_steps):
-        raise ConfigError(f"tasks {made.name!r} were changed after they were made: give them, load(path, tasks=...)")
+        raise ConfigError(f"tasks {made.name!r} were changed after they were made: give them, {how}")
     return made

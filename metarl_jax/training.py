@@ -3,6 +3,7 @@
 import contextlib
 import time
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +19,7 @@ from metarl_jax.files import locked
 from metarl_jax.logging import MetricsLog, Progress, read_metrics
 from metarl_jax.program import Program, fitted, program_of, with_options
 from metarl_jax.run import Run, as_before, check_folder, describe_run, read_config
-from metarl_jax.setting import describe, rebuild, resolve
+from metarl_jax.setting import Pair, describe, rebuild, resolve
 from metarl_jax.sharding import task_mesh
 from metarl_jax.signals import StopSignals
 from metarl_jax.types import TaskDistribution
@@ -50,6 +51,7 @@ def train(
     seed: int = 0,
     num_seeds: int = 1,
     curriculum: str | Recipe = "uniform",
+    also: Sequence[Pair] = (),
     out: str | Path | None = None,
     checkpoint_seconds: float = 30.0,
     keep_checkpoints: int = 3,
@@ -71,6 +73,9 @@ def train(
       seed: of everything random; the first where there are several.
       num_seeds: seeds ``seed, seed + 1, ...`` are trained side by side in one program.
       curriculum: which tasks come next; a name of ``metarl_jax.curricula.REGISTRY`` or a recipe.
+      also: pairs (algorithm, tasks): where the same is meta-learned at the same time, in tasks whose spaces may differ
+        (an update rule, an optimiser, hyperparameters). Each update lives ``num_tasks`` tasks of each, drawn uniformly,
+        and the meta-gradient is the mean; options of the outer step are the first algorithm's.
       out: the run's folder; created, or, when it holds a run of the same configuration, continued. None: in memory.
       checkpoint_seconds: least time between two checkpoints; one more is taken at the end and on a stop signal.
       keep_checkpoints: how many of the last ones stay in the folder.
@@ -89,7 +94,7 @@ def train(
     check(number, "checkpoint_seconds", checkpoint_seconds, "must be a number of seconds, 0 or more")
     check(out is None or isinstance(out, str | Path), "out", out, "give the path of a folder")
     use_cpu_cores()
-    setting = resolve(algorithm, tasks, curriculum)
+    setting = resolve(algorithm, tasks, curriculum, also)
     mesh = task_mesh() if num_tasks % jax.device_count() == 0 else None
     folder = None if out is None else Path(out)
     program = program_of(setting, num_tasks, mesh)
@@ -227,15 +232,16 @@ def load(
     algorithm: Recipe | None = None,
     tasks: TaskDistribution | None = None,
     curriculum: Recipe | None = None,
+    also: Sequence[Pair] = (),
 ) -> Run:
     """The run in a folder, at its newest sound checkpoint.
 
     Args:
-      algorithm, tasks, curriculum: needed where the run was made with objects of your own, which no registry can
+      algorithm, tasks, curriculum, also: needed where the run was made with objects of your own, which no registry can
         rebuild.
 
     Raises:
-      ConfigError: no run there, or its algorithm, tasks or curriculum are unknown to the registries and not given.
+      ConfigError: no run there, or any of these is unknown to the registries and not given.
     """
     check(isinstance(path, str | Path), "path", path, "give the folder of a run")
     folder = Path(path)
@@ -244,6 +250,7 @@ def load(
         algorithm or rebuild("algorithm", config["algorithm"]),
         tasks or rebuild("tasks", config["tasks"]),
         curriculum or rebuild("curriculum", config["curriculum"]),
+        also or [tuple(rebuild(part, pair[part], "also") for part in pair) for pair in config.get("also", ())],
     )
     program = program_of(setting, config["num_tasks"])
     seeds = jnp.arange(config["num_seeds"], dtype=jnp.int32) + config["seed"]

@@ -233,6 +233,14 @@ class MetaGradient(NamedTuple):
     lives: int = 1
 
 
+class Portable(NamedTuple):
+    """Of an Algorithm whose meta-parameters do not depend on its tasks' spaces. ``estimator``: of their gradient;
+    ``learner(MetaGradient) -> (init, update)``: the Algorithm's, by another estimator."""
+
+    estimator: MetaGradient
+    learner: Callable[[MetaGradient], tuple[Callable, Callable]]
+
+
 class Outcome(NamedTuple):
     """What one outer step did: the tasks really lived ``[N]``, their returns ``[N]``, which lives ended ``[N]`` and
     scalar ``metrics`` by name. ``lived [T, N]``: the trials, where each task was lived in one."""
@@ -259,8 +267,8 @@ class Algorithm(NamedTuple):
     lived between one inner step and the next, 1 where the agent may learn at any step.
     ``left_open(num_tasks, num_devices) -> {option: values}``: the recipe's options that spare memory at the cost of
     time or rounding, where the user left them to be chosen: what to try, the first value first, from the most memory to
-    the least. ``portable``: what ``adapt`` needs of a state does not depend on the tasks' spaces: the same recipe built
-    for other tasks lives in them by it.
+    the least. ``portable``: where what ``adapt`` needs of a state does not depend on the tasks' spaces: the same recipe
+    built for other tasks lives in them by it, and may learn it in several at once.
     ``advantages(state, Trajectory [T, N]) -> [T, N]``: of its trials' actions, in the terms that it learns in, where it
     learns values. ``episodic``: these values, ``outputs[1]``, are of what is left of the episode, not of the trial.
     ``tells_trials``: its outcomes have ``lived``.
@@ -274,7 +282,7 @@ class Algorithm(NamedTuple):
     decode: Callable[[State, Trajectory], jax.Array] | None = None
     window: int = 1
     left_open: Callable[[int, int], Mapping[str, tuple]] = lambda num_tasks, num_devices: {}
-    portable: bool = False
+    portable: Portable | None = None
     advantages: Callable[[State, Trajectory], jax.Array] | None = None
     episodic: bool = False
     tells_trials: bool = False

@@ -23,6 +23,7 @@ from metarl_jax.types import (
     Key,
     MetaGradient,
     Policy,
+    Portable,
     PyTree,
     Said,
     Task,
@@ -109,9 +110,29 @@ def lifetime_learner(
       episodes: of ``actor``.
       window: inner updates an outer one.
       told: ``meta -> metrics``, what is to be seen of it.
-      portable: see ``Algorithm``.
+      portable: whether it is, see ``Algorithm``.
     """
     optimizer = optax.apply_if_finite(optimizer, max_consecutive_errors=10)
+    learner = functools.partial(outer_steps, tasks, inner, optimizer, told)
+    init, update = learner(estimator)
+
+    def adapt(key, state: LearnerState, task, trial_steps: int, forget: bool = False, greedy: bool = False):
+        return trial(tasks, actor, inner, key, state.meta, task, trial_steps, episodes, forget, greedy)
+
+    steps = episodes * tasks.horizon
+    spent = estimator.lives * window * steps
+    ported = Portable(estimator, learner) if portable else None
+    return Algorithm(init, update, adapt, spent, lambda num_tasks: None, window=steps, portable=ported)
+
+
+def outer_steps(
+    tasks: TaskDistribution,
+    inner: Inner,
+    optimizer: optax.GradientTransformation,
+    told: Callable[[PyTree], dict[str, jax.Array]],
+    estimator: MetaGradient,
+) -> tuple[Callable, Callable]:
+    """``init`` and ``update`` of an Algorithm, see ``lifetime_learner``."""
 
     def init(key, num_tasks):
         keys = jax.random.split(key)
@@ -130,12 +151,7 @@ def lifetime_learner(
         earned = outcome.trial_return * tasks.trial_steps / tasks.horizon
         return LearnerState(meta, optimizer_state, kept), outcome._replace(metrics=metrics, trial_return=earned)
 
-    def adapt(key, state: LearnerState, task, trial_steps: int, forget: bool = False, greedy: bool = False):
-        return trial(tasks, actor, inner, key, state.meta, task, trial_steps, episodes, forget, greedy)
-
-    steps = episodes * tasks.horizon
-    spent = estimator.lives * window * steps
-    return Algorithm(init, update, adapt, spent, lambda num_tasks: None, window=steps, portable=portable)
+    return init, update
 
 
 def in_blocks(algorithm: Algorithm, block: int, remat: bool | None = False) -> Algorithm:

@@ -40,6 +40,7 @@ class Judgement(NamedTuple):
     remat: bool | None = None
     max_gradient_norm: float = 0.0
     normalisation: float = 0.0
+    max_life_norm: float = 0.0
 
 
 class Span(NamedTuple):
@@ -72,8 +73,8 @@ def check_judgement(search: Search, judgement: Judgement) -> None:
     )
     check(not judgement.remat or backprop, "remat", judgement.remat, "needs gradient='backprop'")
     check(judgement.critic_rate > 0, "outer_critic_rate", judgement.critic_rate, "must be above 0")
-    largest = judgement.max_gradient_norm
-    check(largest >= 0, "max_gradient_norm", largest, "must not be negative (0: gradients of any size)")
+    norms = dict(max_gradient_norm=judgement.max_gradient_norm, max_life_gradient_norm=judgement.max_life_norm)
+    check_all(norms, lambda x: x >= 0, "must not be negative (0: gradients of any size)")
     check(judgement.entropy_cost >= 0, "outer_entropy_cost", judgement.entropy_cost, "must not be negative")
     scale = judgement.normalisation
     check(scale >= 0, "outer_normalisation", scale, "must not be negative (0: advantages as they are)")
@@ -127,7 +128,12 @@ def backpropagated(
     target: estimators.Target | None,
 ) -> MetaGradient:
     loss = estimators.OuterLoss(
-        judgement.discount, judgement.trace, judgement.entropy_cost, judgement.score, judgement.normalisation
+        judgement.discount,
+        judgement.trace,
+        judgement.entropy_cost,
+        judgement.score,
+        judgement.normalisation,
+        judgement.max_life_norm,
     )
     critic = lifetimes.outer_critic(tasks, encoder, judgement.critic_rate) if judgement.critic else None
     remat = bool(judgement.remat)

@@ -57,6 +57,7 @@ def lpg(
     outer_encoder: tuple[int, ...] = (32,),
     outer_critic_rate: float = 1e-2,
     max_gradient_norm: float = 0.5,
+    max_life_gradient_norm: float = 0.0,
     score: bool = False,
     sigma: float = 0.1,
     members: int = 16,
@@ -96,6 +97,8 @@ def lpg(
         that tasks with rewards of all sizes weigh the same (0: as they are).
       outer_encoder: sizes of the tanh layers of the outer critic.
       max_gradient_norm: of the back-propagated gradient (0: any).
+      max_life_gradient_norm: of each life's, before their mean is taken (0: any). Those of lives close to chaos are
+        orders of magnitude longer than the others, and a few of them drown the rest.
       sigma, members, remat, block: see ``self_tuning``.
     """
     check_counts(dict(memory_size=memory_size, predictions=predictions))
@@ -106,7 +109,7 @@ def lpg(
     check(all(size > 0 for size in encoder), "encoder", encoder, "each layer needs at least one unit")
     search = Search(gradient, meta_rate, decay_updates, sigma, members, block)
     judged = outer_discount, outer_trace, outer_entropy_cost, True, outer_critic_rate
-    judgement = Judgement(*judged, score, remat, max_gradient_norm, outer_normalisation)
+    judgement = Judgement(*judged, score, remat, max_gradient_norm, outer_normalisation, max_life_gradient_norm)
     check_judgement(search, judgement)
     tasks = lifetimes.in_stretches(tasks, steps)
     episodes, length = span(tasks, episodes, life, window)

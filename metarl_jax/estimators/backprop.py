@@ -28,15 +28,18 @@ class Critic(NamedTuple):
 class OuterLoss(NamedTuple):
     """``discount``, ``trace``: gamma and lambda of the outer advantages; ``normalisation``: above 0, those of a life's
     window are divided by their standard deviation plus this; ``entropy_cost``: of the entropy bonus; ``score``: credit
-    for the samples that inner updates learned from. With a window as long as a life, gamma and lambda 1, and episodes
-    of one length, the gradient is then the mean reward's, on average. Nothing is counted after an inner update's last
-    step: what follows has its credit already."""
+    for the samples that inner updates learned from; ``max_norm``: above 0, each life's gradient is cut to that norm
+    before the mean is taken, since those of lives close to chaos are orders of magnitude longer than the others.
+
+    With a window as long as a life, gamma and lambda 1, and episodes of one length, the gradient is then the mean
+    reward's, on average. Nothing is counted after an inner update's last step: what follows has its credit already."""
 
     discount: float = 1.0
     trace: float = 1.0
     entropy_cost: float = 0.0
     score: bool = False
     normalisation: float = 0.0
+    max_norm: float = 0.0
 
 
 class Kept(NamedTuple):
@@ -107,8 +110,16 @@ def gradients(
 ) -> tuple[tuple[PyTree, PyTree, dict[str, jax.Array]], Life]:
     """``((the outer gradient, the outer critic's, metrics), lives [N])``, means over the lives given."""
     kept = kept._replace(lives=lives)
-    gradient, (lives, seen) = jax.grad(mean_loss, argnums=2, has_aux=True)(one, keys, meta, kept, tasks)
-    slope, metrics = (), {"entropy": seen.said.entropy.mean(), "step_reward": seen.lived.mean_reward.mean()}
+    told = {}
+    if loss.max_norm:
+        each = jax.vmap(jax.grad(one, argnums=1, has_aux=True), in_axes=(0, None, None, 0, 0))
+        slopes, (lives, seen) = each(keys, meta, kept.critic, kept.lives, tasks)
+        total, num_cut = optax.per_example_global_norm_clip(slopes, loss.max_norm)
+        gradient = jax.tree.map(lambda x: x / keys.shape[0], total)
+        told = {"gradients_cut": num_cut / keys.shape[0]}
+    else:
+        gradient, (lives, seen) = jax.grad(mean_loss, argnums=2, has_aux=True)(one, keys, meta, kept, tasks)
+    slope, metrics = (), told | {"entropy": seen.said.entropy.mean(), "step_reward": seen.lived.mean_reward.mean()}
     if critic is not None:
         metrics["outer_value_loss"], slope = improvement(critic, loss, kept.critic, seen.lived)
     return (gradient, slope, metrics), lives

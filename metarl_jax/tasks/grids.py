@@ -119,6 +119,8 @@ def grids(
     horizon: int | None = None,
     num_episodes: int | None = None,
     num_objects: int = 4,
+    end: tuple[float, float] | None = None,
+    respawn: tuple[float, float] | None = None,
     observation: Literal["cell", "table"] = "cell",
 ) -> TaskDistribution:
     """The tabular grid worlds that Learned Policy Gradient was meta-trained and tested on (Oh et al. 2020): objects pay
@@ -127,7 +129,7 @@ def grids(
     Five kinds are after the paper's tabular ones, on open squares: theirs may have walls, and one code that follows it
     has ``longer`` on 7 x 9 cells with five objects that cost. Nine actions are one of the paper's two modes (the other
     has nine more, to collect from a cell beside). The sixth kind, ``random``, is ours: each task has its own number of
-    objects (1 to ``num_objects``, equally likely), rewards ~ U[-1, 1], chances to end and to come back ~ 10^U[-3, 0].
+    objects (1 to ``num_objects``, equally likely), rewards ~ U[-1, 1], chances to end and to come back log-uniform.
 
     The paper's agents see a table's row, one for each cell and set of present objects, which is
     ``observation="table"``. By default ours see the two apart, in numbers that are about ``2^m`` times fewer: what is
@@ -145,6 +147,8 @@ def grids(
       horizon: steps in an episode; None for the kind's.
       num_episodes: whole episodes in a trial; more fit in where some end early. None: 10 for ``sparse``, else 1.
       num_objects: the most that a task of the kind ``random`` has.
+      end, respawn: between what the chances of its objects lie, that collecting one ends the episode, and a step that
+        one comes back; None: 0.001 and 1.
       observation: ``cell`` (the cell one-hot, and which objects are present) or ``table`` (their product, one-hot).
     """
     given = {"size": size, "horizon": horizon, "num_episodes": num_episodes}
@@ -154,6 +158,10 @@ def grids(
     check(chosen.size >= 2, "grids: size", chosen.size, "must be at least 2")
     check(kind == "random" or num_objects == 4, "grids: num_objects", num_objects, "only for kind='random'")
     check(num_objects <= 10, "grids: num_objects", num_objects, "must be at most 10")
+    spans = dict(end=end, respawn=respawn)
+    check_all(spans, lambda x: kind == "random" or x is None, "only for kind='random'", "grids")
+    ordered = lambda x: x is None or 0 < x[0] <= x[1] <= 1
+    check_all(spans, ordered, "give the least and the greatest chance, above 0 and at most 1", "grids")
     count = num_objects if kind == "random" else len(chosen.objects)
     cells = chosen.size**2
     check(count < cells, "grids: size", chosen.size, f"must have more cells than the {count} objects")
@@ -165,9 +173,10 @@ def grids(
         if kind != "random":
             return ObjectsTask(position, *jnp.asarray(chosen.objects, jnp.float32).T)
         exists = jnp.arange(count) <= jax.random.randint(count_key, (), 0, count)
-        chance = lambda key: 10.0 ** jax.random.uniform(key, (count,), minval=-3.0, maxval=0.0)
+        chance = lambda key, x: 10.0 ** jax.random.uniform(key, (count,), float, *np.log10(x or (1e-3, 1.0)))
         reward = jax.random.uniform(reward_key, (count,), minval=-1.0, maxval=1.0)
-        return ObjectsTask(jnp.where(exists, position, cells), reward, chance(end_key), chance(respawn_key))
+        chances = chance(end_key, end), chance(respawn_key, respawn)
+        return ObjectsTask(jnp.where(exists, position, cells), reward, *chances)
 
     def mutate(key, task: ObjectsTask):
         """One of the objects in another cell."""

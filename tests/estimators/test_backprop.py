@@ -274,3 +274,29 @@ def test_normalised_outer_advantages_are_those_of_rewards_of_any_size():
     np.testing.assert_allclose(slopes(1.0, 0.5), plain / (spread + 0.5), rtol=1e-12)
     np.testing.assert_allclose(slopes(1000.0, 1e-12), slopes(1.0, 1e-12), rtol=1e-9)
     assert np.abs(slopes(1000.0, 0.0)).max() > 900 * np.abs(plain).max() > 0
+
+
+def test_each_lifes_gradient_is_cut_before_the_mean():
+    made = inner("sgd")
+    meta = made.meta(jax.random.key(0))
+    lived, _ = episodes()
+    tasks = jax.tree.map(lambda x: x[np.array([[1, 6, 3], [0, 2, 5], [7, 4, 1]])], lived)
+    first = jax.tree.map(lambda x: x[0], tasks)
+
+    def estimate(batch, max_norm: float = 0.0):
+        estimator = backprop(scripted(), made, 3, 3, OuterLoss(max_norm=max_norm), NO_VALUES)
+        kept = estimator.init(jax.random.key(0), first, len(batch.reward))
+        gradient, _, outcome = estimator.estimate(jax.random.key(0), meta, kept, batch)
+        return gradient, outcome.metrics
+
+    alone = [estimate(jax.tree.map(lambda x, i=i: x[i : i + 1], tasks))[0] for i in range(3)]
+    norms = [float(optax.tree.norm(gradient)) for gradient in alone]
+    least, middle, most = sorted(norms)
+    assert 0 < least < middle < most
+    for largest, share in ((middle, 1 / 3), (least / 2, 1.0), (2 * most, 0.0)):
+        shares = [min(1.0, largest / norm) for norm in norms]
+        cut = [jax.tree.map(functools.partial(jnp.multiply, x), g) for x, g in zip(shares, alone, strict=True)]
+        gradient, metrics = estimate(tasks, largest)
+        assert error(gradient, jax.tree.map(lambda *x: sum(x) / 3, *cut)) < 1e-12
+        assert math.isclose(float(metrics["gradients_cut"]), share, rel_tol=1e-6)
+    assert error(estimate(tasks)[0], estimate(tasks, 2 * most)[0]) < 1e-12

@@ -154,6 +154,15 @@ def test_where_nothing_ends_an_episode_every_trial_is_exact():
     np.testing.assert_allclose(more.trial_return[0], whole[35], rtol=1e-5)
 
 
+def test_random_chances_are_log_uniform_within_their_ranges():
+    tasks = grids(kind="random", end=(0.2, 0.8), respawn=(0.05, 0.05))
+    many = jax.vmap(tasks.sample)(jax.random.split(jax.random.key(0), 2000))
+    share = np.log(np.asarray(many.end) / 0.2) / np.log(4.0)
+    quantiles = np.quantile(share, [0.0, 0.25, 0.5, 0.75, 1.0])
+    np.testing.assert_allclose(quantiles, [0.0, 0.25, 0.5, 0.75, 1.0], atol=0.03)
+    np.testing.assert_allclose(many.respawn, 0.05, rtol=1e-5)
+
+
 def test_wrong_options_are_named():
     for options, word in (
         ({"kind": "denser"}, "dense"),
@@ -163,6 +172,9 @@ def test_wrong_options_are_named():
         ({"num_episodes": 0}, "num_episodes=0"),
         ({"num_objects": 3}, "only for kind='random'"),
         ({"kind": "random", "num_objects": 11}, "at most 10"),
+        ({"kind": "dense", "end": (0.1, 1.0)}, "end=.*only for kind='random'"),
+        ({"kind": "random", "respawn": (0.0, 1.0)}, "respawn=.*above 0"),
+        ({"kind": "random", "end": (0.5, 0.1)}, "end=.*the least and the greatest"),
         ({"observation": "pixels"}, "observation"),
     ):
         with pytest.raises(mrl.ConfigError, match=word):
