@@ -13,7 +13,7 @@ from metarl_jax import algorithms, cli, tasks, tuning
 from metarl_jax.checkpoint import CheckpointError
 from metarl_jax.cli import commands, options
 from metarl_jax.config import ConfigError
-from metarl_jax.training import Diverged
+from metarl_jax.training import Diverged, load
 
 ROOT = Path(__file__).parents[1]
 PROGRAM = "import sys; from metarl_jax.cli import main; sys.exit(main())"
@@ -98,6 +98,9 @@ def test_evaluate_and_plot(run, capsys):
         (["train", "rl2", "bandit", "--algorithm.memory", "elephant"], "--algorithm.memory"),
         (["train", "rl2", "bandit", "--algorithm.memory-sise", "3"], "--algorithm.memory-size"),
         (["tune", "rl2"], "tune needs an algorithm and a task distribution"),
+        (["train", "lpg", "tabular", "--also", "{"], "--also {: is not JSON"),
+        (["train", "lpg", "tabular", "--also", '[{"algorithm": "lpg"}]'], "give names and options"),
+        (["train", "lpg", "tabular", "--also", "3"], "give names and options"),
         (["tune", "rl2", "bandit"], "--space"),
         (["tune", "rl2", "bandit", "--space", "{"], "is not JSON"),
         (["tune", "rl2", "bandit", "--space", '{"encoders": [[]]}'], "did you mean 'encoder'"),
@@ -249,6 +252,18 @@ def test_demo_trains_evaluates_and_draws(tmp_path, monkeypatch, capsys):
     for name in ("report.json", "report.png", "trial.gif"):
         assert (folder / name).exists()
         assert str(folder / name) in out
+
+
+def test_train_learns_in_several_distributions(tmp_path, capsys):
+    small = {"memory_size": 4, "predictions": 3, "life": 4, "window": 2}
+    also = [{"algorithm": {"name": "lpg", "options": small}, "tasks": {"name": "tabular", "options": {"horizon": 2}}}]
+    words = ["train", "lpg", "gridnavi", "--quiet", "--out", str(tmp_path), "--num-updates", "1", "--num-tasks", "2"]
+    words += [word for key, value in small.items() for word in (f"--algorithm.{key.replace('_', '-')}", str(value))]
+    code, _, err = called([*words, "--also", json.dumps(also)], capsys)
+    assert code == 0, err
+    run = load(tmp_path)
+    assert run.config["also"][0]["tasks"]["options"]["horizon"] == 2
+    assert "tabular_step_reward" in run.metrics
 
 
 def test_tune_looks_for_options(tmp_path, monkeypatch, capsys):

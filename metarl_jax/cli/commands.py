@@ -1,7 +1,6 @@
 """What each ``metarl`` command does, given the words after its name."""
 
 import inspect
-import json
 import re
 import sys
 from collections.abc import Callable, Mapping
@@ -28,6 +27,7 @@ OUT_HELP = {
     "tune": "the sweep's folder (default: runs/tune-ALGORITHM-TASKS-seedSEED); a sweep in it is joined or continued",
 }
 SPACE = '{"learning_rate": {"low": 1e-4, "high": 1e-2, "log": true}, "encoder": [[32], [64, 64]]}'
+ALSO = '[{"algorithm": {"name": "lpg", "options": {"life": 30}}, "tasks": {"name": "tabular", "options": {}}}]'
 DEMO = ["rl2", "maze-100"]
 
 
@@ -71,10 +71,7 @@ def tune(words: list[str]) -> None:
     space = inspect.Parameter("space", inspect.Parameter.KEYWORD_ONLY, annotation=str)
     values = chosen(function, prog, names, rest, space=space)
     values["out"] = values["out"] or str(Path("runs", f"tune-{names[0]}-{names[1]}-seed{values['seed']}"))
-    try:
-        values["space"] = json.loads(values["space"])
-    except ValueError as error:
-        raise ConfigError(f"--space {values['space']}: is not JSON ({error}), such as '{SPACE}'") from None
+    values["space"] = options.from_json("space", values["space"], SPACE)
     found = function(**values)
     best = max((t for t in found.trials if t["score"] is not None), key=lambda t: t["score"], default=None)
     if best is None:
@@ -82,6 +79,16 @@ def tune(words: list[str]) -> None:
     print(f"{len(found.trials)} trials are in {values['out']}; trial {best['number']} returns {best['score']:.4g}")
     print(*(f"  {name}: {value}" for name, value in best["options"].items()), sep="\n")
     print(f"next: metarl evaluate {Path(values['out'], best['run'])}")
+
+
+def elsewhere(text: str) -> list[tuple]:
+    """The pairs of ``--also``, as ``config.json`` has them."""
+    made = lambda described, registry, kind: lookup(registry, described["name"], kind)(**described["options"])
+    try:
+        pairs = [(pair["algorithm"], pair["tasks"]) for pair in options.from_json("also", text, ALSO)]
+        return [tuple(made(part, *kind) for part, kind in zip(pair, kinds(), strict=True)) for pair in pairs]
+    except (KeyError, TypeError):
+        raise ConfigError(f"--also {text}: give names and options, such as '{ALSO}'") from None
 
 
 def demo(words: list[str]) -> None:
@@ -96,6 +103,7 @@ def trained(prog: str, names: list[str], words: list[str], folder: str | None = 
 
     values = chosen(function, prog, names, words, folder)
     values["out"] = values["out"] or str(Path("runs", f"{names[0]}-{names[1]}-seed{values['seed']}"))
+    values["also"] = elsewhere(values["also"])
     return function(**values)
 
 
@@ -112,9 +120,12 @@ def chosen(
     parts["curriculum"] = lookup(curricula.REGISTRY, curriculum, "curriculum")
     own["curriculum"] = own["curriculum"].replace(annotation=str)
     own["out"] = own["out"].replace(annotation=str | None, default=folder)
+    if "also" in own:
+        own["also"] = own["also"].replace(annotation=str, default="[]")
     texts = options.help_texts(function) | {
         "out": OUT_HELP[function.__name__],
         "space": f"what is searched, in JSON: a range or a list of choices for each option, such as {SPACE}",
+        "also": f"where the same is meta-learned at the same time, in JSON, such as {ALSO}",
         "curriculum": f"which tasks come next: {', '.join(curricula.REGISTRY)}",
     }
     about = options.summary(function) + "."

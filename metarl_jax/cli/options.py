@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 import itertools
+import json
 import re
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +24,14 @@ def with_defaults(parameters: Parameters, values: Mapping[str, Any]) -> dict[str
     """``parameters`` with other defaults, such as the options that a run was made with (tuples may be lists)."""
     changed = {name: coerce(values[name], p.annotation, name) for name, p in parameters.items() if name in values}
     return {name: p.replace(default=changed.get(name, p.default)) for name, p in parameters.items()}
+
+
+def from_json(option: str, text: str, example: str) -> Any:
+    """What an option says in JSON."""
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise ConfigError(f"--{option} {text}: is not JSON ({error}), such as '{example}'") from None
 
 
 def parse(
