@@ -1,12 +1,12 @@
 """A frozen rule of LPG on unseen tasks, beside actor-critics tuned on each family of them.
 
-    python benchmarks/quality.py lpg-transfer --seeds 1 2 3
+    python benchmarks/quality.py lpg-transfer --seeds 4 5 6
 
 One rule is learned in random MDPs of five states and three kinds of random grids at once. It is tested on other draws
 of the MDPs and of one kind, and in six families that it never saw: larger MDPs with noise, and the grids of the paper.
 The agents that live by it differ between families in their learning rate alone, chosen of eight as the actor-critics'
 settings are, on other lives than those tested. Each seed takes about twenty minutes on a core: its run is kept in
-``runs/lpg-transfer-SEED``, and a job that was stopped goes on there.
+``runs/lpg-transfer-SEED``, the actor-critics' beside it, and a job that was stopped goes on there.
 """
 
 import functools
@@ -27,7 +27,9 @@ from metarl_jax.types import PyTree
 RANDOM = functools.partial(mrl.tasks.grids, kind="random")
 HOME = functools.partial(RANDOM, size=9, horizon=100, num_episodes=320)
 ENDING = functools.partial(RANDOM, size=12, horizon=50, num_episodes=640, end=(0.4, 1.0))
-LASTING = functools.partial(RANDOM, size=9, horizon=1000, num_episodes=32, num_objects=6)
+LASTING = functools.partial(
+    RANDOM, size=9, horizon=2000, num_episodes=16, num_objects=6, end=(0.03, 1.0), respawn=(0.005, 1.0)
+)
 GRID_LIFE = dict(episodes=16, life=100, steps=20)
 FAMILIES = {
     "random MDPs, 5 states": lambda: Lives(SMALL(), **SMALL_LIFE),
@@ -39,7 +41,7 @@ FAMILIES = {
     },
 }
 SHIPPED_AS = "grids-and-mdps"
-UPDATES, TASKS, RATES = 2400, 12, np.geomspace(0.03, 0.34, 8)
+UPDATES, TASKS, RATES = 2000, 12, np.geomspace(0.03, 0.34, 8)
 RUNS = Path(__file__).resolve().parents[1] / "runs"
 
 
@@ -65,12 +67,20 @@ def learned(seed: int) -> tuple[mrl.Run, float]:
     return run, round(seconds, 1)
 
 
-def tuned(lives: Lives) -> Tuned:
-    """Tabular actor-critics as LPG's agents are, at the best of 256 settings."""
+def tuned(name: str) -> Tuned:
+    """Tabular actor-critics as LPG's agents are, at the best of 256 settings; kept beside the runs."""
+    kept = RUNS / "lpg-transfer-actor-critics" / f"{name}.json"
+    if kept.exists():
+        setting, curve = json.loads(kept.read_text())
+        return Tuned(setting, np.asarray(curve, np.float32))
+    lives = FAMILIES[name]()
     found = actor_critics(
         lives, (0.0, 0.5, 0.9, 0.95), (0.003, 0.01, 0.03, 0.1), (0.7, 0.9, 0.97, 0.99), 16, encoder=()
     )
-    return best(lives, finalists(lives, found, encoder=()), encoder=())
+    known = best(lives, finalists(lives, found, encoder=()), encoder=())
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    kept.write_text(json.dumps([known.setting, known.curve.tolist()]))
+    return known
 
 
 def lived_by_rules(metas: list[PyTree], lives: Lives) -> list[np.ndarray]:
@@ -94,7 +104,7 @@ def transfer_rows(seeds: list[int]) -> list[dict[str, Any]]:
     rows, shares = [], []
     for name, make in FAMILIES.items():
         lives = make()
-        known, optimum = tuned(lives), optimal(lives)
+        known, optimum = tuned(name), optimal(lives)
         areas = [float(curve.mean()) for curve in lived_by_rules(metas, lives)]
         value, spread = mean_of(areas, float(known.curve.mean()))
         shares.append(spread)

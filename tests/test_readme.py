@@ -107,6 +107,13 @@ def test_the_learned_optimiser_takes_three_lines(tmp_path):
     assert "True" in done.stdout
 
 
+def test_a_rule_is_learned_in_several_distributions(tmp_path):
+    (program,) = (text for text in PROGRAMS if "also=" in text)
+    small = program.replace("life=60", "life=10").replace("num_tasks=16", "num_tasks=2")
+    done = run(small.replace("num_updates=100", "num_updates=2"), tmp_path)
+    assert re.search(r"^\[\S+\] \[\S+\]$", done.stdout, re.MULTILINE)
+
+
 def test_the_walking_machine_moves(tmp_path):
     (program,) = (text for text in PROGRAMS if "walkers.half_cheetah" in text)
     done = run(f"{program}\nprint(motion.velocity.shape)", tmp_path)

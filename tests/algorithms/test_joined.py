@@ -92,3 +92,19 @@ def test_tasks_elsewhere_are_spread_over_devices():
 def test_what_cannot_be_joined_is_told_before_anything_compiles(algorithm, also, words):
     with pytest.raises(mrl.ConfigError, match=words):
         mrl.train(algorithm, GRIDS(), also=also, num_tasks=4, num_updates=1, quiet=True)
+
+
+@pytest.mark.parametrize("name", ["self-tuning", "learned-optimizer"])
+def test_whatever_is_portable_is_learned_in_several(name):
+    made = mrl.algorithms.REGISTRY[name](life=4, episodes=2)
+    home, others = mrl.tasks.tabular(num_states=3, num_episodes=8, horizon=3), mrl.tasks.bandit(num_pulls=2)
+    together = joined(made.build(home), [Elsewhere("bandit", made.build(others), others)])
+    state = together.init(jax.random.key(0), 2)
+    batch = jax.vmap(home.sample)(jax.random.split(jax.random.key(1), 2))
+    update = jax.jit(together.update)
+    for i in range(4):
+        before, (state, outcome) = state, update(jax.random.key(i), state, batch)
+    ages = [kept.lives.age for kept in state.kept]
+    assert all((age > 0).all() for age in ages)
+    assert not same(state.meta, before.meta) and int(outcome.metrics["skipped"]) == 0
+    assert np.isfinite([float(x) for x in outcome.metrics.values()]).all()
