@@ -17,7 +17,7 @@ from typing import Any
 import jax
 import numpy as np
 from credit import SMALL, SMALL_LIFE, mean_of, optimal
-from lives import Lives, Tuned, actor_critics, best, chosen_on, curves, finalists, tested_on
+from lives import TESTING, TUNING, Lives, Tuned, actor_critics, best, chosen_on, curves, finalists, tested_on
 from record import Clock, row, trained
 
 import metarl_jax as mrl
@@ -42,6 +42,7 @@ FAMILIES = {
 }
 SHIPPED_AS = "grids-and-mdps"
 UPDATES, TASKS, RATES = 2000, 12, np.geomspace(0.03, 0.34, 8)
+SEARCH = (0.0, 0.5, 0.9, 0.95), (0.003, 0.01, 0.03, 0.1), (0.7, 0.9, 0.97, 0.99), 16  # as `actor_critics` takes it
 RUNS = Path(__file__).resolve().parents[1] / "runs"
 
 
@@ -59,27 +60,26 @@ def learned(seed: int) -> tuple[mrl.Run, float]:
     in_grids, in_mdps = recipe(**GRID_LIFE, learning_rate=0.06), recipe(**SMALL_LIFE, learning_rate=0.15)
     also = [(in_grids, ENDING()), (in_grids, LASTING()), (in_mdps, SMALL())]
     options: dict[str, Any] = dict(num_updates=UPDATES, num_tasks=TASKS, seed=seed, also=also, quiet=True)
-    with Clock() as clock:
-        run = mrl.train(in_grids, HOME(), out=folder, **options)
-    seconds = clock.seconds + (json.loads(spent.read_text()) if spent.exists() else 0.0)
-    spent.write_text(json.dumps(round(seconds, 1)))
+    before, seconds = json.loads(spent.read_text()) if spent.exists() else 0.0, 0.0
+    try:
+        with Clock() as clock:
+            run = mrl.train(in_grids, HOME(), out=folder, **options)
+    finally:  # also when it was stopped
+        seconds = round(before + clock.seconds, 1)
+        spent.write_text(json.dumps(seconds))
     print(f"seed {seed}: learned in {seconds:.0f} s", flush=True)
-    return run, round(seconds, 1)
+    return run, seconds
 
 
 def tuned(name: str) -> Tuned:
     """Tabular actor-critics as LPG's agents are, at the best of 256 settings; kept beside the runs."""
-    kept = RUNS / "lpg-transfer-actor-critics" / f"{name}.json"
-    if kept.exists():
-        setting, curve = json.loads(kept.read_text())
-        return Tuned(setting, np.asarray(curve, np.float32))
-    lives = FAMILIES[name]()
-    found = actor_critics(
-        lives, (0.0, 0.5, 0.9, 0.95), (0.003, 0.01, 0.03, 0.1), (0.7, 0.9, 0.97, 0.99), 16, encoder=()
-    )
-    known = best(lives, finalists(lives, found, encoder=()), encoder=())
+    lives, kept = FAMILIES[name](), RUNS / "lpg-transfer-actor-critics" / f"{name}.json"
+    asked = json.loads(json.dumps([lives.tasks.recipe, lives[1:], SEARCH, TUNING, TESTING]))
+    if kept.exists() and (found := json.loads(kept.read_text()))["of"] == asked:
+        return Tuned(found["setting"], np.asarray(found["curve"], np.float32))
+    known = best(lives, finalists(lives, actor_critics(lives, *SEARCH, encoder=()), encoder=()), encoder=())
     kept.parent.mkdir(parents=True, exist_ok=True)
-    kept.write_text(json.dumps([known.setting, known.curve.tolist()]))
+    kept.write_text(json.dumps({"of": asked, "setting": known.setting, "curve": known.curve.tolist()}))
     return known
 
 

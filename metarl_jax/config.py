@@ -5,13 +5,14 @@ a call checks the options against their annotations first and remembers them, wh
 file, the command line and ``metarl_jax.load`` need.
 """
 
+import contextlib
 import difflib
 import functools
 import inspect
 import math
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from metarl_jax.devices import use_cpu_cores
@@ -22,6 +23,15 @@ def check(condition: bool, field: str, value: Any, fix: str) -> None:
     """Raises ConfigError ``field=value: fix`` unless ``condition`` holds."""
     if not condition:
         raise ConfigError(f"{field}={value!r}: {fix}")
+
+
+@contextlib.contextmanager
+def about(owner: str) -> Iterator[None]:
+    """A ConfigError that is raised within says whose it is."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"{owner}: {error}") from None
 
 
 def check_all(fields: Mapping[str, Any], holds: Callable[[Any], bool], fix: str, owner: str = "") -> None:

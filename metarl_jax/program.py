@@ -10,6 +10,7 @@ from jax.sharding import Mesh
 
 from metarl_jax import memory
 from metarl_jax.algorithms._joined import Elsewhere, joined
+from metarl_jax.config import about
 from metarl_jax.driver import Driver, Learner, driver
 from metarl_jax.setting import Setting
 from metarl_jax.sharding import shard_tasks
@@ -42,24 +43,30 @@ class Program(NamedTuple):
 def program_of(setting: Setting, num_tasks: int, mesh: Mesh | None = None) -> Program:
     algorithm = setting.algorithm.build(setting.tasks)
     if setting.also:
-        names = unlike([tasks.name for _, tasks in setting.also])
-        built = ((recipe.build(tasks), tasks) for recipe, tasks in setting.also)
-        others = [Elsewhere(name, *pair) for name, pair in zip(names, built, strict=True)]
-        algorithm = joined(algorithm, others, functools.partial(shard_tasks, mesh=mesh))
+        algorithm = joined(algorithm, elsewhere(setting), functools.partial(shard_tasks, mesh=mesh))
     made = driver(algorithm, setting.tasks, num_tasks, mesh, setting.curriculum)
     return Program(setting, num_tasks, mesh, algorithm, made)
 
 
-def unlike(names: list[str]) -> list[str]:
-    """Names, numbered where there are several alike."""
-    return [f"{name}-{names[:i].count(name) + 1}" if names.count(name) > 1 else name for i, name in enumerate(names)]
+def elsewhere(setting: Setting) -> list[Elsewhere]:
+    """Where else it learns, by the tasks' names, which are numbered unless all differ."""
+    names = [tasks.name for _, tasks in setting.also]
+    if len(set(names)) < len(names):
+        names = [f"{name}-{i}" for i, name in enumerate(names, start=1)]
+    found = []
+    for name, (recipe, tasks) in zip(names, setting.also, strict=True):
+        with about(f"also={name!r}"):
+            found.append(Elsewhere(name, recipe.build(tasks), tasks))
+    return found
 
 
 def with_options(program: Program, options: dict[str, Any]) -> Program:
-    """The program of the same setting, but for these options of its algorithm."""
-    recipe = program.setting.algorithm
-    recipe = recipe._replace(options=recipe.options | options)
-    return program_of(program.setting._replace(algorithm=recipe), program.num_tasks, program.mesh)
+    """The program of the same setting, but for these options of its algorithm, wherever it learns."""
+    setting = program.setting
+    changed = lambda recipe: recipe._replace(options=recipe.options | options)
+    also = tuple((changed(recipe), tasks) for recipe, tasks in setting.also)
+    setting = setting._replace(algorithm=changed(setting.algorithm), also=also)
+    return program_of(setting, program.num_tasks, program.mesh)
 
 
 def fitted(

@@ -152,7 +152,9 @@ def refuse_changes(
 
 
 def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
-    """A nested mapping as ``{"a.b": value}``."""
+    """Nested mappings, and lists of them, as ``{"a.b": value, "a.0.b": value}``."""
+    if isinstance(tree, list) and tree and all(isinstance(part, Mapping) for part in tree):
+        tree = {str(i): part for i, part in enumerate(tree)}
     if not isinstance(tree, Mapping):
         return {prefix: tree}
     return {k: v for name, value in tree.items() for k, v in flatten(value, f"{prefix}.{name}".lstrip(".")).items()}

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from metarl_jax import algorithms, curricula, tasks
-from metarl_jax.config import ConfigError, Recipe, check, lookup
+from metarl_jax.config import ConfigError, Recipe, about, check, lookup
 from metarl_jax.types import TaskDistribution
 
 REGISTRIES: dict[str, Mapping[str, Callable]] = {
@@ -48,9 +48,12 @@ def resolve(
       ConfigError: an unknown name (with the nearest known one), or an object of another kind.
     """
     pairs = isinstance(also, list | tuple) and all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in also)
-    check(pairs, "also", also, "give pairs, (algorithm, tasks)")
-    others = [resolve(*pair) for pair in also]
-    found: dict[str, Any] = {"also": tuple((other.algorithm, other.tasks) for other in others)}
+    check(pairs, "also", also, "give a list of pairs, (algorithm, tasks)")
+    found: dict[str, Any] = {"also": ()}
+    for i, pair in enumerate(also):
+        with about(f"also[{i}]"):
+            other = resolve(*pair)
+        found["also"] += ((other.algorithm, other.tasks),)
     for part, value in {"algorithm": algorithm, "tasks": tasks, "curriculum": curriculum}.items():
         kind = TaskDistribution if part == "tasks" else Recipe
         made = lookup(REGISTRIES[part], value, WORDS[part])() if isinstance(value, str) else value

@@ -203,7 +203,7 @@ def begin(loop: Loop, seeds: jax.Array, progress: Progress) -> tuple[Loop, Learn
         progress.message("compiling (kept in the compilation cache for the next time) ...")
         goes_on = loop.folder is not None and (loop.folder / "config.json").exists()
         program, needed = fitted(loop.program, seeds, shapes, goes_on, progress.message)
-        config = loop.config | {"algorithm": program.setting.algorithm.describe()}
+        config = loop.config | describe(program.setting)  # with the options that were left open
         loop = loop._replace(program=program, config=config)
     learner = loop.program.driver.init(seeds) if learner is None else learner
     if loop.folder is None:
@@ -246,11 +246,13 @@ def load(
     check(isinstance(path, str | Path), "path", path, "give the folder of a run")
     folder = Path(path)
     config = read_config(folder)["config"]
+    pairs = config.get("also", [])
+    check(len(also) in (0, len(pairs)), "also", also, f"give all of the run's, {len(pairs)} pairs")
     setting = resolve(
         algorithm or rebuild("algorithm", config["algorithm"]),
         tasks or rebuild("tasks", config["tasks"]),
         curriculum or rebuild("curriculum", config["curriculum"]),
-        also or [tuple(rebuild(part, pair[part], "also") for part in pair) for pair in config.get("also", ())],
+        also or [tuple(rebuild(part, pair[part], "also") for part in pair) for pair in pairs],
     )
     program = program_of(setting, config["num_tasks"])
     seeds = jnp.arange(config["num_seeds"], dtype=jnp.int32) + config["seed"]

@@ -235,10 +235,12 @@ class MetaGradient(NamedTuple):
 
 class Portable(NamedTuple):
     """Of an Algorithm whose meta-parameters do not depend on its tasks' spaces. ``estimator``: of their gradient;
-    ``learner(MetaGradient) -> (init, update)``: the Algorithm's, by another estimator."""
+    ``learner(MetaGradient) -> (init, update)``: the Algorithm's, by another estimator; ``alike``: options, (name,
+    value), that are to be the same wherever the same is learned, since they say what the meta-parameters mean."""
 
     estimator: MetaGradient
     learner: Callable[[MetaGradient], tuple[Callable, Callable]]
+    alike: tuple[tuple[str, Any], ...]
 
 
 class Outcome(NamedTuple):

@@ -100,7 +100,7 @@ def test_evaluate_and_plot(run, capsys):
         (["tune", "rl2"], "tune needs an algorithm and a task distribution"),
         (["train", "lpg", "tabular", "--also", "{"], "--also {: is not JSON"),
         (["train", "lpg", "tabular", "--also", '[{"algorithm": "lpg"}]'], "give names and options"),
-        (["train", "lpg", "tabular", "--also", "3"], "give names and options"),
+        (["train", "lpg", "tabular", "--also", "{}"], "give names and options"),
         (["tune", "rl2", "bandit"], "--space"),
         (["tune", "rl2", "bandit", "--space", "{"], "is not JSON"),
         (["tune", "rl2", "bandit", "--space", '{"encoders": [[]]}'], "did you mean 'encoder'"),

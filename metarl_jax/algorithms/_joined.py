@@ -7,7 +7,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from metarl_jax.config import ConfigError
+from metarl_jax.config import ConfigError, check
+from metarl_jax.estimators import STRATEGIES
 from metarl_jax.types import Algorithm, Key, MetaGradient, Portable, PyTree, TaskDistribution
 
 
@@ -30,35 +31,48 @@ def joined(
       place: spreads tasks ``[N]`` over devices.
 
     Raises:
-      ConfigError: what is learned depends on the tasks' spaces, or is not of the same shapes everywhere.
+      ConfigError: what is learned depends on the tasks' spaces, or is not the same everywhere.
     """
-    parts = [algorithm, *(other.algorithm for other in others)]
-    wanted = learned_by(algorithm)
-    for name, other, _ in others:
-        if other.portable is None or wanted is None:
-            raise ConfigError(f"also={name!r}: what is learned fits the spaces that it was learned in alone")
-        if learned_by(other) != wanted:
-            raise ConfigError(f"also={name!r}: learns other weights: give the same algorithm, with networks as large")
-    estimators = [part.portable.estimator for part in parts if part.portable is not None]
+    home, guests = ported("the algorithm", algorithm), [ported(f"also={x.name!r}", x.algorithm) for x in others]
+    for other, guest in zip(others, guests, strict=True):
+        check_alike(other.name, home, guest)
+        if shapes_learned(other.algorithm) != shapes_learned(algorithm):
+            raise ConfigError(f"also={other.name!r}: learns other weights: give networks as large as elsewhere")
+    estimators = [home.estimator, *(guest.estimator for guest in guests)]
     together = MetaGradient(
         functools.partial(begin, estimators, others), functools.partial(estimate, estimators, others, place)
     )
-    assert algorithm.portable is not None
-    learner = algorithm.portable.learner
-    init, update = learner(together)
+    init, update = home.learner(together)
+    parts = [algorithm, *(other.algorithm for other in others)]
     return algorithm._replace(
         init=init,
         update=update,
         steps=sum(part.steps for part in parts),
         check=functools.partial(check_all, parts),
-        portable=Portable(together, learner),
+        portable=home._replace(estimator=together),
     )
 
 
-def learned_by(algorithm: Algorithm) -> PyTree | None:
-    """Shapes of what is meta-learned, None where it depends on the spaces."""
+def ported(name: str, algorithm: Algorithm) -> Portable:
     if algorithm.portable is None:
-        return None
+        fix = "give lpg, learned-optimizer or self-tuning, or learn in one task distribution alone"
+        raise ConfigError(f"also: {name} learns what fits the spaces of its own tasks: {fix}")
+    return algorithm.portable
+
+
+def check_alike(name: str, home: Portable, guest: Portable) -> None:
+    options, others = dict(home.alike), dict(guest.alike)
+    for field in options | others:
+        here, there = options.get(field), others.get(field)
+        if here != there:
+            raise ConfigError(
+                f"also={name!r}: {field}={there!r} must be {here!r} there too, for the same to be learned"
+            )
+    gradient = options["gradient"]
+    check(gradient not in STRATEGIES, "gradient", gradient, "takes steps of its own, which also= has no mean of")
+
+
+def shapes_learned(algorithm: Algorithm) -> PyTree:
     meta = jax.eval_shape(lambda key: algorithm.init(key, 1), jax.random.key(0)).meta
     return jax.tree.structure(meta), [(x.shape, x.dtype) for x in jax.tree.leaves(meta)]
 
@@ -71,10 +85,10 @@ def check_all(parts: Sequence[Algorithm], num_tasks: int) -> None:
 def begin(
     estimators: Sequence[MetaGradient], others: Sequence[Elsewhere], key: Key, task: PyTree, num_tasks: int
 ) -> tuple[PyTree, ...]:
+    keys = jax.random.split(key, len(estimators))
     shapes = [task, *(jax.eval_shape(other.tasks.sample, key) for other in others)]
-    keys = [key, *(jax.random.fold_in(key, i) for i in range(len(others)))]
-    pairs = zip(estimators, keys, shapes, strict=True)
-    return tuple(estimator.init(key, shape, num_tasks) for estimator, key, shape in pairs)
+    triples = zip(estimators, keys, shapes, strict=True)
+    return tuple(estimator.init(key, shape, num_tasks) for estimator, key, shape in triples)
 
 
 def estimate(
@@ -88,12 +102,13 @@ def estimate(
 ):
     """The mean gradient; the outcome of the first, with the others' metrics by their names."""
     count = jax.tree.leaves(tasks)[0].shape[0]
-    gradient, first, outcome = estimators[0].estimate(key, meta, kept[0], tasks)
+    keys = jax.random.split(key, len(estimators))
+    gradient, first, outcome = estimators[0].estimate(keys[0], meta, kept[0], tasks)
     gradients, after, metrics = [gradient], [first], dict(outcome.metrics)
-    for i, (estimator, other) in enumerate(zip(estimators[1:], others, strict=True)):
-        keys = jax.random.split(jax.random.fold_in(key, i))
-        batch = place(jax.vmap(other.tasks.sample)(jax.random.split(keys[0], count)))
-        gradient, its, told = estimator.estimate(keys[1], meta, kept[i + 1], batch)
+    for i, other in enumerate(others, start=1):
+        draw_key, live_key = jax.random.split(keys[i])
+        batch = place(jax.vmap(other.tasks.sample)(jax.random.split(draw_key, count)))
+        gradient, its, told = estimators[i].estimate(live_key, meta, kept[i], batch)
         gradients.append(gradient)
         after.append(its)
         metrics |= {f"{other.name}_{name}": value for name, value in told.metrics.items()}

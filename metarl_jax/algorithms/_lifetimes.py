@@ -5,7 +5,7 @@ A method brings an ``Inner``; it gets an Actor for any task distribution, and an
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -102,7 +102,7 @@ def lifetime_learner(
     episodes: int,
     window: int,
     told: Callable[[PyTree], dict[str, jax.Array]] = lambda meta: {},
-    portable: bool = False,
+    alike: Mapping[str, Any] | None = None,
 ) -> Algorithm:
     """The Algorithm that meta-learns ``inner.meta``: an update is a window of every life, and an outer step.
 
@@ -110,7 +110,7 @@ def lifetime_learner(
       episodes: of ``actor``.
       window: inner updates an outer one.
       told: ``meta -> metrics``, what is to be seen of it.
-      portable: whether it is, see ``Algorithm``.
+      alike: options, see ``Portable``; None where it is not.
     """
     optimizer = optax.apply_if_finite(optimizer, max_consecutive_errors=10)
     learner = functools.partial(outer_steps, tasks, inner, optimizer, told)
@@ -121,8 +121,8 @@ def lifetime_learner(
 
     steps = episodes * tasks.horizon
     spent = estimator.lives * window * steps
-    ported = Portable(estimator, learner) if portable else None
-    return Algorithm(init, update, adapt, spent, lambda num_tasks: None, window=steps, portable=ported)
+    portable = None if alike is None else Portable(estimator, learner, tuple(alike.items()))
+    return Algorithm(init, update, adapt, spent, lambda num_tasks: None, window=steps, portable=portable)
 
 
 def outer_steps(

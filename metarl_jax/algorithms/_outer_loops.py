@@ -3,8 +3,8 @@
 A method brings its agents (an Actor and an Inner) and its options; it gets an Algorithm.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import jax
 import optax
@@ -91,7 +91,7 @@ def meta_learner(
     encoder: tuple[int, ...],
     told: Callable[[PyTree], dict[str, jax.Array]] = lambda meta: {},
     target: estimators.Target | None = None,
-    portable: bool = False,
+    alike: Mapping[str, Any] | None = None,
 ) -> Algorithm:
     """The Algorithm that meta-learns ``inner.meta``.
 
@@ -100,9 +100,10 @@ def meta_learner(
       encoder: of the outer critic, if there is one.
       told: ``meta -> metrics``, what is to be seen of it.
       target: a bootstrapped one, see ``estimators.backprop``.
-      portable: see ``Algorithm``.
+      alike: of a method whose meta-parameters do not depend on the tasks' spaces, see ``Portable``.
     """
     remat: bool | None = False
+    alike = None if alike is None else {**alike, "gradient": search.gradient}
     if search.gradient == "backprop":
         assert judgement is not None
         remat = judgement.remat
@@ -112,7 +113,7 @@ def meta_learner(
     else:
         estimator, optimizer = evolved(actor, inner, search, span)
     made = lifetimes.lifetime_learner(
-        tasks, actor, inner, estimator, optimizer, span.episodes, span.window + span.between, told, portable
+        tasks, actor, inner, estimator, optimizer, span.episodes, span.window + span.between, told, alike
     )
     return lifetimes.in_blocks(made, search.block, remat)
 

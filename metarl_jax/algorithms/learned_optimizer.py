@@ -72,4 +72,6 @@ def learned_optimizer(
     _, actor, inner = learners(tasks, meta, lambda meta: values, optimizer_of, encoder, bounding, episodes)
     told = lambda meta: {"learning_rate": jnp.exp(meta["log_rate"])}
     lived = Span(episodes, length, window or length)
-    return meta_learner(tasks, actor, inner, search, None, lived, encoder, told, portable=True)
+    return meta_learner(
+        tasks, actor, inner, search, None, lived, encoder, told, alike={"algorithm": "learned-optimizer"}
+    )

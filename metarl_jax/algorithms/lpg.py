@@ -98,7 +98,8 @@ def lpg(
       outer_encoder: sizes of the tanh layers of the outer critic.
       max_gradient_norm: of the back-propagated gradient (0: any).
       max_life_gradient_norm: of each life's, before their mean is taken (0: any). Those of lives close to chaos are
-        orders of magnitude longer than the others, and a few of them drown the rest.
+        orders of magnitude longer than the others, and a few of them drown the rest. One that is not finite still
+        costs the update.
       sigma, members, remat, block: see ``self_tuning``.
     """
     check_counts(dict(memory_size=memory_size, predictions=predictions))
@@ -124,7 +125,7 @@ def lpg(
         judgement,
         lived,
         outer_encoder,
-        portable=True,
+        alike={"algorithm": "lpg", "lifetime": lifetime},
     )
 
 

@@ -130,4 +130,5 @@ def self_tuning(
     target = estimators.Target(target_updates, target_rate, match) if target_updates else None
     told = lambda meta: {name: getattr(values_of(meta), name) for name in tuned}
     lived = Span(episodes, length, window, between)
-    return meta_learner(tasks, actor, inner, search, judgement, lived, encoder, told, target, portable=True)
+    alike = {"algorithm": "self-tuning", "tuned": tuned, "least_discount": least_discount}
+    return meta_learner(tasks, actor, inner, search, judgement, lived, encoder, told, target, alike)

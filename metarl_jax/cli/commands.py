@@ -83,12 +83,15 @@ def tune(words: list[str]) -> None:
 
 def elsewhere(text: str) -> list[tuple]:
     """The pairs of ``--also``, as ``config.json`` has them."""
-    made = lambda described, registry, kind: lookup(registry, described["name"], kind)(**described["options"])
+    read = options.from_json("also", text, ALSO)
     try:
-        pairs = [(pair["algorithm"], pair["tasks"]) for pair in options.from_json("also", text, ALSO)]
-        return [tuple(made(part, *kind) for part, kind in zip(pair, kinds(), strict=True)) for pair in pairs]
-    except (KeyError, TypeError):
-        raise ConfigError(f"--also {text}: give names and options, such as '{ALSO}'") from None
+        pairs = [[(p[part]["name"], dict(p[part]["options"])) for part in ("algorithm", "tasks")] for p in read]
+    except (KeyError, TypeError, ValueError):
+        pairs = []
+    if not isinstance(read, list) or len(pairs) < len(read):
+        raise ConfigError(f"--also {text}: give names and options, such as '{ALSO}'")
+    made = lambda named, kind: lookup(kind[0], named[0], kind[1])(**named[1])
+    return [tuple(made(*both) for both in zip(pair, kinds(), strict=True)) for pair in pairs]
 
 
 def demo(words: list[str]) -> None:

@@ -26,30 +26,33 @@ def same(one, other) -> bool:
 
 
 def test_the_meta_gradient_is_the_mean_of_all():
-    tasks, (recipe, others) = GRIDS(), ALSO[0]
-    home, guest = HOME.build(tasks), recipe.build(others)
-    together = joined(home, [Elsewhere("tabular", guest, others)])
+    tasks, pairs, placed = GRIDS(), [*ALSO, (ALSO[0][0], mrl.tasks.tabular(num_states=2, horizon=4))], []
+    home, guests = HOME.build(tasks), [recipe.build(others) for recipe, others in pairs]
+    others = [Elsewhere(name, guest, pair[1]) for name, guest, pair in zip("ab", guests, pairs, strict=True)]
+    together = joined(home, others, lambda batch: placed.append(batch) or batch)
     key = jax.random.key(0)
     state = together.init(key, 3)
     assert same(state.meta, home.init(key, 3).meta)
-    assert together.steps == home.steps + guest.steps == 2 * 2 * 5 + 2 * 4 * 4
+    assert together.steps == sum(part.steps for part in (home, *guests)) == 2 * 2 * 5 + 2 * (2 * 4 * 4)
     batch = jax.vmap(tasks.sample)(jax.random.split(key, 3))
     estimate = jax.jit(together.portable.estimator.estimate)
     for i in range(2):  # in a life's first window nothing has been learned yet by some
-        key = jax.random.key(i)
-        gradient, kept, outcome = estimate(key, state.meta, state.kept, batch)
-        first, kept_home, told = home.portable.estimator.estimate(key, state.meta, state.kept[0], batch)
-        keys = jax.random.split(jax.random.fold_in(key, 0))
-        drawn = jax.vmap(others.sample)(jax.random.split(keys[0], 3))
-        second, kept_guest, told_guest = guest.portable.estimator.estimate(keys[1], state.meta, state.kept[1], drawn)
-        mean = jax.tree.map(lambda a, b: (a + b) / 2, first, second)
+        keys = jax.random.split(jax.random.key(i), 3)
+        gradient, kept, outcome = estimate(jax.random.key(i), state.meta, state.kept, batch)
+        found = [home.portable.estimator.estimate(keys[0], state.meta, state.kept[0], batch)]
+        for j, other in enumerate(others, start=1):
+            draw, live = jax.random.split(keys[j])
+            drawn = jax.vmap(other.tasks.sample)(jax.random.split(draw, 3))
+            assert placed[j - 1].transition.shape == drawn.transition.shape
+            found.append(other.algorithm.portable.estimator.estimate(live, state.meta, state.kept[j], drawn))
+        assert all(float(optax.tree.norm(one)) > 1e-5 for one, _, _ in found)
+        mean = jax.tree.map(lambda *leaves: sum(leaves) / 3, *(one for one, _, _ in found))
         jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-7), gradient, mean)
-        assert float(optax.tree.norm(second)) > 1e-5
-        np.testing.assert_allclose(outcome.metrics["step_reward"], told.metrics["step_reward"], rtol=1e-5)
-        np.testing.assert_allclose(outcome.metrics["tabular_entropy"], told_guest.metrics["entropy"], rtol=1e-5)
-        for mine, its in zip(kept, (kept_home, kept_guest), strict=True):
+        for prefix, mine, (_, its, told) in zip(("", "a_", "b_"), kept, found, strict=True):
             np.testing.assert_allclose(mine.lives.earned, its.lives.earned, rtol=1e-4, atol=1e-5)
+            np.testing.assert_allclose(outcome.metrics[f"{prefix}entropy"], told.metrics["entropy"], rtol=1e-5)
         state = state._replace(kept=kept)
+    assert len(placed) == 2
 
 
 def test_a_run_goes_on_where_it_stopped_and_is_loaded(tmp_path):
@@ -59,10 +62,22 @@ def test_a_run_goes_on_where_it_stopped_and_is_loaded(tmp_path):
     assert same(whole.state, resumed.state) and same(dict(whole.metrics), dict(resumed.metrics))
     loaded = mrl.load(tmp_path / "run")
     assert same(loaded.state, whole.state) and loaded.algorithm.steps == whole.algorithm.steps
-    with pytest.raises(mrl.ConfigError, match="also"):
-        mrl.train(HOME, GRIDS(), num_tasks=4, num_updates=3, quiet=True, out=tmp_path / "run")
+    other = [(ALSO[0][0], mrl.tasks.tabular(num_states=3, horizon=5))]
+    for also, words in ((other, r"also\.0\.tasks\.options\.horizon: 4 there, 5 asked"), ((), "also")):
+        with pytest.raises(mrl.ConfigError, match=words):
+            mrl.train(HOME, GRIDS(), also=also, num_tasks=4, num_updates=3, quiet=True, out=tmp_path / "run")
+    with pytest.raises(mrl.ConfigError, match="all of the run's, 1 pairs"):
+        mrl.load(tmp_path / "run", also=[*ALSO, *ALSO])
     report = mrl.evaluate(loaded, num_tasks=2, quiet=True)
     assert np.isfinite(report.mean)
+
+
+def test_tasks_of_ones_own_are_given_again(tmp_path):
+    own = [(ALSO[0][0], ALSO[0][1]._replace(recipe=None))]
+    mrl.train(HOME, GRIDS(), also=own, num_tasks=2, num_updates=1, quiet=True, out=tmp_path)
+    with pytest.raises(mrl.ConfigError, match=r"load\(path, also=...\)"):
+        mrl.load(tmp_path)
+    assert mrl.load(tmp_path, also=own).num_updates == 1
 
 
 def test_tasks_elsewhere_are_spread_over_devices():
@@ -79,14 +94,17 @@ def test_tasks_elsewhere_are_spread_over_devices():
 @pytest.mark.parametrize(
     ("algorithm", "also", "words"),
     [
-        (HOME, ["lpg"], "give pairs"),
-        (HOME, "lpg", "give pairs"),
-        (HOME, [("lpg", "nowhere")], "unknown task distribution"),
-        (HOME, [("lgp", "tabular")], "unknown algorithm"),
-        (HOME, [("rl2", "tabular")], "also='tabular'.*alone"),
-        ("rl2", [(HOME, "tabular")], "also='tabular'.*alone"),
+        (HOME, ["lpg"], "list of pairs"),
+        (HOME, "lpg", "list of pairs"),
+        (HOME, [("lpg", "nowhere")], r"also\[0\]: unknown task distribution"),
+        (HOME, [(HOME, "tabular"), ("lgp", "tabular")], r"also\[1\]: unknown algorithm"),
+        (HOME, [(mrl.algorithms.lpg(life=1), "tabular")], "also='tabular': life=1"),
+        (HOME, [("rl2", "tabular")], "also='tabular'.*spaces of its own"),
+        ("rl2", [(HOME, "tabular")], "the algorithm.*spaces of its own"),
         (HOME, [(mrl.algorithms.lpg(memory_size=5, predictions=3), "tabular")], "other weights"),
-        (HOME, [("self-tuning", "tabular")], "other weights"),
+        (HOME, [("self-tuning", "tabular")], "algorithm='self-tuning' must be 'lpg'"),
+        (HOME, [(mrl.algorithms.lpg(**SMALL, lifetime=True), "tabular")], "lifetime=True must be False"),
+        (HOME, [(mrl.algorithms.lpg(**SMALL, gradient="pes"), "tabular")], "gradient='pes' must be 'backprop'"),
     ],
 )
 def test_what_cannot_be_joined_is_told_before_anything_compiles(algorithm, also, words):
