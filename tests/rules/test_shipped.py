@@ -42,12 +42,13 @@ def test_shipped_rules_train_in_a_loop_of_others(name):
         return agent_loss(wanted, chosen, params["predictions"][states[:-1]], options["agent_prediction_cost"])
 
     @jax.jit
-    def update(params, moments, states, actions, reward):
+    def update(params, moments, states, actions, reward, progress):
         y = jax.nn.softmax(params["predictions"])
         chance = jax.nn.softmax(params["policy"])[states[:-1], actions]
         last = jnp.zeros(reward.shape, bool).at[-1].set(True)
-        none = jnp.zeros(())
-        wanted = rule(Seen(reward, jnp.ones_like(reward), last, chance, y[states[:-1]], y[states[1:]], none, none))
+        life = jnp.float32(np.log(UPDATES) if options["lifetime"] else 0.0)
+        now, following = y[states[:-1]], y[states[1:]]
+        wanted = rule(Seen(reward, jnp.ones_like(reward), last, chance, now, following, progress, life))
         updates, moments = optimizer.update(jax.grad(loss)(params, wanted, states, actions), moments)
         return optax.apply_updates(params, updates), moments
 
@@ -56,11 +57,12 @@ def test_shipped_rules_train_in_a_loop_of_others(name):
         random, (transition, reward, best) = np.random.default_rng(100 + seed), world(seed)
         params = {"policy": jnp.zeros((STATES, ACTIONS)), "predictions": jnp.zeros((STATES, options["predictions"]))}
         moments, earned = optimizer.init(params), []
-        for _ in range(UPDATES):
+        for i in range(UPDATES):
             states, actions = lived(random, transition, np.asarray(jax.nn.softmax(params["policy"]), float))
             gained = reward[states[:-1], actions]
             earned.append(gained.sum(axis=0).mean())
-            params, moments = update(params, moments, states, actions, jnp.asarray(gained, jnp.float32))
+            age = jnp.float32(i / UPDATES if options["lifetime"] else 0.0)
+            params, moments = update(params, moments, states, actions, jnp.asarray(gained, jnp.float32), age)
         shares.append((np.mean(earned[:2]) / best, np.mean(earned[-5:]) / best))
     before, after = np.mean(shares, axis=0)
     print(f"{name}: {before:.2f} of the optimum at first, {after:.2f} after {UPDATES} updates")
