@@ -106,6 +106,7 @@ def test_evaluate_and_plot(run, capsys):
         (["tune", "rl2", "bandit", "--space", '{"encoders": [[]]}'], "did you mean 'encoder'"),
         (["evaluate"], "metarl evaluate runs/demo"),
         (["evaluate", "nowhere"], "holds no run"),
+        (["evaluate", "run", "tasks", "more"], "metarl evaluate runs/demo"),
         (["plot"], "usage: metarl plot RUN"),
         (["plot", "nowhere"], "holds no run"),
         (["list", "x"], "cannot read 'x'"),
@@ -261,6 +262,10 @@ def test_train_learns_in_several_distributions(tmp_path, capsys):
     words += [word for key, value in small.items() for word in (f"--algorithm.{key.replace('_', '-')}", str(value))]
     code, _, err = called([*words, "--also", json.dumps(also)], capsys)
     assert code == 0, err
+    code, out, err = called(["evaluate", str(tmp_path), "bandit", "--tasks.num-arms", "3", "--num-tasks", "2"], capsys)
+    assert code == 0 and "lpg on bandit" in out, err
+    assert (tmp_path / "report-bandit-num_arms-3.png").exists()
+    assert "unknown task distribution 'bandits'" in called(["evaluate", str(tmp_path), "bandits"], capsys)[2]
     run = load(tmp_path)
     assert run.config["also"][0]["tasks"]["options"]["horizon"] == 2
     assert "tabular_step_reward" in run.metrics

@@ -145,30 +145,33 @@ def kinds() -> list[tuple[dict[str, Any], str]]:
 
 
 def evaluate(words: list[str]) -> None:
-    """``metarl evaluate RUN [options]``; the run's task distribution may get other options."""
+    """``metarl evaluate RUN [TASKS] [options]``; the run's task distribution may get other options."""
     from metarl_jax.evaluation import evaluate as function
     from metarl_jax.run import read_config
     from metarl_jax.training import load
 
     names, rest = options.leading(words)
     groups, known, family = {}, {}, None
-    if len(names) == 1:
+    if len(names) in (1, 2):
         described = read_config(Path(names[0]))["config"]["tasks"]
-        known = described["options"] or {}
-        family = None if described["options"] is None else tasks.REGISTRY.get(described["name"])
+        if len(names) == 2:
+            family = lookup(tasks.REGISTRY, names[1], "task distribution")
+        elif described["options"] is not None:
+            family, known = tasks.REGISTRY.get(described["name"]), described["options"]
         groups = {} if family is None else {"tasks": options.group(family, known)}
     elif names or not {"-h", "--help"} & set(rest):
         raise ConfigError("evaluate needs the folder of one run before its options: metarl evaluate runs/demo")
     own = {name: p for name, p in options.signature(function).items() if name != "save"}
     about = options.summary(function) + ". Writes report.json, report.png and, where tasks can be drawn, trial.gif "
-    about += "into RUN. With other --tasks options (a held-out split) the files get another name."
-    prog = f"metarl evaluate {names[0] if names else 'RUN'}"
+    about += "into RUN. With other TASKS, or other --tasks options (a held-out split), the files get another name."
+    prog = " ".join(["metarl evaluate", *(names or ["RUN", "[TASKS]"])])
     record = options.record("evaluate", own, options.help_texts(function))
     values, given = options.parse(prog, about, record, groups, rest)
     before = options.with_defaults(options.signature(family), known) if family else {}
     changed = {name: value for name, value in given.get("tasks", {}).items() if value != before[name].default}
-    other = family(**given["tasks"]) if family and changed else None
-    slug = re.sub(r"[^\w.-]+", "-", "".join(f"-{name}-{value}" for name, value in changed.items()))[:80]
+    other = family(**given["tasks"]) if family and (changed or names[1:]) else None
+    told = [*names[1:], *(f"{name}-{value}" for name, value in changed.items())]
+    slug = re.sub(r"[^\w.-]+", "-", "".join(f"-{x}" for x in told))[:80]
     examine(load(names[0]), values, other, f"report{slug}")
 
 
