@@ -48,7 +48,10 @@ def resolve(
       ConfigError: an unknown name (with the nearest known one), or an object of another kind.
     """
     pairs = isinstance(also, list | tuple) and all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in also)
-    check(pairs, "also", also, "give a list of pairs, (algorithm, tasks)")
+    if not pairs:  # without its value: what algorithms and tasks print is long
+        raise ConfigError(
+            f"also: give a list of pairs, (algorithm, tasks), not a {type(also).__name__} of other things"
+        )
     found: dict[str, Any] = {"also": ()}
     for i, pair in enumerate(also):
         with about(f"also[{i}]"):

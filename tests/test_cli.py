@@ -101,6 +101,14 @@ def test_evaluate_and_plot(run, capsys):
         (["train", "lpg", "tabular", "--also", "{"], "--also {: is not JSON"),
         (["train", "lpg", "tabular", "--also", '[{"algorithm": "lpg"}]'], "give names and options"),
         (["train", "lpg", "tabular", "--also", "{}"], "give names and options"),
+        (
+            ["train", "lpg", "tabular", "--also", '[{"algorithm": {"name": "lgp"}, "tasks": {"name": "bandit"}}]'],
+            "--also",
+        ),
+        (
+            ["train", "lpg", "gate", "--also", '[{"w": 2, "algorithm": {"name": "lpg"}, "tasks": {"name": "gate"}}]'],
+            "give names and options",
+        ),
         (["tune", "rl2", "bandit"], "--space"),
         (["tune", "rl2", "bandit", "--space", "{"], "is not JSON"),
         (["tune", "rl2", "bandit", "--space", '{"encoders": [[]]}'], "did you mean 'encoder'"),

@@ -37,7 +37,9 @@ def joined(
     for other, guest in zip(others, guests, strict=True):
         check_alike(other.name, home, guest)
         if shapes_learned(other.algorithm) != shapes_learned(algorithm):
-            raise ConfigError(f"also={other.name!r}: learns other weights: give networks as large as elsewhere")
+            raise ConfigError(
+                f"also={other.name!r}: learns other weights: give it the sizes of the first algorithm's networks"
+            )
     estimators = [home.estimator, *(guest.estimator for guest in guests)]
     together = MetaGradient(
         functools.partial(begin, estimators, others), functools.partial(estimate, estimators, others, place)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from metarl_jax import algorithms, curricula, tasks
 from metarl_jax.cli import options
-from metarl_jax.config import ConfigError, lookup
+from metarl_jax.config import ConfigError, about, lookup
 from metarl_jax.devices import use_cpu_cores
 
 if TYPE_CHECKING:
@@ -83,15 +83,14 @@ def tune(words: list[str]) -> None:
 
 def elsewhere(text: str) -> list[tuple]:
     """The pairs of ``--also``, as ``config.json`` has them."""
-    read = options.from_json("also", text, ALSO)
-    try:
-        pairs = [[(p[part]["name"], dict(p[part]["options"])) for part in ("algorithm", "tasks")] for p in read]
-    except (KeyError, TypeError, ValueError):
-        pairs = []
-    if not isinstance(read, list) or len(pairs) < len(read):
+    read, parts = options.from_json("also", text, ALSO), ("algorithm", "tasks")
+    named = lambda part: isinstance(part, dict) and "name" in part and isinstance(part.get("options", {}), dict)
+    fits = lambda pair: isinstance(pair, dict) and set(pair) == set(parts) and all(map(named, pair.values()))
+    if not isinstance(read, list) or not all(map(fits, read)):
         raise ConfigError(f"--also {text}: give names and options, such as '{ALSO}'")
-    made = lambda named, kind: lookup(kind[0], named[0], kind[1])(**named[1])
-    return [tuple(made(*both) for both in zip(pair, kinds(), strict=True)) for pair in pairs]
+    made = lambda part, kind: lookup(kind[0], part["name"], kind[1])(**part.get("options", {}))
+    with about("--also"):
+        return [tuple(made(pair[part], kind) for part, kind in zip(parts, kinds(), strict=True)) for pair in read]
 
 
 def demo(words: list[str]) -> None:
@@ -131,12 +130,12 @@ def chosen(
         "also": f"where the same is meta-learned at the same time, in JSON, such as {ALSO}",
         "curriculum": f"which tasks come next: {', '.join(curricula.REGISTRY)}",
     }
-    about = options.summary(function) + "."
+    summary = options.summary(function) + "."
     if len(names) < 2:
-        about += f" ALGORITHM: {', '.join(algorithms.REGISTRY)}. TASKS: {', '.join(tasks.REGISTRY)}. "
-        about += f"Name them to see their options too: metarl {function.__name__} {' '.join(DEMO)} --help"
+        summary += f" ALGORITHM: {', '.join(algorithms.REGISTRY)}. TASKS: {', '.join(tasks.REGISTRY)}. "
+        summary += f"Name them to see their options too: metarl {function.__name__} {' '.join(DEMO)} --help"
     groups = {part: options.group(made) for part, made in parts.items()}
-    values, given = options.parse(prog, about, options.record(function.__name__, own, texts), groups, words)
+    values, given = options.parse(prog, summary, options.record(function.__name__, own, texts), groups, words)
     return values | {part: made(**given[part]) for part, made in parts.items()}
 
 
@@ -162,11 +161,11 @@ def evaluate(words: list[str]) -> None:
     elif names or not {"-h", "--help"} & set(rest):
         raise ConfigError("evaluate needs the folder of one run before its options: metarl evaluate runs/demo")
     own = {name: p for name, p in options.signature(function).items() if name != "save"}
-    about = options.summary(function) + ". Writes report.json, report.png and, where tasks can be drawn, trial.gif "
-    about += "into RUN. With other TASKS, or other --tasks options (a held-out split), the files get another name."
+    summary = options.summary(function) + ". Writes report.json, report.png and, where tasks can be drawn, trial.gif "
+    summary += "into RUN. With other TASKS, or other --tasks options (a held-out split), the files get another name."
     prog = " ".join(["metarl evaluate", *(names or ["RUN", "[TASKS]"])])
     record = options.record("evaluate", own, options.help_texts(function))
-    values, given = options.parse(prog, about, record, groups, rest)
+    values, given = options.parse(prog, summary, record, groups, rest)
     before = options.with_defaults(options.signature(family), known) if family else {}
     changed = {name: value for name, value in given.get("tasks", {}).items() if value != before[name].default}
     other = family(**given["tasks"]) if family and (changed or names[1:]) else None
