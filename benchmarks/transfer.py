@@ -5,7 +5,7 @@
 One rule is learned in random MDPs of five states and three kinds of random grids at once. It is tested on other draws
 of the MDPs and of one kind, and in six families that it never saw: larger MDPs with noise, and the grids of the paper.
 The agents that live by it differ between families in their learning rate alone, chosen of eight as the actor-critics'
-settings are, on other lives than those tested. Each seed takes about twenty minutes on a core: its run is kept in
+settings are, on other lives than those tested. Each seed takes about fifteen minutes on a core: its run is kept in
 ``runs/lpg-transfer-SEED``, the actor-critics' beside it, and a job that was stopped goes on there.
 """
 

@@ -49,14 +49,11 @@ def resolve(
     """
     pairs = isinstance(also, list | tuple) and all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in also)
     if not pairs:  # without its value: what algorithms and tasks print is long
-        raise ConfigError(
-            f"also: give a list of pairs, (algorithm, tasks), not a {type(also).__name__} of other things"
-        )
-    found: dict[str, Any] = {"also": ()}
+        raise ConfigError("also: give a list of pairs, (algorithm, tasks)")
+    others, found = [], {}
     for i, pair in enumerate(also):
         with about(f"also[{i}]"):
-            other = resolve(*pair)
-        found["also"] += ((other.algorithm, other.tasks),)
+            others.append(resolve(*pair)[:2])
     for part, value in {"algorithm": algorithm, "tasks": tasks, "curriculum": curriculum}.items():
         kind = TaskDistribution if part == "tasks" else Recipe
         made = lookup(REGISTRIES[part], value, WORDS[part])() if isinstance(value, str) else value
@@ -64,7 +61,7 @@ def resolve(
         fits = isinstance(made, kind) and not other
         check(fits, part, value, f"give a name from the registry or an object, {EXAMPLES[part]}")
         found[part] = made
-    return Setting(**found)
+    return Setting(**found, also=tuple(others))
 
 
 def describe_tasks(tasks: TaskDistribution) -> dict[str, Any]:

@@ -75,7 +75,8 @@ def train(
       curriculum: which tasks come next; a name of ``metarl_jax.curricula.REGISTRY`` or a recipe.
       also: pairs (algorithm, tasks): where the same is meta-learned at the same time, in tasks whose spaces may differ
         (an update rule, an optimiser, hyperparameters). Each update lives ``num_tasks`` tasks of each, drawn uniformly,
-        and the meta-gradient is the mean; options of the outer step are the first algorithm's.
+        and the meta-gradient is the mean. Options of the outer step are the first algorithm's, and so are
+        those of memory that it leaves open.
       out: the run's folder; created, or, when it holds a run of the same configuration, continued. None: in memory.
       checkpoint_seconds: least time between two checkpoints; one more is taken at the end and on a stop signal.
       keep_checkpoints: how many of the last ones stay in the folder.

@@ -103,7 +103,7 @@ def test_evaluate_and_plot(run, capsys):
         (["train", "lpg", "tabular", "--also", "{}"], "give names and options"),
         (
             ["train", "lpg", "tabular", "--also", '[{"algorithm": {"name": "lgp"}, "tasks": {"name": "bandit"}}]'],
-            "--also",
+            "--also: unknown algorithm 'lgp'",
         ),
         (
             ["train", "lpg", "gate", "--also", '[{"w": 2, "algorithm": {"name": "lpg"}, "tasks": {"name": "gate"}}]'],

@@ -81,7 +81,7 @@ def tune(words: list[str]) -> None:
     print(f"next: metarl evaluate {Path(values['out'], best['run'])}")
 
 
-def elsewhere(text: str) -> list[tuple]:
+def pairs_of(text: str) -> list[tuple]:
     """The pairs of ``--also``, as ``config.json`` has them."""
     read, parts = options.from_json("also", text, ALSO), ("algorithm", "tasks")
     named = lambda part: isinstance(part, dict) and "name" in part and isinstance(part.get("options", {}), dict)
@@ -105,7 +105,7 @@ def trained(prog: str, names: list[str], words: list[str], folder: str | None = 
 
     values = chosen(function, prog, names, words, folder)
     values["out"] = values["out"] or str(Path("runs", f"{names[0]}-{names[1]}-seed{values['seed']}"))
-    values["also"] = elsewhere(values["also"])
+    values["also"] = pairs_of(values["also"])
     return function(**values)
 
 

@@ -112,6 +112,13 @@ def test_what_cannot_be_joined_is_told_before_anything_compiles(algorithm, also,
         mrl.train(algorithm, GRIDS(), also=also, num_tasks=4, num_updates=1, quiet=True)
 
 
+def test_steps_of_strategies_are_not_averaged():
+    pytest.importorskip("evosax")
+    own = mrl.algorithms.lpg(memory_size=4, predictions=3, life=4, window=4, gradient="snes")
+    with pytest.raises(mrl.ConfigError, match="gradient='snes': takes steps of its own"):
+        mrl.train(own, GRIDS(), also=[(own, "tabular")], num_tasks=4, num_updates=1, quiet=True)
+
+
 @pytest.mark.parametrize("name", ["self-tuning", "learned-optimizer"])
 def test_whatever_is_portable_is_learned_in_several(name):
     made = mrl.algorithms.REGISTRY[name](life=4, episodes=2)
