@@ -1,12 +1,14 @@
 """The persistent compilation cache: what was compiled once on this machine starts in a moment the next time."""
 
 import contextlib
+import functools
 import logging
 import os
 import platform
 import re
 import sys
 import time
+import uuid
 import zlib
 from importlib import metadata
 from pathlib import Path
@@ -15,6 +17,8 @@ SWITCH = "METARL_JAX_CACHE"
 MIN_COMPILE_SECONDS = 0.0  # many small programs make up most of a start: 5.6 s cold, 1.5 s with all of them cached
 ZLIB, ZSTD = b"\x78", b"\x28\xb5\x2f\xfd"
 STAMP = ".checked"
+PARTIAL = ".partial"  # ending of an entry that is being written
+ABANDONED_SECONDS = 3600.0  # a partial entry older than this belongs to a process that was killed
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +40,7 @@ def enable(on: bool = True, folder: str | Path | None = None) -> Path | None:
 
     if not on or os.environ.get(SWITCH, "1").lower() in ("0", "false", "off", "no"):
         return None
+    write_atomically()
     used = jax.config.values
     if used["jax_compilation_cache_dir"] or not used["jax_enable_compilation_cache"]:
         return None
@@ -50,6 +55,39 @@ def enable(on: bool = True, folder: str | Path | None = None) -> Path | None:
     if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", MIN_COMPILE_SECONDS)
     return path
+
+
+@functools.cache
+def write_atomically() -> bool:
+    """Makes JAX write cache entries to a temporary name and rename them; returns whether that was possible.
+
+    JAX writes entries in place, so a second process that starts at the same time reads half-written ones. JAX offers
+    no setting for this: its writer is replaced, once per process, and left alone where it has another shape.
+    """
+    try:
+        from jax._src import lru_cache
+
+        write_in_place = lru_cache.LRUCache.put
+    except (ImportError, AttributeError):
+        return False
+
+    @functools.wraps(write_in_place)
+    def put(self, key: str, value: bytes) -> None:
+        folder = Path(str(self.path))
+        if not key or self.eviction_enabled or not folder.is_dir():  # JAX locks where it evicts
+            return write_in_place(self, key, value)
+        entry = folder / f"{key}-cache"
+        if entry.exists():
+            return None
+        partial = folder / f".{uuid.uuid4().hex}{PARTIAL}"
+        try:
+            partial.write_bytes(value)
+            os.replace(partial, entry)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    lru_cache.LRUCache.put = put
+    return True
 
 
 def default_folder() -> Path:
@@ -77,6 +115,10 @@ def remove_torn(folder: Path) -> list[str]:
             if entry.stat().st_mtime >= since and not _is_whole(entry):
                 entry.unlink()
                 torn.append(entry.name)
+    for partial in folder.glob(f".*{PARTIAL}"):
+        with contextlib.suppress(FileNotFoundError):
+            if partial.stat().st_mtime < began - ABANDONED_SECONDS:
+                partial.unlink()
     stamp.touch(mode=0o600)
     os.utime(stamp, (began, began))
     if torn:

@@ -104,6 +104,30 @@ def test_torn_entries_are_deleted_once(tmp_path, monkeypatch):
     assert compile_cache.remove_torn(tmp_path) == []
 
 
+def test_entries_appear_whole_and_abandoned_ones_are_deleted(tmp_path, monkeypatch):
+    """A process that reads at any moment sees no entry or a whole one: JAX's own writer writes in place."""
+    from jax._src import lru_cache
+
+    assert compile_cache.write_atomically()
+    seen = []
+    write = compile_cache.Path.write_bytes
+
+    def slowly(self, data):  # what another process would find half-way
+        write(self, data[: len(data) // 2])
+        seen.append([p.name for p in tmp_path.iterdir() if p.name.endswith("-cache")])
+        return write(self, data)
+
+    monkeypatch.setattr(compile_cache.Path, "write_bytes", slowly)
+    cache = lru_cache.LRUCache(str(tmp_path), max_size=-1)
+    cache.put("key", b"0123456789")
+    assert seen == [[]] and cache.get("key") == b"0123456789"
+    old, new = (tmp_path / f".{name}{compile_cache.PARTIAL}" for name in ("old", "new"))
+    write(old, b""), write(new, b"")
+    os.utime(old, (1, 1))
+    compile_cache.remove_torn(tmp_path)
+    assert not old.exists() and new.exists()
+
+
 def test_folder_of_each_system(monkeypatch, tmp_path):
     for name in ("XDG_CACHE_HOME", "LOCALAPPDATA"):
         monkeypatch.delenv(name, raising=False)
