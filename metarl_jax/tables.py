@@ -40,7 +40,8 @@ def interval(ends: Sequence[float | None]) -> str:
 def words(reference: Mapping[str, Any]) -> tuple[str, str]:
     """Role and kind as a reader has them."""
     role, kind = str(reference["role"]), str(reference["kind"])
-    return ROLES.get(role, role), KINDS.get(kind, kind)
+    of = f" of {reference['of']}" if reference.get("of") else ""
+    return ROLES.get(role, role) + of, KINDS.get(kind, kind)
 
 
 def label(reference: Mapping[str, Any]) -> str:

@@ -98,7 +98,7 @@ def by_adaptation(trials: Trials, references: Sequence[dict], windows: Windows |
     begin and end in these.
     """
     episodes, best = by_episode(trials)["return"], None
-    optimal = next((r for r in references if r["role"] == "optimal"), None)
+    optimal = next((r for r in references if r["role"] == "optimal" and not r.get("of")), None)
     if windows is None:
         returns = episodes
         if optimal is not None and optimal["by_episode"] is not None and len(optimal["by_episode"]) >= len(returns):
@@ -118,7 +118,8 @@ def by_adaptation(trials: Trials, references: Sequence[dict], windows: Windows |
 
 
 def describe(reference: Reference, score: float, trials: Trials) -> dict[str, Any]:
-    """A reference as plain data: mean value, the score's share of it (where both are positive), its regret.
+    """A reference as plain data: mean value, the score's share of it (where both are positive), its regret;
+    neither where it is ``of`` other tasks.
 
     ``length_by_episode`` is a mean over the trials in which the agent finished the episode: late ones are only those
     of easy tasks, for both.
@@ -129,12 +130,13 @@ def describe(reference: Reference, score: float, trials: Trials) -> dict[str, An
         "role": reference.role,
         "kind": reference.kind,
         "value": value,
-        "share": score / value if value > 0 and score > 0 else None,
-        "regret": value - score,
+        "share": score / value if value > 0 and score > 0 and not reference.of else None,
+        "regret": None if reference.of else value - score,
         "by_episode": None if reference.by_episode is None else np.asarray(reference.by_episode, float),
         "length_by_episode": None if reference.lengths is None else mean_lengths(np.asarray(reference.lengths), trials),
         "quantiles": np.percentile(by_task, np.arange(101)) if by_task.ndim else None,
         "note": reference.note,
+        "of": reference.of,
     }
 
 

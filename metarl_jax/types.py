@@ -63,7 +63,9 @@ class Reference(NamedTuple):
     ``kind``: ``exact``, ``estimate`` (simulated), ``lower`` or ``upper`` (a bound on the role's true value).
     ``trial_return``: ``[N]``, or a scalar for the mean over tasks. ``by_episode``: ``[E]``, its mean over tasks for
     each episode of the trial, where that makes sense. ``note`` says how it was computed. ``lengths``: ``[N, E]``,
-    how long each episode of each task is, the last column standing for all later ones, where lengths vary.
+    how long each episode of each task is, the last column standing for all later ones, where lengths vary. ``of``:
+    empty where the value is of the tasks asked about and their prior; else what it is of, in words: such a value is
+    printed with them, and no score is held to it.
     """
 
     role: str
@@ -72,6 +74,7 @@ class Reference(NamedTuple):
     by_episode: Any = None
     note: str = ""
     lengths: Any = None
+    of: str = ""
 
 
 class ExactBelief(NamedTuple):
@@ -93,8 +96,10 @@ class TaskDistribution(NamedTuple):
     """WHAT is learned: a set of MDPs with shared state and action spaces.
 
     ``trial_steps`` is the default length of a trial, ``horizon`` the longest episode, both static. ``tasks`` is the
-    whole set, leaves ``[N, ...]``, when it is finite. ``references(tasks [N], trial_steps)`` returns the known
-    answers; ``mutate(key, task)`` a small random change of a task. ``recipe`` (name and options) rebuilds it.
+    whole set, leaves ``[N, ...]``, when it is finite. ``references(tasks [N], trial_steps, prior=None)`` returns the
+    known answers: of tasks that the agent knows are drawn from ``prior``, leaves ``[M, ...]``, each row equally likely
+    (a task that is held twice is twice as likely), by default from the distribution's own. ``mutate(key, task)`` is a
+    small random change of a task. ``recipe`` (name and options) rebuilds it.
     ``belief`` is set where what a trial tells of the task has a closed form (``beliefs.exact_belief`` finds others).
     ``optimum(task, trial_steps)``: the exact optimal return of a trial, the task known, where it can be traced;
     ``best_episode(task)``: that of an episode, where these may end early, so that a trial holds more of them.
@@ -108,7 +113,7 @@ class TaskDistribution(NamedTuple):
     horizon: int
     trial_steps: int
     tasks: Task | None = None
-    references: Callable[[Task, int], list[Reference]] | None = None
+    references: Callable[..., list[Reference]] | None = None
     mutate: Callable[[Key, Task], Task] | None = None
     recipe: Mapping[str, Any] | None = None
     belief: ExactBelief | None = None

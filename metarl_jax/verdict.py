@@ -29,9 +29,11 @@ def gap(score: float, control_mean: float, references: list[dict]) -> tuple[floa
 
 
 def choose(references: list[dict], order: Sequence[tuple[str, str]]) -> dict | None:
-    """The first of ``order`` that is known: of several lower bounds the highest, of several upper ones the lowest."""
+    """The first of ``order`` that is known of the tasks asked about: of several lower bounds the highest, of several
+    upper ones the lowest."""
     for role, kind in order:
         found = [r for r in references if (r["role"], r["kind"]) == (role, kind) and math.isfinite(r["value"])]
+        found = [r for r in found if not r.get("of")]
         if found:
             return (min if kind == "upper" else max)(found, key=lambda r: r["value"])
     return None

@@ -9,6 +9,7 @@ import numpy as np
 
 from metarl_jax import planning
 from metarl_jax.tasks._layouts import successors
+from metarl_jax.tasks._priors import elsewhere
 from metarl_jax.types import Reference, Task
 
 
@@ -25,7 +26,7 @@ def repeated(role: str, kind: str, first: np.ndarray, later: np.ndarray, trial_s
     return Reference(role, kind, found, None, note, np.minimum(np.stack([first, later], axis=1), trial_steps))
 
 
-def references(parsed: list, env: Any, tasks: Task, trial_steps: int) -> list[Reference]:
+def references(parsed: list, env: Any, tasks: Task, trial_steps: int, prior: Task | None = None) -> list[Reference]:
     """Known answers when the layout is known and its goals are equally likely; the tasks may be a part of them.
 
     Only shortest paths where a task is none of those (a mutated one), or where episodes are cut short: that sends the
@@ -51,7 +52,8 @@ def references(parsed: list, env: Any, tasks: Task, trial_steps: int) -> list[Re
         note = "layout known: no two goals found at once"
         bounds.append(Reference("bayes", "upper", upper.mean(), None, note))
     note = "layout known: the search walk in every episode"
-    return [*known, *bounds, repeated("non_adaptive", "lower", find, find, trial_steps, note)]
+    bounds.append(repeated("non_adaptive", "lower", find, find, trial_steps, note))
+    return [*known, *(bounds if prior is None else elsewhere(bounds))]
 
 
 @functools.lru_cache(maxsize=64)

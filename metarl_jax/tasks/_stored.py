@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from metarl_jax.tasks._priors import elsewhere, of_these, same_prior
 from metarl_jax.types import Reference, Task
 
 FILE = Path(__file__).with_name("references.json")
@@ -24,20 +25,21 @@ def stored() -> dict[str, Any]:
     return json.loads(FILE.read_text()) if FILE.exists() else {}
 
 
-def stored_references(family: str, options: Mapping[str, Any]) -> Callable[[Task, int], list[Reference]] | None:
+def stored_references(
+    family: str, options: Mapping[str, Any], own: Task | None = None
+) -> Callable[..., list[Reference]] | None:
     """``references`` of a distribution whose options are those that were trained on, else None.
 
     Values are means over tasks, of the best seed, as measured (240 trials, so they may be lucky by a little); episodes
     count alike, and where a trial ends inside one there are none. What a policy reaches, its role can reach: ``lower``.
     Who is told the task may ignore it: ``optimal`` is the best of both. ``memoryless`` is less than ``non_adaptive``,
-    which may adapt inside an episode.
+    which may adapt inside an episode. ``own``: the tasks, where they are a finite set; values are of these alone.
     """
     known = stored().get(family)
     if known is None or known["options"] != json.loads(json.dumps(dict(options))):
         return None
 
-    def references(tasks: Task, trial_steps: int) -> list[Reference]:
-        del tasks
+    def references(tasks: Task, trial_steps: int, prior: Task | None = None) -> list[Reference]:
         episodes, rest = divmod(trial_steps, options["horizon"])
         if rest:
             return []
@@ -47,6 +49,8 @@ def stored_references(family: str, options: Mapping[str, Any]) -> Callable[[Task
             note = f"PPO, {how}: best of {len(returns)} seeds, an episode {min(returns):.4g} to {max(returns):.4g}"
             most = max(returns + known["memoryless"] if role == "optimal" else returns)
             found.append(Reference(role, "lower", most * episodes, np.full(episodes, most), note))
-        return found
+        if own is not None:
+            return of_these(found, tasks, own) if prior is None or same_prior(prior, own) else elsewhere(found)
+        return found if prior is None else elsewhere(found)
 
     return references

@@ -9,6 +9,7 @@ import numpy as np
 
 from metarl_jax import planning
 from metarl_jax.config import check, family
+from metarl_jax.tasks._priors import marked
 from metarl_jax.tasks.environment import Environment
 from metarl_jax.types import ExactBelief, Reference, Spec, TaskDistribution, Trajectory
 
@@ -74,12 +75,12 @@ def bandit(*, num_arms: int = 5, num_pulls: int = 10) -> TaskDistribution:
     check(num_arms >= 1, "bandit: num_arms", num_arms, "must be at least 1")
     check(num_pulls >= 1, "bandit: num_pulls", num_pulls, "must be at least 1")
 
-    def references(tasks: BanditTask, trial_steps: int):
+    def references(tasks: BanditTask, trial_steps: int, prior: BanditTask | None = None):
         known = planning.bernoulli_reference(num_arms, trial_steps)
         error = f", s.e. {known.standard_error:.3f}" if known.standard_error else "; simulated by pull"
         note = known.note + error
         bayes = Reference("bayes", known.kind, known.value, known.by_pull, note)
-        return [*common_references(tasks, trial_steps), bayes]
+        return marked([*common_references(tasks, trial_steps), bayes], prior)
 
     return TaskDistribution(
         name="bandit",
@@ -110,10 +111,10 @@ def dependent_bandit(*, low: float | None = 0.1, num_pulls: int = 100) -> TaskDi
         p = u if low is None else jnp.where(u < 0.5, low, 1.0 - low).astype(jnp.float32)
         return BanditTask(jnp.stack([p, 1.0 - p]))
 
-    def references(tasks: BanditTask, trial_steps: int):
+    def references(tasks: BanditTask, trial_steps: int, prior: BanditTask | None = None):
         known = planning.dependent_reference(None if low is None else (low, 1.0 - low), trial_steps)
         bayes = Reference("bayes", "exact", known.value, known.by_pull, "dynamic programming over counts")
-        return [*common_references(tasks, trial_steps), bayes]
+        return marked([*common_references(tasks, trial_steps), bayes], prior)
 
     return TaskDistribution(
         name="bandit-dependent",

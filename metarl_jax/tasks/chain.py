@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metarl_jax.config import check, family
+from metarl_jax.tasks._priors import marked
 from metarl_jax.tasks.environment import Environment, another_of, episode_after_episode, one_of
 from metarl_jax.types import Reference, Spec, TaskDistribution
 
@@ -99,7 +100,7 @@ def discounting_chain(
         paid = lambda steps: jnp.where(task.delay <= steps, task.reward, 0.0).max()
         return episode_after_episode(paid, horizon, trial_steps)
 
-    def references(tasks: ChainTask, trial_steps: int) -> list[Reference]:
+    def references(tasks: ChainTask, trial_steps: int, prior: ChainTask | None = None) -> list[Reference]:
         episodes, rest = divmod(trial_steps, horizon)
         if rest:
             return []
@@ -111,10 +112,11 @@ def discounting_chain(
             "non_adaptive": (1.0 + bonus / len(best), np.full(episodes, 1 / len(best)), "one chain for all tasks"),
             "random": (reward.mean(axis=1), np.full(episodes, 1 / count), "uniform over the chains"),
         }
-        return [
+        known = [
             Reference(role, "exact", episodes * value, 1.0 + bonus * found, note)
             for role, (value, found, note) in values.items()
         ]
+        return marked(known, prior)
 
     return TaskDistribution(
         name="discounting-chain",

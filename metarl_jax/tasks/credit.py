@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metarl_jax.config import check, check_all, family
+from metarl_jax.tasks._priors import marked
 from metarl_jax.tasks.environment import Environment, another_of, one_of
 from metarl_jax.types import Reference, Spec, TaskDistribution
 
@@ -171,12 +172,13 @@ def chains(name: str, env: CreditEnv, prize: float, noise: float, num_episodes: 
         jnp.full(count, noise, jnp.float32),
     )
 
-    def references(tasks: CreditTask, trial_steps: int) -> list[Reference]:
+    def references(tasks: CreditTask, trial_steps: int, prior: CreditTask | None = None) -> list[Reference]:
         episodes, rest = divmod(trial_steps, env.horizon)
         if rest:
             return []
         known = values(np.asarray(tasks.prize, np.float64), episodes)
-        return [Reference(role, "exact", total, by_episode, note) for role, (total, by_episode, note) in known.items()]
+        found = [Reference(role, "exact", total, by_episode, note) for role, (total, by_episode, note) in known.items()]
+        return marked(found, prior)
 
     return TaskDistribution(
         name=name,

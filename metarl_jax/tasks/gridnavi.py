@@ -10,6 +10,7 @@ import numpy as np
 from metarl_jax import planning
 from metarl_jax.config import check, check_all, family
 from metarl_jax.tasks._layouts import open_grid
+from metarl_jax.tasks._priors import marked
 from metarl_jax.tasks.environment import Environment, episode_after_episode, one_hot_cell, one_of
 from metarl_jax.types import Reference, Spec, TaskDistribution
 
@@ -114,7 +115,7 @@ def gridnavi(
         horizon=horizon,
         trial_steps=horizon * num_episodes,
         tasks=tasks,
-        references=lambda some, trial_steps: references(env, goals, some, trial_steps),
+        references=lambda some, trial_steps, prior=None: marked(references(env, goals, some, trial_steps), prior),
         mutate=mutate,
         optimum=functools.partial(optimum, env),
     )

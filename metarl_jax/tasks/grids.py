@@ -194,7 +194,7 @@ def grids(
         sample=sample,
         horizon=chosen.horizon,
         trial_steps=steps,
-        references=lambda tasks, trial_steps: references(env, tasks, trial_steps),
+        references=lambda tasks, trial_steps, prior=None: references(env, tasks, trial_steps),
         mutate=mutate,
         optimum=functools.partial(optimum, env) if planned else None,
     )

@@ -101,7 +101,7 @@ def navigation(*, horizon: int = 100, num_episodes: int = 2) -> TaskDistribution
     env = PointEnv(dense, 0.1, checked("navigation", horizon, num_episodes), reach=0.75, tolerance=0.01)
     sample = lambda key: PointTask(jax.random.uniform(key, (2,), minval=-0.5, maxval=0.5))
 
-    def references(tasks: PointTask, trial_steps: int) -> list[Reference]:
+    def references(tasks: PointTask, trial_steps: int, prior: PointTask | None = None) -> list[Reference]:
         still = -np.linalg.norm(np.asarray(tasks.goal, float), axis=-1) * horizon
         note = "standing still: agents that see their position only"
         return both(straight(env, tasks, trial_steps), every_episode(still, horizon, trial_steps, "lower", note))
@@ -124,7 +124,7 @@ def sparse_navigation(*, radius: float = 0.2, horizon: int = 20, num_episodes: i
     length = checked("navigation-sparse", horizon, num_episodes)
     env = PointEnv(functools.partial(sparse, radius), 0.1, length, reach=1.3)
     sample = lambda key: PointTask(on_circle(jax.random.uniform(key, maxval=np.pi)))
-    references = lambda tasks, trial_steps: both(straight(env, tasks, trial_steps))
+    references = lambda tasks, trial_steps, prior=None: both(straight(env, tasks, trial_steps))
     return distribution("navigation-sparse", env, sample, num_episodes, references, mutate=mutate_half_circle)
 
 
@@ -146,7 +146,7 @@ def corner_navigation(
     env = PointEnv(function, 0.2, checked("navigation-corners", horizon, num_episodes), reach=2.5)
     tasks = PointTask(jnp.asarray(CORNERS))
     kind = "lower" if reward == "progress" else "exact"  # around a quadrant's edge progress can be earned twice
-    references = lambda some, trial_steps: both(straight(env, some, trial_steps, kind))
+    references = lambda some, trial_steps, prior=None: both(straight(env, some, trial_steps, kind))
     sample = functools.partial(one_of, tasks)
     made = distribution("navigation-corners", env, sample, num_episodes, references, lambda key, _: sample(key))
     return made._replace(tasks=tasks, optimum=made.optimum if kind == "exact" else None)

@@ -16,12 +16,24 @@ from metarl_jax.types import Task, TaskDistribution
 def finite(tasks: TaskDistribution, batch: Task) -> TaskDistribution:
     """The distribution that draws from ``batch``, leaves ``[N, ...]``, alone: all else is that of ``tasks``.
 
+    Each row is drawn equally often; a task that is held twice is one task of twice the weight. References are those of
+    an agent that knows this set: it is their prior.
+
     Raises:
       ConfigError: these are not tasks of it (another structure, shape or type), or none.
     """
     batch = checked(tasks, batch)
     sample = functools.partial(one_of, batch)
-    return tasks._replace(name=f"{tasks.name}-set", sample=sample, tasks=batch, recipe=None, belief=None, target=None)
+    references = None if tasks.references is None else functools.partial(tasks.references, prior=batch)
+    return tasks._replace(
+        name=f"{tasks.name}-set",
+        sample=sample,
+        tasks=batch,
+        references=references,
+        recipe=None,
+        belief=None,
+        target=None,
+    )
 
 
 def save_tasks(path: str | os.PathLike, tasks: TaskDistribution) -> Path:

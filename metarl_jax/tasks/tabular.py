@@ -10,6 +10,7 @@ import numpy as np
 from metarl_jax import planning
 from metarl_jax.config import ConfigError, check, family
 from metarl_jax.devices import use_cpu_cores
+from metarl_jax.tasks._priors import marked
 from metarl_jax.tasks.environment import Environment, episode_after_episode, one_of
 from metarl_jax.types import Reference, Spec, TaskDistribution
 
@@ -101,12 +102,13 @@ def tabular(
         reward = mean_reward + jax.random.normal(reward_key, (num_states, num_actions))
         return TabularTask(weights / weights.sum(-1, keepdims=True), reward, jnp.float32(reward_std))
 
-    def references(tasks: TabularTask, trial_steps: int):
+    def references(tasks: TabularTask, trial_steps: int, prior: TabularTask | None = None):
         note = "any policy fixed beforehand; one that learns within an episode earns more"
-        return [
+        found = [
             *planned(tasks, horizon, trial_steps),
             Reference("non_adaptive", "lower", mean_reward * trial_steps, None, note),
         ]
+        return marked(found, prior)
 
     return TaskDistribution(
         name="tabular",
@@ -154,7 +156,7 @@ def from_arrays(
         horizon=horizon,
         trial_steps=horizon * num_episodes,
         tasks=tasks,
-        references=lambda some, trial_steps: planned(some, horizon, trial_steps),
+        references=lambda some, trial_steps, prior=None: planned(some, horizon, trial_steps),
         mutate=mutate,
         optimum=functools.partial(optimum, horizon),
     )

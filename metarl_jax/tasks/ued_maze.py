@@ -209,7 +209,7 @@ def distribution(name: str, env: ViewEnv, sample, mutate, num_episodes: int) -> 
     def optimum(task: ViewTask, trial_steps: int):
         return trial_steps // env.distance(task) * best_episode(task)
 
-    def references(tasks: ViewTask, trial_steps: int):
+    def references(tasks: ViewTask, trial_steps: int, prior: ViewTask | None = None):
         best = jax.jit(lambda tasks: jax.lax.map(lambda task: optimum(task, trial_steps), tasks, batch_size=256))(tasks)
         return [Reference("optimal", "exact", np.asarray(best, np.float64), None, "maze known: shortest paths")]
 

@@ -242,5 +242,5 @@ def distribution(
     check_all(dict(horizon=horizon, num_episodes=num_episodes), lambda x: x >= 1, "must be at least 1", name)
     env = WalkerEnv(BODIES[body], RULES[body]._replace(pay=pay), horizon)
     sample = sample or functools.partial(one_of, tasks)
-    references = stored_references(name, options)
+    references = stored_references(name, options, tasks)
     return TaskDistribution(name, env, sample, horizon, horizon * num_episodes, tasks, references, mutate)

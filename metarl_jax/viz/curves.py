@@ -92,9 +92,14 @@ def draw_lengths(axes: Any, report: "Report") -> None:
     axes.set_title("Steps of the episodes that finished")
 
 
+def of_these_tasks(report: "Report") -> list[dict[str, Any]]:
+    """Its references but for those of other tasks."""
+    return [reference for reference in report.references if not reference.get("of")]
+
+
 def draw_references(axes: Any, report: "Report", key: str) -> None:
     """The references that are known by episode."""
-    for reference in report.references:
+    for reference in of_these_tasks(report):
         if reference[key]:
             values = np.array(reference[key], float)
             axes.plot(np.arange(1, values.size + 1), values, **reference_style(reference))
@@ -126,13 +131,13 @@ def draw_by_episode(axes: Any, report: "Report", key: str) -> int:
 def draw_tail(axes: Any, report: "Report") -> None:
     """Quantiles over tasks of the trial return, worst tasks left, with the references' returns of a trial."""
     share = np.arange(101)
-    for reference in report.references:
+    for reference in of_these_tasks(report):
         values = np.full(101, reference["value"]) if reference["quantiles"] is None else reference["quantiles"]
         axes.plot(share, np.array(values, float), **reference_style(reference))
     for name, colour, _, quantiles in sides(report):
         axes.plot(share, quantiles, color=colour, label=name, linewidth=WIDTHS[colour])
     axes.axvspan(0, 10, color="#F0E442", alpha=0.25, linewidth=0, label="worst 10 % of tasks")
-    ends = [*report.quantiles, *report.control_quantiles, *(reference["value"] for reference in report.references)]
+    ends = [*report.quantiles, *report.control_quantiles, *(reference["value"] for reference in of_these_tasks(report))]
     margin = 0.06 * (max(ends) - min(ends)) or 1.0
     axes.set_ylim(min(ends) - margin, max(ends) + margin)  # a few easy tasks may have references far above
     axes.set_xlim(0, 100)
