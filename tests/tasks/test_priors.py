@@ -22,10 +22,8 @@ def test_a_task_held_twice_is_one_task_of_twice_the_weight():
 def test_the_same_prior_holds_the_same_tasks_in_the_same_proportions():
     part = lambda *rows: jax.tree.map(lambda x: x[np.array(rows)], TASKS)
     assert same_prior(TASKS, part(1, 3, 0, 0, 0)) and same_prior(part(0, 1), part(1, 2, 4, 1))
-    assert (
-        not same_prior(TASKS, part(0, 1, 3))
+    assert not same_prior(TASKS, part(0, 1, 3))
     assert not same_prior(part(0), part(1)) and not same_prior(part(1), part(3))
-    )
 
 
 def test_what_is_one_number_is_not_of_other_tasks():
