@@ -24,4 +24,4 @@ def course(setting: Setting, num_tasks: int, seeds: list[int], marks: Iterable[i
             if not finite:
                 raise RuntimeError(f"{setting.algorithm.name} diverged in update {done + int(ran) - 1}")
             done += int(ran)
-        yield done * program.env_steps, run_of(program, learner, config, {}, done, None)
+        yield program.env_steps(done), run_of(program, learner, config, {}, done, None)

@@ -87,8 +87,8 @@ def curve_of(layout: Layout, seed: int, mazes: Any, budget: float, between: floa
             run = mrl.Run(algorithm, tasks, learner.algorithm, {"num_seeds": 1}, {}, done)
             seconds.append(spent)
             shares.append(float(solved(run, mazes, 1, tasks.horizon).mean()))
-            print(f"{spent:.0f} s, {made.env_steps * done / 1e6:.2f} M steps: {shares[-1]:.3f}", flush=True)
-    return Curve(np.array(seconds), np.array(shares), made.env_steps * done / spent)
+            print(f"{spent:.0f} s, {made.env_steps(done) / 1e6:.2f} M steps: {shares[-1]:.3f}", flush=True)
+    return Curve(np.array(seconds), np.array(shares), made.env_steps(done) / spent)
 
 
 def first_time(curve: Curve, share: float) -> float | None:

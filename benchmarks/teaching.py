@@ -45,7 +45,7 @@ BEST = "accel"
 
 def updates_of(learner: Recipe, curriculum: Recipe, tasks: TaskDistribution, num_tasks: int, steps: int) -> int:
     """How many updates ``steps`` environment steps are, the curriculum's own included."""
-    return steps // program_of(Setting(learner, tasks, curriculum), num_tasks).env_steps
+    return program_of(Setting(learner, tasks, curriculum), num_tasks).updates_within(steps)
 
 
 def solved(run: mrl.Run, mazes: Any, trials: int, steps: int) -> np.ndarray:

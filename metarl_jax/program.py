@@ -1,5 +1,6 @@
 """From a setting to the program that trains it: built, compiled before anything runs, and small enough."""
 
+import bisect
 import functools
 import warnings
 from collections.abc import Callable
@@ -26,10 +27,14 @@ class Program(NamedTuple):
     algorithm: Algorithm
     driver: Driver
 
-    @property
-    def env_steps(self) -> int:
-        """Of an update, a seed; those that the curriculum lives for itself included."""
-        return self.algorithm.steps * self.num_tasks + self.driver.curriculum.steps
+    def env_steps(self, num_updates: int) -> int:
+        """Environment steps of one seed in its first ``num_updates`` updates, the curriculum's own included."""
+        return self.algorithm.steps * self.num_tasks * num_updates + self.driver.curriculum.steps(num_updates)
+
+    def updates_within(self, env_steps: int) -> int:
+        """The largest number of updates that takes one seed at most ``env_steps`` environment steps."""
+        most = env_steps // (self.algorithm.steps * self.num_tasks)
+        return bisect.bisect_right(range(1, most + 1), env_steps, key=self.env_steps)
 
     @property
     def left_open(self) -> dict[str, tuple]:

@@ -158,7 +158,7 @@ def run_updates(loop: Loop, progress: Progress) -> tuple[Run, int | None]:
                     last_save = time.monotonic()
             progress.advance(
                 ran,
-                ran * loop.program.env_steps * loop.config["num_seeds"],
+                (loop.program.env_steps(done) - loop.program.env_steps(done - ran)) * loop.config["num_seeds"],
                 float(metrics["trial_return"][:ran].mean()),
             )
         if log is not None and stop.received is not None:
@@ -186,7 +186,7 @@ def run_of(
 
 def record(loop: Loop, update: int, metrics: dict[str, np.ndarray]) -> dict[str, Any]:
     """A line of ``metrics.jsonl``; ``env_steps``: those of one seed so far, counted here since int32 would overflow."""
-    return {"update": update, "env_steps": (update + 1) * loop.program.env_steps, **metrics}
+    return {"update": update, "env_steps": loop.program.env_steps(update + 1), **metrics}
 
 
 def begin(loop: Loop, seeds: jax.Array, progress: Progress) -> tuple[Loop, Learner, int, MetricsLog | None]:

@@ -315,12 +315,13 @@ class Curriculum(NamedTuple):
 
     ``init(key) -> state``; ``sample(key, update, state, learner) -> (state, tasks [N])`` before update number
     ``update``; ``update(key, update, state, learner, outcome) -> (state, metrics)`` after it; ``learner`` is the state
-    of the algorithm. ``steps``: environment steps of its own, on average of each update. ``buffer(state)``: the tasks
-    that it keeps, ``{"tasks": [B, ...], "score": [B], ...}``, where it keeps any (score -inf: an empty place).
+    of the algorithm. ``steps(num_updates)``: environment steps of its own in that many updates from the first one on.
+    ``buffer(state)``: the tasks that it keeps, ``{"tasks": [B, ...], "score": [B], ...}``, where it keeps any (score
+    -inf: an empty place).
     """
 
     init: Callable[[Key], State]
     sample: Callable[[Key, jax.Array, State, State], tuple[State, Task]]
     update: Callable[[Key, jax.Array, State, State, Outcome], tuple[State, dict[str, jax.Array]]]
-    steps: int = 0
+    steps: Callable[[int], int] = lambda num_updates: 0
     buffer: Callable[[State], dict[str, Any]] | None = None

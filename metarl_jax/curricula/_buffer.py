@@ -33,8 +33,12 @@ def empty(task: Task, capacity: int) -> Buffer:
 
 
 def first_replaced(batch: Task, other: Task, when: jax.Array | bool = True) -> Task:
-    """``batch [N]``, its first tasks replaced by ``other [M]``, where ``when`` holds."""
-    swap = lambda old, new: old.at[: len(new)].set(jnp.where(when, new, old[: len(new)]))
+    """``batch [N]``, its first tasks replaced by ``other [M]``, where ``when`` (one for all, or ``[M]``) holds."""
+
+    def swap(old: jax.Array, new: jax.Array) -> jax.Array:
+        replaced = jnp.broadcast_to(when, (len(new),)).reshape(-1, *(1,) * (new.ndim - 1))
+        return old.at[: len(new)].set(jnp.where(replaced, new, old[: len(new)]))
+
     return jax.tree.map(swap, batch, other)
 
 
@@ -57,12 +61,26 @@ def weights(buffer: Buffer, update: jax.Array, temperature: float, staleness: fl
     return jnp.where(held, jnp.maximum(mixed, 1e-30), 0.0)  # low ranks are not to vanish among empty places
 
 
-def draw(key: Key, chances: jax.Array, count: int, replace: bool = False) -> jax.Array:
-    """``count`` places, by chances ``[B]``: different ones (Gumbel's top k) unless each is put back (``replace``)."""
-    if replace:
-        return jax.random.categorical(key, jnp.log(chances), shape=(count,))
+def draw(key: Key, chances: jax.Array, count: int) -> jax.Array:
+    """``count`` different places, by chances ``[B]`` (Gumbel's top k); those of no chance come last."""
     noise = jax.random.gumbel(key, chances.shape)
     return jax.lax.top_k(jnp.where(chances > 0, jnp.log(chances) + noise, -jnp.inf), count)[1]
+
+
+def draw_for_replay(key: Key, chances: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
+    """``(places [count], holds [count])``: different places by chances ``[B]``, and which of them hold a task.
+
+    Where ``count`` is above the capacity, a full set serves the rest again, by its chances.
+    """
+    capacity = len(chances)
+    once_key, again_key = jax.random.split(key)
+    places = draw(once_key, chances, min(count, capacity))
+    holds = chances[places] > 0
+    if count <= capacity:
+        return places, holds
+    again = jax.random.categorical(again_key, jnp.log(chances), shape=(count - capacity,))
+    full = jnp.broadcast_to((chances > 0).all(), again.shape)
+    return jnp.concatenate([places, again]), jnp.concatenate([holds, full])
 
 
 def places_of(buffer: Buffer, batch: Task) -> jax.Array:

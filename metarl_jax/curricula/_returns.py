@@ -8,6 +8,8 @@ import jax.numpy as jnp
 from metarl_jax.curricula._scores import mean_return
 from metarl_jax.types import Outcome
 
+ROUNDING = 1e-5  # of their size: returns that differ by less are equal, since float32 sums differ by as much
+
 
 class Returns(NamedTuple):
     """A ring: ``seen [B, F]``, ``earned [B]``, ``count`` of all trials so far. What was earned is the mean return of a
@@ -45,4 +47,13 @@ def shares(returns: Returns) -> jax.Array:
     known = held(returns)
     low = jnp.where(known, returns.earned, jnp.inf).min()
     high = jnp.where(known, returns.earned, -jnp.inf).max()
-    return (returns.earned - low) / jnp.maximum(high - low, 1e-6)
+    return share_of_range(returns.earned, low, high)
+
+
+def share_of_range(value: jax.Array, least: jax.Array, most: jax.Array) -> jax.Array:
+    """``value`` as a share of the way from the ``least`` to the ``most``; 1 where these are equal up to rounding.
+
+    Where all returns are equal no task is harder than another: an agent that is perfect from the start goes on.
+    """
+    apart = most - least > ROUNDING * jnp.maximum(jnp.abs(least), jnp.abs(most))
+    return jnp.where(apart, (value - least) / jnp.where(apart, most - least, 1.0), 1.0)

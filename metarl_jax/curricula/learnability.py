@@ -82,5 +82,5 @@ def sampling_for_learnability(
     def update(key, update, state: Kept, learner: PyTree, outcome: Outcome):
         return state, {"score": state.score.mean(), "learnable": (state.score > 0).mean()}
 
-    steps = rounds * count * trials * tasks.trial_steps // period
+    steps = lambda num_updates: -(-num_updates // period) * rounds * count * trials * tasks.trial_steps
     return Curriculum(init, sample, update, steps, lambda state: state._asdict())

@@ -35,10 +35,11 @@ def prioritised_replay(
     only (``explored=1``), and their steps are counted. ACCEL makes these by small changes of tasks that are kept.
 
     Where we differ from the papers: every update replays the same share, where theirs replay all of an update's tasks
-    or none, by chance; the tasks of an update are all different, where the set has as many; until it is filled agents
-    learn from new ones in the robust form, too. Advantages are in the learner's own terms. ACCEL's parents are drawn by
-    their chances, theirs are the tasks just replayed, and begin as mazes without walls. Learners whose outcomes tell no
-    trials (all but ``rl2``, ``varibad`` and their kin) live one more in each task for its score, which is counted.
+    or none, by chance; replayed tasks of an update are all different (new ones stand in while the set holds fewer;
+    where its capacity is less, they repeat); until it is filled agents learn from new ones in the robust form, too.
+    Advantages are in the learner's own terms. ACCEL's parents are drawn by their chances, theirs are the tasks just
+    replayed, and begin as mazes without walls. Learners whose outcomes tell no trials (all but ``rl2``, ``varibad`` and
+    their kin) live one more in each task for its score, which is counted.
 
     Args:
       score: what a task is worth: ``regret`` (the exact optimum less the return: only where it is known), ``max-mc``
@@ -86,10 +87,11 @@ def prioritised_replay(
     def init(key):
         return buffers.empty(jax.eval_shape(tasks.sample, key), capacity)
 
-    def drawn(key, update, buffer: Buffer, number: int) -> Task:
-        least = round(fill * capacity)  # places taken before the first draw
-        places = buffers.draw(key, chances(buffer, update), number, replace=number > least)
-        return jax.tree.map(lambda x: x[places], buffer.tasks)
+    def replay(key, update, buffer: Buffer, batch: Task, number: int) -> Task:
+        """``batch``, its first ``number`` tasks replaced by kept ones: all different, as far as the set goes."""
+        places, holds = buffers.draw_for_replay(key, chances(buffer, update), number)
+        again = jax.tree.map(lambda x: x[places], buffer.tasks)
+        return buffers.first_replaced(batch, again, holds & (buffers.filled(buffer) >= fill))
 
     def keep(buffer: Buffer, update, learner, batch: Task, lived: Trajectory, allowed: jax.Array | bool = True):
         best = jnp.maximum(best_return(lived), buffers.best_of(buffer, batch))
@@ -101,7 +103,7 @@ def prioritised_replay(
         sample_key, place_key, edit_key, live_key = jax.random.split(key, 4)
         batch = jax.vmap(tasks.sample)(jax.random.split(sample_key, looked))
         if changed:
-            parents = drawn(place_key, update, buffer, changed)
+            parents = jax.tree.map(lambda x: x[:changed], replay(place_key, update, buffer, batch, changed))
             edited = jax.vmap(functools.partial(edits, tasks, num_edits))(jax.random.split(edit_key, changed), parents)
             batch = buffers.first_replaced(batch, edited, buffers.filled(buffer) >= fill)
         return keep(buffer, update, learner, batch, student.live(live_key, learner, batch))
@@ -110,8 +112,7 @@ def prioritised_replay(
         explore_key, sample_key, place_key = jax.random.split(key, 3)
         buffer = explore(explore_key, update, buffer, learner) if looked else buffer
         batch = jax.vmap(tasks.sample)(jax.random.split(sample_key, count))
-        ready = buffers.filled(buffer) >= fill
-        return buffer, buffers.first_replaced(batch, drawn(place_key, update, buffer, again), ready)
+        return buffer, replay(place_key, update, buffer, batch, again)
 
     def update(key, update, buffer: Buffer, learner: PyTree, outcome: Outcome):
         batch, lived = outcome.tasks, outcome.lived
@@ -124,7 +125,8 @@ def prioritised_replay(
         mean = jnp.where(held, buffer.score, 0.0).sum() / jnp.maximum(held.sum(), 1)
         return buffer, {"filled": held.mean(), "score": mean}
 
-    steps = (looked + count * (not student.tells_trials)) * tasks.trial_steps
+    each = (looked + count * (not student.tells_trials)) * tasks.trial_steps
+    steps = lambda num_updates: num_updates * each
     return Curriculum(init, sample, update, steps, lambda buffer: buffer._asdict())
 
 

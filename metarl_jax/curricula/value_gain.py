@@ -97,4 +97,5 @@ def value_gain(
     def buffer(state: Paced) -> dict[str, Any]:
         return {"tasks": state.tasks, "score": jnp.where(used(state), state.gain, -jnp.inf)}
 
-    return Curriculum(init, sample, update, -(-rounds * count * length // period), buffer)
+    steps = lambda num_updates: -(-num_updates // period) * rounds * count * length
+    return Curriculum(init, sample, update, steps, buffer)

@@ -9,6 +9,7 @@ import numpy as np
 from metarl_jax.algorithms._task_vectors import examples
 from metarl_jax.config import ConfigError, check, check_all, check_counts, recipe
 from metarl_jax.curricula._numbers import as_numbers
+from metarl_jax.curricula._returns import share_of_range
 from metarl_jax.types import Curriculum, Outcome, PyTree, Student, TaskDistribution
 
 NEAR = 1e-4  # of a number's whole range: as near to an edge a task stands on it, whatever rounding did
@@ -43,7 +44,8 @@ def automatic_domain_randomisation(
     above the centre. In some tasks one number, drawn at random, stands at an edge of its range. After so many trials
     at an edge it moves out or in by what they earned on average, or stays. It costs no environment steps.
 
-    Where we differ from the paper: thresholds are relative to what was earned so far, ranges are never wider than the
+    Where we differ from the paper: thresholds are relative to the returns so far (while all are equal, nothing says
+    that an edge is harder, and it moves out), ranges are never wider than the
     distribution's nor narrower than at the start, other numbers are drawn as the distribution has them, not uniformly.
     Numbers are scaled one by one: where they depend on each other (rows of chances that sum to one, goals on a circle)
     this leaves the distribution.
@@ -100,7 +102,7 @@ def automatic_domain_randomisation(
         earned = state.earned + (there * outcome.trial_return[:, None, None]).sum(axis=0)
         least = jnp.minimum(state.least, jnp.where(outcome.ended, outcome.trial_return, jnp.inf).min())
         most = jnp.maximum(state.most, jnp.where(outcome.ended, outcome.trial_return, -jnp.inf).max())
-        worth = (earned / jnp.maximum(tried, 1.0) - least) / jnp.maximum(most - least, 1e-6)
+        worth = share_of_range(earned / jnp.maximum(tried, 1.0), least, most)
         due = tried >= trials
         move = step * ((worth > widen_above).astype(jnp.float32) - (worth < narrow_below))
         share = jnp.clip(state.share + jnp.where(due, move, 0.0), start, 1.0)

@@ -210,7 +210,7 @@ def outcome(search: Search, options: Mapping[str, Any], seed: int, folder: Path)
         built.algorithm.check(numbers["num_tasks"])
     except ConfigError as error:
         return Outcome(None, f"these options do not go together: {error}", 0, 0)
-    steps = built.env_steps * numbers["num_seeds"]
+    steps = lambda num_updates: built.env_steps(num_updates) * numbers["num_seeds"]
     try:
         run = train(
             recipe,
@@ -227,12 +227,12 @@ def outcome(search: Search, options: Mapping[str, Any], seed: int, folder: Path)
     except NoRoom as error:
         return Outcome(None, str(error), 0, 0)
     except Diverged as error:
-        return Outcome(None, str(error), error.num_updates * steps, 0)
+        return Outcome(None, str(error), steps(error.num_updates), 0)
     returns = trial_returns(run, numbers["evaluation_tasks"], search.seed)
     score, reason = float(returns.mean()), None
     if not math.isfinite(score):
         score, reason = None, "the return of its trials is not finite"
-    return Outcome(score, reason, run.num_updates * steps, returns.size * setting.tasks.trial_steps)
+    return Outcome(score, reason, steps(run.num_updates), returns.size * setting.tasks.trial_steps)
 
 
 def trial_returns(run: Run, num_tasks: int, seed: int) -> np.ndarray:

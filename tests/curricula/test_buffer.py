@@ -99,3 +99,22 @@ def test_fingerprints_tell_tasks_apart():
     walls = np.random.default_rng(0).random((3000, 13, 13)) < 0.1
     walls = np.unique(walls.reshape(3000, -1), axis=0)
     assert len(set(np.asarray(buffers.fingerprints({"walls": jnp.asarray(walls)})).tolist())) == len(walls)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "int8", "int16", "uint8", "complex64", "key"])
+def test_fingerprints_see_every_bit_of_every_type(dtype):
+    """Twelve values that differ in their last bits alone are twelve; the two zeros of a real type are one."""
+    count = np.arange(12)
+    if dtype == "key":
+        leaf = jax.random.split(jax.random.key(3), 12)
+    elif "float" in dtype:
+        bits = np.uint32(0x3C00 if dtype == "float16" else 0x3F80 if dtype == "bfloat16" else 0x3F800000) + count
+        leaf = jax.lax.bitcast_convert_type(jnp.asarray(bits, jnp.uint32 if dtype == "float32" else jnp.uint16), dtype)
+    elif dtype == "complex64":
+        leaf = jnp.asarray(1.0 + 1e-3j * count, dtype)
+    else:
+        leaf = jnp.asarray(count - 6 * (dtype[0] == "i"), dtype)
+    marks = np.asarray(buffers.fingerprints({"leaf": leaf}))
+    assert len(set(marks.tolist())) == 12
+    if "float" in dtype:
+        assert len(set(np.asarray(buffers.fingerprints(jnp.asarray([0.0, -0.0], dtype))).tolist())) == 1

@@ -7,6 +7,7 @@ import pytest
 
 from metarl_jax import curricula, tasks
 from metarl_jax.config import ConfigError
+from metarl_jax.curricula import _buffer as buffers
 from metarl_jax.types import Outcome, Spec, Student, TaskDistribution, TimeStep, Trajectory
 
 N, STEPS = 16, 64
@@ -79,13 +80,14 @@ def taught(curriculum, updates: int, lived: bool = True):
 
 def test_sfl_looks_for_what_is_solved_half_the_time():
     made = curricula.sampling_for_learnability(rounds=8, kept=0.25, period=10, trials=2).build(COINS, STUDENT)
+    look = 8 * N * 2 * STEPS
     state, (x, _) = taught(made, 30)
     assert np.abs(np.asarray(state.tasks["x"]) - 0.5).max() < 0.25  # of 128 uniform ones: a quarter is within 0.125
     assert np.abs(np.asarray(state.tasks["x"]) - 0.5).mean() < 0.1
     chosen, new = np.asarray(x)[:, : N // 2], np.asarray(x)[:, N // 2 :]
     assert set(chosen[20:].ravel()) <= set(np.asarray(state.tasks["x"]).tolist())  # of the last look
     assert np.abs(new - 0.5).mean() == pytest.approx(0.25, abs=0.03)
-    assert made.steps == 8 * N * 2 * STEPS // 10
+    assert [made.steps(n) for n in (1, 10, 11)] == [look, look, 2 * look]
 
 
 @pytest.mark.parametrize("score", ["learnability", "positive-value-loss"])
@@ -94,7 +96,7 @@ def test_plr_replays_what_surprises_most_and_lives_nothing_of_its_own(score):
     state, (x, metrics) = taught(made, 80)
     again, new = np.asarray(x)[40:, : N // 2], np.asarray(x)[40:, N // 2 :]
     assert np.abs(again - 0.5).mean() < 0.15 < 0.2 < np.abs(new - 0.5).mean()
-    assert made.steps == 0 and float(metrics["filled"][-1]) == 1.0
+    assert made.steps(9) == 0 and float(metrics["filled"][-1]) == 1.0
     filled = np.flatnonzero(np.asarray(metrics["filled"]) >= 0.5)[0]
     assert 0 < np.asarray(state.replayed).sum() <= (80 - filled) * N // 2  # those replaced since are gone
     assert int(state.last.max()) == 79
@@ -111,7 +113,7 @@ def test_regret_goes_for_the_tasks_farthest_from_their_optimum():
 
 def test_robust_plr_learns_from_kept_tasks_alone_and_counts_what_it_looks_at():
     made = curricula.robust_plr(score="learnability", capacity=64, fill=0.5).build(COINS, STUDENT)
-    assert made.steps == N * STEPS
+    assert made.steps(3) == 3 * N * STEPS
     state = made.init(jax.random.key(0))
     for index in range(8):
         key = jax.random.fold_in(jax.random.key(2), index)
@@ -138,8 +140,8 @@ def test_accel_changes_what_it_keeps():
 def test_outcomes_without_trials_are_lived_for_their_scores():
     silent = STUDENT._replace(tells_trials=False)
     made = curricula.prioritised_replay(score="learnability", capacity=64).build(COINS, silent)
-    assert made.steps == N * STEPS  # they are counted
-    assert curricula.robust_plr(score="learnability", capacity=64).build(COINS, silent).steps == 2 * N * STEPS
+    assert made.steps(1) == N * STEPS  # they are counted
+    assert curricula.robust_plr(score="learnability", capacity=64).build(COINS, silent).steps(1) == 2 * N * STEPS
     _, (x, _) = taught(made, 40, lived=False)
     assert np.abs(np.asarray(x)[20:, : N // 2] - 0.5).mean() < 0.15
 
@@ -158,7 +160,7 @@ def test_vds_goes_where_its_values_do_not_agree():
         chosen.append(np.asarray(batch["x"]))
     late = np.concatenate(chosen[60:])
     assert (np.abs(late - 0.5) < 0.15).mean() > 0.4  # of 960 uniform draws: 0.3, give or take 0.015
-    assert made.steps == 0
+    assert made.steps(9) == 0
 
 
 def drawn_by(tasks=COINS, **options) -> np.ndarray:
@@ -233,7 +235,7 @@ def test_self_paced_tasks_go_to_the_target_as_far_as_they_are_solved():
     _, (x, metrics) = taught(made, 60)
     x = np.asarray(x)
     assert (x[0] >= 0.8).all() and x[40:].mean() < x[0].mean() - 0.15
-    assert made.steps == 0
+    assert made.steps(9) == 0
     assert float(metrics["share"][-1]) > 0
     state, seen = made.init(jax.random.key(0)), jnp.linspace(0.1, 1.0, N)  # trials everywhere: the point is known
     for index in range(20):
@@ -306,3 +308,71 @@ def test_accel_needs_tasks_that_can_be_changed():
     with pytest.raises(ConfigError, match="coins does not say how to change a task"):
         curricula.accel().build(COINS._replace(mutate=None), STUDENT)
     assert tasks.view_maze().mutate is not None
+
+
+@pytest.mark.parametrize("make", [curricula.sampling_for_learnability, curricula.value_gain])
+def test_steps_of_their_own_are_those_that_were_made(make):
+    """Counted as the student is asked for trials, update by update; a look at the first update costs a whole one."""
+    made_steps = []
+
+    def count(key, learner, batch, steps=STEPS):
+        jax.debug.callback(lambda _: made_steps.append(N * steps), jax.random.key_data(key))
+        return trials(key, learner, batch, steps)
+
+    made = make(period=4).build(COINS, STUDENT._replace(live=count, advantages=None))
+    state = made.init(jax.random.key(0))
+    for index in range(6):
+        state, _ = made.sample(jax.random.fold_in(jax.random.key(1), index), jnp.int32(index), state, ())
+        jax.effects_barrier()
+        assert made.steps(index + 1) == sum(made_steps)
+
+
+def replayed(made, updates: int):
+    """The tasks of each update ``[updates, N]``, and those that were held before it."""
+    state, batches, held = made.init(jax.random.key(0)), [], []
+    sample, update = jax.jit(made.sample), jax.jit(made.update)
+    for index in range(updates):
+        key = jax.random.fold_in(jax.random.key(2), index)
+        state, batch = sample(key, jnp.int32(index), state, ())
+        held.append(np.asarray(state.tasks["x"])[np.isfinite(state.score)])
+        batches.append(np.asarray(batch["x"]))
+        record = trials(key, (), batch)
+        outcome = Outcome(batch, record.reward.sum(axis=0), jnp.ones(N, bool), {}, record)
+        state, _ = update(key, jnp.int32(index), state, (), outcome)
+    return np.stack(batches), held
+
+
+@pytest.mark.parametrize("fill", [0.0, 0.25])
+def test_only_tasks_that_are_held_are_replayed_and_no_two_alike(fill):
+    """An empty place holds zeros, which ``sample`` never draws: with ``fill=0`` half of the first update were such."""
+    batches, held = replayed(
+        curricula.prioritised_replay(score="learnability", capacity=N, fill=fill).build(COINS, ASLEEP), 4
+    )
+    assert (batches > 0).all() and len(held[0]) == 0 and len(held[1]) == N
+    assert all(len(set(batch)) == N for batch in batches)
+    for batch, kept in zip(batches[1:], held[1:], strict=True):
+        assert set(batch[: N // 2]) <= set(kept)
+
+
+def test_a_set_that_holds_fewer_than_are_replayed_is_filled_up_with_new_tasks():
+    made = curricula.robust_plr(score="learnability", capacity=64, fill=0.0).build(COINS, STUDENT)
+    state, key = made.init(jax.random.key(0)), jax.random.key(3)
+    few = {"x": jnp.asarray([0.25, 0.5, 0.75])}
+    state = buffers.put(state, few, jnp.ones(3), jnp.ones(3), jnp.int32(0), jnp.zeros(64))
+    asleep = curricula.prioritised_replay(replayed=0.5, score="learnability", capacity=64, fill=0.0).build(
+        COINS, ASLEEP
+    )
+    _, batch = asleep.sample(key, jnp.int32(1), state, ())
+    x = np.asarray(batch["x"])
+    assert set(x[:3]) == {0.25, 0.5, 0.75} and len(set(x)) == N and (x > 0).all()
+
+
+def test_self_paced_goes_on_where_all_returns_are_equal():
+    """No point is worse than another: an agent that is perfect from the start is not held back at the easy end."""
+    far = COINS._replace(target=lambda key: {"x": jnp.float32(0.1)}, sample=lambda key: {"x": jnp.float32(0.9)})
+    made = curricula.self_paced(neighbours=4).build(far, ASLEEP)
+    state = made.init(jax.random.key(0))
+    outcome = Outcome({"x": jnp.full(N, 0.9)}, jnp.full(N, 3.3), jnp.ones(N, bool), {})
+    state, _ = made.update(jax.random.key(1), jnp.int32(0), state, (), outcome)
+    _, batch = made.sample(jax.random.key(2), jnp.int32(1), state, ())
+    np.testing.assert_allclose(batch["x"], 0.1, rtol=1e-5)

@@ -39,7 +39,7 @@ def test_space_takes_the_tasks_whose_value_grew_not_those_with_the_highest():
     student = expecting(lambda learner, x: jnp.where(x > 0.5, 10.0, 1.0 + learner * x))  # below a half it grows
     made = curricula.value_gain(instances=40, start=5, growth=4, period=1).build(COINS, student)
     states, batches = looks(made, [0, 1, 2, 3])
-    assert made.steps == 48  # three times the 16 tasks of an update
+    assert made.steps(1) == 48  # three times the 16 tasks of an update
     known = np.asarray(states[0].tasks["x"])
     np.testing.assert_array_equal(in_use(states[0]), known[np.asarray(made.init(jax.random.key(0)).order)[:5]])
     assert (in_use(states[0]) > 0.5).any()  # any ones, before there is a gain
@@ -84,7 +84,7 @@ def test_space_lives_a_trial_where_no_value_or_no_start_tells_tasks_apart(valued
 
     tasks, student = (COINS._replace(env=Hidden()), STUDENT) if valued else (COINS, STUDENT._replace(advantages=None))
     made = curricula.value_gain(instances=40, start=6, growth=4, period=2).build(tasks, student)
-    assert made.steps == 48 * STEPS // 2
+    assert [made.steps(n) for n in (1, 2, 3)] == [48 * STEPS, 48 * STEPS, 2 * 48 * STEPS]
     states, _ = looks(made, range(21))
     x = np.asarray(states[-1].tasks["x"])
     assert np.abs(np.asarray(states[-1].value) - x).max() < 4 * 0.5 / np.sqrt(STEPS)
@@ -97,4 +97,4 @@ def test_space_takes_the_whole_of_a_finite_set():
     made = curricula.value_gain().build(few, STUDENT)
     state = made.init(jax.random.key(0))
     np.testing.assert_array_equal(state.tasks["x"], few.tasks["x"])
-    assert int(state.size) == 6 and made.steps == 2  # 16 steps each 10 updates: 1.6
+    assert int(state.size) == 6 and [made.steps(n) for n in (0, 1, 10, 11)] == [0, 16, 16, 32]
