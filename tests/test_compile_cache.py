@@ -128,6 +128,45 @@ def test_entries_appear_whole_and_abandoned_ones_are_deleted(tmp_path, monkeypat
     assert not old.exists() and new.exists()
 
 
+PAIR = """
+import sys, warnings
+warnings.simplefilter("error")
+import jax
+from metarl_jax import compile_cache
+
+print("ready", flush=True)
+sys.stdin.readline()
+assert compile_cache.enable(folder=sys.argv[1])
+for i in range(20):
+    jax.jit(lambda x: (x @ x + i).sort().sum())(jax.numpy.ones((8 + i, 8 + i)))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("torn", [False, True])
+def test_pairs_of_processes_that_start_cold_with_one_cache(tmp_path, torn):
+    """No warning and no failure where pairs compile the same programs at the same moment (METARL_JAX_PAIRS says how
+    many pairs); in the second round the folder holds entries that a crash left torn."""
+    pipe = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    names: list[str] = []
+    for number in range(int(os.environ.get("METARL_JAX_PAIRS", "5"))):
+        folder = tmp_path / str(number)
+        folder.mkdir(mode=0o700)
+        for name in names if torn else []:
+            (folder / name).write_bytes(b"x\x9c")
+        pair = [subprocess.Popen([sys.executable, "-c", PAIR, str(folder)], **pipe) for _ in range(2)]
+        assert [process.stdout.readline() for process in pair] == ["ready\n"] * 2
+        for process in pair:
+            process.stdin.write("\n")
+            process.stdin.flush()
+        ends = [process.communicate() for process in pair]
+        assert [process.returncode for process in pair] == [0, 0] and "Error" not in (said := ends[0][1] + ends[1][1])
+        assert ("torn entries" in said) == bool(torn and names), said
+        names = [entry.name for entry in folder.iterdir() if entry.name.endswith("-cache")]
+        assert len(names) >= 20
+        assert not list(folder.glob(f".*{compile_cache.PARTIAL}"))
+
+
 def test_folder_of_each_system(monkeypatch, tmp_path):
     for name in ("XDG_CACHE_HOME", "LOCALAPPDATA"):
         monkeypatch.delenv(name, raising=False)
