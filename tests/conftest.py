@@ -2,10 +2,18 @@
 
 import os
 import tempfile
+from importlib import metadata
 from pathlib import Path
 
-# Before jax is imported, and for the processes that tests start too.
-os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
+# Before jax is imported, and for the processes that tests start too. Most of the tests' time is compilation, and what
+# they claim does not depend on how well LLVM optimises: at its lowest level, and with XLA's older and simpler emitters of
+# fusions (jaxlib 0.11 has no others to choose), a program takes a quarter of the CPU time to compile.
+_flags = ["--xla_backend_optimization_level=0"]
+if metadata.version("jaxlib").startswith("0.10."):
+    _flags.append("--xla_cpu_use_fusion_emitters=false")
+# The user's own flags come later, and win.
+_flags += [os.environ.get("XLA_FLAGS", ""), "--xla_force_host_platform_device_count=2"]
+os.environ["XLA_FLAGS"] = " ".join(_flags)
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["MPLBACKEND"] = "Agg"
 os.environ["JUPYTER_PLATFORM_DIRS"] = "1"
