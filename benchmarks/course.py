@@ -21,7 +21,7 @@ def course(setting: Setting, num_tasks: int, seeds: list[int], marks: Iterable[i
         while done < mark:
             count = min(program.driver.capacity, mark - done)
             learner, _, ran, finite = program.driver.advance(numbers, learner, done, count)
-            if not finite:
+            if not finite.all():
                 raise RuntimeError(f"{setting.algorithm.name} diverged in update {done + int(ran) - 1}")
             done += int(ran)
         yield program.env_steps(done), run_of(program, learner, config, {}, done, None)

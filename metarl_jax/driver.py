@@ -24,16 +24,19 @@ class Learner(NamedTuple):
 
 class Driver(NamedTuple):
     """``init(seeds) -> Learner [S, ...]``;
-    ``advance(seeds, learner, start, count) -> (learner, metrics [capacity, S], done, finite)``: up to ``count``
-    updates from number ``start``; it stops early, with ``finite`` false, when a number in the learner or the metrics
-    is NaN or Inf. ``learner`` is donated. ``count`` is traced: chunks of any length up to ``capacity`` are one
-    compiled program, so a chunk's length can change neither a bit of the result nor the time to compile.
+    ``advance(seeds, learner, start, count, active [S]) -> (learner, metrics [capacity, S], done, active [S])``: up to
+    ``count`` updates from number ``start`` of the seeds that are ``active`` (None: all); the others stay as they are. A seed whose
+    update gives a NaN or Inf in its algorithm's state or its metrics stays as it was before that update and is active
+    no more; the updates stop there. ``learner`` is donated. ``count`` is traced: chunks of any length up to
+    ``capacity`` are one compiled program, so a chunk's length can change neither a bit of the result nor the time to
+    compile. ``update(seed, learner, index) -> (learner, metrics, Outcome)``: one update of one seed.
     """
 
     init: Any
     advance: Any
     capacity: int
     curriculum: Curriculum
+    update: Any
 
 
 def driver(
@@ -59,9 +62,11 @@ def driver(
         state, outcome = algorithm.update(update_key, learner.algorithm, shard_tasks(batch, mesh))
         tasks_state, told = curriculum.update(score_key, index, tasks_state, state, outcome)
         metrics = outcome.metrics | {"trial_return": outcome.trial_return.mean()}
-        return Learner(state, tasks_state), metrics | {f"curriculum_{name}": x for name, x in told.items()}
+        metrics |= {f"curriculum_{name}": x for name, x in told.items()}
+        return Learner(state, tasks_state), metrics, outcome
 
-    updates = jax.jit(jax.vmap(update, in_axes=(0, 0, None)))  # jit: traced once, for its shapes and in the loop
+    without_outcome = lambda seed, learner, index: update(seed, learner, index)[:2]
+    updates = jax.jit(jax.vmap(without_outcome, in_axes=(0, 0, None)))  # jit: traced once, for shapes and in the loop
 
     def init_one(seed: jax.Array) -> Learner:
         keys = jax.random.split(jax.random.split(jax.random.key(seed))[0])
@@ -71,12 +76,35 @@ def driver(
     # and several of them at once leave no thread to wait for (seen in 0.10.2: training hung in init).
     init = functools.partial(jax.lax.map, init_one)
     run = functools.partial(advance, updates, capacity)
+    if debugging():
+        return Driver(jax.jit(init), debuggable(run), capacity, curriculum, update)
     if mesh is None:
-        return Driver(jax.jit(init), jax.jit(run, donate_argnums=1), capacity, curriculum)
+        return Driver(jax.jit(init), jax.jit(run, donate_argnums=1), capacity, curriculum, update)
     # Said once and for all: else the first call, on a learner fresh from one device, is compiled apart from the next.
     place = replicated(mesh)
     first = jax.jit(init, out_shardings=place)
-    return Driver(first, jax.jit(run, donate_argnums=1, in_shardings=place, out_shardings=place), capacity, curriculum)
+    run = jax.jit(run, donate_argnums=1, in_shardings=place, out_shardings=place)
+    return Driver(first, run, capacity, curriculum, update)
+
+
+def debugging() -> bool:
+    """Whether the user asked JAX to name operations that give NaN or Inf, or to run without compiling."""
+    return bool(jax.config.jax_debug_nans or jax.config.jax_debug_infs or jax.config.jax_disable_jit)
+
+
+def debuggable(run: Callable) -> Callable:
+    """``run`` such that an operation that gives a NaN is named, as in a jitted function of the user's own: what is
+    inside a compiled loop can only be named by running it again without compiling."""
+    compiled = jax.jit(run)
+
+    def advance(seeds, learner, start, count, active=None):
+        try:
+            return compiled(seeds, learner, start, min(count, 1), active)
+        except FloatingPointError:
+            with jax.disable_jit():
+                return run(seeds, learner, start, 1, active)
+
+    return advance
 
 
 def student_of(algorithm: Algorithm, tasks: TaskDistribution, num_tasks: int, mesh: Mesh | None = None) -> Student:
@@ -91,35 +119,46 @@ def student_of(algorithm: Algorithm, tasks: TaskDistribution, num_tasks: int, me
 
 
 def advance(
-    updates: Callable, capacity: int, seeds: jax.Array, learner: Learner, start: jax.Array, count: jax.Array
+    updates: Callable,
+    capacity: int,
+    seeds: jax.Array,
+    learner: Learner,
+    start: jax.Array,
+    count: jax.Array,
+    active: jax.Array | None = None,
 ) -> tuple[Learner, dict[str, jax.Array], jax.Array, jax.Array]:
     """``Driver.advance``: a loop over ``updates(seeds, learner, index) -> (learner, metrics)``."""
 
     def body(carry):
-        learner, metrics, done, _ = carry
-        learner, new = updates(seeds, learner, start + done)
-        metrics = jax.tree.map(lambda all, one: all.at[done].set(one), metrics, new)
-        return learner, metrics, done + 1, all_finite((learner.algorithm, new))
+        learner, metrics, done, active = carry
+        updated, new = updates(seeds, learner, start + done)
+        finite = active & all_finite((updated.algorithm, new))
+        learner = jax.tree.map(functools.partial(select_seeds, finite), updated, learner)
+        shown = jax.tree.map(lambda x: select_seeds(active, x, jnp.nan) if is_real(x) else x, new)
+        metrics = jax.tree.map(lambda all, one: all.at[done].set(one), metrics, shown)
+        return learner, metrics, done + 1, finite
 
     start = jax.lax.convert_element_type(start, jnp.int32)
+    active = jnp.ones(seeds.shape, bool) if active is None else jnp.asarray(active)
     _, shapes = jax.eval_shape(updates, seeds, learner, start)
     metrics = jax.tree.map(lambda x: jnp.zeros((capacity, *x.shape), x.dtype), shapes)
-    carry = (learner, metrics, jnp.int32(0), jnp.bool_(True))
-    return jax.lax.while_loop(lambda carry: (carry[2] < count) & carry[3], body, carry)
+    carry = (learner, metrics, jnp.int32(0), active)
+    return jax.lax.while_loop(lambda carry: (carry[2] < count) & (carry[3] == active).all(), body, carry)
+
+
+def select_seeds(which: jax.Array, new: jax.Array, old: jax.Array | float) -> jax.Array:
+    """``new [S, ...]`` of the seeds ``which [S]``, ``old`` of the others."""
+    return jnp.where(which.reshape(-1, *(1,) * (new.ndim - 1)), new, old)
+
+
+def is_real(x: jax.Array) -> bool:
+    return jnp.issubdtype(x.dtype, jnp.inexact)
 
 
 def all_finite(tree: PyTree) -> jax.Array:
-    leaves = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
-    return jnp.stack([jnp.isfinite(x).all() for x in leaves]).all()
-
-
-def first_bad_leaf(tree: PyTree) -> str | None:
-    """The path of the first leaf that holds NaN or Inf, with what it holds."""
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        if jnp.issubdtype(jnp.result_type(leaf), jnp.inexact) and not bool(jnp.isfinite(leaf).all()):
-            kind = "NaN" if bool(jnp.isnan(leaf).any()) else "Inf"
-            return f"{jax.tree_util.keystr(path, simple=True, separator='.')} ({kind})"
-    return None
+    """Of leaves ``[S, ...]``: which seeds have no NaN nor Inf, ``[S]``."""
+    finite = lambda x: jnp.isfinite(x).reshape(x.shape[0], -1).all(axis=1)
+    return jnp.stack([finite(x) for x in jax.tree.leaves(tree) if is_real(x)]).all(axis=0)
 
 
 def chunk_length(seconds: float, updates: int, capacity: int, target: float = 1.0) -> int:

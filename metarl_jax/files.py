@@ -31,6 +31,11 @@ def versions() -> dict[str, str]:
     return found
 
 
+def user_path(path: str | os.PathLike) -> Path:
+    """``path`` as a Path, ``~`` as the user's home: shells leave it alone in ``--out=~/runs``."""
+    return Path(path).expanduser()
+
+
 def plain(x: Any, non_finite: Callable[[float], Any] = lambda x: None) -> Any:
     """``x`` as JSON has it: lists, dicts with string keys, numbers, else words; ``non_finite(x)`` for NaN and Inf."""
     if isinstance(x, Mapping):

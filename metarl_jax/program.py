@@ -7,12 +7,13 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 from jax.sharding import Mesh
 
 from metarl_jax import memory
 from metarl_jax.algorithms._joined import Elsewhere, joined
 from metarl_jax.config import about
-from metarl_jax.driver import Driver, Learner, driver
+from metarl_jax.driver import Driver, Learner, debugging, driver
 from metarl_jax.setting import Setting
 from metarl_jax.sharding import shard_tasks
 from metarl_jax.types import Algorithm
@@ -88,11 +89,13 @@ def fitted(
     Raises:
       memory.NoRoom: none fits.
     """
+    if debugging():  # nothing is compiled ahead: JAX is to name what goes wrong, or not to compile at all
+        return program, None
     memory.available(program.num_devices)  # a wrong limit is told before anything is compiled
     left_open, options = {} if goes_on else program.left_open, {}
     for options in memory.settings(left_open):
         program = with_options(program, options) if options else program
-        compiled = memory.compile_ahead(program.driver.advance, seeds, learner, 0, 1)
+        compiled = memory.compile_ahead(program.driver.advance, seeds, learner, 0, 1, np.ones(len(seeds), bool))
         plan = memory.plan_of(compiled, program.num_devices)
         if plan.fits or (goes_on and compiled is not None):
             break

@@ -28,7 +28,8 @@ class Run:
     """A meta-learner as training left it. ``state``: the algorithm's, leaves ``[S, ...]``; ``metrics``: by name,
     ``[updates, S]``; ``num_updates``: how many were done; ``path``: its folder, or None when it lives in memory;
     ``kept``: the tasks that the curriculum keeps and what it knows of them, leaves ``[S, B, ...]`` (see
-    ``Curriculum.buffer``), if it keeps any."""
+    ``Curriculum.buffer``), if it keeps any; ``diverged``: of the seeds, by index, whose numbers stopped being finite: in
+    which update and why. They are as they were before it."""
 
     algorithm: Algorithm
     tasks: TaskDistribution
@@ -38,6 +39,7 @@ class Run:
     num_updates: int
     path: Path | None = None
     kept: Mapping[str, PyTree] | None = None
+    diverged: Mapping[int, str] = dataclasses.field(default_factory=dict)
 
     @property
     def num_seeds(self) -> int:

@@ -3,7 +3,7 @@
 import contextlib
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,8 +14,9 @@ import numpy as np
 from metarl_jax import checkpoint, compile_cache
 from metarl_jax.config import ConfigError, Recipe, check, check_counts, check_seeds
 from metarl_jax.devices import use_cpu_cores
-from metarl_jax.driver import Learner, chunk_length, first_bad_leaf
-from metarl_jax.files import locked
+from metarl_jax.divergence import Diverged, DivergedWarning, explain
+from metarl_jax.driver import Learner, chunk_length
+from metarl_jax.files import locked, user_path
 from metarl_jax.logging import MetricsLog, Progress, read_metrics
 from metarl_jax.program import Program, fitted, program_of, with_options
 from metarl_jax.run import Run, as_before, check_folder, describe_run, read_config
@@ -23,15 +24,6 @@ from metarl_jax.setting import Pair, describe, rebuild, resolve
 from metarl_jax.sharding import task_mesh
 from metarl_jax.signals import StopSignals
 from metarl_jax.types import TaskDistribution
-
-
-class Diverged(RuntimeError):
-    """Parameters or losses stopped being finite. Names the update and the first bad leaf; ``num_updates``: how many
-    were lived, that one included."""
-
-    def __init__(self, message: str, num_updates: int = 0):
-        super().__init__(message)
-        self.num_updates = num_updates
 
 
 class Stopped(KeyboardInterrupt):
@@ -85,7 +77,8 @@ def train(
 
     Raises:
       ConfigError: an unknown name, a wrong value, or a folder that holds a run of another configuration.
-      Diverged: NaN or Inf in parameters or losses; the last good checkpoint is kept.
+      Diverged: NaN or Inf in parameters or losses of every seed, and why; the last good checkpoint is kept. Where it is
+        some of several seeds, these stay as they were before (``Run.diverged``), with a DivergedWarning.
       Stopped: Ctrl-C or SIGTERM, after saving.
     """
     counts = dict(num_updates=num_updates, num_tasks=num_tasks, num_seeds=num_seeds, keep_checkpoints=keep_checkpoints)
@@ -97,7 +90,7 @@ def train(
     use_cpu_cores()
     setting = resolve(algorithm, tasks, curriculum, also)
     mesh = task_mesh() if num_tasks % jax.device_count() == 0 else None
-    folder = None if out is None else Path(out)
+    folder = None if out is None else user_path(out)
     program = program_of(setting, num_tasks, mesh)
     program.algorithm.check(num_tasks)
     if before := as_before(folder, program.left_open):
@@ -135,18 +128,22 @@ def run_updates(loop: Loop, progress: Progress) -> tuple[Run, int | None]:
     """The host loop over chunks: log, progress, checkpoint, stop signal. Returns the run so far, and the signal that
     stopped it."""
     seeds = jnp.arange(loop.config["num_seeds"], dtype=jnp.int32) + loop.config["seed"]
-    loop, learner, done, log = begin(loop, seeds, progress)
+    loop, learner, done, log, diverged = begin(loop, seeds, progress)
+    active = np.array([i not in diverged for i in range(len(seeds))])
     total, count, last_save = loop.config["num_updates"], 1, time.monotonic()
     records, began = [], False  # records only where no file keeps them
     progress.advance(done, 0, float("nan"))
     with StopSignals() as stop, log or contextlib.nullcontext():
         while done < total and stop.received is None:
             started = time.monotonic()
-            learner, metrics, ran, finite = loop.program.driver.advance(seeds, learner, done, min(count, total - done))
-            ran, metrics = int(ran), jax.tree.map(np.asarray, metrics)
+            program = loop.program.driver
+            learner, metrics, ran, still = program.advance(seeds, learner, done, min(count, total - done), active)
+            ran, metrics, still = int(ran), jax.tree.map(np.asarray, metrics), np.asarray(still)
+            diverged |= told_why(loop, seeds, learner, done + ran - 1, np.flatnonzero(active & ~still))
+            if not still.any():
+                raise Diverged("\n".join(diverged.values()) + kept_checkpoint(loop.folder), done + ran)
+            active = still
             new = [record(loop, done + i, {k: v[i] for k, v in metrics.items()}) for i in range(ran)]
-            if not finite:
-                raise Diverged(explain((learner.algorithm, new[-1]), done + ran - 1, loop.folder), done + ran)
             count = chunk_length(time.monotonic() - started, ran, loop.program.driver.capacity) if began else 1
             done, began = done + ran, True
             if log is None:
@@ -154,20 +151,20 @@ def run_updates(loop: Loop, progress: Progress) -> tuple[Run, int | None]:
             else:
                 log.append(new)
                 if time.monotonic() - last_save >= loop.checkpoint_seconds or done >= total:
-                    save(loop, done, learner, log)
+                    save(loop, done, learner, log, diverged)
                     last_save = time.monotonic()
             progress.advance(
                 ran,
                 (loop.program.env_steps(done) - loop.program.env_steps(done - ran)) * loop.config["num_seeds"],
-                float(metrics["trial_return"][:ran].mean()),
+                float(metrics["trial_return"][:ran, active].mean()),
             )
         if log is not None and stop.received is not None:
-            save(loop, done, learner, log)
+            save(loop, done, learner, log, diverged)
     if log is not None:
         columns = read_metrics(log.path)
     else:
         columns = {name: np.stack([r[name] for r in records]) for name in records[0]} if records else {}
-    run = run_of(loop.program, learner, loop.config, columns, done, loop.folder)
+    run = run_of(loop.program, learner, loop.config, columns, done, loop.folder, diverged)
     return run, stop.received
 
 
@@ -178,10 +175,12 @@ def run_of(
     metrics: dict[str, np.ndarray],
     done: int,
     folder: Path | None,
+    diverged: Mapping[int, str] | None = None,
 ) -> Run:
     buffer = program.driver.curriculum.buffer
     kept = None if buffer is None else jax.tree.map(np.asarray, jax.vmap(buffer)(learner.curriculum))
-    return Run(program.algorithm, program.setting.tasks, learner.algorithm, config, metrics, done, folder, kept)
+    parts = program.algorithm, program.setting.tasks, learner.algorithm
+    return Run(*parts, config, metrics, done, folder, kept, dict(diverged or {}))
 
 
 def record(loop: Loop, update: int, metrics: dict[str, np.ndarray]) -> dict[str, Any]:
@@ -189,9 +188,11 @@ def record(loop: Loop, update: int, metrics: dict[str, np.ndarray]) -> dict[str,
     return {"update": update, "env_steps": loop.program.env_steps(update + 1), **metrics}
 
 
-def begin(loop: Loop, seeds: jax.Array, progress: Progress) -> tuple[Loop, Learner, int, MetricsLog | None]:
+def begin(
+    loop: Loop, seeds: jax.Array, progress: Progress
+) -> tuple[Loop, Learner, int, MetricsLog | None, dict[int, str]]:
     """The loop with a program that fits, compiled, where updates are to be run; a new learner, or the one of the newest
-    sound checkpoint; updates done; where metrics go."""
+    sound checkpoint; updates done; where metrics go; which seeds diverged, and why."""
     shapes, found = jax.eval_shape(loop.program.driver.init, seeds), None
     if loop.folder is not None:
         check_folder(loop.folder, loop.config)  # again: another process may have been here before the lock was taken
@@ -208,23 +209,39 @@ def begin(loop: Loop, seeds: jax.Array, progress: Progress) -> tuple[Loop, Learn
         loop = loop._replace(program=program, config=config)
     learner = loop.program.driver.init(seeds) if learner is None else learner
     if loop.folder is None:
-        return loop, learner, done, None
+        return loop, learner, done, None, {}
     log = MetricsLog(loop.folder / "metrics.jsonl", offset=extra["metrics_offset"])
     describe_run(loop.folder, loop.config, needed)
     if found is not None:
         progress.message(f"continuing {loop.folder} after update {done}")
-    return loop, learner, done, log
+    return loop, learner, done, log, seeds_diverged(extra)
 
 
-def save(loop: Loop, done: int, learner: Learner, log: MetricsLog) -> None:
-    checkpoint.save(log.path.parent / "checkpoints", done, learner, {"metrics_offset": log.offset()}, keep=loop.keep)
+def save(loop: Loop, done: int, learner: Learner, log: MetricsLog, diverged: Mapping[int, str]) -> None:
+    extra = {"metrics_offset": log.offset(), "diverged": {str(index): why for index, why in diverged.items()}}
+    checkpoint.save(log.path.parent / "checkpoints", done, learner, extra, keep=loop.keep)
 
 
-def explain(tree: Any, update: int, folder: Path | None) -> str:
-    bad = first_bad_leaf(tree)
+def seeds_diverged(extra: Mapping[str, Any]) -> dict[int, str]:
+    """What a checkpoint says of the seeds that diverged, by their index."""
+    return {int(index): why for index, why in extra.get("diverged", {}).items()}
+
+
+def told_why(loop: Loop, seeds: jax.Array, learner: Learner, update: int, lost: np.ndarray) -> dict[int, str]:
+    """Why each of the seeds ``lost`` diverged in ``update``, by index; a warning where others go on."""
+    found = {}
+    for index in map(int, lost):
+        own = jax.tree.map(lambda x: x[index], learner)
+        which = f", seed {int(seeds[index])}" if len(seeds) > 1 else ""
+        found[index] = f"update {update}{which}: {explain(loop.program.driver, seeds[index], own, update)}"
+        if len(seeds) > 1:
+            warnings.warn(f"{found[index]}; this seed stays as it was before", DivergedWarning, stacklevel=4)
+    return found
+
+
+def kept_checkpoint(folder: Path | None) -> str:
     saved = folder is not None and any((folder / "checkpoints").glob("*.ckpt"))
-    kept = f"; the last good checkpoint is kept in {folder}" if saved else ""
-    return f"update {update}: {bad} is not finite{kept}. Try lower learning rates"
+    return f"; the last good checkpoint is kept in {folder}" if saved else ""
 
 
 def load(
@@ -245,7 +262,7 @@ def load(
       ConfigError: no run there, or any of these is unknown to the registries and not given.
     """
     check(isinstance(path, str | Path), "path", path, "give the folder of a run")
-    folder = Path(path)
+    folder = user_path(path)
     config = read_config(folder)["config"]
     pairs = config.get("also", [])
     check(len(also) in (0, len(pairs)), "also", also, f"give all of the run's, {len(pairs)} pairs")
@@ -260,6 +277,6 @@ def load(
     found = checkpoint.latest(folder / "checkpoints", jax.eval_shape(program.driver.init, seeds))
     if found is None:
         raise ConfigError(f"{folder} holds no checkpoint yet: train it first")
-    done, learner, _ = found
+    done, learner, extra = found
     metrics = {name: column[:done] for name, column in read_metrics(folder / "metrics.jsonl").items()}
-    return run_of(program, learner, config, metrics, done, folder)
+    return run_of(program, learner, config, metrics, done, folder, seeds_diverged(extra))

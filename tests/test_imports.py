@@ -26,7 +26,7 @@ LAYERS = [
     {"checkpoint", "logging", "compile_cache", "sharding", "signals"},
     {"statistics", "verdict", "tables", "trials", "report"},
     {"memory", "run", "driver", "setting"},
-    {"program"},
+    {"program", "divergence"},
     {"training"},
     {"evaluation"},
     {"tuning"},

@@ -234,7 +234,7 @@ def test_sharded_equals_unsharded(name):
         learner = program.init(seeds)
         compiled = program.advance.lower(seeds, learner, 0, count).compile()
         learner, metrics, done, finite = compiled(seeds, learner, 0, count)
-        assert int(done) == count and bool(finite)
+        assert int(done) == count and bool(finite.all())
         ends.append(host((learner.algorithm, metrics)))
         programs.append(compiled.as_text())
     assert "all-reduce" not in programs[0] and "all-reduce" in programs[1]  # the work was really shared
@@ -295,7 +295,7 @@ def test_every_curriculum_serves_every_kind_of_learner_and_resumes_bit_for_bit(n
     fresh = lambda: made.init(seeds)
     advance = made.advance.lower(seeds, jax.eval_shape(made.init, seeds), 0, 1).compile()  # the one program for all
     whole, metrics, done, finite = advance(seeds, fresh(), 0, 9)
-    assert int(done) == 9 and bool(finite)
+    assert int(done) == 9 and bool(finite.all())
     first, *_ = advance(seeds, fresh(), 0, 5)
     checkpoint.save(tmp_path, 5, first, {}, keep=1)
     found = checkpoint.latest(tmp_path, jax.eval_shape(made.init, seeds))
@@ -316,7 +316,7 @@ def test_a_curriculum_on_two_devices_is_the_curriculum_on_one():
     for mesh in (None, task_mesh()):
         made = driver(tiny("rl2").build(family), family, NUM_TASKS, mesh, curriculum_for("accel", "rl2"), capacity=8)
         learner, metrics, done, finite = made.advance(seeds, made.init(seeds), 0, 6)
-        assert int(done) == 6 and bool(finite)
+        assert int(done) == 6 and bool(finite.all())
         assert made.curriculum.buffer is not None
         assert np.isfinite(learner.curriculum.score).mean() > 0.7 and learner.curriculum.replayed.sum() > 0
         ends.append(host((learner, metrics)))

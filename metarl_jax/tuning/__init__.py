@@ -228,6 +228,8 @@ def outcome(search: Search, options: Mapping[str, Any], seed: int, folder: Path)
         return Outcome(None, str(error), 0, 0)
     except Diverged as error:
         return Outcome(None, str(error), steps(error.num_updates), 0)
+    if run.diverged:
+        return Outcome(None, "\n".join(run.diverged.values()), steps(run.num_updates), 0)
     returns = trial_returns(run, numbers["evaluation_tasks"], search.seed)
     score, reason = float(returns.mean()), None
     if not math.isfinite(score):
