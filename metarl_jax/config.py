@@ -8,6 +8,7 @@ file, the command line and ``metarl_jax.load`` need.
 import contextlib
 import difflib
 import functools
+import importlib
 import inspect
 import math
 import types
@@ -89,11 +90,23 @@ class Recipe(typing.NamedTuple):
     def describe(self) -> dict[str, Any]:
         return {"name": self.name, "options": self.options}
 
+    def __reduce__(self) -> tuple:
+        """Pickled as the name of its function and the options: the call that makes it."""
+        return _remake, (self.function.__module__, self.function.__qualname__, self.name, self.options)
+
     @property
     def num_parts(self) -> int:
         """How many ``build`` takes: 1, of an algorithm, or 2, of a curriculum."""
         kinds = [parameter.kind for parameter in inspect.signature(self.function).parameters.values()]
         return kinds.count(inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+def _remake(module: str, qualified_name: str, name: str, options: dict[str, Any]) -> Recipe:
+    """The recipe that the decorated function ``qualified_name`` of ``module`` makes of ``options``."""
+    make: Any = importlib.import_module(module)
+    for part in qualified_name.split("."):
+        make = getattr(make, part)
+    return make(**options)._replace(name=name)
 
 
 def recipe(name: str) -> Callable[[Callable], Callable[..., Recipe]]:

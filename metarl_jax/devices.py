@@ -10,6 +10,15 @@ from metarl_jax.types import ConfigError
 SWITCH = "METARL_JAX_CPU_DEVICES"
 
 
+def check_precision() -> None:
+    """ConfigError where JAX computes in double precision, in which nothing here was made or tested."""
+    if jax.config.jax_enable_x64:  # type: ignore[attr-defined]
+        raise ConfigError(
+            "jax_enable_x64=True: training and evaluation are in single precision: turn it off around them, "
+            "with jax.enable_x64(False), and make the tasks there, too"
+        )
+
+
 def use_cpu_cores(most: int = 8) -> None:
     """Makes each CPU core a device of its own, so that tasks are spread over the cores: a power of two, up to ``most``.
 

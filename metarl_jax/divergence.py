@@ -1,5 +1,9 @@
 """Why a seed's numbers stopped being finite: rewards or observations of a task, or the learning itself."""
 
+import operator
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -21,6 +25,28 @@ class Diverged(RuntimeError):
 
 class DivergedWarning(RuntimeWarning):
     """One of several seeds stopped being finite; it stays as it was before that update and the others go on."""
+
+
+def seeds_diverged(extra: Mapping[str, Any]) -> dict[int, str]:
+    """What a checkpoint says of the seeds that diverged, by their index."""
+    return {int(index): why for index, why in extra.get("diverged", {}).items()}
+
+
+def explain_seeds(driver: Driver, seeds: jax.Array, learner: Learner, update: int, lost: np.ndarray) -> dict[int, str]:
+    """Why each of the seeds ``lost`` diverged in ``update``, by index; a warning where others go on."""
+    found = {}
+    for index in map(int, lost):
+        own = jax.tree.map(operator.itemgetter(index), learner)
+        which = f", seed {int(seeds[index])}" if len(seeds) > 1 else ""
+        found[index] = f"update {update}{which}: {explain(driver, seeds[index], own, update)}"
+        if len(seeds) > 1:
+            warnings.warn(f"{found[index]}; this seed stays as it was before", DivergedWarning, stacklevel=4)
+    return found
+
+
+def kept_checkpoint(folder: Path | None) -> str:
+    saved = folder is not None and any((folder / "checkpoints").glob("*.ckpt"))
+    return f"; the last good checkpoint is kept in {folder}" if saved else ""
 
 
 def explain(driver: Driver, seed: jax.Array, learner: Learner, update: int) -> str:

@@ -25,11 +25,11 @@ class Learner(NamedTuple):
 class Driver(NamedTuple):
     """``init(seeds) -> Learner [S, ...]``;
     ``advance(seeds, learner, start, count, active [S]) -> (learner, metrics [capacity, S], done, active [S])``: up to
-    ``count`` updates from number ``start`` of the seeds that are ``active`` (None: all); the others stay as they are. A seed whose
-    update gives a NaN or Inf in its algorithm's state or its metrics stays as it was before that update and is active
-    no more; the updates stop there. ``learner`` is donated. ``count`` is traced: chunks of any length up to
-    ``capacity`` are one compiled program, so a chunk's length can change neither a bit of the result nor the time to
-    compile. ``update(seed, learner, index) -> (learner, metrics, Outcome)``: one update of one seed.
+    ``count`` updates from number ``start`` of the seeds that are ``active`` (None: all); the others stay as they are.
+    A seed whose update gives a NaN or Inf in its algorithm's state or its metrics stays as it was before that update
+    and is active no more; the updates stop there. ``learner`` is donated. ``count`` is traced: chunks of any length up
+    to ``capacity`` are one compiled program, so a chunk's length can change neither a bit of the result nor the time
+    to compile. ``update(seed, learner, index) -> (learner, metrics, Outcome)``: one update of one seed.
     """
 
     init: Any
@@ -89,7 +89,8 @@ def driver(
 
 def debugging() -> bool:
     """Whether the user asked JAX to name operations that give NaN or Inf, or to run without compiling."""
-    return bool(jax.config.jax_debug_nans or jax.config.jax_debug_infs or jax.config.jax_disable_jit)
+    values = jax.config.values
+    return any(values[name] for name in ("jax_debug_nans", "jax_debug_infs", "jax_disable_jit"))
 
 
 def debuggable(run: Callable) -> Callable:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from metarl_jax import beliefs, compile_cache
 from metarl_jax.config import check, check_counts, whole
+from metarl_jax.devices import check_precision
 from metarl_jax.logging import Progress
 from metarl_jax.report import Report, Trials, summarize
 from metarl_jax.run import Run
@@ -56,6 +58,9 @@ def evaluate(
 
     Raises:
       ConfigError: for a wrong number, or tasks whose spaces are not the run's.
+
+    Warns:
+      where ``report.json`` could not be written; the report is returned all the same.
     """
     check(isinstance(run, Run), "run", run, "give what train or load returned")
     chosen = run.tasks if tasks is None else resolve("ppo", tasks).tasks
@@ -71,6 +76,7 @@ def evaluate(
     check_counts(counts)
     check(whole(seed) and 0 <= seed < 2**31, "seed", seed, "must be a whole number from 0")
     check(isinstance(greedy, bool), "greedy", greedy, "must be True or False")
+    check_precision()
     compile_cache.enable()
     key = jax.random.fold_in(jax.random.key(seed), KEY_DOMAIN)
     batch = evaluation_tasks(key, chosen, num_tasks)
@@ -105,8 +111,17 @@ def evaluate(
     windows = windows_of(np.asarray(records[0].reward), window, chosen.horizon) if window > 1 else None
     report = summarize(segment(records[0]), segment(records[1]), references, name=name, belief=belief, windows=windows)
     if save and run.path is not None and tasks is None:
-        report.save(Path(run.path) / "report.json")
+        keep(report, run.path / "report.json")
     return report
+
+
+def keep(report: Report, path: Path) -> None:
+    """Saves the report; where that fails the trials are not lost: a warning says why, the report is returned."""
+    try:
+        report.save(path)
+    except OSError as error:
+        fix = "the report is returned: save it elsewhere, report.save(path)"
+        warnings.warn(f"{path} could not be written ({error.strerror or error}): {fix}", stacklevel=3)
 
 
 def living_in(run: Run, tasks: TaskDistribution) -> Algorithm:

@@ -9,6 +9,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from metarl_jax.types import ConfigError
 
 try:
@@ -34,6 +36,25 @@ def versions() -> dict[str, str]:
 def user_path(path: str | os.PathLike) -> Path:
     """``path`` as a Path, ``~`` as the user's home: shells leave it alone in ``--out=~/runs``."""
     return Path(path).expanduser()
+
+
+def is_key(leaf: Any) -> bool:
+    """Whether it is an array of typed PRNG keys."""
+    import jax
+
+    return hasattr(leaf, "dtype") and jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def on_host(leaf: Any) -> Any:
+    """A NumPy array of ``leaf``; typed keys, which have none, as they are."""
+    return leaf if is_key(leaf) else np.asarray(leaf)
+
+
+def key_data(leaf: Any) -> np.ndarray:
+    """A NumPy array of ``leaf``, of the numbers behind it where it is typed keys."""
+    import jax
+
+    return np.asarray(jax.random.key_data(leaf) if is_key(leaf) else leaf)
 
 
 def plain(x: Any, non_finite: Callable[[float], Any] = lambda x: None) -> Any:

@@ -12,11 +12,11 @@ from jax.sharding import Mesh
 
 from metarl_jax import memory
 from metarl_jax.algorithms._joined import Elsewhere, joined
-from metarl_jax.config import about
+from metarl_jax.config import ConfigError, about
 from metarl_jax.driver import Driver, Learner, debugging, driver
 from metarl_jax.setting import Setting
 from metarl_jax.sharding import shard_tasks
-from metarl_jax.types import Algorithm
+from metarl_jax.types import Algorithm, Key, State
 
 
 class Program(NamedTuple):
@@ -50,8 +50,23 @@ def program_of(setting: Setting, num_tasks: int, mesh: Mesh | None = None) -> Pr
     algorithm = setting.algorithm.build(setting.tasks)
     if setting.also:
         algorithm = joined(algorithm, elsewhere(setting), functools.partial(shard_tasks, mesh=mesh))
+    algorithm = algorithm._replace(adapt=functools.partial(adapt_one_seed, algorithm, num_tasks))
     made = driver(algorithm, setting.tasks, num_tasks, mesh, setting.curriculum)
     return Program(setting, num_tasks, mesh, algorithm, made)
+
+
+def adapt_one_seed(algorithm: Algorithm, num_tasks: int, key: Key, state: State, *parts: Any, **options: Any):
+    """``algorithm.adapt``; a state that still has its axis of seeds is refused in words, if it led to an error."""
+    try:
+        return algorithm.adapt(key, state, *parts, **options)
+    except Exception:
+        single = jax.eval_shape(lambda key: algorithm.init(key, num_tasks), jax.random.key(0))
+        ranks = [[np.ndim(leaf) for leaf in jax.tree.leaves(tree)] for tree in (state, single)]
+        if ranks[0] == [rank + 1 for rank in ranks[1]]:
+            raise ConfigError(
+                "state: has a leading axis of seeds, adapt takes the state of one: give run.state_of(seed_index)"
+            ) from None
+        raise
 
 
 def elsewhere(setting: Setting) -> list[Elsewhere]:

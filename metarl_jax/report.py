@@ -17,7 +17,7 @@ import numpy as np
 
 from metarl_jax import statistics, tables
 from metarl_jax.config import ConfigError
-from metarl_jax.files import plain, write_json
+from metarl_jax.files import plain, user_path, write_json
 from metarl_jax.tables import number
 from metarl_jax.trials import Trials, Windows, by_adaptation, by_episode, checked, describe, worst
 from metarl_jax.types import Reference
@@ -112,7 +112,7 @@ class Report:
 
     def save(self, path: str | os.PathLike) -> Path:
         """Writes JSON (RFC 8259: null, never NaN) at once or not at all; returns the path."""
-        return write_json(Path(path), {"format": FORMAT, **dataclasses.asdict(self)})
+        return write_json(user_path(path), {"format": FORMAT, **dataclasses.asdict(self)})
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Report":
@@ -122,7 +122,7 @@ class Report:
           ConfigError: where the file is not such a report; FileNotFoundError: where there is none.
         """
         try:
-            data = json.loads(Path(path).read_text(encoding="utf-8"))
+            data = json.loads(user_path(path).read_text(encoding="utf-8"))
             if data.pop("format") != FORMAT:
                 raise ValueError("another format")
             return cls(**data)

@@ -20,6 +20,7 @@ import numpy as np
 from metarl_jax.beliefs import exact_belief
 from metarl_jax.config import ConfigError, check, whole
 from metarl_jax.files import LOCK, versions, write_json
+from metarl_jax.identity import same
 from metarl_jax.types import Algorithm, ExactBelief, PyTree, TaskDistribution
 
 
@@ -28,8 +29,8 @@ class Run:
     """A meta-learner as training left it. ``state``: the algorithm's, leaves ``[S, ...]``; ``metrics``: by name,
     ``[updates, S]``; ``num_updates``: how many were done; ``path``: its folder, or None when it lives in memory;
     ``kept``: the tasks that the curriculum keeps and what it knows of them, leaves ``[S, B, ...]`` (see
-    ``Curriculum.buffer``), if it keeps any; ``diverged``: of the seeds, by index, whose numbers stopped being finite: in
-    which update and why. They are as they were before it."""
+    ``Curriculum.buffer``), if it keeps any; ``diverged``: of the seeds, by index, whose numbers stopped being finite,
+    in which update and why. They are as they were before it."""
 
     algorithm: Algorithm
     tasks: TaskDistribution
@@ -49,6 +50,16 @@ class Run:
     def belief(self) -> ExactBelief | None:
         """The exact belief over its tasks, where one is known (made once, so that what uses it compiles once)."""
         return exact_belief(self.tasks)
+
+    def state_of(self, seed_index: int = 0) -> PyTree:
+        """The algorithm's state of one seed: ``state`` without its axis of seeds.
+
+        Raises:
+          ConfigError: there is no such seed.
+        """
+        fits = whole(seed_index) and 0 <= seed_index < self.num_seeds
+        check(fits, "seed_index", seed_index, f"must be a whole number from 0 to {self.num_seeds - 1}")
+        return jax.tree.map(lambda x: x[seed_index], self.state)
 
     def kept_tasks(self, member: int = 0) -> TaskDistribution:
         """The tasks that the curriculum of seed number ``member`` keeps as a finite set, those worth the most first: to
@@ -144,12 +155,26 @@ def refuse_changes(
 ) -> None:
     """ConfigError with all that differs in the configuration of the ``kind`` that is in ``folder``."""
     old, new = flatten(saved), flatten(json.loads(json.dumps(wanted)))
-    names = [name for name in old | new if name != may_grow and old.get(name) != new.get(name)]
-    if names:
-        lines = [f"  {name}: {old.get(name)!r} there, {new.get(name)!r} asked for" for name in sorted(names)]
+    if lines := differences(old, new, may_grow):
         raise ConfigError(
             f"{folder} holds a {kind} of another configuration:\n" + "\n".join(lines) + "\nGive another folder (out=, "
             f"--out), or the same configuration to continue that {kind}"
+        )
+
+
+def differences(saved: dict[str, Any], wanted: dict[str, Any], leave_out: str = "") -> list[str]:
+    """A line for each name in which two flat configurations differ."""
+    names = [name for name in saved | wanted if name != leave_out and not same(name, saved, wanted)]
+    return [f"  {name}: {saved.get(name)!r} there, {wanted.get(name)!r} asked for" for name in sorted(names)]
+
+
+def check_same_tasks(folder: Path, saved: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """ConfigError where the tasks given to ``load`` are not those of the run's configuration, with what differs."""
+    there, here = flatten({"tasks": saved}), flatten({"tasks": json.loads(json.dumps(given))})
+    if lines := differences(there, here):
+        raise ConfigError(
+            f"tasks={given['name']!r}: not those of the run in {folder}:\n" + "\n".join(lines) + "\nGive the run's own "
+            "tasks to load; other tasks are for evaluate(run, tasks)"
         )
 
 

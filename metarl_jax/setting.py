@@ -1,14 +1,11 @@
 """From names to objects: what a run is made of."""
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import jax
-import numpy as np
-
 from metarl_jax import algorithms, curricula, tasks
 from metarl_jax.config import ConfigError, Recipe, about, check, lookup
+from metarl_jax.identity import describe_tasks
 from metarl_jax.types import TaskDistribution
 
 REGISTRIES: dict[str, Mapping[str, Callable]] = {
@@ -64,26 +61,25 @@ def resolve(
     return Setting(**found, also=tuple(others))
 
 
-def describe_tasks(tasks: TaskDistribution) -> dict[str, Any]:
-    """What a run's config says of its tasks; of an object that no registry can rebuild, a digest of what it draws."""
-    shape = {"horizon": tasks.horizon, "trial_steps": tasks.trial_steps}
-    if tasks.recipe is not None:
-        return {**tasks.recipe, **shape}
-    drawn = tasks.tasks, [tasks.sample(jax.random.key(i)) for i in range(3)]
-    digest = hashlib.sha256()
-    for leaf in jax.tree.leaves(drawn):
-        digest.update(np.ascontiguousarray(leaf).tobytes())
-    return {"name": tasks.name, "options": None, **shape, "digest": digest.hexdigest()[:16]}
+def describe(setting: Setting, *, rollout: bool = False, **numbers: int) -> dict[str, Any]:
+    """The configuration of what is made of ``setting`` and ``numbers``: plain data.
+
+    ``rollout``: with a short rollout in tasks that no registry can rebuild, see ``describe_tasks``.
+    """
+    parts = {**described(setting.algorithm, setting.tasks, rollout), "curriculum": setting.curriculum.describe()}
+    also = {"also": [described(*pair, rollout) for pair in setting.also]} if setting.also else {}
+    return parts | numbers | also
 
 
-def describe(setting: Setting, **numbers: int) -> dict[str, Any]:
-    """The configuration of what is made of ``setting`` and ``numbers``: plain data."""
-    parts = {**described(setting.algorithm, setting.tasks), "curriculum": setting.curriculum.describe(), **numbers}
-    return parts | ({"also": [described(*pair) for pair in setting.also]} if setting.also else {})
+def described(algorithm: Recipe, tasks: TaskDistribution, rollout: bool = False) -> dict[str, Any]:
+    return {"algorithm": algorithm.describe(), "tasks": describe_tasks(tasks, rollout)}
 
 
-def described(algorithm: Recipe, tasks: TaskDistribution) -> dict[str, Any]:
-    return {"algorithm": algorithm.describe(), "tasks": describe_tasks(tasks)}
+def with_algorithms(config: Mapping[str, Any], setting: Setting) -> dict[str, Any]:
+    """``config`` with the algorithms' options as they are in ``setting``."""
+    also = zip(config.get("also", []), setting.also, strict=True)
+    pairs = [pair | {"algorithm": recipe.describe()} for pair, (recipe, _) in also]
+    return dict(config) | {"algorithm": setting.algorithm.describe()} | ({"also": pairs} if pairs else {})
 
 
 def rebuild(part: str, described: Mapping[str, Any], given: str = "") -> Any:

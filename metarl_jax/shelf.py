@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from metarl_jax.config import ConfigError, check, whole
-from metarl_jax.files import write_json
+from metarl_jax.files import user_path, write_json
 
 FORMAT = 1
 
@@ -34,7 +34,7 @@ def read(shelf: Shelf, name: str | Path) -> dict[str, Any]:
     """
     check(isinstance(name, str | Path), "name", name, "give the path of a file, or a name")
     names = available(shelf)
-    path = shelf.folder / f"{name}.json" if name in names else Path(name)
+    path = shelf.folder / f"{name}.json" if name in names else user_path(name)
     check(not path.is_dir(), "name", str(name), "is a folder: save(load(folder), file) makes a file of a run")
     check(path.is_file(), "name", str(name), f"no such file; the package has {', '.join(names) or 'none'}")
     try:
@@ -85,7 +85,7 @@ def save(shelf: Shelf, run: Any, path: str | Path, member: int = 0) -> None:
     curve = np.asarray(run.metrics["trial_return"])[:, member]
     config = run.config | {"seed": run.config["seed"] + member, "num_seeds": 1}
     made = {"format": FORMAT, "config": config, "curve": [round(float(x), 4) for x in curve], "weights": weights}
-    write_json(Path(path), made)
+    write_json(user_path(path), made)
 
 
 def shortened(x: np.ndarray) -> Any:

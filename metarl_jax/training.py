@@ -13,14 +13,15 @@ import numpy as np
 
 from metarl_jax import checkpoint, compile_cache
 from metarl_jax.config import ConfigError, Recipe, check, check_counts, check_seeds
-from metarl_jax.devices import use_cpu_cores
-from metarl_jax.divergence import Diverged, DivergedWarning, explain
+from metarl_jax.devices import check_precision, use_cpu_cores
+from metarl_jax.divergence import Diverged, explain_seeds, kept_checkpoint, seeds_diverged
 from metarl_jax.driver import Learner, chunk_length
-from metarl_jax.files import locked, user_path
+from metarl_jax.files import locked, on_host, user_path
+from metarl_jax.identity import describe_tasks
 from metarl_jax.logging import MetricsLog, Progress, read_metrics
 from metarl_jax.program import Program, fitted, program_of, with_options
-from metarl_jax.run import Run, as_before, check_folder, describe_run, read_config
-from metarl_jax.setting import Pair, describe, rebuild, resolve
+from metarl_jax.run import Run, as_before, check_folder, check_same_tasks, describe_run, read_config
+from metarl_jax.setting import Pair, describe, rebuild, resolve, with_algorithms
 from metarl_jax.sharding import task_mesh
 from metarl_jax.signals import StopSignals
 from metarl_jax.types import TaskDistribution
@@ -88,6 +89,7 @@ def train(
     check(number, "checkpoint_seconds", checkpoint_seconds, "must be a number of seconds, 0 or more")
     check(out is None or isinstance(out, str | Path), "out", out, "give the path of a folder")
     use_cpu_cores()
+    check_precision()
     setting = resolve(algorithm, tasks, curriculum, also)
     mesh = task_mesh() if num_tasks % jax.device_count() == 0 else None
     folder = None if out is None else user_path(out)
@@ -95,7 +97,8 @@ def train(
     program.algorithm.check(num_tasks)
     if before := as_before(folder, program.left_open):
         program = with_options(program, before)
-    config = describe(program.setting, num_updates=num_updates, num_tasks=num_tasks, seed=seed, num_seeds=num_seeds)
+    numbers = dict(num_updates=num_updates, num_tasks=num_tasks, seed=seed, num_seeds=num_seeds)
+    config = describe(program.setting, rollout=folder is not None, **numbers)
     if folder is not None:
         check_folder(folder, config)
     if compilation_cache:
@@ -139,7 +142,7 @@ def run_updates(loop: Loop, progress: Progress) -> tuple[Run, int | None]:
             program = loop.program.driver
             learner, metrics, ran, still = program.advance(seeds, learner, done, min(count, total - done), active)
             ran, metrics, still = int(ran), jax.tree.map(np.asarray, metrics), np.asarray(still)
-            diverged |= told_why(loop, seeds, learner, done + ran - 1, np.flatnonzero(active & ~still))
+            diverged |= explain_seeds(program, seeds, learner, done + ran - 1, np.flatnonzero(active & ~still))
             if not still.any():
                 raise Diverged("\n".join(diverged.values()) + kept_checkpoint(loop.folder), done + ran)
             active = still
@@ -178,7 +181,7 @@ def run_of(
     diverged: Mapping[int, str] | None = None,
 ) -> Run:
     buffer = program.driver.curriculum.buffer
-    kept = None if buffer is None else jax.tree.map(np.asarray, jax.vmap(buffer)(learner.curriculum))
+    kept = None if buffer is None else jax.tree.map(on_host, jax.vmap(buffer)(learner.curriculum))
     parts = program.algorithm, program.setting.tasks, learner.algorithm
     return Run(*parts, config, metrics, done, folder, kept, dict(diverged or {}))
 
@@ -205,8 +208,7 @@ def begin(
         progress.message("compiling (kept in the compilation cache for the next time) ...")
         goes_on = loop.folder is not None and (loop.folder / "config.json").exists()
         program, needed = fitted(loop.program, seeds, shapes, goes_on, progress.message)
-        config = loop.config | describe(program.setting)  # with the options that were left open
-        loop = loop._replace(program=program, config=config)
+        loop = loop._replace(program=program, config=with_algorithms(loop.config, program.setting))
     learner = loop.program.driver.init(seeds) if learner is None else learner
     if loop.folder is None:
         return loop, learner, done, None, {}
@@ -220,28 +222,6 @@ def begin(
 def save(loop: Loop, done: int, learner: Learner, log: MetricsLog, diverged: Mapping[int, str]) -> None:
     extra = {"metrics_offset": log.offset(), "diverged": {str(index): why for index, why in diverged.items()}}
     checkpoint.save(log.path.parent / "checkpoints", done, learner, extra, keep=loop.keep)
-
-
-def seeds_diverged(extra: Mapping[str, Any]) -> dict[int, str]:
-    """What a checkpoint says of the seeds that diverged, by their index."""
-    return {int(index): why for index, why in extra.get("diverged", {}).items()}
-
-
-def told_why(loop: Loop, seeds: jax.Array, learner: Learner, update: int, lost: np.ndarray) -> dict[int, str]:
-    """Why each of the seeds ``lost`` diverged in ``update``, by index; a warning where others go on."""
-    found = {}
-    for index in map(int, lost):
-        own = jax.tree.map(lambda x: x[index], learner)
-        which = f", seed {int(seeds[index])}" if len(seeds) > 1 else ""
-        found[index] = f"update {update}{which}: {explain(loop.program.driver, seeds[index], own, update)}"
-        if len(seeds) > 1:
-            warnings.warn(f"{found[index]}; this seed stays as it was before", DivergedWarning, stacklevel=4)
-    return found
-
-
-def kept_checkpoint(folder: Path | None) -> str:
-    saved = folder is not None and any((folder / "checkpoints").glob("*.ckpt"))
-    return f"; the last good checkpoint is kept in {folder}" if saved else ""
 
 
 def load(
@@ -259,9 +239,11 @@ def load(
         rebuild.
 
     Raises:
-      ConfigError: no run there, or any of these is unknown to the registries and not given.
+      ConfigError: no run there, any of these is unknown to the registries and not given, or the tasks given are not
+        the run's.
     """
     check(isinstance(path, str | Path), "path", path, "give the folder of a run")
+    check_precision()
     folder = user_path(path)
     config = read_config(folder)["config"]
     pairs = config.get("also", [])
@@ -272,6 +254,10 @@ def load(
         curriculum or rebuild("curriculum", config["curriculum"]),
         also or [tuple(rebuild(part, pair[part], "also") for part in pair) for pair in pairs],
     )
+    given = [(config["tasks"], tasks), *((pair["tasks"], own[1]) for pair, own in zip(pairs, also, strict=False))]
+    for saved, own in given:
+        if isinstance(own, TaskDistribution):
+            check_same_tasks(folder, saved, describe_tasks(own, rollout=True))
     program = program_of(setting, config["num_tasks"])
     seeds = jnp.arange(config["num_seeds"], dtype=jnp.int32) + config["seed"]
     found = checkpoint.latest(folder / "checkpoints", jax.eval_shape(program.driver.init, seeds))

@@ -11,6 +11,7 @@ from metarl_jax import algorithms, curricula, tasks
 from metarl_jax.cli import options
 from metarl_jax.config import ConfigError, about, lookup
 from metarl_jax.devices import use_cpu_cores
+from metarl_jax.files import user_path
 
 if TYPE_CHECKING:
     from metarl_jax.report import Report
@@ -152,7 +153,7 @@ def evaluate(words: list[str]) -> None:
     names, rest = options.leading(words)
     groups, known, family = {}, {}, None
     if len(names) in (1, 2):
-        described = read_config(Path(names[0]))["config"]["tasks"]
+        described = read_config(user_path(names[0]))["config"]["tasks"]
         if len(names) == 2:
             family = lookup(tasks.REGISTRY, names[1], "task distribution")
         elif described["options"] is not None:
@@ -217,7 +218,7 @@ def plot(words: list[str]) -> None:
     if rest or len(names) != 1:
         expect_help(rest, PLOT_HELP)
         return
-    folder = Path(names[0])
+    folder = user_path(names[0])
     read_config(folder)
     metrics = read_metrics(folder / "metrics.jsonl")
     if not metrics:

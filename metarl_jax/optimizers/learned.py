@@ -67,13 +67,13 @@ def scale_by_learned(weights: PyTree, total_updates: int) -> optax.GradientTrans
         gradient, unravel = ravel_pytree(single(updates))
         gradient = jnp.clip(gradient, -HUGE, HUGE)
         count = state.count + 1
-        decays = jnp.asarray(MOMENTA)[:, None]
+        decays = jnp.asarray(MOMENTA, jnp.float32)[:, None]
         momenta = decays * state.momenta + (1 - decays) * gradient[None]
         squares = SQUARES * state.squares + (1 - SQUARES) * gradient**2
-        root = jnp.sqrt(squares / (1 - SQUARES**count) + 1e-16)
+        root = jnp.sqrt(squares / (1 - jnp.float32(SQUARES) ** count) + 1e-16)
         means = momenta / (1 - decays**count) / root[None]
         place, kind, spread = constants(updates)
-        time = jnp.minimum(state.count / total_updates, 1.0)
+        time = jnp.minimum(state.count / total_updates, 1.0).astype(jnp.float32)
         of_all = jnp.stack([time, 1.0 - time, jnp.exp(-20.0 * time)])
         seen = [
             *means,

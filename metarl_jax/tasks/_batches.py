@@ -2,9 +2,9 @@
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from metarl_jax.config import check
+from metarl_jax.files import on_host
 from metarl_jax.types import Task, TaskDistribution
 
 
@@ -14,7 +14,7 @@ def checked(tasks: TaskDistribution, batch: Task) -> Task:
     Raises:
       ConfigError: these are not tasks of it (another structure, shape or type), or none.
     """
-    wanted, leaves = jax.eval_shape(tasks.sample, jax.random.key(0)), list(map(np.asarray, jax.tree.leaves(batch)))
+    wanted, leaves = jax.eval_shape(tasks.sample, jax.random.key(0)), list(map(on_host, jax.tree.leaves(batch)))
     size = len(leaves[0]) if leaves and leaves[0].ndim else 0
     told = lambda leaf: (*leaf.shape, leaf.dtype)
     same = jax.tree.structure(batch) == jax.tree.structure(wanted) and all(

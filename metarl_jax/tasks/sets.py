@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from metarl_jax.config import ConfigError, check
+from metarl_jax.files import is_key, key_data, user_path
 from metarl_jax.tasks._batches import checked
 from metarl_jax.tasks.environment import one_of
 from metarl_jax.types import Task, TaskDistribution
@@ -47,7 +48,7 @@ def save_tasks(path: str | os.PathLike, tasks: TaskDistribution) -> Path:
         raise ConfigError(f"tasks={tasks.name!r}: is no finite set: make one, tasks.finite(tasks, batch)")
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial.npz")
-    np.savez_compressed(partial, *map(np.asarray, jax.tree.leaves(tasks.tasks)))
+    np.savez_compressed(partial, *map(key_data, jax.tree.leaves(tasks.tasks)))
     os.replace(partial, path)
     return path
 
@@ -63,12 +64,14 @@ def load_tasks(path: str | os.PathLike, tasks: TaskDistribution) -> TaskDistribu
         raise ConfigError(f"path={str(path)!r}: there is no such file: save_tasks writes one")
     with np.load(path) as saved:
         leaves = [saved[f"arr_{i}"] for i in range(len(saved.files))]
-    kind = jax.tree.structure(jax.eval_shape(tasks.sample, jax.random.key(0)))
+    one = tasks.sample(jax.random.key(0))
+    kind = jax.tree.structure(one)
     fits = len(leaves) == kind.num_leaves
     check(fits, "path", str(path), f"holds {len(leaves)} arrays, a task of {tasks.name} has {kind.num_leaves}")
-    return finite(tasks, jax.tree.unflatten(kind, leaves))
+    typed = lambda leaf, like: jax.random.wrap_key_data(leaf, impl=jax.random.key_impl(like)) if is_key(like) else leaf
+    return finite(tasks, jax.tree.map(typed, jax.tree.unflatten(kind, leaves), one))
 
 
 def named(path: str | os.PathLike) -> Path:
     check(Path(path).suffix == ".npz", "path", str(path), "give the name of a .npz file")
-    return Path(path)
+    return user_path(path)

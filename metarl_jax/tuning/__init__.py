@@ -16,7 +16,8 @@ import numpy as np
 
 from metarl_jax import evaluation
 from metarl_jax.config import ConfigError, Recipe, check, check_counts, check_seeds, not_installed
-from metarl_jax.devices import use_cpu_cores
+from metarl_jax.devices import check_precision, use_cpu_cores
+from metarl_jax.files import user_path
 from metarl_jax.logging import Progress
 from metarl_jax.memory import NoRoom
 from metarl_jax.program import program_of
@@ -128,10 +129,12 @@ def tune(
     check(isinstance(out, str | Path), "out", out, "give the path of a folder")
     check(storage is None or isinstance(storage, str), "storage", storage, "give the URL of a database")
     use_cpu_cores()
+    check_precision()
     setting = resolve(algorithm, tasks, curriculum)
     search = Search(setting, checked_space(setting, space, num_tasks), numbers, seed)
     told = {n: e._asdict() if isinstance(e, Range) else list(e.values()) for n, e in search.space.items()}
-    with sweep.opened(Path(out), storage, {**describe(setting, seed=seed, **numbers), "space": told}) as opened:
+    config = {**describe(setting, rollout=True, seed=seed, **numbers), "space": told}
+    with sweep.opened(user_path(out), storage, config) as opened:
         trials = work(search, opened, num_trials, quiet)
     best = max((t for t in trials if t["score"] is not None), key=lambda t: t["score"], default=None)
     if best is None:

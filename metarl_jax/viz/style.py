@@ -5,8 +5,9 @@ import functools
 import io
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
+
+from metarl_jax.files import user_path
 
 AGENT, CONTROL, MUTED = "#0072B2", "#D55E00", "#8A8A8A"
 ROLES = {
@@ -68,6 +69,7 @@ def png(figure: Any) -> bytes:
 def save(figure: Any, path: str | os.PathLike | None) -> Any:
     """Writes the figure where a path is given (its ending says as what), and returns the figure."""
     if path is not None:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        path = user_path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path)
     return figure

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from metarl_jax.files import user_path
 from metarl_jax.viz import style
 
 COLOURS = 256  # of a GIF's palette; two are kept for captions
@@ -90,7 +91,7 @@ def animate(
         image = Image.fromarray(pixels if captions is None else captioned(pixels, captions[number], font))
         image.putpalette(palette)
         images.append(image)
-    path = Path(path)
+    path = user_path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     images[0].save(
         path,
