@@ -32,14 +32,17 @@ def seeds_diverged(extra: Mapping[str, Any]) -> dict[int, str]:
     return {int(index): why for index, why in extra.get("diverged", {}).items()}
 
 
-def explain_seeds(driver: Driver, seeds: jax.Array, learner: Learner, update: int, lost: np.ndarray) -> dict[int, str]:
-    """Why each of the seeds ``lost`` diverged in ``update``, by index; a warning where others go on."""
+def explain_seeds(
+    driver: Driver, seeds: jax.Array, learner: Learner, update: int, active: np.ndarray, still: np.ndarray
+) -> dict[int, str]:
+    """Why each seed that was ``active [S]`` before ``update`` and is not ``still`` diverged, by index; a warning where
+    others go on."""
     found = {}
-    for index in map(int, lost):
+    for index in map(int, np.flatnonzero(active & ~still)):
         own = jax.tree.map(operator.itemgetter(index), learner)
         which = f", seed {int(seeds[index])}" if len(seeds) > 1 else ""
         found[index] = f"update {update}{which}: {explain(driver, seeds[index], own, update)}"
-        if len(seeds) > 1:
+        if still.any():
             warnings.warn(f"{found[index]}; this seed stays as it was before", DivergedWarning, stacklevel=4)
     return found
 

@@ -142,7 +142,7 @@ def run_updates(loop: Loop, progress: Progress) -> tuple[Run, int | None]:
             program = loop.program.driver
             learner, metrics, ran, still = program.advance(seeds, learner, done, min(count, total - done), active)
             ran, metrics, still = int(ran), jax.tree.map(np.asarray, metrics), np.asarray(still)
-            diverged |= explain_seeds(program, seeds, learner, done + ran - 1, np.flatnonzero(active & ~still))
+            diverged |= explain_seeds(program, seeds, learner, done + ran - 1, active, still)
             if not still.any():
                 raise Diverged("\n".join(diverged.values()) + kept_checkpoint(loop.folder), done + ran)
             active = still
