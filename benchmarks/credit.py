@@ -1,73 +1,93 @@
 """Credit assignment that was learned, beside advantage actor-critics at their best settings, on newborn agents' lives.
 
-    python benchmarks/quality.py lpg-random-mdps --seeds 1 2 3
-    python benchmarks/quality.py intrinsic-reward-gridnavi --seeds 1 2 3
-    python benchmarks/quality.py pairwise-key-to-door --seeds 40 41 42 43 44 45 46 47 48 49
+    python benchmarks/quality.py lpg-random-mdps
+    python benchmarks/quality.py intrinsic-reward-gridnavi
+    python benchmarks/quality.py pairwise-key-to-door
 
-Rules are learned once a seed, then frozen; agents are born and live in tasks drawn anew. The settings of the
-actor-critics are chosen on other lives than those tested.
+Rules are learned once a seed, then frozen; agents are born and live in tasks drawn anew, of ``key-to-door`` and
+``gridnavi`` in tasks that were held out. The settings of the actor-critics are chosen by two rounds (``choosing``) on
+other lives than those tested; of our agents none is.
 """
 
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from lives import Lives, Tuned, actor_critics, best, curves, tested_on
-from record import RESULTS, Clock, row, trained
+from lives import Lives, actor_critics, curves, grid_of, held_out, optimal, tested
+from record import RESULTS, Clock, compared, seeded, timed, written_to
+from sizes import size
 
 import metarl_jax as mrl
 from metarl_jax.config import Recipe
+from metarl_jax.types import PyTree, TaskDistribution
 
-KEY = functools.partial(mrl.tasks.key_to_door, num_actions=5, noise=3.0, num_episodes=800)
-UMBRELLA = functools.partial(mrl.tasks.umbrella, num_episodes=800)
-CHAIN = dict(episodes=4, life=200)
-PAIRS: dict[str, Any] = dict(num_updates=800, num_tasks=64)
+KEY = functools.partial(mrl.tasks.key_to_door, num_actions=5, noise=3.0, num_episodes=size(800, 8))
+UMBRELLA = functools.partial(mrl.tasks.umbrella, num_episodes=size(800, 8))
+CHAIN = dict(episodes=4, life=size(200, 2))
+PAIRS: dict[str, Any] = size(dict(num_updates=800, num_tasks=64), dict(num_updates=1, num_tasks=2))
 TRACES = (0.0, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 1.0)
+OTHERS = "actor-critic at its best setting, chosen by two rounds"
 
 
 def pairs_recipe() -> Recipe:
-    return mrl.algorithms.pairwise_weights(
-        **CHAIN,
-        outer_trace=0.0,
-        decay_updates=PAIRS["num_updates"],
-    )
+    return mrl.algorithms.pairwise_weights(**CHAIN, outer_trace=0.0, decay_updates=PAIRS["num_updates"])
 
 
-def learned(recipe: Recipe, lives: Lives, seed: int, **options: Any) -> tuple[mrl.Run, np.ndarray, float]:
-    """(the run, the mean curve ``[life]`` of newborn agents under what it learned, seconds)."""
-    with Clock() as clock:
-        run = mrl.train(recipe, lives.tasks, seed=seed, quiet=True, **options)
-        meta = jax.tree.map(lambda x: x[0], run.state.meta)
-        curve = np.asarray(curves(recipe, lives)(tested_on(), meta).mean(axis=0))
-    print(f"seed {seed}: {curve.mean():.4f} a step in {clock.seconds:.0f} s", flush=True)
-    return run, curve, round(clock.seconds, 1)
+class Learned(NamedTuple):
+    """By seed: runs, what newborn agents earn a step over a life under what each learned, seconds."""
+
+    runs: list[mrl.Run]
+    areas: list[float]
+    seconds: list[float]
+
+
+def learned(recipe: Recipe, tasks: TaskDistribution, lives: Lives, seeds: list[int], **options: Any) -> Learned:
+    """Learns in ``tasks`` and tests in ``lives``, a seed after the other."""
+    live, made = curves(recipe, lives), Learned([], [], [])
+    for seed in seeds:
+        with Clock() as clock:
+            run = mrl.train(recipe, tasks, seed=seed, quiet=True, **options)
+            area = float(tested(live, [meta_of_run(run)], [seed]).mean())
+        made.runs.append(run)
+        made.areas.append(area)
+        made.seconds.append(round(clock.seconds, 1))
+        print(f"seed {seed}: {area:.4f} a step in {clock.seconds:.0f} s", flush=True)
+    return made
+
+
+def meta_of_run(run: mrl.Run) -> PyTree:
+    return jax.tree.map(lambda x: x[0], run.state.meta)
+
+
+def times(areas: list[float], factor: float) -> list[float]:
+    return [area * factor for area in areas]
 
 
 def pairwise_rows(seeds: list[int]) -> list[dict[str, Any]]:
     """Learned weights of pairs against ten lambdas, each at its best rate and entropy cost; where they are largest."""
-    lives = Lives(KEY(), **CHAIN)
-    known = best(lives, actor_critics(lives, TRACES, (0.01, 0.03, 0.1, 0.3)))
-    print(f"actor-critic: {known.curve.mean():.4f} with {known.setting}", flush=True)
-    shares, peaks, maps, seconds = [], [], [], []
-    for seed in seeds:
-        run, curve, spent = learned(pairs_recipe(), lives, seed, **PAIRS)
-        maps.append(mrl.viz.credit_weights(run))
-        peak = np.unravel_index(np.argmax(maps[-1]), maps[-1].shape)
-        shares.append(float(curve.mean() / known.curve.mean()))
-        peaks.append(float(peak == (0, lives.tasks.horizon - 1)))
-        seconds.append(spent)
+    home, away = (Lives(tasks, **CHAIN) for tasks in held_out(KEY()))
+    known = actor_critics(home, grid_of(TRACES, (0.01, 0.03, 0.1, 0.3)), seeds, tested_in=away)
+    made = learned(pairs_recipe(), home.tasks, away, seeds, **PAIRS)
+    maps = [mrl.viz.credit_weights(run) for run in made.runs]
     other = mrl.train(pairs_recipe(), UMBRELLA(), seed=seeds[0], quiet=True, **PAIRS)
     draw_maps({"key to door, learned": maps[0], "umbrella, learned": mrl.viz.credit_weights(other)})
-    name, length = "key-to-door, pairwise weights", lives.tasks.horizon
-    areas = [share * float(known.curve.mean()) * length for share in shares]
+    name, length = "key-to-door, pairwise weights", away.tasks.horizon
+    peaks = [float(np.unravel_index(np.argmax(x), x.shape) == (0, length - 1)) for x in maps]
     rows = [
-        row(f"{name}: area under the curve over the best lambda's of ten, lowest seed", min(shares), shares, 1.0),
-        row(f"{name}: share of the seeds whose map peaks at key and door", float(np.mean(peaks)), peaks, 1.0),
-        row(f"{name}: return of an episode over a life, of 5", *mean_of(areas, 1.0)),
-        row(f"{name}: the same with lambda {known.setting['trace']}", float(known.curve.mean()) * length),
+        compared(
+            f"{name}: area under the curve over the best lambda's of ten",
+            made.areas,
+            known.areas,
+            at_least=1.0,
+            settings={OTHERS: known.choice.told},
+            note="the action that picks up the key is one of those held out",
+        ),
+        seeded(f"{name}: share of the seeds whose map peaks at key and door", peaks, "share", at_least=1.0),
+        seeded(f"{name}: return of an episode over a life, of 5", times(made.areas, length), "return"),
+        seeded(f"{name}: the same with the best lambda", times(known.areas, length), "return"),
     ]
-    return [made | trained("pairwise-key-to-door", seeds, seconds) for made in rows]
+    return timed(rows, made.seconds)
 
 
 def draw_maps(learned_maps: dict[str, np.ndarray]) -> None:
@@ -81,88 +101,71 @@ def draw_maps(learned_maps: dict[str, np.ndarray]) -> None:
 
 
 SMALL = functools.partial(
-    mrl.tasks.tabular, num_states=5, horizon=10, num_episodes=240, mean_reward=0.0, reward_std=0.0
+    mrl.tasks.tabular, num_states=5, horizon=10, num_episodes=size(240, 16), mean_reward=0.0, reward_std=0.0
 )
-SMALL_LIFE = dict(episodes=8, life=30)
+SMALL_LIFE = dict(episodes=8, life=size(30, 2))
+UPDATES: dict[str, Any] = size(dict(num_updates=1000, num_tasks=64), dict(num_updates=1, num_tasks=2))
+LPG_SIZES: dict[str, Any] = size({}, dict(memory_size=4, predictions=2, window=2))
 SHIPPED_AS = "random-mdps"  # the first seed's rule
 PROTOTYPE = 0.876  # reward a step, of the issue's prototype on random MDPs of this size
 
 
-def small_rows(seeds: list[int], updates: int = 1000) -> list[dict[str, Any]]:
+def small_rows(seeds: list[int]) -> list[dict[str, Any]]:
     """LPG on random MDPs of 5 states: reward a step over a life in unseen ones."""
     lives = Lives(SMALL(), **SMALL_LIFE)
-    recipe = mrl.algorithms.lpg(**SMALL_LIFE, decay_updates=updates)
-    known = tuned(lives)
-    trained_means, untrained, seconds = [], [], []
-    for seed in seeds:
-        run, curve, spent = learned(recipe, lives, seed, num_updates=updates, num_tasks=64)
-        if seed == seeds[0]:
-            mrl.rules.SHELF.folder.mkdir(exist_ok=True)
-            mrl.rules.save(run, mrl.rules.SHELF.folder / f"{SHIPPED_AS}.json")
-        newborn = recipe.build(lives.tasks).init(jax.random.key(seed), 1).meta
-        untrained.append(float(curves(recipe, lives)(tested_on(), newborn).mean()))
-        trained_means.append(float(curve.mean()))
-        seconds.append(spent)
-    optimum = optimal(lives)
+    recipe = mrl.algorithms.lpg(**SMALL_LIFE, **LPG_SIZES, decay_updates=UPDATES["num_updates"])
+    settings = grid_of((0.0, 0.5, 0.9), (0.01, 0.03, 0.1, 0.3), (0.5, 0.7, 0.9, 0.99))
+    known = actor_critics(lives, settings, seeds, encoder=())  # tabular, as LPG's agents are
+    made = learned(recipe, lives.tasks, lives, seeds, **UPDATES)
+    mrl.rules.save(made.runs[0], written_to(mrl.rules.SHELF.folder) / f"{SHIPPED_AS}.json")
+    newborn = [recipe.build(lives.tasks).init(jax.random.key(seed), 1).meta for seed in seeds]
+    untrained = tested(curves(recipe, lives), newborn, seeds).mean(axis=1).tolist()
     name = "lpg, random MDPs of 5 states"
     rows = [
-        row(f"{name}: reward a step over a life", float(np.mean(trained_means)), trained_means, PROTOTYPE),
-        row(f"{name}: the same untrained", float(np.mean(untrained)), untrained),
-        row(f"{name}: share of the best tuned actor-critic's", *mean_of(trained_means, known.curve.mean())),
-        row(f"{name}: share of the optimum, the tasks known", *mean_of(trained_means, optimum)),
+        seeded(f"{name}: reward a step over a life", made.areas, "reward per step", at_least=PROTOTYPE),
+        seeded(f"{name}: the same untrained", untrained, "reward per step"),
+        compared(
+            f"{name}: share of the best tuned actor-critic's",
+            made.areas,
+            known.areas,
+            "share",
+            settings={OTHERS: known.choice.told},
+        ),
+        seeded(
+            f"{name}: share of the optimum, the tasks known", times(made.areas, 1 / optimal(lives, seeds[0])), "share"
+        ),
     ]
-    return [made | trained("lpg-random-mdps", seeds, seconds) for made in rows]
+    return timed(rows, made.seconds)
 
 
-def mean_of(values: list[float], unit: float) -> tuple[float, list[float]]:
-    shares = [float(value / unit) for value in values]
-    return float(np.mean(shares)), shares
-
-
-def tuned(lives: Lives) -> Tuned:
-    """Tabular actor-critics as LPG's agents are, at their best rate, lambda and entropy cost."""
-    found = actor_critics(lives, (0.0, 0.5, 0.9), (0.01, 0.03, 0.1, 0.3), (0.5, 0.7, 0.9, 0.99), encoder=())
-    made = best(lives, found, encoder=())
-    print(f"actor-critic on {lives.tasks.name}: {made.curve.mean():.4f} with {made.setting}", flush=True)
-    return made
-
-
-def optimal(lives: Lives) -> float:
-    """Reward a step of optimal play in the tasks tested."""
-    tasks = jax.vmap(lambda key: lives.tasks.sample(jax.random.split(key)[0]))(tested_on())
-    assert lives.tasks.references is not None
-    known = lives.tasks.references(tasks, lives.tasks.horizon)
-    value = next(r.trial_return for r in known if (r.role, r.kind) == ("optimal", "exact"))
-    return float(np.mean(value)) / lives.tasks.horizon
-
-
-LATE = functools.partial(mrl.tasks.gridnavi, goal_visible=True, pay_every=10, num_episodes=200)
-LATE_LIFE = dict(episodes=2, life=100)
+LATE = functools.partial(mrl.tasks.gridnavi, goal_visible=True, pay_every=10, num_episodes=size(200, 4))
+LATE_LIFE = dict(episodes=2, life=size(100, 2))
 AGENT = dict(discount=0.9, trace=0.9, learning_rate=0.01, entropy_cost=0.03)  # about an actor-critic's best
-REWARD: dict[str, Any] = dict(num_updates=1200, num_tasks=128)
+REWARD: dict[str, Any] = size(dict(num_updates=1200, num_tasks=128), dict(num_updates=1, num_tasks=2))
 
 
 def reward_recipe() -> Recipe:
-    evolution = dict(window=10, decay_updates=REWARD["num_updates"])
+    evolution = dict(window=size(10, 2), decay_updates=REWARD["num_updates"])
     return mrl.algorithms.intrinsic_reward(**LATE_LIFE, **AGENT, **evolution)
 
 
 def reward_rows(seeds: list[int]) -> list[dict[str, Any]]:
     """An intrinsic reward where the task's own comes late, against actor-critics at their best settings."""
-    lives = Lives(LATE(), **LATE_LIFE)
-    found = actor_critics(lives, (0.8, 0.9, 0.95, 1.0), (0.01, 0.03, 0.06, 0.12, 0.24), (0.85, 0.9, 0.95))
-    known = best(lives, found)
-    print(f"actor-critic: {known.curve.mean():.4f} with {known.setting}", flush=True)
-    means, seconds = [], []
-    for seed in seeds:
-        _, curve, spent = learned(reward_recipe(), lives, seed, **REWARD)
-        means.append(float(curve.mean()))
-        seconds.append(spent)
-    name = "gridnavi paid every 10 steps, intrinsic reward"
-    shares = mean_of(means, float(known.curve.mean()))
+    home, away = (Lives(tasks, **LATE_LIFE) for tasks in held_out(LATE()))
+    settings = grid_of((0.8, 0.9, 0.95, 1.0), (0.01, 0.03, 0.06, 0.12, 0.24), (0.85, 0.9, 0.95))
+    known = actor_critics(home, settings, seeds, tested_in=away)
+    made = learned(reward_recipe(), home.tasks, away, seeds, **REWARD)
+    name, length = "gridnavi paid every 10 steps, intrinsic reward", away.tasks.horizon
     rows = [
-        row(f"{name}: area under the curve over the best tuned actor-critic's", *shares, 1.2),
-        row(f"{name}: return of an episode over a life", *mean_of(means, 1 / lives.tasks.horizon)),
-        row(f"{name}: the same of the actor-critic", float(known.curve.mean()) * lives.tasks.horizon),
+        compared(
+            f"{name}: area under the curve over the best tuned actor-critic's",
+            made.areas,
+            known.areas,
+            at_least=1.2,
+            settings={OTHERS: known.choice.told},
+            note="goals are those held out",
+        ),
+        seeded(f"{name}: return of an episode over a life", times(made.areas, length), "return"),
+        seeded(f"{name}: the same of the actor-critic", times(known.areas, length), "return"),
     ]
-    return [made | trained("intrinsic-reward-gridnavi", seeds, seconds) for made in rows]
+    return timed(rows, made.seconds)

@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from record import Clock, row, trained
+from record import Clock, seeded, slowest, timed
+from sizes import size
 
 import metarl_jax as mrl
 from metarl_jax import estimators
@@ -23,7 +24,7 @@ from metarl_jax.config import recipe
 from metarl_jax.networks import actor_critic, by_variance
 from metarl_jax.types import Algorithm, Policy, Said, TaskDistribution, Trajectory
 
-UPDATES, COPIES, LAST = 50_000, 128, 1000
+UPDATES, COPIES, LAST = size((50_000, 128, 1000), (2, 2, 1))
 START = dict(discount=0.95, trace=0.0, entropy_cost=0.005, value_cost=0.0, learning_rate=0.5)
 assert set(START) == set(NAMES)
 
@@ -96,18 +97,12 @@ def rows(seeds: list[int]) -> list[dict[str, Any]]:
             discounts.append(float(np.mean(run.metrics["discount"][-LAST:])))
             told = f"{returns[-1]:.4f}, discount {discounts[-1]:.4f}, {clock.seconds:.0f} s"
             print(f"values of the {name} discount, seed {seed}: {told}", flush=True)
-        measured = {
-            "return of an episode": (returns, 1.07 if outer_critic else None),
-            "discount": (discounts, None),
-            "minutes": ([s / 60 for s in seconds], 5.0),
-        }
-        for what, (values, bar) in measured.items():
-            made = row(
-                f"discounting chain, values of the {name} discount: {what}",
-                float(np.mean(values)),
-                values,
-                bar,
-                sign=-1 if what == "minutes" else 1,
-            )
-            found.append(made | trained("discounting-chain", seeds, seconds))
+        where = f"discounting chain, values of the {name} discount"
+        bar: dict[str, Any] = dict(at_least=1.07) if outer_critic else {}
+        rows = [
+            seeded(f"{where}: return of an episode", returns, "return", **bar),
+            seeded(f"{where}: discount", discounts, "discount"),
+            slowest(f"{where}: minutes", seconds, at_most=5.0),
+        ]
+        found += timed(rows, seconds)
     return found

@@ -11,14 +11,15 @@ from typing import Any
 
 import numpy as np
 from course import course
-from record import Clock, row, trained
+from record import Clock, compared, seeded, timed
+from sizes import size
 from teaching import solved
 
 import metarl_jax as mrl
 from metarl_jax.config import Recipe
 from metarl_jax.setting import Setting
 
-NUM_TASKS, MARKS, TRIALS = 16, range(5, 201, 5), 10
+NUM_TASKS, MARKS, TRIALS = size((16, range(5, 201, 5), 10), (4, range(1, 3), 1))
 CURRICULA = {"uniform": mrl.curricula.uniform, "vds": mrl.curricula.value_disagreement}
 LEARNERS = {
     "ppo": mrl.algorithms.ppo(decay_updates=MARKS[-1]),
@@ -61,8 +62,8 @@ def rows(seeds: list[int]) -> list[dict[str, Any]]:
             needed[which] = steps_to(0.9, steps, reached)
             last = reached[-1].tolist()
             print(f"{learner}, {which}: {np.round(reached.mean(axis=1), 3).tolist()}", flush=True)
-            made.append(row(f"{name}, {which}: success", float(np.mean(last)), last, 0.97))
-            made.append(row(f"{name}, {which}: steps to success 0.9", float(np.mean(needed[which])), needed[which]))
-        ratio = float(np.mean(needed["vds"]) / np.mean(needed["uniform"]))
-        made.append(row(f"{name}: steps to success 0.9, vds over uniform", ratio, None, 0.8, sign=-1))
-    return [one | trained("curricula-goals", seeds, seconds) for one in made]
+            made.append(seeded(f"{name}, {which}: success", last, "share", at_least=0.97))
+            made.append(seeded(f"{name}, {which}: steps to success 0.9", needed[which], "steps"))
+        over = f"{name}: steps to success 0.9, vds over uniform"
+        made.append(compared(over, needed["vds"], needed["uniform"], at_most=0.8))
+    return timed(made, seconds)

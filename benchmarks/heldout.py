@@ -10,13 +10,15 @@ RL^2 has 256 steps; one of MAML has an inner step after 20 episodes of 64, and 2
 from typing import Any, NamedTuple
 
 import numpy as np
-from record import Clock, row, trained
+from record import Clock, compared, seeded, timed
+from sizes import size
 from teaching import updates_of
 
 import metarl_jax as mrl
 from metarl_jax.config import Recipe
 from metarl_jax.types import TaskDistribution
 
+SHORT = dict(horizon=4, trial_steps=16)
 CURRICULA = {
     "uniform": mrl.curricula.uniform,
     "plr": mrl.curricula.prioritised_replay,
@@ -34,12 +36,10 @@ class Entry(NamedTuple):
 
 
 LEARNERS = {
-    "rl2": Entry(mrl.algorithms.rl2(memory_size=96), 128, 20_000_000, {}),
+    "rl2": Entry(mrl.algorithms.rl2(memory_size=size(96, 4)), *size((128, 20_000_000, {}), (4, 1, SHORT))),
     "maml": Entry(
-        mrl.algorithms.maml(outer="clip", inner_rate=1.0, episodes=20),
-        40,
-        10_000_000,
-        dict(horizon=64, trial_steps=2 * 20 * 64),
+        mrl.algorithms.maml(outer="clip", inner_rate=1.0, episodes=size(20, 2)),
+        *size((40, 10_000_000, dict(horizon=64, trial_steps=2 * 20 * 64)), (4, 1, SHORT)),
     ),
 }
 
@@ -73,14 +73,13 @@ def entry_rows(name: str, entry: Entry, held_out: str, seeds: list[int]) -> list
             found.append(share(run, away))
             print(f"{name}, {held_out}, {which}, seed {seed}: {found[-1]} in {clock.seconds:.0f} s", flush=True)
         scored[which] = np.asarray(found).T
-    means = {which: float(found[0].mean()) for which, found in scored.items()}
-    best = max((which for which in means if which != "uniform"), key=lambda which: means[which])
-    over = (scored[best][0] / means["uniform"]).tolist()
-    made = [row(f"{name}, {held_out}: the better curriculum over uniform", means[best] / means["uniform"], over)]
+    others = (which for which in scored if which != "uniform")
+    over = lambda which: compared(f"{name}, {held_out}: {which} over uniform", scored[which][0], scored["uniform"][0])
+    made = [over(which) for which in others]
     for which, (adapting, forgetting) in scored.items():
         title = f"{name}, {held_out}, {which}: goals a trial, share of the optimum, goal known"
-        made.append(row(title, means[which], adapting.tolist()))
-        made.append(row(f"{title}; memory wiped each episode", float(forgetting.mean()), forgetting.tolist()))
+        made.append(seeded(title, adapting, "share"))
+        made.append(seeded(f"{title}; memory wiped each episode", forgetting, "share"))
     return made
 
 
@@ -90,6 +89,5 @@ def rows(seeds: list[int]) -> list[dict[str, Any]]:
         for held_out in families({}):
             with Clock() as clock:
                 found = entry_rows(f"{name} maze-200", entry, held_out, seeds)
-            seconds = [round(clock.seconds / len(seeds), 1)]
-            made += [one | trained("curricula-maze-200", seeds, seconds) for one in found]
+            made += timed(found, [round(clock.seconds / len(seeds), 1)])
     return made

@@ -6,12 +6,14 @@ episode to 11.0714, both exact; the belief (read out of what the policy sees) to
 
 from typing import Any
 
-from record import Clock, row, trained
+from record import Clock, seeded, slowest, timed
+from sizes import size
 
 import metarl_jax as mrl
 
 FIRST, LATER = 4.0, 155 / 14  # Bayes-optimal returns of the first and of a later episode
-UPDATES = 2100
+UPDATES, NUM_TASKS = size((2100, 512), (1, 4))
+OPTIONS = size({}, dict(memory_size=4, actor=(4,), decoder=(4,)))
 
 
 def recipe() -> Any:
@@ -21,7 +23,7 @@ def recipe() -> Any:
     the episodes after it are learned, nor by the noise of a batch."""
     credit = dict(critic="task", discount=0.99, trace=0.98)
     schedule = dict(entropy_cost=0.12, entropy_updates=1950, decay_updates=2100)
-    return mrl.algorithms.varibad(latent_size=16, num_epochs=4, **schedule, **credit)
+    return mrl.algorithms.varibad(latent_size=16, num_epochs=4, **schedule, **credit, **OPTIONS)
 
 
 def rows(seeds: list[int]) -> list[dict[str, Any]]:
@@ -29,7 +31,7 @@ def rows(seeds: list[int]) -> list[dict[str, Any]]:
     found: dict[str, list[float]] = {"total": [], "later": [], "right": [], "calibration": []}
     for seed in seeds:
         with Clock() as clock:
-            run = mrl.train(recipe(), tasks, num_updates=UPDATES, num_tasks=512, seed=seed, quiet=True)
+            run = mrl.train(recipe(), tasks, num_updates=UPDATES, num_tasks=NUM_TASKS, seed=seed, quiet=True)
         seconds.append(round(clock.seconds, 1))
         report = mrl.evaluate(run, seed=1, quiet=True)
         assert report.belief is not None
@@ -39,16 +41,13 @@ def rows(seeds: list[int]) -> list[dict[str, Any]]:
         found["calibration"].append(report.belief["calibration_error"])
         told = ", ".join(f"{name} {values[-1]:.4f}" for name, values in found.items())
         print(f"varibad gridnavi seed {seed}: {told} in {clock.seconds:.0f} s", flush=True)
-    minutes = [s / 60 for s in seconds]
-    common = trained("varibad-gridnavi", seeds, seconds)
-    named = {
-        "share of the Bayes-optimal total, lowest seed": (min(found["total"]), found["total"], 0.97, 1),
-        "share of 11.071 in the worst of episodes 2 to 4, lowest seed": (min(found["later"]), found["later"], 0.98, 1),
-        "belief right at the end of episode 2, lowest seed": (min(found["right"]), found["right"], 0.95, 1),
-        "calibration error of the belief, highest seed": (max(found["calibration"]), found["calibration"], None, 0),
-        "minutes a seed": (max(minutes), minutes, 30.0, -1),
-    }
-    return [
-        row(f"varibad gridnavi: {name}", value, spread, bar, sign) | common
-        for name, (value, spread, bar, sign) in named.items()
+    rows = [
+        seeded("share of the Bayes-optimal total, lowest seed", found["total"], "share", min, at_least=0.97),
+        seeded(
+            "share of 11.071 in the worst of episodes 2 to 4, lowest seed", found["later"], "share", min, at_least=0.98
+        ),
+        seeded("belief right at the end of episode 2, lowest seed", found["right"], "share", min, at_least=0.95),
+        seeded("calibration error of the belief, highest seed", found["calibration"], "probability", max),
+        slowest("minutes a seed", seconds, at_most=30.0),
     ]
+    return timed([made | dict(row=f"varibad gridnavi: {made['row']}") for made in rows], seconds)

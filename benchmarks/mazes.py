@@ -8,17 +8,18 @@ from typing import Any
 
 import jax
 import mazes_peer
-from record import row
+from record import GFLOPS, beside, living_and_learning, row
+from sizes import size
 from timing import living_only, shortest, update_of
 
 import metarl_jax as mrl
 
 PUBLISHED = 4600.0  # steps a second of the published code's uniform sampling, on two cores of this kind
-JAXUED_TASKS, JAXUED_STEPS = 32, 256
+JAXUED_TASKS, JAXUED_STEPS = size((32, 256), (4, 8))
 JAXUED: dict[str, Any] = dict(
     memory="lstm",
-    memory_size=256,
-    filters=(16,),
+    memory_size=size(256, 4),
+    filters=size((16,), (2,)),
     num_epochs=5,
     num_minibatches=1,
     learning_rate=1e-4,
@@ -39,7 +40,7 @@ def forward_flops(spec: mrl.types.Spec) -> int:
     return 2 * (places * 9 * layers * filters + 4 * size * (inputs + size) + size * outputs)
 
 
-def rate_rows(matmul_rate: float, repeats: int = 5) -> list[dict[str, Any]]:
+def rate_rows(matmul_rate: float, repeats: int = size(5, 1)) -> list[dict[str, Any]]:
     recipe, tasks = mrl.algorithms.recurrent_ppo(**JAXUED), mrl.tasks.view_maze()._replace(trial_steps=JAXUED_STEPS)
     seconds = shortest(update_of(recipe, tasks, JAXUED_TASKS), repeats)
     living = shortest(living_only(recipe, tasks, JAXUED_TASKS), repeats)
@@ -47,16 +48,19 @@ def rate_rows(matmul_rate: float, repeats: int = 5) -> list[dict[str, Any]]:
     flops = (1 + 3 * JAXUED["num_epochs"]) * forward_flops(tasks.env.spec) * rate
     name = f"full maze, {JAXUED_TASKS} mazes x {JAXUED_STEPS} steps, LSTM {JAXUED['memory_size']}"
     rows = [
-        row(f"{name}: steps/s beside the published 4,600: ratio", rate / PUBLISHED, [rate, PUBLISHED], 1.2),
-        row(f"{name}: seconds an update (living, learning)", seconds, [living, seconds - living]),
-        row(f"{name}: share of the matmul rate", flops / matmul_rate, [flops / 1e9, matmul_rate / 1e9]),
+        beside(
+            f"{name}: steps/s beside the published 4,600: ratio", rate, PUBLISHED, ("ours", "published"), at_least=1.2
+        ),
+        row(f"{name}: seconds an update (living, learning)", seconds, "s", parts=living_and_learning(living, seconds)),
+        beside(f"{name}: share of the matmul rate", flops / 1e9, matmul_rate / 1e9, GFLOPS, unit="share"),
     ]
     try:
         peer = mazes_peer.rate(JAXUED_TASKS, JAXUED_STEPS, JAXUED, repeats)
     except ImportError as error:
         print(f"without JaxUED: {error}")
         return rows
-    return [row(f"{name}: steps/s beside JaxUED's on this machine: ratio", rate / peer, [rate, peer], 1.2), *rows]
+    what = f"{name}: steps/s beside JaxUED's on this machine: ratio"
+    return [beside(what, rate, peer, ("ours", "JaxUED's"), at_least=1.2), *rows]
 
 
 if __name__ == "__main__":
@@ -64,4 +68,4 @@ if __name__ == "__main__":
 
     print(jax.devices())
     for made in rate_rows(matmul_rate()):
-        print(made["row"], made["value"], made["spread"])
+        print(made["row"], made["value"], made["parts"])

@@ -13,15 +13,16 @@ import argparse
 import bisect
 import functools
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from quality import maze_scores
-from record import Clock, record, row
+from record import Clock, beside, check_seeds, living_and_learning, record, row, seeded, slowest, timed
+from recurrent import maze_scores
+from sizes import SMOKE, size, smoke_option
 from timing import living_only, policy_of, shortest, update_of
 
 import metarl_jax as mrl
@@ -31,8 +32,9 @@ from metarl_jax.networks import MEMORIES
 from metarl_jax.types import TaskDistribution
 
 GRU_SIZE = 128
-TASKS = {200: 256, 1000: 128}  # steps a trial: trials an update
-STEPS = 15_360_000  # of each training
+TASKS = size({200: 256, 1000: 128}, {8: 8})  # steps a trial: trials an update
+STEPS, REPEATS = size((15_360_000, 3), (1, 1))  # of each training
+SEEDS, CHOSEN_ON = tuple(range(200, 205)), (0, 1, 2)  # the defaults of RL^2, with a GRU
 SCORE = "goals a trial, share of search walk then shortest paths"
 
 
@@ -60,7 +62,7 @@ def matched(memory: str) -> tuple[Recipe, str]:
 
 
 def speed(lengths: list[int], seeds: list[int]) -> list[dict[str, Any]]:
-    """Steps a second of a whole update; the spread is seconds of an update spent living and learning."""
+    """Steps a second of a whole update, and its seconds."""
     del seeds
     rows = []
     for steps in lengths:
@@ -68,16 +70,16 @@ def speed(lengths: list[int], seeds: list[int]) -> list[dict[str, Any]]:
         rates = {}
         for memory in ("gru", "s5", "transformer"):
             recipe, name = matched(memory)
-            whole = shortest(update_of(recipe, mazes(steps), num_tasks), 3)
-            living = shortest(living_only(recipe, mazes(steps), num_tasks), 3)
+            whole = shortest(update_of(recipe, mazes(steps), num_tasks), REPEATS)
+            living = shortest(living_only(recipe, mazes(steps), num_tasks), REPEATS)
             rates[memory] = steps * num_tasks / whole
             what = f"maze-100, {steps:,} steps a trial, {name}"
-            rows.append(row(f"{what}: training, k steps/s", rates[memory] / 1e3))
-            parts = [living, whole - living]
-            rows.append(row(f"{what}: seconds an update (living, learning)", whole, parts))
+            rows.append(row(f"{what}: training, k steps/s", rates[memory] / 1e3, "k steps/s"))
+            parts = living_and_learning(living, whole)
+            rows.append(row(f"{what}: seconds an update (living, learning)", whole, "s", parts=parts))
             print(f"{what}: {rates[memory] / 1e3:.1f} k steps/s", flush=True)
-        ratio = rates["s5"] / rates["gru"]
-        rows.append(row(f"maze-100, {steps:,} steps a trial: training steps/s, s5 against gru", ratio))
+        ratio = f"maze-100, {steps:,} steps a trial: training steps/s, s5 against gru"
+        rows.append(beside(ratio, rates["s5"] / 1e3, rates["gru"] / 1e3, ("k steps/s, s5", "gru")))
     return rows
 
 
@@ -91,7 +93,7 @@ def maze(lengths: list[int], seeds: list[int]) -> list[dict[str, Any]]:
             scores, seconds = [], []
             for seed in seeds:
                 with Clock() as clock:
-                    updates = STEPS // (steps * num_tasks)
+                    updates = max(1, STEPS // (steps * num_tasks))
                     run = mrl.train(
                         recipe, mazes(steps), num_updates=updates, num_tasks=num_tasks, seed=seed, quiet=True
                     )
@@ -99,32 +101,35 @@ def maze(lengths: list[int], seeds: list[int]) -> list[dict[str, Any]]:
                 scores.append(maze_scores(run)[SCORE])
                 print(f"{steps} steps, {name}, seed {seed}: {scores[-1]:.3f} in {clock.seconds:.0f} s", flush=True)
             what = f"maze-100, {steps:,} steps a trial, {name}"
-            trained = {"seeds": seeds, "seconds": seconds}
-            rows.append(row(f"{what}: {SCORE}", float(np.mean(scores)), scores) | trained)
-            minutes = [s / 60 for s in seconds]
-            rows.append(row(f"{what}: minutes a seed", max(minutes), minutes) | trained)
+            found = [seeded(f"{what}: {SCORE}", scores, "share"), slowest(f"{what}: minutes a seed", seconds)]
+            rows += timed(found, seconds)
     return rows
 
 
 PARTS = {"speed": speed, "maze": maze}
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", default=list(PARTS), help=", ".join(PARTS))
-    parser.add_argument("--steps", nargs="+", type=int, default=list(TASKS), choices=list(TASKS), help="of a trial")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    arguments = parser.parse_args()
+    parser.add_argument("--steps", nargs="+", type=int, default=[200, 1000], choices=[200, 1000], help="of a trial")
+    parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
+    smoke_option(parser)
+    asked = parser.parse_args(arguments)
     use_cpu_cores()  # as train does
-    for part in arguments.parts:
+    lengths, seeds = (list(TASKS), asked.seeds[:1]) if SMOKE else (asked.steps, asked.seeds)
+    for part in asked.parts:
         if part not in PARTS:
             parser.error(f"unknown part {part!r}: choose of {', '.join(PARTS)}")
+        learned = dict(seeds=seeds, chosen_on=list(CHOSEN_ON)) if part == "maze" else dict(seeds=None, chosen_on=None)
+        check_seeds(part, learned["seeds"], learned["chosen_on"])
         with Clock() as clock:
-            rows = PARTS[part](arguments.steps, arguments.seeds)
-        told = {"steps": arguments.steps} | ({"seeds": arguments.seeds} if part == "maze" else {})
+            rows = PARTS[part](lengths, seeds)
+        told = {"steps": lengths} | ({"seeds": seeds} if part == "maze" else {})
         options = " ".join(f"--{name} {' '.join(map(str, values))}" for name, values in told.items())
-        common = {"seconds": round(clock.seconds, 1), "command": f"python benchmarks/memories.py {part} {options}"}
-        record("memories", [common | r for r in rows])
+        common = learned | dict(command=f"python benchmarks/memories.py {part} {options}")
+        spent = round(clock.seconds, 1)
+        record("memories", [made | common | dict(seconds=made["seconds"] or spent) for made in rows])
 
 
 if __name__ == "__main__":

@@ -9,13 +9,16 @@ The truth is a central difference of what very many lives earn, on common random
 
 import argparse
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from intervals import ERRORS
 from record import RESULTS, Clock, record, row
+from sizes import size, smoke_option
 
 import metarl_jax as mrl
 from metarl_jax import estimators
@@ -25,15 +28,16 @@ from metarl_jax.networks import actor_critic, by_variance
 from metarl_jax.types import Actor, Inner, MetaGradient
 from metarl_jax.viz.style import AGENT, CONTROL, new_figure, style
 
-LIFE, WINDOW, COPIES, LIVES, ROUNDS, DELTA, SIGMA = 20, 5, 2, 2048, 32, 0.1, 0.1
+LIFE, WINDOW, COPIES, DELTA, SIGMA = 20, 5, 2, 0.1, 0.1
+LIVES, ROUNDS = size((2048, 32), (2, 2))
 START = dict(discount=0.8, trace=0.9, entropy_cost=0.01, value_cost=0.5, learning_rate=1.0)
 TUNED = ("learning_rate", "discount")
 FAR = 4.0  # standard errors: an unbiased estimate is nearer, one shown to be biased farther away
 BARS = {
-    f"back-propagation and score, {LIFE} updates": (FAR, -1),
-    f"ES, {LIFE} updates": (FAR, -1),
-    f"persistent ES, {WINDOW} updates": (FAR, -1),
-    f"ES, {WINDOW} updates": (FAR, 1),
+    f"back-propagation and score, {LIFE} updates": dict(at_most=FAR),
+    f"ES, {LIFE} updates": dict(at_most=FAR),
+    f"persistent ES, {WINDOW} updates": dict(at_most=FAR),
+    f"ES, {WINDOW} updates": dict(at_least=FAR),
 }
 
 
@@ -119,28 +123,40 @@ def summary(values: np.ndarray) -> tuple[float, float]:
     return float(values.mean()), float(values.std(ddof=1) / len(values) ** 0.5)
 
 
-def main() -> None:
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    smoke_option(parser)
+    parser.parse_args(arguments)
     tasks = mrl.tasks.tabular(num_states=4, num_actions=2, horizon=5)
     task = tasks.sample(jax.random.key(3))
     actor, inner = agents(tasks)
-    found, rows, common = {}, [], dict(command="python benchmarks/meta_gradients.py", seeds=[0])
+    found = {}
     with Clock() as clock:
         true = truth(actor, inner, task)
         for name, (estimator, windows) in estimators_of(actor, inner).items():
             found[name] = estimate(estimator, windows, inner, task)
             print(name, {k: [round(x, 5) for x in summary(v)] for k, v in found[name].items()}, flush=True)
     draw(found, true)
+    common = dict(command="python benchmarks/meta_gradients.py", seconds=[round(clock.seconds, 1)])
+    record("meta_gradients", [made | common for made in rows(found, true)])
+
+
+def rows(found: dict[str, dict[str, np.ndarray]], true: dict[str, np.ndarray]) -> list[dict[str, Any]]:
+    made = []
     for parameter in TUNED:
         mean, error = summary(true[parameter])
-        rows.append(row(f"{parameter}: true gradient of the mean reward, +- s.e.", mean, [mean - error, mean + error]))
+        made.append(estimated(f"{parameter}: true gradient of the mean reward, +- s.e.", mean, error))
         for name, values in found.items():
             middle, spread = summary(values[parameter])
             away = abs(middle - mean) / (spread**2 + error**2) ** 0.5
-            rows.append(row(f"{parameter}, {name}: +- s.e.", middle, [middle - spread, middle + spread]))
-            bar, sign = BARS.get(name, (None, 1)) if spread < abs(mean) / 3 else (None, 1)  # else zero would hold, too
-            rows.append(row(f"{parameter}, {name}: standard errors from the truth", away, None, bar, sign))
-    record("meta_gradients", [made | common | dict(seconds=[round(clock.seconds, 1)]) for made in rows])
+            made.append(estimated(f"{parameter}, {name}: +- s.e.", middle, spread))
+            bar = BARS.get(name, {}) if spread < abs(mean) / 3 else {}  # else zero would hold, too
+            made.append(row(f"{parameter}, {name}: standard errors from the truth", away, "standard errors", **bar))
+    return made
+
+
+def estimated(name: str, mean: float, error: float) -> dict[str, Any]:
+    return row(name, mean, "reward per step", interval=[mean - error, mean + error], interval_kind=ERRORS)
 
 
 if __name__ == "__main__":

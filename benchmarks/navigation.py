@@ -12,13 +12,15 @@ from typing import Any
 
 import jax
 import numpy as np
-from record import Clock, row, trained
+from record import Clock, seeded, slowest, timed
+from sizes import size
 
 import metarl_jax as mrl
 from metarl_jax.evaluation import evaluation_tasks, live
 
-STILL, KNOWN, EPISODES, GOALS = -38.26, -0.506, 20, 400
-UPDATES = 120
+STILL, KNOWN = -38.26, -0.506
+EPISODES, GOALS = size((20, 400), (2, 4))
+UPDATES, NUM_TASKS = size((120, 20), (1, 4))
 KEY = 401  # of the test's goals and episodes, the same for all seeds
 
 
@@ -44,23 +46,19 @@ def rows(seeds: list[int]) -> list[dict[str, Any]]:
     found, untrained, seconds = [], [], []
     for seed in seeds:
         with Clock() as clock:
-            run = mrl.train(recipe(), tasks, num_updates=UPDATES, num_tasks=20, seed=seed, quiet=True)
+            run = mrl.train(recipe(), tasks, num_updates=UPDATES, num_tasks=NUM_TASKS, seed=seed, quiet=True)
         seconds.append(round(clock.seconds, 1))
         found.append(scores(run))
         first = jax.tree.map(lambda x: x[None], run.algorithm.init(jax.random.key(seed), 1))
         untrained.append(scores(dataclasses.replace(run, state=first))[1:].max())
         print(f"maml navigation seed {seed}: S {np.round(found[-1], 3)} in {clock.seconds:.0f} s", flush=True)
     by_step = np.asarray(found).T  # [4, seeds]
-    measured = {
-        "S after one inner step": (by_step[1], 0.68, 1),
-        "S after three": (by_step[3], 0.92, 1),
-        "S after one, less S before": (by_step[1] - by_step[0], 0.65, 1),
-        "S before adaptation, absolute": (np.abs(by_step[0]), 0.1, -1),
-        "S of an untrained network, best of one to three steps": (np.asarray(untrained), 0.0, -1),
-        "minutes": (np.asarray(seconds) / 60, 10.0, -1),
+    bars = {
+        "S after one inner step": (by_step[1], dict(at_least=0.68)),
+        "S after three": (by_step[3], dict(at_least=0.92)),
+        "S after one, less S before": (by_step[1] - by_step[0], dict(at_least=0.65)),
+        "S before adaptation, absolute": (np.abs(by_step[0]), dict(at_most=0.1)),
+        "S of an untrained network, best of one to three steps": (np.asarray(untrained), dict(at_most=0.0)),
     }
-    common = trained("maml-navigation", seeds, seconds)
-    return [
-        row(f"maml navigation: {name}", float(values.mean()), values.tolist(), bar, sign) | common
-        for name, (values, bar, sign) in measured.items()
-    ]
+    rows = [seeded(f"maml navigation: {name}", values, "share", **bar) for name, (values, bar) in bars.items()]
+    return timed([*rows, slowest("maml navigation: minutes", seconds, at_most=10.0)], seconds)

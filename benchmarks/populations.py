@@ -14,14 +14,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from record import row
+from record import beside, row
+from sizes import size
 from timing import mesh_of
 
 import metarl_jax as mrl
 from metarl_jax.driver import driver
 
-SEEDS, SETTINGS, TASKS, UPDATES, REPEATS = 8, 8, 10, 32, 3
-BAR = 5.0
+SEEDS, SETTINGS, TASKS, UPDATES, REPEATS = size((8, 8, 10, 32, 3), (2, 2, 2, 1, 1))
+BAR, WAYS = 5.0, ("s one after the other", "s together")
 
 
 def population_rows() -> list[dict[str, Any]]:
@@ -34,13 +35,18 @@ def population_rows() -> list[dict[str, Any]]:
     )
     alone = json.loads(told.stdout)
     agents = SEEDS * SETTINGS * TASKS
-    seconds = [alone[1] * agents, together[1]]
+    seconds = alone[1] * agents, together[1]
     name = f"{agents} actor-critics on maze-100"
     return [
-        row(f"{name}, in one program against one after the other: ratio", seconds[0] / seconds[1], seconds, BAR),
-        row(f"{name}: ms an update of all, in one program", 1e3 * together[1] / UPDATES),
-        row("one such agent: ms an update", 1e3 * alone[1] / UPDATES),
-        row(f"{name}: seconds to compile, together and alone", together[0], [together[0], alone[0]]),
+        beside(f"{name}, in one program against one after the other: ratio", *seconds, WAYS, at_least=BAR),
+        row(f"{name}: ms an update of all, in one program", 1e3 * together[1] / UPDATES, "ms"),
+        row("one such agent: ms an update", 1e3 * alone[1] / UPDATES, "ms"),
+        row(
+            f"{name}: seconds to compile, together and alone",
+            together[0],
+            "s",
+            parts={"together": together[0], "alone": alone[0]},
+        ),
     ]
 
 

@@ -16,7 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.stats
 from course import course
-from record import RESULTS, Clock, row, trained
+from record import RESULTS, Clock, seeded, timed
+from sizes import size
 from teaching import LEARNER, MAZE, NUM_TASKS, STEPS, updates_of
 
 import metarl_jax as mrl
@@ -27,11 +28,13 @@ from metarl_jax.types import Key, PyTree, Student, Task, TaskDistribution
 from metarl_jax.viz.replay import at
 from metarl_jax.viz.style import AGENT, CONTROL, MUTED, ROLES, new_figure, style
 
-SHARES, NUM_MAZES, TRIALS, MORE = (0.02, 0.1, 0.25, 0.5, 1.0), 2000, 4, 16  # of training; mazes; trials in each
+SHARES = size((0.02, 0.1, 0.25, 0.5, 1.0), (1.0,))
+NUM_MAZES, TRIALS, MORE = size((2000, 4, 16), (20, 2, 2))  # of training; mazes; trials in each
 TRAINED: dict[str, Any] = {
     "uniform": mrl.curricula.uniform,
     "robust-plr, max-mc": functools.partial(mrl.curricula.robust_plr, score="max-mc"),
 }
+UNITS = ("correlation", "share")
 PROXIES = ("positive-value-loss", "max-mc", "learnability", "regret of four trials")
 
 
@@ -99,10 +102,10 @@ def rows(seeds: list[int]) -> list[dict[str, Any]]:
         for proxy in PROXIES:
             for kind, what in enumerate(("rank correlation with exact regret", "regret caught in the top tenth")):
                 spread = looks[-1][1][proxy][kind].tolist()  # the way there is in the picture
-                made.append(row(f"small mazes by {name}, {proxy}: {what}", float(np.mean(spread)), spread))
+                made.append(seeded(f"small mazes by {name}, {proxy}: {what}", spread, UNITS[kind]))
             print(name, proxy, [np.round(found[proxy].mean(axis=1), 3).tolist() for _, found in looks], flush=True)
     draw(curves)
-    return [one | trained("curricula-proxies", seeds, seconds) for one in made]
+    return timed(made, seconds)
 
 
 def draw(curves: dict[str, list[tuple[int, dict[str, np.ndarray]]]]) -> None:

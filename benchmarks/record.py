@@ -1,24 +1,49 @@
-"""Results are data: one JSON file a table, a row a figure, written by the benchmarks and by nothing else."""
+"""Results are data: one JSON file a table, a row a figure, written by the benchmarks and by nothing else.
+
+A row has the fields of ``tables.FIELDS``; ``row``, ``seeded``, ``compared`` and ``gained`` make them. ``bar`` has a
+``direction``, ``at least`` or ``at most``. A row that compares two methods has an interval over seeds, and ``holds``
+where the interval's nearer end passes the bar; any other where the value does. Seeds that settings were chosen on
+(``chosen_on``) are not reported: ``record`` refuses them.
+"""
 
 import json
 import os
 import platform
 import subprocess
+import tempfile
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import intervals
 import jax
+import numpy as np
+from sizes import SMOKE
+from tables import AT_LEAST, AT_MOST, FIELDS
 
+from metarl_jax.config import check
 from metarl_jax.files import versions
 
-RESULTS = Path(__file__).resolve().parent / "results"
+Floats = Sequence[float] | np.ndarray
+
+
+def written_to(folder: Path) -> Path:
+    """``folder``, but with ``--smoke`` one of its own that nobody looks at."""
+    return Path(tempfile.mkdtemp(prefix="benchmarks-")) if SMOKE else folder
+
+
+RESULTS = written_to(Path(__file__).resolve().parent / "results")
 
 
 def record(table: str, rows: list[dict[str, Any]]) -> None:
     """Puts rows into ``results/<table>.json`` in place of those that the same job left there, and prints them.
 
-    A row has ``row, value, spread, bar, holds, seeds, seconds, command``; device, versions and commit are added here.
+    ``seconds``, ``command`` and, of what is learned, ``seeds`` and ``chosen_on`` are the caller's; device, versions and
+    commit are added here.
+
+    Raises:
+      ConfigError: where a row's settings were chosen on one of its seeds.
     """
     path = RESULTS / f"{table}.json"
     jobs = {job_of(one) for one in rows}
@@ -26,12 +51,20 @@ def record(table: str, rows: list[dict[str, Any]]) -> None:
     known = {old["row"]: old for old in before if job_of(old) not in jobs}
     common = {"device": device(), "versions": versions(), "commit": commit()}
     for one in rows:
-        known[one["row"]] = {**one, **common}
-        print(
-            f"{one['row']:<58} {show(one['value']):>12}   bar {show(one['bar']):>9}   {says(one['holds'])}", flush=True
-        )
+        made = {field: (one | common)[field] for field in FIELDS}
+        check_seeds(made["row"], made["seeds"], made["chosen_on"])
+        known[made["row"]] = made
+        bar = "" if made["bar"] is None else f"{made['direction']} {show(made['bar'])}"
+        print(f"{made['row']:<58} {show(made['value']):>12} {made['unit']}   {bar:>16}   {says(made)}", flush=True)
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(list(known.values()), indent=1) + "\n")
+
+
+def check_seeds(name: str, seeds: Sequence[int] | None, chosen_on: Sequence[int] | None) -> None:
+    """Raises ConfigError where settings were chosen on a seed that is to be reported."""
+    shared = sorted(set(seeds or ()) & set(chosen_on or ()))
+    fix = f"settings of {name!r} were chosen on them, so they cannot be reported: take others"
+    check(not shared, "seeds", shared, fix)
 
 
 def job_of(row: dict[str, Any]) -> str:
@@ -39,20 +72,96 @@ def job_of(row: dict[str, Any]) -> str:
     return row["command"].partition(" --seeds")[0]
 
 
-def row(name: str, value: Any, spread: Any = None, bar: float | None = None, sign: int = 1) -> dict[str, Any]:
-    """``bar``: the least that ``value`` may be, or the most (``sign`` -1)."""
-    holds = None if bar is None else bool(sign * value >= sign * bar)
-    return dict(row=name, value=value, spread=spread, bar=bar, holds=holds, seeds=None)
+def row(
+    name: str,
+    value: Any,
+    unit: str,
+    *,
+    at_least: float | None = None,
+    at_most: float | None = None,
+    **others: Any,
+) -> dict[str, Any]:
+    """One number. ``others``: any of ``interval`` with ``interval_kind``, ``per_seed``, ``against``, ``parts`` (what
+    the value is made of, by name), ``settings`` (what was chosen, and how), ``note``."""
+    made = dict.fromkeys(FIELDS) | dict(row=name, value=value, unit=unit) | others
+    made["bar"], made["direction"] = (at_least, AT_LEAST) if at_most is None else (at_most, AT_MOST)
+    if made["bar"] is None:
+        made["direction"] = None
+    else:
+        made["holds"] = passes(value, made["bar"], made["direction"])
+    return made
 
 
-def trained(job: str, seeds: list[int], seconds: list[float]) -> dict[str, Any]:
-    """What the rows of a job of ``quality`` have in common."""
-    command = f"python benchmarks/quality.py {job} --seeds {' '.join(map(str, seeds))}"
-    return dict(seeds=seeds, seconds=seconds, command=command)
+def passes(value: float, bar: float, direction: str) -> bool:
+    return bool(value >= bar if direction == AT_LEAST else value <= bar)
 
 
-def says(holds: bool | None) -> str:
-    return "" if holds is None else "holds" if holds else "DOES NOT HOLD"
+def seeded(
+    name: str, per_seed: Floats, unit: str, of: Callable[[Sequence[float]], Any] = np.mean, **others: Any
+) -> dict[str, Any]:
+    """``of`` what each seed scored (the mean, or ``min`` or ``max`` where the row says so), beside the lowest and the
+    highest."""
+    values = [float(value) for value in per_seed]
+    ends = dict(interval=[min(values), max(values)], interval_kind=intervals.SEEDS) if len(values) > 1 else {}
+    return row(name, float(of(values)), unit, per_seed=values, **ends, **others)
+
+
+def beside(
+    name: str, ours: float, theirs: float, names: tuple[str, str], unit: str = "ratio", **others: Any
+) -> dict[str, Any]:
+    """The ratio of two measurements of one run, and both by name."""
+    return row(name, ours / theirs, unit, parts=dict(zip(names, (ours, theirs), strict=True)), **others)
+
+
+GFLOPS = "GFLOP/s", "of the matmul"
+
+
+def living_and_learning(living: float, whole: float) -> dict[str, float]:
+    return {"living": living, "learning": whole - living}
+
+
+def slowest(name: str, seconds: Sequence[float], **others: Any) -> dict[str, Any]:
+    """Minutes of the seed that took longest."""
+    return seeded(name, [spent / 60 for spent in seconds], "minutes", max, **others)
+
+
+def timed(rows: list[dict[str, Any]], seconds: list[float]) -> list[dict[str, Any]]:
+    """With the seconds that each training took."""
+    return [made | dict(seconds=seconds) for made in rows]
+
+
+def compared(name: str, ours: Floats, theirs: Floats | float, unit: str = "ratio", **others: Any) -> dict[str, Any]:
+    """The ratio of two methods' means over the same seeds; ``theirs`` may be one number. Of one seed nothing holds."""
+    mine, other = np.asarray(ours, float), np.broadcast_to(np.asarray(theirs, float), (len(ours),))
+    kind = intervals.AGAINST if np.ndim(theirs) == 0 else intervals.PAIRED
+    value = float(mine.mean() / other.mean()) if other.mean() else float("nan")
+    found = intervals.ratio_interval(mine, other)
+    return judged(row(name, value, unit, per_seed=mine.tolist(), against=plain(theirs), **others), found, kind)
+
+
+def gained(name: str, ours: Floats, theirs: Floats | float, unit: str, **others: Any) -> dict[str, Any]:
+    """The mean difference of two methods over the same seeds; ``theirs`` may be one number."""
+    difference = np.asarray(ours, float) - np.asarray(theirs, float)
+    made = row(name, float(difference.mean()), unit, per_seed=list(map(float, ours)), against=plain(theirs), **others)
+    return judged(made, intervals.mean_interval(difference), intervals.DIFFERENCE)
+
+
+def judged(made: dict[str, Any], interval: intervals.Interval | None, kind: str) -> dict[str, Any]:
+    """With its interval, whose nearer end is held to the bar."""
+    if interval is not None:
+        made |= dict(interval=list(interval), interval_kind=kind)
+    if made["bar"] is not None:
+        nearer = None if interval is None else interval.low if made["direction"] == AT_LEAST else interval.high
+        made["holds"] = nearer is not None and passes(nearer, made["bar"], made["direction"])
+    return made
+
+
+def plain(x: Any) -> Any:
+    return np.asarray(x, float).tolist()
+
+
+def says(row: dict[str, Any]) -> str:
+    return {None: "", True: "holds", False: "DOES NOT HOLD"}[row["holds"]]
 
 
 def show(value: Any) -> str:

@@ -15,21 +15,24 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from record import Clock, record, row
+from sizes import SMOKE, size, smoke_option
 
 from metarl_jax import algorithms
 
-CODE = """
+SIZES = size("num_updates=60, num_tasks=128, num_seeds=2", "num_updates=2, num_tasks=4, num_seeds=1")
+CODE = f"""
 import sys, metarl_jax as m
 algorithm, out = sys.argv[1:]
 make = m.algorithms.REGISTRY[algorithm]
-small = dict(memory_size=32, num_minibatches=4)
-recipe = make(**{option: value for option, value in small.items() if option in make.signature})
-m.train(recipe, "gridnavi", num_updates=60, num_tasks=128, num_seeds=2, out=out, checkpoint_seconds=0.0, quiet=True)
+small = dict(memory_size={size(32, 4)}, num_minibatches=4)
+recipe = make(**{{option: value for option, value in small.items() if option in make.signature}})
+m.train(recipe, "gridnavi", {SIZES}, out=out, checkpoint_seconds=0.0, quiet=True)
 """
 
 
@@ -59,14 +62,16 @@ def killed(algorithm: str, out: Path, seconds: float, dice: random.Random) -> in
     return hits
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     known = sorted(algorithms.REGISTRY)
     parser.add_argument("algorithms", nargs="*", default=["ppo", "rl2"], help=f"of {', '.join(known)}")
     parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
-    dice, names = random.Random(arguments.seed), arguments.algorithms
+    smoke_option(parser)
+    asked = parser.parse_args(arguments)
+    dice, names = random.Random(asked.seed), asked.algorithms
+    count = 1 if SMOKE else asked.runs
     if unknown := set(names) - set(known):
         parser.error(f"unknown algorithm {sorted(unknown)[0]!r}: choose of {', '.join(known)}")
     same: list[bool] = []
@@ -78,16 +83,16 @@ def main() -> None:
             with Clock() as one:
                 start(name, Path(folder, name)).wait()
             whole[name] = (digest(Path(folder, name)), one.seconds)
-        for i in range(arguments.runs):
+        for i in range(count):
             name = names[i % len(names)]
             out = Path(folder, f"{name}-{i}")
             hits += killed(name, out, whole[name][1], dice)
             same.append(digest(out) == whole[name][0])
             print(f"run {i + 1}: {name}, {'identical' if same[-1] else 'DIFFERS'}, {hits} kills so far", flush=True)
-    command = f"python benchmarks/resume.py {' '.join(names)} --runs {arguments.runs} --seed {arguments.seed}"
-    what = f"{arguments.runs} runs killed at random times ({hits} kills), resumed: bit-identical ends"
-    made = row(f"{', '.join(names)}: {what}", sum(same), bar=arguments.runs)
-    record("resume", [made | dict(seeds=[arguments.seed], seconds=round(clock.seconds, 1), command=command)])
+    command = f"python benchmarks/resume.py {' '.join(names)} --runs {count} --seed {asked.seed}"
+    what = f"{count} runs killed at random times ({hits} kills), resumed: bit-identical ends"
+    made = row(f"{', '.join(names)}: {what}", sum(same), "runs", at_least=count)
+    record("resume", [made | dict(seconds=round(clock.seconds, 1), command=command)])
 
 
 if __name__ == "__main__":

@@ -10,13 +10,14 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from record import Clock, row, trained
+from record import Clock, row, seeded, timed
+from sizes import size
 
 import metarl_jax as mrl
 from metarl_jax.evaluation import evaluation_tasks, live
 
-GOALS, EPISODES, KEY = 400, 5, 500  # the key: of the test's goals and trials, the same for all seeds
-ENV_STEPS = 27_200_000  # of a run
+GOALS, EPISODES, KEY = size(400, 4), 5, 500  # the key: of the test's goals and trials, the same for all seeds
+ENV_STEPS, FEWER_TASKS = size((27_200_000, 1), (6_400, 50))  # of a run; by how much fewer tasks an update
 
 
 class Entry(NamedTuple):
@@ -35,7 +36,7 @@ def varibad() -> Any:
     first ones."""
     entropy = dict(entropy_cost=0.01, entropy_updates=900)
     rates = dict(learning_rate=1e-3, decay_updates=1000, model_rate=1e-3)
-    policy = dict(actor=(128, 128, 128), standardised=True, bounding="mean", held_noise=2)
+    policy = dict(actor=size((128, 128, 128), (4,)), standardised=True, bounding="mean", held_noise=2)
     return mrl.algorithms.varibad(critic="task", discount=0.99, **policy, **rates, **entropy)
 
 
@@ -64,13 +65,12 @@ def known_return(tasks: mrl.types.TaskDistribution) -> float:
 
 def rows(name: str, seeds: list[int]) -> list[dict[str, Any]]:
     entry, tasks = ENTRIES[name], mrl.tasks.sparse_navigation(num_episodes=EPISODES)
-    updates = round(ENV_STEPS / (entry.algorithm().build(tasks).steps * entry.num_tasks))
+    num_tasks = entry.num_tasks // FEWER_TASKS
+    updates = max(1, round(ENV_STEPS / (entry.algorithm().build(tasks).steps * num_tasks)))
     known, shares, modes, found, seconds = known_return(tasks), [], [], [], []
     for seed in seeds:
         with Clock() as clock:
-            run = mrl.train(
-                entry.algorithm(), tasks, num_updates=updates, num_tasks=entry.num_tasks, seed=seed, quiet=True
-            )
+            run = mrl.train(entry.algorithm(), tasks, num_updates=updates, num_tasks=num_tasks, seed=seed, quiet=True)
         returns = returns_of(run)
         seconds.append(round(clock.seconds, 1))
         shares.append(returns.mean(axis=0) / known)
@@ -79,16 +79,15 @@ def rows(name: str, seeds: list[int]) -> list[dict[str, Any]]:
         told = f"shares {np.round(shares[-1], 3)}, goals found by then {np.round(found[-1], 3)}"
         print(f"{name} sparse navigation seed {seed}: {told} in {clock.seconds:.0f} s", flush=True)
     by_episode, found_by = np.asarray(shares).T, np.asarray(found).T  # [E, seeds]
-    measured = {
-        "share of the goal-aware return in the fifth episode": (by_episode[-1], entry.bar, 1),
-        "the same by episode, a mean over seeds": (by_episode.mean(axis=1), None, 1),
-        "goals found by the end of the fourth episode": (found_by[-2], None, 1),
-        "the share with each action's mean for it": (np.asarray(modes), None, 1),
-        "minutes": (np.asarray(seconds) / 60, None, -1),
-    }
-    common = trained(f"{name}-sparse", seeds, seconds)
-    return [
-        row(f"{name} sparse navigation: {what}", float(values.mean()), values.tolist(), bar, sign) | common
-        for what, (values, bar, sign) in measured.items()
-        if len(values)
+    means = {f"episode {i + 1}": float(share.mean()) for i, share in enumerate(by_episode)}
+    where = f"{name} sparse navigation"
+    share = f"{where}: share of the goal-aware return in the fifth episode"
+    rows = [
+        seeded(share, by_episode[-1], "share", at_least=entry.bar),
+        row(f"{where}: the same by episode, a mean over seeds", float(by_episode.mean()), "share", parts=means),
+        seeded(f"{where}: goals found by the end of the fourth episode", found_by[-2], "share"),
     ]
+    if modes:
+        rows.append(seeded(f"{where}: the share with each action's mean for it", modes, "share"))
+    mean_minutes = seeded(f"{where}: minutes", np.asarray(seconds) / 60, "minutes")
+    return timed([*rows, mean_minutes], seconds)

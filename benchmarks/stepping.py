@@ -35,7 +35,7 @@ def ours(tasks, num_tasks: int, num_steps: int, mesh=None):
             env_noise, action = noise
             state, timestep, (reward, *_) = advance(env, env_noise, place, action, batch)
             # Everything that an agent would be given is used.
-            total = total + reward + timestep.observation.sum(axis=-1)
+            total = total + reward + timestep.observation.reshape(num_tasks, -1).sum(axis=-1)
             return (Place(state, timestep, ()), total), None
 
         shape = (num_steps, num_tasks)

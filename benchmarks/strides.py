@@ -11,18 +11,21 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from record import RESULTS, Clock, commit, row, trained
+from record import RESULTS, Clock, commit, compared, gained, seeded, slowest, timed, written_to
+from sizes import size
 
 import metarl_jax as mrl
 from metarl_jax.evaluation import evaluation_tasks, live
 from metarl_jax.tasks._stored import FILE, ROLES, stored
 
 FAMILIES = ("cheetah-dir", "cheetah-vel", "cheetah-broken", "walker-dynamics", "walker-slope", "hopper-dynamics")
-TRIALS, KEY = 240, 700  # of the test, the same for all seeds
-NUM_TASKS, RUNNING_UPDATES = 256, 300  # of policies
+TRIALS, KEY = size(240, 4), 700  # of the test, the same for all seeds
+NUM_TASKS, RUNNING_UPDATES = size((256, 300), (4, 1))  # of policies
 UPDATES = dict.fromkeys(FAMILIES, 400) | {"cheetah-dir": 600, "walker-dynamics": 1000}  # of policies for references
+SHORT: dict[str, Any] = size({}, dict(horizon=4))
+WRITTEN = written_to(FILE.parent) / FILE.name  # references
 RATES = {"cheetah": (0.98, 1e-3), "walker": (0.99, 2e-3), "hopper": (0.99, 2e-3)}  # discount a step, and Adam's
-POLICY = dict(bounding="mean", encoder=(128, 128), num_epochs=4, entropy_cost=0.002)
+POLICY = dict(bounding="mean", encoder=size((128, 128), (4,)), num_epochs=4, entropy_cost=0.002)
 COMMON = dict(bounding="mean", discount=0.99, learning_rate=2e-3)  # of those that adapt
 POLICIES = {"optimal": mrl.algorithms.ppo_oracle, "memoryless": mrl.algorithms.ppo}
 
@@ -41,7 +44,7 @@ class Entry(NamedTuple):
 
 
 def rl2(updates: int, num_epochs: int) -> Callable:
-    options = COMMON | dict(encoder=(128,), memory_size=64, entropy_cost=0.002)
+    options = COMMON | dict(encoder=size((128,), (4,)), memory_size=size(64, 4), entropy_cost=0.002)
     return lambda: mrl.algorithms.rl2(**options, decay_updates=updates, num_epochs=num_epochs)
 
 
@@ -75,35 +78,35 @@ def policy_run(make: Callable, tasks: mrl.types.TaskDistribution, num_updates: i
 
 def reference_rows(family: str, seeds: list[int]) -> list[dict[str, Any]]:
     """Trains what ``tasks/references.json`` holds of a family, writes it where it tells tasks apart, and tells it."""
-    tasks = mrl.tasks.REGISTRY[family](num_episodes=1)
+    tasks = mrl.tasks.REGISTRY[family](num_episodes=1, **SHORT)
     found, seconds = {role: [] for role in ROLES}, []
     for seed in seeds:
         for role in ROLES:
             with Clock() as clock:
-                run = policy_run(POLICIES[role], tasks, UPDATES[family], seed)
+                run = policy_run(POLICIES[role], tasks, size(UPDATES[family], 1), seed)
             found[role].append(round(float(returns_of(run).mean()), 3))
             seconds.append(round(clock.seconds, 1))
             print(f"{family} seed {seed} {role}: {found[role][-1]} in {clock.seconds:.0f} s", flush=True)
-    common = trained(f"references-{family}", seeds, seconds)
     assert tasks.recipe is not None
     options = {name: value for name, value in tasks.recipe["options"].items() if name != "num_episodes"}
     if min(found["optimal"]) > max(found["memoryless"]):
         known = json.loads(FILE.read_text()) if FILE.exists() else {}
-        known[family] = {"options": options, **found, "command": common["command"], "commit": commit()}
-        FILE.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
+        command = f"python benchmarks/quality.py references-{family} --seeds {' '.join(map(str, seeds))}"
+        known[family] = {"options": options, **found, "command": command, "commit": commit()}
+        WRITTEN.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
         stored.cache_clear()
     else:
         print(f"{family}: not stored, who is told the task is not better, seed by seed, than who is not", flush=True)
     words = {"optimal": "told the task", "memoryless": "without memory"}
-    return [
-        row(f"{family}, PPO {words[role]}: return of an episode", float(np.mean(values)), values) | common
-        for role, values in found.items()
+    rows = [
+        seeded(f"{family}, PPO {words[role]}: return of an episode", values, "return") for role, values in found.items()
     ]
+    return timed(rows, seconds)
 
 
 def running_rows(seeds: list[int]) -> list[dict[str, Any]]:
     """The default half-cheetah, asked to run forward: mean speed over 240 fresh episodes, standing starts included."""
-    tasks, speeds, seconds = mrl.tasks.cheetah_dir(directions=(1.0,), num_episodes=1), [], []
+    tasks, speeds, seconds = mrl.tasks.cheetah_dir(directions=(1.0,), num_episodes=1, **SHORT), [], []
     for seed in seeds:
         with Clock() as clock:
             run = policy_run(mrl.algorithms.ppo, tasks, RUNNING_UPDATES, seed)
@@ -114,26 +117,25 @@ def running_rows(seeds: list[int]) -> list[dict[str, Any]]:
         speeds.append(float(ahead.mean()) / (tasks.horizon * tasks.env.body.control_seconds))
         seconds.append(round(clock.seconds, 1))
         print(f"half-cheetah seed {seed}: {speeds[-1]:.2f} m/s in {clock.seconds:.0f} s", flush=True)
-    minutes = [s / 60 for s in seconds]
     rows = [
-        row("ppo half-cheetah: mean forward speed, m/s", float(np.mean(speeds)), speeds, 2.0),
-        row("ppo half-cheetah: minutes", max(minutes), minutes, 15.0, sign=-1),
+        seeded("ppo half-cheetah: mean forward speed, m/s", speeds, "m/s", at_least=2.0),
+        slowest("ppo half-cheetah: minutes", seconds, at_most=15.0),
     ]
-    return [made | trained("half-cheetah", seeds, seconds) for made in rows]
+    return timed(rows, seconds)
 
 
 def rows(name: str, seeds: list[int]) -> list[dict[str, Any]]:
     entry = ENTRIES[name]
-    tasks = mrl.tasks.REGISTRY[entry.family](num_episodes=entry.num_episodes)
-    told, blind = (reference_of(tasks, role) for role in ROLES)
+    tasks = mrl.tasks.REGISTRY[entry.family](num_episodes=entry.num_episodes, **SHORT)
+    told, blind = (reference_of(entry.family, role) for role in ROLES)
     returns, seconds = [], []
     for seed in seeds:
         with Clock() as clock:
             run = mrl.train(
                 entry.algorithm(),
                 tasks,
-                num_updates=entry.num_updates,
-                num_tasks=entry.num_tasks,
+                num_updates=size(entry.num_updates, 1),
+                num_tasks=size(entry.num_tasks, 4),
                 seed=seed,
                 quiet=True,
             )
@@ -142,22 +144,26 @@ def rows(name: str, seeds: list[int]) -> list[dict[str, Any]]:
         if name == "rl2-cheetah-dir" and seed == seeds[0]:  # for the README
             mrl.viz.animate_trial(run, RESULTS / "cheetah-dir-trial.gif", (0, 1), stride=4, milliseconds=100)
         print(f"{name} seed {seed}: {np.round(returns[-1], 1)} of {told} in {clock.seconds:.0f} s", flush=True)
-    last = np.asarray(returns)[:, -1]
-    first = np.asarray(returns)[:, 0]
-    measured = {
-        "last episode, share of the best PPO told the task": (last / told, entry.share),
-        "last episode less the best PPO without memory, as such a share": ((last - blind) / told, entry.gain),
-        "first episode, such a share": (first / told, None),
-        "minutes": (np.asarray(seconds) / 60, None),
-    }
-    return [
-        row(f"{name}: {what}", float(values.mean()), values.tolist(), bar) | trained(name, seeds, seconds)
-        for what, (values, bar) in measured.items()
+    first, last = np.asarray(returns)[:, [0, -1]].T
+    best, without = "the best PPO told the task", "the best PPO without memory"
+    rows = [
+        compared(f"{name}: last episode, share of {best}", last, told, "share", at_least=entry.share),
+        gained(
+            f"{name}: last episode less {without}, as such a share",
+            last / told,
+            blind / told,
+            "share",
+            at_least=entry.gain,
+        ),
+        seeded(f"{name}: first episode, such a share", first / told, "share"),
+        slowest(f"{name}: minutes", seconds),
     ]
+    return timed(rows, seconds)
 
 
-def reference_of(tasks: mrl.types.TaskDistribution, role: str) -> float:
+def reference_of(family: str, role: str) -> float:
     """Return of an episode."""
-    assert tasks.references is not None, f"run: python benchmarks/quality.py references-{tasks.name}"
+    tasks = mrl.tasks.REGISTRY[family]()
+    assert tasks.references is not None, f"run: python benchmarks/quality.py references-{family}"
     found = tasks.references(evaluation_tasks(jax.random.key(KEY), tasks, 1), tasks.trial_steps)
     return next(float(r.by_episode[0]) for r in found if r.role == role)

@@ -17,8 +17,17 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 README, RESULTS = ROOT / "README.md", ROOT / "benchmarks" / "results"
 BEGIN, END = "<!-- results -->", "<!-- /results -->"
-FIELDS = ("row", "value", "spread", "bar", "holds", "seeds", "seconds", "command", "device", "versions", "commit")
-HEAD = ("what", "measured", "bar", "holds", "seeds", "time", "command")
+AT_LEAST, AT_MOST = "at least", "at most"
+FIELDS = (
+    *("row", "value", "unit"),
+    *("interval", "interval_kind"),  # [low, high], and what kind of interval that is
+    *("bar", "direction", "holds"),  # directions: "at least", "at most"
+    *("per_seed", "against"),  # what each seed scored; what the other method scored, by seed or one number
+    *("parts", "settings", "note"),  # what the value is made of, by name; what was chosen, and how; words
+    *("seeds", "chosen_on"),  # trained, and those that settings were chosen on
+    *("seconds", "command", "device", "versions", "commit"),
+)
+HEAD = ("what", "measured", "unit", "interval", "made of", "bar", "holds", "seeds", "time", "command")
 NOTHING = "No results are recorded yet."
 
 
@@ -57,7 +66,7 @@ def read(path: Path) -> list[dict[str, Any]]:
     """The rows of one file.
 
     Raises:
-      ValueError: where it is no list of rows, or a row lacks a field; names both.
+      ValueError: where it is no list of rows, or a row lacks a field or has one too many; names both.
     """
     rows = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(rows, list):
@@ -66,6 +75,8 @@ def read(path: Path) -> list[dict[str, Any]]:
         missing = [field for field in FIELDS if field not in row]
         if missing:
             raise ValueError(f"{path.name}, row {index}: lacks {', '.join(missing)}")
+        if unknown := set(row) - set(FIELDS):
+            raise ValueError(f"{path.name}, row {index}: has unknown {', '.join(sorted(unknown))}")
     return rows
 
 
@@ -80,13 +91,15 @@ def table(title: str, rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def cells(row: Mapping[str, Any]) -> tuple[str, ...]:
-    several = isinstance(row["spread"], list | tuple) and len(row["spread"]) > 0
-    spread = f" ({short(min(row['spread']))} to {short(max(row['spread']))})" if several else ""
-    spread = spread if several or not row["spread"] else f" ± {short(row['spread'])}"
-    seeds = len(row["seeds"]) if isinstance(row["seeds"], list | tuple) else row["seeds"]
-    holds = {True: "yes", False: "**no**", None: ""}[row["holds"]]
+    ends, parts = row["interval"], row["parts"]
+    interval = "" if ends is None else f"{short(ends[0])} to {short(ends[1])} ({row['interval_kind']})"
+    made_of = "" if parts is None else ", ".join(f"{name} {short(value)}" for name, value in parts.items())
+    bar = "" if row["bar"] is None else f"{row['direction']} {short(row['bar'])}"
+    seeds = "" if row["seeds"] is None else short(len(row["seeds"]))
+    holds = {True: "yes", False: "**no**", None: "" if row["bar"] is None else "not known"}[row["holds"]]
     seconds = "" if row["seconds"] is None else clock(row["seconds"])
-    shown = (row["row"], f"{short(row['value'])}{spread}", short(row["bar"]), holds, short(seeds), seconds)
+    what = row["row"] if row["note"] is None else f"{row['row']} ({row['note']})"
+    shown = (what, short(row["value"]), row["unit"], interval, made_of, bar, holds, seeds, seconds)
     return (*(cell.replace("|", "\\|").replace("\n", " ") for cell in shown), f"`{row['command']}`")
 
 

@@ -14,7 +14,8 @@ from typing import Any
 
 import jax
 import numpy as np
-from record import Clock, row, trained
+from record import Clock, compared, row, seeded, timed
+from sizes import size
 
 import metarl_jax as mrl
 from metarl_jax.config import Recipe
@@ -24,10 +25,10 @@ from metarl_jax.setting import Setting
 from metarl_jax.statistics import cvar_again
 from metarl_jax.types import TaskDistribution
 
-STEPS = 5_000_000
-NUM_TASKS, NUM_MAZES, TRIALS = 128, 2000, 10
-MAZE = functools.partial(mrl.tasks.view_maze, size=7, view=3, num_walls=17, horizon=60)
-LEARNER = functools.partial(mrl.algorithms.rl2, memory_size=64, num_minibatches=4, discount=0.97)
+STEPS = size(5_000_000, 1)
+NUM_TASKS, NUM_MAZES, TRIALS = size((128, 2000, 10), (8, 4, 2))
+MAZE = functools.partial(mrl.tasks.view_maze, size=7, view=3, num_walls=17, horizon=size(60, 8))
+LEARNER = functools.partial(mrl.algorithms.rl2, memory_size=size(64, 4), num_minibatches=4, discount=0.97)
 CURRICULA: dict[str, Any] = {
     "uniform": mrl.curricula.uniform,
     "plr": mrl.curricula.prioritised_replay,
@@ -45,7 +46,7 @@ BEST = "accel"
 
 def updates_of(learner: Recipe, curriculum: Recipe, tasks: TaskDistribution, num_tasks: int, steps: int) -> int:
     """How many updates ``steps`` environment steps are, the curriculum's own included."""
-    return program_of(Setting(learner, tasks, curriculum), num_tasks).updates_within(steps)
+    return max(1, program_of(Setting(learner, tasks, curriculum), num_tasks).updates_within(steps))
 
 
 def solved(run: mrl.Run, mazes: Any, trials: int, steps: int) -> np.ndarray:
@@ -64,7 +65,8 @@ def maze_rows(seeds: list[int]) -> list[dict[str, Any]]:
     tasks, learner = MAZE(), LEARNER()
     held_out = MAZE(solvable=True)
     mazes = jax.jit(jax.vmap(held_out.sample))(jax.random.split(jax.random.key(2000), NUM_MAZES))
-    rows, means, tails, seconds = [], {}, {}, []
+    rows: list[dict[str, Any]] = []
+    means, tails, seconds = {}, {}, []
     for name, make in CURRICULA.items():
         updates = updates_of(learner, make(), tasks, NUM_TASKS, STEPS)
         found = []
@@ -79,23 +81,21 @@ def maze_rows(seeds: list[int]) -> list[dict[str, Any]]:
         means[name], tails[name] = (list(x) for x in zip(*found, strict=True))
     chance = mrl.train(learner, tasks, num_updates=1, num_tasks=NUM_TASKS, seed=seeds[0], quiet=True)
     lucky = scores(solved(chance, mazes, TRIALS, tasks.horizon)[0])
-    average = {name: float(np.mean(values)) for name, values in tails.items()}
-    over = [mine / base for mine, base in zip(tails[BEST], tails["uniform"], strict=True)]
     name = f"small mazes, CVaR 1 %: the best curriculum ({BEST}) over uniform"
-    rows.append(row(name, average[BEST] / average["uniform"], over, 1.0))
+    rows.append(compared(name, tails[BEST], tails["uniform"], at_least=1.0))
     for which in CURRICULA:
-        rows.append(row(f"small mazes, {which}: solved", float(np.mean(means[which])), means[which]))
-        rows.append(row(f"small mazes, {which}: solved, CVaR 1 %", average[which], tails[which]))
-    rows.append(row("small mazes, an agent that learned nothing: solved", lucky[0]))
-    rows.append(row("small mazes, an agent that learned nothing: solved, CVaR 1 %", lucky[1]))
-    return [made | trained("curricula-maze", seeds, seconds) for made in rows]
+        rows.append(seeded(f"small mazes, {which}: solved", means[which], "share"))
+        rows.append(seeded(f"small mazes, {which}: solved, CVaR 1 %", tails[which], "share"))
+    rows.append(row("small mazes, an agent that learned nothing: solved", lucky[0], "share"))
+    rows.append(row("small mazes, an agent that learned nothing: solved, CVaR 1 %", lucky[1], "share"))
+    return timed(rows, seconds)
 
 
-GATE_STEPS, GATE_TASKS, DISCOUNT, PUBLISHED = 819_200, 32, 0.95, 6.1
+(GATE_STEPS, GATE_TASKS), DISCOUNT, PUBLISHED = size((819_200, 32), (400, 4)), 0.95, 6.1
 GATES: dict[str, Any] = {"uniform": mrl.curricula.uniform, "self-paced": mrl.curricula.self_paced}
 
 
-def discounted(run: mrl.Run, trials: int = 200) -> float:
+def discounted(run: mrl.Run, trials: int = size(200, 2)) -> float:
     """The discounted return of the first episode at the narrow gates."""
     target = mrl.tasks.gate(gates="target")
     lived = live(run, target.tasks, jax.random.key(78), trials, target.horizon, False)
@@ -118,12 +118,11 @@ def gate_rows(seeds: list[int]) -> list[dict[str, Any]]:
             scored[name].append(discounted(run))
             seconds.append(round(clock.seconds, 1))
             print(f"{name}, seed {seed}: {scored[name][-1]:.3f} in {clock.seconds:.0f} s", flush=True)
-    average = {name: float(np.mean(values)) for name, values in scored.items()}
-    paced, base = scored["self-paced"], average["uniform"]
     name = "gate, PPO, 819,200 steps"
+    paced = scored["self-paced"]
     rows = [
-        row(f"{name}: self-paced, share of the published 6.1", average["self-paced"] / PUBLISHED, None, 0.95),
-        row(f"{name}: self-paced over uniform", average["self-paced"] / base, [one / base for one in paced], 1.2),
+        compared(f"{name}: self-paced, share of the published 6.1", paced, PUBLISHED, "share", at_least=0.95),
+        compared(f"{name}: self-paced over uniform", paced, scored["uniform"], at_least=1.2),
     ]
-    rows += [row(f"{name}: discounted return, {which}", average[which], scored[which]) for which in scored]
-    return [made | trained("curricula-gate", seeds, seconds) for made in rows]
+    rows += [seeded(f"{name}: discounted return, {which}", values, "return") for which, values in scored.items()]
+    return timed(rows, seconds)

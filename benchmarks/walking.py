@@ -12,7 +12,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from record import row
+from record import beside, row
+from sizes import size
 from stepping import ours, random_actions, steps_per_second
 from timing import mesh_of, shortest
 
@@ -20,9 +21,10 @@ import metarl_jax as mrl
 from metarl_jax.tasks.walkers import WalkerTask
 from metarl_jax.walkers import BODIES, Motion, control_step, dynamics, standard, varied
 
-STEPS, FRAME_SKIP = 200, 5
-BATCHES = 256, 1024
+STEPS, FRAME_SKIP = size(200, 2), 5
+BATCHES = size((256, 1024), (4,))
 BRAX_BAR, MUJOCO_BAR = 10.0, 1.0
+TESTED = size(BODIES, {"hopper": BODIES["hopper"]})
 
 
 def different_bodies() -> mrl.types.TaskDistribution:
@@ -37,15 +39,15 @@ def speed_rows() -> list[dict[str, Any]]:
     for batch in BATCHES:
         loop = ours(different_bodies(), batch, STEPS, mesh_of(batch))
         rate = steps_per_second(loop, batch, STEPS)
-        rows.append(row(f"half-cheetah, {batch} different bodies: k control steps/s", rate / 1e3))
+        rows.append(row(f"half-cheetah, {batch} different bodies: k control steps/s", rate / 1e3, "k steps/s"))
         for peer, (measure, bar) in PEERS.items():
             try:
                 other = measure(batch)
             except ImportError as error:
                 print(f"without {peer}: {error}")
                 continue
-            pair = [rate / 1e3, other / 1e3]
-            rows.append(row(f"half-cheetah, {batch} bodies, against {peer}: ratio", rate / other, pair, bar))
+            name, names = f"half-cheetah, {batch} bodies, against {peer}: ratio", ("k steps/s, ours", f"of {peer}")
+            rows.append(beside(name, rate / 1e3, other / 1e3, names, at_least=bar))
     return rows
 
 
@@ -102,18 +104,19 @@ def random_play(name: str, key: jax.Array, physics: Any, steps: int) -> tuple[ja
     return finite.all(), low.min(), high.max(), speed.max()
 
 
-def stability_rows(count: int = 1000, steps: int = 1000) -> list[dict[str, Any]]:
+def stability_rows(count: int = size(1000, 2), steps: int = size(1000, 2)) -> list[dict[str, Any]]:
     """A million random control steps of each body, with the widest dynamics of ``walker-dynamics``."""
     rows = []
-    for name in BODIES:
+    for name in TESTED:
         physics = jax.vmap(varied, (0, None, None))(
             jax.random.split(jax.random.key(0), count), standard(BODIES[name]), 3.0
         )
         finite, low, high, speed = (float(x) for x in random_play(name, jax.random.key(1), physics, steps))
         what = f"{name}, {count * steps:,} random control steps, widest dynamics"
-        rows.append(row(f"{what}: all finite", finite, bar=1.0))
-        rows.append(row(f"{what}: highest torso, m", high, [low, high], 5.0, sign=-1))
-        rows.append(row(f"{what}: greatest speed, m/s or rad/s", speed, bar=200.0, sign=-1))
+        heights = {"lowest": low, "highest": high}
+        rows.append(row(f"{what}: all finite", finite, "share", at_least=1.0))
+        rows.append(row(f"{what}: highest torso, m", high, "m", at_most=5.0, parts=heights))
+        rows.append(row(f"{what}: greatest speed, m/s or rad/s", speed, "m/s or rad/s", at_most=200.0))
     return rows
 
 
@@ -124,11 +127,11 @@ def play_freely(name: str, physics: Any, motion: Motion, substeps: int, steps: i
     return jax.lax.scan(step, motion, length=steps)[0]
 
 
-def drift_rows(steps: int = 1000) -> list[dict[str, Any]]:
+def drift_rows(steps: int = size(1000, 2)) -> list[dict[str, Any]]:
     """Free flight without gravity, damping, springs or limits, in float64: relative drift of the kinetic energy at the
     body's substep, at half and at a quarter of it."""
     rows = []
-    for name, body in BODIES.items():
+    for name, body in TESTED.items():
         with jax.enable_x64(True):
             none, generator = jnp.zeros(body.num_hinges), np.random.default_rng(0)
             free = dict(damping=none, stiffness=none, lower=none - 1e6, upper=none + 1e6, gravity=jnp.zeros(()))
@@ -139,7 +142,8 @@ def drift_rows(steps: int = 1000) -> list[dict[str, Any]]:
             before, *after = (float(kinetic_energy(body, physics, motion)) for motion in (start, *ends))
         drifts = [abs(energy / before - 1.0) for energy in after]
         title = f"{name}: drift of energy in free flight, {steps:,} control steps (substep, its half, its quarter)"
-        rows.append(row(title, drifts[0], drifts))
+        parts = dict(zip(("substep", "its half", "its quarter"), drifts, strict=True))
+        rows.append(row(title, drifts[0], "share", parts=parts))
     return rows
 
 

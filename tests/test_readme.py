@@ -21,10 +21,19 @@ import tables  # noqa: E402
 ROW = {
     "row": "RL^2 | bandits",
     "value": 6.6213,
-    "spread": 0.01,
+    "unit": "return",
+    "interval": [6.5, 6.7],
+    "interval_kind": "seeds: lowest and highest",
     "bar": 6.61,
+    "direction": "at least",
     "holds": True,
-    "seeds": 3,
+    "per_seed": [6.5, 6.6639, 6.7],
+    "against": None,
+    "parts": {"ours": 1.0, "peer's": 2.0},
+    "settings": None,
+    "note": None,
+    "seeds": [0, 1, 2],
+    "chosen_on": [7],
     "seconds": 130.0,
     "command": "python benchmarks/quality.py --only bandit",
     "device": "2 CPU cores",
@@ -39,12 +48,13 @@ def test_results_are_the_recorded_ones():
 
 def test_tables_show_every_row(tmp_path):
     assert tables.tables(tmp_path) == f"{tables.NOTHING}\n"
-    (tmp_path / "quality.json").write_text(
-        json.dumps([ROW, ROW | {"holds": False, "spread": [6.5, 6.7], "seeds": [0, 1], "seconds": 9.0, "commit": "fe"}])
-    )
+    other = dict(holds=None, interval=None, parts=None, seeds=[0, 1], seconds=9.0, direction="at most", note="again")
+    (tmp_path / "quality.json").write_text(json.dumps([ROW, ROW | {"holds": False}, ROW | other | {"commit": "fe"}]))
     text = tables.tables(tmp_path)
-    assert "| RL^2 \\| bandits | 6.621 ± 0.01 | 6.61 | yes | 3 | 2.2 min | `python benchmarks" in text
-    assert "| 6.621 (6.5 to 6.7) | 6.61 | **no** | 2 | 9 s |" in text
+    interval, parts = "6.5 to 6.7 (seeds: lowest and highest)", "ours 1, peer's 2"
+    assert f"| RL^2 \\| bandits | 6.621 | return | {interval} | {parts} | at least 6.61 | yes | 3 | 2.2 min |" in text
+    assert f"| {interval} | {parts} | at least 6.61 | **no** | 3 |" in text
+    assert "| RL^2 \\| bandits (again) | 6.621 | return |  |  | at most 6.61 | not known | 2 | 9 s |" in text
     assert text.startswith("### Quality\n\n| what |")
     assert text.endswith("2 CPU cores, jax 1.2, at 0123456789ab, fe\n")
     once = tables.rewritten(README, text)
@@ -55,6 +65,9 @@ def test_tables_show_every_row(tmp_path):
 def test_wrong_results_are_named(tmp_path):
     (tmp_path / "speed.json").write_text(json.dumps([{k: v for k, v in ROW.items() if k != "bar"}]))
     with pytest.raises(ValueError, match=r"speed.json, row 0: lacks bar"):
+        tables.tables(tmp_path)
+    (tmp_path / "speed.json").write_text(json.dumps([ROW | {"spread": [1, 2]}]))
+    with pytest.raises(ValueError, match=r"speed.json, row 0: has unknown spread"):
         tables.tables(tmp_path)
     with pytest.raises(ValueError, match="once each"):
         tables.rewritten("no markers", "")
