@@ -19,7 +19,7 @@ import metarl_jax as mrl
 from metarl_jax.config import Recipe
 from metarl_jax.setting import Setting
 
-NUM_TASKS, MARKS, TRIALS = size((16, range(5, 201, 5), 10), (4, range(1, 3), 1))
+NUM_TASKS, MARKS, TRIALS = size((16, range(5, 201, 5), 10), (8, range(1, 3), 1))
 CURRICULA = {"uniform": mrl.curricula.uniform, "vds": mrl.curricula.value_disagreement}
 LEARNERS = {
     "ppo": mrl.algorithms.ppo(decay_updates=MARKS[-1]),

@@ -20,8 +20,8 @@ import metarl_jax as mrl
 from metarl_jax.evaluation import live, segment
 
 DEMO = "import sys; from metarl_jax.cli import main; sys.exit(main(['demo', *sys.argv[1:]]))"  # what dev.py demo runs
-DEMO_OPTIONS = size((), ("--num-updates", "1", "--num-tasks", "2", "--algorithm.memory-size", "4"))
-FEW = dict(num_updates=1, num_tasks=4)
+DEMO_OPTIONS = size((), ("--num-updates", "1", "--num-tasks", "8", "--algorithm.memory-size", "4"))
+FEW = dict(num_updates=1, num_tasks=8)
 SIZES = size((48, 64), (4, 4))  # of memories
 NUM_TASKS = size(20_000, 20)  # of a test that can draw as many as it likes
 

@@ -91,7 +91,7 @@ def maze_rows(seeds: list[int]) -> list[dict[str, Any]]:
     return timed(rows, seconds)
 
 
-(GATE_STEPS, GATE_TASKS), DISCOUNT, PUBLISHED = size((819_200, 32), (400, 4)), 0.95, 6.1
+(GATE_STEPS, GATE_TASKS), DISCOUNT, PUBLISHED = size((819_200, 32), (800, 8)), 0.95, 6.1
 GATES: dict[str, Any] = {"uniform": mrl.curricula.uniform, "self-paced": mrl.curricula.self_paced}
 
 

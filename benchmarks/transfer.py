@@ -57,7 +57,8 @@ UNSEEN = {
     "random grids, 13 x 13, 5 objects": functools.partial(in_grids, kind="random", size=13, horizon=200, num_objects=5),
 }
 FAMILIES = size(
-    UNSEEN | LOOKED_AT, {name: (UNSEEN | LOOKED_AT)[name] for name in ("bandits, 10 arms, noise", "grids sparse")}
+    UNSEEN | LOOKED_AT,
+    {name: (UNSEEN | LOOKED_AT)[name] for name in ("bandits, 10 arms, noise", "random MDPs, 5 states")},
 )
 SHIPPED_AS = "grids-and-mdps"
 UPDATES, TASKS = size((2000, 12), (1, 2))
@@ -79,7 +80,7 @@ def learned(seed: int) -> tuple[mrl.Run, float]:
     folder = RUNS / f"lpg-transfer-{seed}"
     spent = folder / "seconds.json"
     of_grids, of_mdps = recipe(**GRID_LIFE, learning_rate=0.06), recipe(**SMALL_LIFE, learning_rate=0.15)
-    also = [(of_mdps, SMALL())] + size([(of_grids, ENDING()), (of_grids, LASTING())], [])
+    also = [(of_mdps, SMALL()), *size([(of_grids, ENDING()), (of_grids, LASTING())], [])]
     options: dict[str, Any] = dict(num_updates=UPDATES, num_tasks=TASKS, seed=seed, also=also, quiet=True)
     before, seconds = json.loads(spent.read_text()) if spent.exists() else 0.0, 0.0
     try:

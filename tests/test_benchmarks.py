@@ -1,41 +1,58 @@
 """Every command that a stored result names runs, at no size, and its rows are such as the tables show."""
 
+import functools
 import importlib
-import json
 import os
 import re
 import shlex
 import sys
 from pathlib import Path
 
+import jax
 import pytest
+
+from metarl_jax import tasks
 
 os.environ["METARL_JAX_BENCHMARKS"] = "smoke"  # before any benchmark is imported: sizes are set then
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import record  # noqa: E402
+import stepping  # noqa: E402
 import tables  # noqa: E402
 
+FAST = {  # each of the others goes the same way as one of these; they run with -m slow
+    "python benchmarks/quality.py lpg-transfer",
+    "python benchmarks/quality.py planners",
+    "python benchmarks/speed.py stepping",
+}
 
-def jobs() -> list[str]:
+
+def jobs() -> list:
     """Commands of stored rows; seeds and sizes are those of that day, so they go."""
-    stored = (row for file in tables.RESULTS.glob("*.json") for row in tables.read(file))
-    known = {re.sub(r" --(seeds|steps|runs|seed)( \d+)+", "", row["command"]) for row in stored}
-    return sorted(known)
+    stored = (row["command"] for file in tables.RESULTS.glob("*.json") for row in tables.read(file))
+    known = sorted({re.sub(r" --(seeds|steps|runs|seed)( \d+)+", "", command) for command in stored})
+    return [job if job in FAST else pytest.param(job, marks=pytest.mark.slow) for job in known]
 
 
 @pytest.mark.parametrize("job", jobs())
-def test_the_command_of_a_result_runs(job, monkeypatch, capsys):
+def test_the_command_of_a_result_runs(job, monkeypatch):
     python, script, *arguments = shlex.split(job)
-    assert python == "python"
-    recorded = []
+    command = importlib.import_module(Path(script).stem)
+    write, recorded = record.record, []
+    monkeypatch.setattr(command, "record", lambda *rows: (write(*rows), recorded.append(rows)))
     monkeypatch.chdir(ROOT / "benchmarks")
-    write = record.record
-    for name in ("quality", "speed", "memories", "meta_gradients", "resume"):
-        if name in sys.modules or name == Path(script).stem:
-            monkeypatch.setattr(importlib.import_module(name), "record", lambda *x: (write(*x), recorded.append(x)))
-    importlib.import_module(Path(script).stem).main([*arguments, "--smoke"])
-    assert recorded and all(rows for _, rows in recorded)
-    for row in json.loads((record.RESULTS / f"{recorded[0][0]}.json").read_text()):
-        assert set(row) == set(tables.FIELDS)
+    command.main([*arguments, "--smoke"])
+    assert python == "python" and len(recorded) == 1
+    ((table, rows),) = recorded
+    stored = {row["row"]: row for row in tables.read(record.RESULTS / f"{table}.json")}
+    assert rows and {row["row"] for row in rows} <= set(stored)
+    for row in rows:
+        assert stored[row["row"]]["unit"] and stored[row["row"]]["command"].startswith(job)
+
+
+def test_all_families_are_stepped():
+    """Without compiling: an observation of any shape, actions of any kind."""
+    for name, make in tasks.REGISTRY.items():
+        play = lambda key, family: stepping.ours(family, 4, 2)(key)
+        assert jax.eval_shape(functools.partial(play, family=make()), jax.random.key(0)).shape == (), name

@@ -102,9 +102,9 @@ def test_a_stored_row_says_what_it_is(row):
     assert row["direction"] in (None, "at least", "at most")
     assert (row["interval"] is None) == (row["interval_kind"] is None)
     assert row["interval"] is None or row["interval"][0] <= row["value"] <= row["interval"][1]
-    learned = (
-        ("quality.py" in row["command"] and "planners" not in row["command"]) or "memories.py maze" in row["command"]
-    )
+    learned = ("quality.py" in row["command"] and "planners" not in row["command"]) or "memories.py maze" in row[
+        "command"
+    ]
     assert learned == (row["seeds"] is not None) == (row["chosen_on"] is not None)
     if row["holds"]:
         assert not set(row["seeds"] or ()) & set(row["chosen_on"] or ()) or row["unit"] == "minutes"
