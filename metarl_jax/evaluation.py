@@ -16,7 +16,7 @@ from metarl_jax.devices import check_precision
 from metarl_jax.logging import Progress
 from metarl_jax.report import Report, Trials, summarize
 from metarl_jax.run import Run
-from metarl_jax.setting import REGISTRIES, rebuild, resolve
+from metarl_jax.setting import resolve
 from metarl_jax.trials import windows_of
 from metarl_jax.types import Algorithm, ExactBelief, Task, TaskDistribution
 
@@ -57,7 +57,8 @@ def evaluate(
       quiet: no progress and no messages.
 
     Raises:
-      ConfigError: for a wrong number, or tasks whose spaces are not the run's.
+      ConfigError: for a wrong number, or tasks whose spaces are not the run's, or which the agent's features of tasks
+        (``ppo-oracle``), as they were in training, do not describe.
 
     Warns:
       where ``report.json`` could not be written; the report is returned all the same.
@@ -80,6 +81,8 @@ def evaluate(
     compile_cache.enable()
     key = jax.random.fold_in(jax.random.key(seed), KEY_DOMAIN)
     batch = evaluation_tasks(key, chosen, num_tasks)
+    if tasks is not None and run.algorithm.check_tasks is not None:
+        run.algorithm.check_tasks(chosen.name, batch, False)
     count = jax.tree.leaves(batch)[0].shape[0]
     repeats = trials_per_task or (1 if chosen.tasks is None else max(1, round(1000 / count)))
     with Progress(2 * count * repeats, unit="trials", quiet=quiet) as progress:
@@ -125,12 +128,9 @@ def keep(report: Report, path: Path) -> None:
 
 
 def living_in(run: Run, tasks: TaskDistribution) -> Algorithm:
-    """The run's algorithm, built for other tasks: rewards and horizons are in all that it does. One that no registry
-    knows stays as it is."""
-    described = run.config["algorithm"]
-    if described["name"] not in REGISTRIES["algorithm"] or described["options"] is None:
-        return run.algorithm
-    return rebuild("algorithm", described).build(tasks)
+    """The run's algorithm, built to act in other tasks, whose rewards and horizons are in all that it does; what was
+    derived from the tasks of training stays as it was (``TaskDistribution.trained_on``)."""
+    return run.algorithm if run.recipe is None else run.recipe.build(tasks._replace(trained_on=run.tasks))
 
 
 def evaluation_tasks(key: jax.Array, tasks: TaskDistribution, num_tasks: int) -> Task:

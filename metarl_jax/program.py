@@ -18,6 +18,8 @@ from metarl_jax.setting import Setting
 from metarl_jax.sharding import shard_tasks
 from metarl_jax.types import Algorithm, Key, State
 
+PROBES = 256  # tasks of a curriculum's own making that are looked at before any is learned in
+
 
 class Program(NamedTuple):
     """A setting and what is made of it."""
@@ -52,6 +54,10 @@ def program_of(setting: Setting, num_tasks: int, mesh: Mesh | None = None) -> Pr
         algorithm = joined(algorithm, elsewhere(setting), functools.partial(shard_tasks, mesh=mesh))
     algorithm = algorithm._replace(adapt=functools.partial(adapt_one_seed, algorithm, num_tasks))
     made = driver(algorithm, setting.tasks, num_tasks, mesh, setting.curriculum)
+    if algorithm.check_tasks is not None and made.curriculum.makes is not None:
+        batch = jax.jit(jax.vmap(made.curriculum.makes))(jax.random.split(jax.random.key(0), PROBES))
+        with about(f"curriculum={setting.curriculum.name!r}"):
+            algorithm.check_tasks(setting.tasks.name, batch, True)
     return Program(setting, num_tasks, mesh, algorithm, made)
 
 

@@ -18,7 +18,7 @@ import jax
 import numpy as np
 
 from metarl_jax.beliefs import exact_belief
-from metarl_jax.config import ConfigError, check, whole
+from metarl_jax.config import ConfigError, Recipe, check, whole
 from metarl_jax.files import LOCK, versions, write_json
 from metarl_jax.identity import same
 from metarl_jax.types import Algorithm, ExactBelief, PyTree, TaskDistribution
@@ -30,7 +30,7 @@ class Run:
     ``[updates, S]``; ``num_updates``: how many were done; ``path``: its folder, or None when it lives in memory;
     ``kept``: the tasks that the curriculum keeps and what it knows of them, leaves ``[S, B, ...]`` (see
     ``Curriculum.buffer``), if it keeps any; ``diverged``: of the seeds, by index, whose numbers stopped being finite,
-    in which update and why. They are as they were before it."""
+    in which update and why. They are as they were before it; ``recipe``: of the algorithm."""
 
     algorithm: Algorithm
     tasks: TaskDistribution
@@ -41,6 +41,7 @@ class Run:
     path: Path | None = None
     kept: Mapping[str, PyTree] | None = None
     diverged: Mapping[int, str] = dataclasses.field(default_factory=dict)
+    recipe: Recipe | None = None
 
     @property
     def num_seeds(self) -> int:

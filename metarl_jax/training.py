@@ -183,7 +183,7 @@ def run_of(
     buffer = program.driver.curriculum.buffer
     kept = None if buffer is None else jax.tree.map(on_host, jax.vmap(buffer)(learner.curriculum))
     parts = program.algorithm, program.setting.tasks, learner.algorithm
-    return Run(*parts, config, metrics, done, folder, kept, dict(diverged or {}))
+    return Run(*parts, config, metrics, done, folder, kept, dict(diverged or {}), program.setting.algorithm)
 
 
 def record(loop: Loop, update: int, metrics: dict[str, np.ndarray]) -> dict[str, Any]:

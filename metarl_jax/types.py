@@ -105,6 +105,11 @@ class TaskDistribution(NamedTuple):
     ``best_episode(task)``: that of an episode, where these may end early, so that a trial holds more of them.
     ``target(key)`` draws from the tasks that matter in the end, where these are others than ``sample``'s.
     ``solved_above``: an episode that returns more is solved, where that is so to say.
+    ``counts``: a task's structure with whole numbers for leaves: how many values, from 0 on, that leaf may have, where
+    it is a whole number by itself and the set is not finite (0: not known).
+    ``trained_on``: set where an algorithm that learned in that distribution is built to act in this one. What it
+    derives from its tasks beside their environment and its horizon (task features, the length of memories, episodes
+    before an inner step) is then that of training.
     """
 
     name: str
@@ -121,6 +126,8 @@ class TaskDistribution(NamedTuple):
     best_episode: Callable[[Task], jax.Array] | None = None
     target: Callable[[Key], Task] | None = None
     solved_above: float | None = None
+    counts: Task | None = None
+    trained_on: "TaskDistribution | None" = None
 
 
 class TimeStep(NamedTuple):
@@ -279,6 +286,9 @@ class Algorithm(NamedTuple):
     ``advantages(state, Trajectory [T, N]) -> [T, N]``: of its trials' actions, in the terms that it learns in, where it
     learns values. ``episodic``: these values, ``outputs[1]``, are of what is left of the episode, not of the trial.
     ``tells_trials``: its outcomes have ``lived``.
+    ``check_tasks(name, tasks [N], learning)``, where task features are used: raises ConfigError for tasks of the
+    distribution ``name`` which those of training do not describe, if the agents need them there: ``learning``, or else
+    at meta-test.
     """
 
     init: Callable[[Key, int], State]
@@ -293,6 +303,7 @@ class Algorithm(NamedTuple):
     advantages: Callable[[State, Trajectory], jax.Array] | None = None
     episodic: bool = False
     tells_trials: bool = False
+    check_tasks: Callable[[str, Task, bool], None] | None = None
 
 
 class Student(NamedTuple):
@@ -318,6 +329,7 @@ class Curriculum(NamedTuple):
     of the algorithm. ``steps(num_updates)``: environment steps of its own in that many updates from the first one on.
     ``buffer(state)``: the tasks that it keeps, ``{"tasks": [B, ...], "score": [B], ...}``, where it keeps any (score
     -inf: an empty place).
+    ``makes(key) -> task``: one as it makes them itself, where it does not only draw from the distribution.
     """
 
     init: Callable[[Key], State]
@@ -325,3 +337,4 @@ class Curriculum(NamedTuple):
     update: Callable[[Key, jax.Array, State, State, Outcome], tuple[State, dict[str, jax.Array]]]
     steps: Callable[[int], int] = lambda num_updates: 0
     buffer: Callable[[State], dict[str, Any]] | None = None
+    makes: Callable[[Key], Task] | None = None

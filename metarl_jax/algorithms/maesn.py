@@ -105,10 +105,11 @@ def maesn(
     check_all(shares, lambda x: 0 <= x <= 1, "must lie between 0 and 1")
     check(all(size > 0 for size in encoder), "encoder", encoder, "each layer needs at least one unit")
     policy = structured.latent_actor(tasks.env.spec, latents, encoder, spread)
-    describe, width = vectors(tasks)
+    home = tasks.trained_on or tasks
+    features = vectors(home)
     window_steps = tasks.horizon * episodes
-    windows = 1 + (inner_steps or max(1, math.ceil(tasks.trial_steps / window_steps) - 1))
-    noisy = tasks._replace(env=TurningNoise(tasks.env, latents, tasks.horizon))
+    windows = 1 + (inner_steps or max(1, math.ceil(home.trial_steps / (home.horizon * episodes)) - 1))
+    noisy = tasks._replace(env=TurningNoise(tasks.env, latents, home.horizon))
     inner = adaptation.Inner(
         live=functools.partial(adaptation.live, noisy, policy, episodes),
         window=functools.partial(structured.window, policy),
@@ -120,7 +121,7 @@ def maesn(
     parts = latent_learning.Parts(
         inner=inner,
         live_informed=functools.partial(adaptation.live, noisy, policy, informed),
-        proposal=mlp(width, (32,), 2 * latents, head_scale=0.3),
+        proposal=mlp(features.size, (32,), 2 * latents, head_scale=0.3),
         options=latent_learning.Options(informed_weight, search_weight, prior_cost, clip, discount),
         entropy=policy.actions.entropy,
     )
@@ -135,7 +136,7 @@ def maesn(
     def update(key, state: LearnerState, batch_tasks):
         live_key, epoch_key = jax.random.split(key)
         keys = jax.random.split(live_key, jax.tree.leaves(batch_tasks)[0].shape[0])
-        lived = jax.vmap(functools.partial(latent_learning.live_one, parts, describe), in_axes=(0, None, 0))
+        lived = jax.vmap(functools.partial(latent_learning.live_one, parts, features.vector), in_axes=(0, None, 0))
         batch, earned = lived(keys, state.meta, batch_tasks)
         batch = jax.tree.map(lambda x: x[None], latent_learning.standardised(parts.options, batch))
         falling = num_epochs * num_minibatches * entropy_updates
@@ -155,5 +156,6 @@ def maesn(
         return without_noise(lived, tasks.env.spec.observation_shape, latents)
 
     steps = windows * window_steps + informed * tasks.horizon
-    check_tasks = functools.partial(check_divides, "num_minibatches", num_minibatches)
-    return Algorithm(init, update, adapt, steps=steps, check=check_tasks, window=window_steps)
+    check_num_tasks = functools.partial(check_divides, "num_minibatches", num_minibatches)
+    made = Algorithm(init, update, adapt, steps=steps, check=check_num_tasks, window=window_steps)
+    return made._replace(check_tasks=lambda name, some, learning: features.check(name, some) if learning else None)

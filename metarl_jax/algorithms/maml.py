@@ -116,8 +116,9 @@ def maml(
     check(not explores or outer != "reptile", "exploration_std", exploration_std, "needs an outer gradient")
     check(outer != "reptile" or adapted != "context", "outer", outer, "moves to where adaptation led: a context resets")
     policy = actor(tasks.env.spec, encoder, context_size if adapted == "context" else 0, bounding)
-    count = adaptation.windows_of(tasks, inner_steps + 1, episodes)
-    values = linear() if baseline == "linear" else critic(tasks, encoder, learning_rate, num_epochs)
+    home = tasks.trained_on or tasks
+    count = adaptation.windows_of(home, inner_steps + 1, episodes)
+    values = linear() if baseline == "linear" else critic(home, encoder, learning_rate, num_epochs)
     said = functools.partial(adaptation.said, policy)
     objective = estimators.OBJECTIVES["none" if credit == "e-maml" else credit]
 

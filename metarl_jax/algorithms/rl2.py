@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import optax
 
 from metarl_jax.algorithms._ppo import Settings, proximal
-from metarl_jax.algorithms._task_vectors import SeenTask
+from metarl_jax.algorithms._task_vectors import SeenTask, vectors
 from metarl_jax.config import check, preset, recipe
 from metarl_jax.networks import Bounding, actor_critic, window_of
 from metarl_jax.rollout import rollout
@@ -86,8 +86,10 @@ def rl2(
       max_gradient_norm: of all gradients together.
     """
     check(all(size > 0 for size in encoder), "encoder", encoder, "each layer needs at least one unit")
-    window = window_of(memory, memory_window, tasks.trial_steps)
-    told = SeenTask(tasks) if sees_task else None
+    home = tasks.trained_on or tasks
+    window = window_of(memory, memory_window, home.trial_steps)
+    features = vectors(home) if sees_task else None
+    told = SeenTask(tasks.env, features) if features else None
     env = told or tasks.env
     policy = actor_critic(env.spec, memory, memory_size, encoder, meta_inputs, window, bounding, filters=filters)
     wiped = not across_episodes and memory != "none"
@@ -123,6 +125,7 @@ def rl2(
         advantages=lambda state, lived: learner.advantages(state.params, lived),
         episodic=not across_episodes,
         tells_trials=True,
+        check_tasks=None if features is None else lambda name, some, learning: features.check(name, some),
     )
 
 

@@ -139,18 +139,18 @@ def varibad(
     check(any(costs[:3]), "reward_cost", reward_cost, "decode something: rewards, transitions or tasks")
     for name, layers in dict(encoder=encoder, actor=actor, decoder=decoder).items():
         check(all(size > 0 for size in layers), name, layers, "each layer needs at least one unit")
-    spec = tasks.env.spec
+    spec, home = tasks.env.spec, tasks.trained_on or tasks
     known_size = math.prod(spec.observation_shape) + (latent_size if sampled else 2 * latent_size)
     noise, seen = latent_size if sampled else held_noise, known_size + held_noise
-    head_spec, describe = spec._replace(observation_shape=(seen,)), None
+    head_spec, features = spec._replace(observation_shape=(seen,)), None
     scatter = lambda head: scattered(head, spec, held_noise, spread) if held_noise else head
     head = learned = scatter(actor_critic(head_spec, "none", 0, actor, meta_inputs=False, bounding=bounding))
     if critic == "task":
-        describe, width = vectors(tasks)
+        features = vectors(home)
         head, learned = asymmetric(
-            scatter(mlp_actor(head_spec, actor, bounding=bounding)), mlp(seen + width, actor, 1), seen
+            scatter(mlp_actor(head_spec, actor, bounding=bounding)), mlp(seen + features.size, actor, 1), seen
         )
-    window = window_of(memory, memory_window, tasks.trial_steps)
+    window = window_of(memory, memory_window, home.trial_steps)
     inference = belief.belief_encoder(spec, memory, memory_size, encoder, latent_size, window)
     if sampled:
         policy = belief.on_samples(inference, head, latent_size)
@@ -162,7 +162,7 @@ def varibad(
         _, lived = rollout(key, env, policy, params, some, num_steps, **how)
         return without_noise(lived, spec.observation_shape, noise) if noise else lived
 
-    model = beliefs.belief_model(tasks, inference, costs, decoder, heads, latent_size, num_beliefs)
+    model = beliefs.belief_model(home, inference, costs, decoder, heads, latent_size, num_beliefs)
     rates, passes = (learning_rate, decay_updates), (num_epochs, num_minibatches)
     costs_of_ppo = (clip, entropy_cost, entropy_updates, value_cost, max_gradient_norm)
     learner = proximal(learned, Settings(discount, trace, *rates, *passes, *costs_of_ppo))
@@ -189,8 +189,9 @@ def varibad(
         *outputs, told, shown = lived.outputs
         trials = model.trials(lived, batch_tasks)
         known = lived._replace(timestep=lived.timestep._replace(observation=shown), outputs=tuple(outputs))
-        if describe is not None:
-            code = jnp.broadcast_to(jax.vmap(describe)(batch_tasks)[None], (*shown.shape[:2], width))
+        if features is not None:
+            code = jax.vmap(features.vector)(batch_tasks)[None]
+            code = jnp.broadcast_to(code, (*shown.shape[:2], features.size))
             told_task = known.timestep._replace(observation=jnp.concatenate([shown, code], axis=-1))
             known = known._replace(timestep=told_task, outputs=replay(learned, actor_params, told_task))
         curious, metrics = (), {}
@@ -224,6 +225,8 @@ def varibad(
         state.params["actor"], lived._replace(outputs=lived.outputs[:2])
     )
     made = Algorithm(init, update, adapt, steps=tasks.trial_steps, check=check_tasks, decode=decode, tells_trials=True)
+    if features is not None:
+        made = made._replace(check_tasks=lambda name, some, learning: features.check(name, some) if learning else None)
     return made._replace(advantages=advantages) if valued else made
 
 

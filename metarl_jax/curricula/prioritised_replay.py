@@ -127,7 +127,8 @@ def prioritised_replay(
 
     each = (looked + count * (not student.tells_trials)) * tasks.trial_steps
     steps = lambda num_updates: num_updates * each
-    return Curriculum(init, sample, update, steps, lambda buffer: buffer._asdict())
+    makes = functools.partial(made_by_edits, tasks, num_edits) if changed else None
+    return Curriculum(init, sample, update, steps, lambda buffer: buffer._asdict(), makes)
 
 
 def edits(tasks: TaskDistribution, num_edits: int, key: Key, task: Task) -> Task:
@@ -135,6 +136,12 @@ def edits(tasks: TaskDistribution, num_edits: int, key: Key, task: Task) -> Task
     assert tasks.mutate is not None
     change = lambda task, key: (tasks.mutate(key, task), None)  # type: ignore[misc]
     return jax.lax.scan(change, task, jax.random.split(key, num_edits))[0]
+
+
+def made_by_edits(tasks: TaskDistribution, num_edits: int, key: Key) -> Task:
+    """``edits`` of a draw."""
+    sample_key, edit_key = jax.random.split(key)
+    return edits(tasks, num_edits, edit_key, tasks.sample(sample_key))
 
 
 robust_plr = preset(

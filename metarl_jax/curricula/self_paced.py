@@ -61,18 +61,20 @@ def self_paced(
     if target is None:
         raise ConfigError(f"curriculum='self-paced': {tasks.name} has no target to go to")
     flat, unflatten = as_numbers(tasks, "self-paced")
-    describe, width = vectors(tasks)
+    features = vectors(tasks)
+    of_target = jax.jit(jax.vmap(target))(jax.random.split(jax.random.key(0), ways))
+    features.check(f"{tasks.name}, target", of_target)
 
     def init(key):
         start_key, end_key = jax.random.split(key)
         draws = lambda sample, key: jax.vmap(lambda key: flat(sample(key)))(jax.random.split(key, ways))
         start, end = draws(tasks.sample, start_key), draws(target, end_key)
-        return Walk(start, end, jnp.zeros(ways), trials.none(remembered, width))
+        return Walk(start, end, jnp.zeros(ways), trials.none(remembered, features.size))
 
     def expected(returns: Returns, points: jax.Array) -> jax.Array:
         """Returns at ``points [C, F]``, as shares of what trials brought."""
         known = trials.held(returns)
-        apart = jax.vmap(lambda point: describe(unflatten(point)))(points)[:, None] - returns.seen[None]
+        apart = jax.vmap(lambda point: features.vector(unflatten(point)))(points)[:, None] - returns.seen[None]
         near = jnp.where(known[None], -jnp.square(apart).sum(axis=-1), -jnp.inf)
         places = jax.lax.top_k(near, neighbours)[1]
         return trials.shares(returns)[places].mean(axis=1, where=known[places])
@@ -94,7 +96,7 @@ def self_paced(
         return state._replace(share=state.share.at[way].set(share)), batch
 
     def update(key, update, state: Walk, learner: PyTree, outcome: Outcome):
-        returns = trials.remember(state.returns, jax.vmap(describe)(outcome.tasks), outcome)
+        returns = trials.remember(state.returns, jax.vmap(features.vector)(outcome.tasks), outcome)
         return state._replace(returns=returns), {"share": state.share.mean()}
 
-    return Curriculum(init, sample, update)
+    return Curriculum(init, sample, update, makes=target)

@@ -73,15 +73,15 @@ def value_disagreement(
     count = student.num_tasks
     check(num_candidates >= count, "num_candidates", num_candidates, f"must be at least the {count} of an update")
     chosen = round(disputed * count)
-    vector, numbers = vectors(tasks)
+    features = vectors(tasks)
     first_seen = starts(tasks)
-    width = numbers + math.prod(tasks.env.spec.observation_shape)
+    width = features.size + math.prod(tasks.env.spec.observation_shape)
     network, optimizer = mlp(width, hidden, 1, scaled=by_variance), optax.adam(learning_rate)
     predicted = lambda params, seen: network.apply(params, seen)[..., 0]
     disagreement = lambda ensemble, seen: jax.vmap(predicted, (0, None))(ensemble, seen).std(axis=0)
 
     def describe(task) -> jax.Array:
-        return jnp.concatenate([vector(task), flat(first_seen(task), ())])
+        return jnp.concatenate([features.vector(task), flat(first_seen(task), ())])
 
     def init(key):
         ensemble = jax.vmap(network.init)(jax.random.split(key, members))

@@ -161,6 +161,7 @@ def random_maze(
         floor = ~walls & (jnp.arange(walls.size) != start).reshape(walls.shape)
         return MazeTask(walls, start, choose_cell(goal_key, floor))
 
+    counts = MazeTask(*map(jnp.int32, (0, 0, rows * columns)))
     return TaskDistribution(
         name="maze-random",
         env=env,
@@ -172,6 +173,7 @@ def random_maze(
         optimum=functools.partial(goals_within, env),
         best_episode=functools.partial(found_within, env),
         solved_above=0.0,
+        counts=counts,
     )
 
 

@@ -169,7 +169,8 @@ def view_maze(
             return changed
         return jax.tree.map(functools.partial(jnp.where, reachable(changed)), changed, task)
 
-    return distribution("maze-view", env, sample, mutate, num_episodes)
+    counts = ViewTask(*map(jnp.int32, (0, size * size, len(HEADINGS), size * size)))
+    return distribution("maze-view", env, sample, mutate, num_episodes)._replace(counts=counts)
 
 
 @family("maze-view-named")

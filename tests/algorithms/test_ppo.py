@@ -60,7 +60,7 @@ def test_who_is_told_the_task_acts_by_it_and_tells_it_no_further():
     distribution = tasks.gridnavi(size=3, horizon=4, num_episodes=2)
     agent = algorithms.ppo_oracle(encoder=()).build(distribution)
     state = agent.init(jax.random.key(0), 1)
-    describe, width = vectors(distribution)
+    describe, width, _ = vectors(distribution)
     kernel = np.zeros((6 + width, 5), np.float32)
     for number in range(width):
         kernel[6 + number, number % 5] = 1e3

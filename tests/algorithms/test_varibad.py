@@ -361,17 +361,17 @@ def test_a_critic_may_see_the_task_and_the_actor_does_not():
 
 
 def test_task_vectors():
-    describe, width = vectors(tasks.gridnavi(size=4, horizon=8))
+    describe, width, _ = vectors(tasks.gridnavi(size=4, horizon=8))
     codes = np.asarray(jax.vmap(describe)(GridTask(jnp.arange(2, 16))))
     assert codes.shape == (14, width) and set(codes.sum(axis=1)) <= {0.0, 1.0} and codes.sum() == 14
     assert not np.asarray(describe(GridTask(jnp.int32(0)))).any()  # a goal that is never drawn
-    describe, width = vectors(tasks.navigation())
+    describe, width, _ = vectors(tasks.navigation())
     goals = jax.random.uniform(jax.random.key(3), (4000, 2), minval=-0.5, maxval=0.5)
     codes = jax.vmap(describe)(PointTask(goals))
     assert width == 2
     np.testing.assert_allclose(codes.mean(axis=0), 0.0, atol=0.2)
     np.testing.assert_allclose(codes.std(axis=0), 1.0, atol=0.1)
     same = tasks.maze_100()
-    describe, width = vectors(same)
+    describe, width, _ = vectors(same)
     codes = np.asarray(jax.vmap(describe)(same.tasks))  # one layout and one start, left out; a hundred goals
     assert codes.shape == (100, width) and (codes.sum(axis=1) == 1.0).all() and len(np.unique(codes, axis=0)) == 100
