@@ -61,16 +61,16 @@ def examples(tasks: TaskDistribution) -> Task:
     return jax.jit(jax.vmap(tasks.sample))(jax.random.split(jax.random.key(0), SAMPLES))
 
 
-def coder(drawn: jax.Array, count: int, whole_set: bool) -> Coder:
-    """For a leaf of which ``drawn [N, ...]`` are examples. (A typed PRNG key is no number, and is left out.)
+def coder(some: jax.Array, count: int, whole_set: bool) -> Coder:
+    """For a leaf of which ``some [N, ...]`` are examples. (A typed PRNG key is no number, and is left out.)
 
     Args:
       count: of the values, from 0 on, that a whole number is declared to have; 0: none are declared.
-      whole_set: ``drawn`` are all that there are.
+      whole_set: ``some`` are all that there are.
     """
-    if jnp.issubdtype(drawn.dtype, jax.dtypes.prng_key):
+    if jnp.issubdtype(some.dtype, jax.dtypes.prng_key):
         return Coder(lambda leaf: jnp.zeros(0), lambda leaves: "")
-    drawn = np.asarray(drawn)
+    drawn = np.asarray(some)
     if drawn.ndim == 1 and drawn.dtype.kind in "iu" and (count or whole_set):
         low, count = (0, count) if count else (int(drawn.min()), int(drawn.max()) - int(drawn.min()) + 1)
         if 1 < count <= LARGEST:
