@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from metarl_jax import algorithms, curricula, tasks
 from metarl_jax.config import ConfigError, Recipe, about, check, lookup
 from metarl_jax.identity import describe_tasks
+from metarl_jax.tasks import check_tasks
 from metarl_jax.types import TaskDistribution
 
 REGISTRIES: dict[str, Mapping[str, Callable]] = {
@@ -42,7 +43,8 @@ def resolve(
     """Names become objects with their defaults; objects stay what they are.
 
     Raises:
-      ConfigError: an unknown name (with the nearest known one), or an object of another kind.
+      ConfigError: an unknown name (with the nearest known one), an object of another kind, or tasks that
+        ``check_tasks`` refuses.
     """
     pairs = isinstance(also, list | tuple) and all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in also)
     if not pairs:  # without its value: what algorithms and tasks print is long
@@ -58,6 +60,7 @@ def resolve(
         fits = isinstance(made, kind) and not other
         check(fits, part, value, f"give a name from the registry or an object, {EXAMPLES[part]}")
         found[part] = made
+    check_tasks(found["tasks"])
     return Setting(**found, also=tuple(others))
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import jax
+import numpy as np
 
 Key = jax.Array  # a typed PRNG key; each is consumed once
 PyTree = Any
@@ -32,6 +33,23 @@ class Spec(NamedTuple):
     action_size: int = 0
     action_low: Any = -1.0
     action_high: Any = 1.0
+
+    def __eq__(self, other: object) -> bool:  # bounds may be arrays, whose own == is one too
+        return isinstance(other, Spec) and plain(self) == plain(other)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash(plain(self))
+
+
+def plain(spec: Spec) -> tuple:
+    """A Spec as numbers that can be compared: bounds of each action, none where actions are discrete."""
+    if spec.num_actions is not None:
+        return tuple(spec.observation_shape), spec.num_actions
+    bounds = [np.broadcast_to(np.asarray(x), (spec.action_size,)) for x in (spec.action_low, spec.action_high)]
+    return tuple(spec.observation_shape), spec.action_size, *(tuple(bound.tolist()) for bound in bounds)
 
 
 class Environment(Protocol):

@@ -1,5 +1,6 @@
 """Sets of MDPs. A new family is one file and one line here."""
 
+from metarl_jax.tasks._checks import check_tasks
 from metarl_jax.tasks._named_mazes import maze_names
 from metarl_jax.tasks.adapters import from_gymnax
 from metarl_jax.tasks.bandit import bandit, dependent_bandit
@@ -59,6 +60,7 @@ __all__ = [
     "Diversity",
     "Environment",
     "bandit",
+    "check_tasks",
     "cheetah_broken",
     "cheetah_dir",
     "cheetah_vel",

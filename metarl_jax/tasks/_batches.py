@@ -5,6 +5,7 @@ import jax.numpy as jnp
 
 from metarl_jax.config import check
 from metarl_jax.files import on_host
+from metarl_jax.tasks._checks import check_tasks
 from metarl_jax.types import Task, TaskDistribution
 
 
@@ -12,8 +13,9 @@ def checked(tasks: TaskDistribution, batch: Task) -> Task:
     """``batch``, leaves ``[N, ...]``, as JAX's arrays.
 
     Raises:
-      ConfigError: these are not tasks of it (another structure, shape or type), or none.
+      ConfigError: these are not tasks of it (another structure, shape or type), or none, or ``check_tasks`` refuses it.
     """
+    check_tasks(tasks)
     wanted, leaves = jax.eval_shape(tasks.sample, jax.random.key(0)), list(map(on_host, jax.tree.leaves(batch)))
     size = len(leaves[0]) if leaves and leaves[0].ndim else 0
     told = lambda leaf: (*leaf.shape, leaf.dtype)

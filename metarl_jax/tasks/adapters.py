@@ -7,54 +7,98 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metarl_jax.config import ConfigError, check
+from metarl_jax.config import ConfigError, check, whole
 from metarl_jax.devices import use_cpu_cores
+from metarl_jax.tasks._checks import check_tasks, unjitted
+from metarl_jax.tasks._gymnax import going_on
+from metarl_jax.tasks._shapes import a_key, depends_on_input, traced
 from metarl_jax.tasks.environment import Environment, strong
 from metarl_jax.types import Key, Spec, Task, TaskDistribution
 
+LIMIT = "max_steps_in_episode"  # gymnax's name
+
 
 class GymnaxState(NamedTuple):
-    """gymnax returns observations with its states; they may be random, so they are kept with them."""
+    """gymnax returns observations and truncation with its states; they may be random, so they are kept with them.
+    ``time``: steps since the episode began."""
 
     state: Any
     observation: jax.Array
+    truncated: jax.Array
+    time: jax.Array
 
 
 class GymnaxEnv(Environment):
-    """A gymnax 1.x environment in the trial loop: episodes restart in the same task, the time limit truncates."""
+    """A gymnax 1.x environment, wrappers included, in the trial loop: episodes restart in the same task, ``horizon``
+    truncates them, and so does the environment's own limit. Discrete observations are one-hot."""
+
+    random_start = True
 
     def __init__(self, env: Any, params: Any, horizon: int):
-        self.env, self.horizon = env, horizon
+        self.env, self.horizon = going_on(env), horizon
         observation, action = env.observation_space(params), env.action_space(params)
-        shape = getattr(observation, "shape", ())
-        check(hasattr(observation, "shape"), "env", env.name, "must have an observation space with a shape")
-        if hasattr(action, "n"):
-            self.spec = Spec(shape, num_actions=int(action.n))
-        else:
-            check(len(action.shape) <= 1, "env", env.name, "must have a vector of continuous actions, or discrete ones")
-            low, high = (tuple(np.broadcast_to(x, action.shape or (1,)).tolist()) for x in (action.low, action.high))
-            check(bool(np.isfinite([low, high]).all()), "env", env.name, "must have bounded actions")
-            self.spec = Spec(shape, action_size=len(low), action_low=low, action_high=high)
-        self.scalar_action = getattr(action, "shape", ()) == () and self.spec.num_actions is None
+        self.categories = categories("observation", observation)
+        shape = (self.categories,) if self.categories else shape_of_box("observation", observation)
+        if count := categories("action", action):
+            self.spec, self.scalar_action = Spec(shape, num_actions=count), False
+            return
+        low, high = bounds(action)
+        self.spec = Spec(shape, action_size=len(low), action_low=low, action_high=high)
+        self.scalar_action = shape_of_box("action", action) == ()
 
     def draw(self, key: Key, shape: tuple[int, ...]):
         return jax.random.split(key, (*shape, 2))
 
     def begin(self, noise, task: Task):
-        observation, state = self.env.reset_env(noise[0], task)
-        return strong(GymnaxState(state, observation))
+        observation, state = self.env.reset(noise[0], task)
+        return strong(GymnaxState(state, self.seen(observation), jnp.bool_(False), jnp.int32(0)))
 
     def advance(self, noise, state: GymnaxState, action, task: Task):
         action = action[0] if self.scalar_action else action
-        observation, new, reward, terminated, _ = self.env.step_env(noise[1], state.state, action, task)
-        reward = jnp.asarray(reward, jnp.float32).reshape(())
-        return strong(GymnaxState(new, observation)), reward, jnp.asarray(terminated), {}
+        observation, new, reward, terminated, truncated, _ = self.env.step(noise[1], state.state, action, task)
+        reward, terminated, truncated = jnp.asarray(reward, jnp.float32), as_flag(terminated), as_flag(truncated)
+        reached = GymnaxState(new, self.seen(observation), truncated, state.time + 1)
+        return strong(reached), reward.reshape(()), terminated, {}
+
+    def seen(self, observation: Any) -> Any:
+        return jax.nn.one_hot(observation, self.categories) if self.categories else observation
 
     def observe(self, state: GymnaxState, task: Task):
         return state.observation
 
     def is_truncated(self, state: GymnaxState, task: Task):
-        return self.env.is_truncated(state.state, task)
+        return state.truncated | (state.time >= self.horizon)
+
+
+def as_flag(x: Any) -> jax.Array:
+    """Any number but 0 is true, as for gymnax."""
+    return jnp.asarray(x).astype(bool).reshape(())
+
+
+def categories(of: str, space: Any) -> int:
+    """How many values a Discrete space has; 0 where it is another."""
+    if not hasattr(space, "n"):
+        return 0
+    check(int(space.n) >= 1, f"{of}_space", space, "must have at least one value")
+    return int(space.n)
+
+
+def shape_of_box(of: str, space: Any) -> tuple[int, ...]:
+    box = hasattr(space, "low") and hasattr(space, "shape")
+    check(box, f"{of}_space", space, "must be a Box or Discrete: wrap the environment so that it is one array")
+    return tuple(int(n) for n in np.atleast_1d(space.shape))
+
+
+def bounds(space: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The least and the greatest value of each action of a Box."""
+    shape = shape_of_box("action", space)
+    check(len(shape) <= 1, "action_space", space, "must be a vector of real numbers, or Discrete")
+    real = jnp.issubdtype(np.dtype(space.dtype), jnp.floating)
+    fix = "holds whole numbers, and actions are real or Discrete: make it a Discrete space of all their combinations"
+    check(real, "action_space", space, fix)
+    low, high = (np.broadcast_to(np.asarray(x, float), shape or (1,)) for x in (space.low, space.high))
+    check(bool(np.isfinite([low, high]).all()), "action_space", space, "must be bounded")
+    return tuple(low.tolist()), tuple(high.tolist())
 
 
 def from_gymnax(
@@ -62,43 +106,62 @@ def from_gymnax(
 ) -> TaskDistribution:
     """A gymnax 1.x environment whose params differ from task to task.
 
+    Wrappers (gymnax's, or classes of your own that override ``reset`` and ``step``) do what they do in gymnax.
+
     Args:
-      env: as ``gymnax.make`` returns it.
+      env: as ``gymnax.make`` returns it, or wrapped.
       sample: ``key -> params``, e.g. ``lambda key: params.replace(gravity=jax.random.uniform(key, ...))``. Beware of
         params that hold derived values (CartPole's do): change those with them.
-      horizon: longest episode; sets ``max_steps_in_episode``, whose default holds otherwise.
+      horizon: longest episode. It replaces ``max_steps_in_episode`` where that is the same in all tasks, and is its
+        default; where the params' differ from task to task, episodes end at their own limit, or here.
       num_episodes: a trial lasts ``num_episodes * horizon`` steps.
 
     Raises:
-      ConfigError: no time limit, or spaces that are no box of numbers.
+      ConfigError: no time limit; spaces that are neither Discrete nor a box of numbers, or that differ from task to
+        task; a wrapper that steps the environment past gymnax's ``step``; or what ``check_tasks`` refuses.
     """
     use_cpu_cores()
     made = all(hasattr(env, method) for method in ("reset_env", "step_env", "is_truncated", "observation_space"))
     check(made, "env", env, "give the environment that gymnax.make returns (the first of the two)")
     check(callable(sample), "sample", sample, "give a function key -> params")
-    check(horizon is None or isinstance(horizon, int), "horizon", horizon, "must be a whole number")
-    check(isinstance(num_episodes, int), "num_episodes", num_episodes, "must be a whole number")
-    try:
-        params = sample(jax.random.key(0))
-        jax.eval_shape(env.reset_env, jax.random.key(0), params)
-    except (TypeError, AttributeError) as error:
-        raise ConfigError(f"sample={sample!r}: must take a key and return params of {name} ({error})") from error
-    limit = int(getattr(params, "max_steps_in_episode", 0) if horizon is None else horizon)
-    own = "" if horizon is not None or limit else f": {name} has no max_steps_in_episode of its own, give one"
-    check(
-        limit >= 1 and num_episodes >= 1, "horizon, num_episodes", (horizon, num_episodes), "must be at least 1" + own
-    )
+    check(isinstance(name, str) and name != "", "name", name, "must be a name")
+    check(horizon is None or whole(horizon), "horizon", horizon, "must be a whole number")
+    check(whole(num_episodes) and num_episodes >= 1, "num_episodes", num_episodes, "must be at least 1")
+    sample = unjitted(sample)
+    check_params(env, sample)
+    params = sample(jax.random.key(0))
+    own = hasattr(params, LIMIT)
+    differs = own and depends_on_input(lambda key: getattr(sample(key), LIMIT), a_key())
+    if horizon is None:
+        check(own, "horizon", horizon, f"{name} has no {LIMIT} of its own: give one")
+        check(not differs, "horizon", horizon, f"{LIMIT} differs from task to task: give the longest")
+    limit = int(getattr(params, LIMIT, 0) if horizon is None else horizon)
+    check(limit >= 1, "horizon", limit, "must be at least 1")
 
     def task(key):
         drawn = sample(key)
-        if hasattr(drawn, "max_steps_in_episode"):
-            drawn = drawn.replace(max_steps_in_episode=limit)
-        return strong(drawn)
+        return strong(drawn.replace(**{LIMIT: limit}) if own and not differs else drawn)
 
-    return TaskDistribution(
-        name=name,
-        env=GymnaxEnv(env, params, limit),
-        sample=task,
-        horizon=limit,
-        trial_steps=limit * num_episodes,
-    )
+    adapted = GymnaxEnv(env, params, limit)
+    distribution = TaskDistribution(name, adapted, task, horizon=limit, trial_steps=limit * num_episodes)
+    check_tasks(distribution)
+    fix = "its step must call that of the environment that it wraps, held as _env, or override step_env alone"
+    check(adapted.env.stepped, "env", type(env).__name__, fix)
+    return distribution
+
+
+def check_params(env: Any, sample: Callable[[Key], Any]) -> None:
+    """ConfigError unless the environment starts with such params, and actions have the same bounds in all tasks."""
+    shapes = traced("sample", sample, a_key())
+    try:
+        jax.eval_shape(env.reset_env, a_key(), shapes)
+    except (TypeError, AttributeError) as error:
+        told = str(error).partition("\n")[0]
+        raise ConfigError(f"sample={sample!r}: must take a key and return params of {env.name} ({told})") from error
+
+    def edges(key):
+        space = env.action_space(sample(key))
+        return [jnp.asarray(edge) for edge in (getattr(space, "low", 0), getattr(space, "high", 0))]
+
+    fix = "must be the same in all tasks: let them be the widest"
+    check(not depends_on_input(edges, a_key()), "action_space", "bounds that differ from task to task", fix)

@@ -18,6 +18,7 @@ import numpy as np
 
 from metarl_jax.config import ConfigError, check, check_all, not_installed, whole
 from metarl_jax.devices import use_cpu_cores
+from metarl_jax.tasks._shapes import traced
 from metarl_jax.tasks.environment import Environment, strong
 from metarl_jax.types import Key, Spec, TaskDistribution
 
@@ -171,15 +172,6 @@ def check_name(name: str) -> None:
 
 def arrays(fields: Fields) -> dict[str, jax.Array]:
     return {field: jnp.asarray(value) for field, value in fields.items()}
-
-
-def traced(field: str, function: Callable, *inputs: Any) -> Any:
-    """Shapes of what a user's function returns; a ConfigError that names it, where it cannot be traced."""
-    try:
-        return jax.eval_shape(function, *inputs)
-    except Exception as error:  # whatever a user's function may raise
-        told = str(error).partition("\n")[0]
-        raise ConfigError(f"{field}: cannot be traced by JAX as documented ({type(error).__name__}: {told})") from error
 
 
 def shape_of(field: str, function: Callable, *inputs: Any) -> tuple[int, ...] | None:
