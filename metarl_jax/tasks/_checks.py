@@ -151,8 +151,10 @@ def check_pure(tasks: TaskDistribution) -> None:
     """ConfigError where two calls with the same key differ (NumPy's or Python's randomness, counters), since JAX
     traces once and would hold what it saw then; or where tasks cannot be vmapped."""
     step = one_step(tasks)
-    first, second = (jax.make_jaxpr(lambda key: step(key))(a_key()) for _ in range(2))
-    if written(first) != written(second) or not all(map(same, first.consts, second.consts)):
+    programs = [jax.make_jaxpr(lambda key: step(key), return_shape=True)(a_key()) for _ in range(2)]
+    (first, shapes), (second, others) = programs
+    alike = written(first) == written(second) and jax.tree.structure(shapes) == jax.tree.structure(others)
+    if not alike or not all(map(same, first.consts, second.consts)):
         key = jax.random.key(0)
         for (field, found), again in zip(step(key).items(), step(key).values(), strict=True):
             alike = jax.tree.structure(found) == jax.tree.structure(again)
@@ -160,8 +162,24 @@ def check_pure(tasks: TaskDistribution) -> None:
             fix = "two calls with the same arguments differ: draw what is random by jax.random, from the key given"
             check(alike, field, "random", fix)
     if any(name in written(first) for name in ("callback", "ffi_call")):  # all else can be vmapped
-        keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), BATCH))
-        traced("vmap of sample, draw, begin, advance or observe", jax.vmap(step), keys)
+        check_vmapped(tasks)
+
+
+def check_vmapped(tasks: TaskDistribution) -> None:
+    """ConfigError where a function can be traced, but not for many tasks at once."""
+    env, key = tasks.env, a_key()
+    task, noise = jax.eval_shape(tasks.sample, key), jax.eval_shape(lambda key: env.draw(key, ()), key)
+    state = jax.eval_shape(env.begin, noise, task)
+    calls = {
+        "sample": (tasks.sample, key),
+        "begin": (env.begin, noise, task),
+        "advance": (env.advance, noise, state, an_action(env.spec), task),
+        "observe": (env.observe, state, task),
+        "is_truncated": (env.is_truncated, state, task),
+    }
+    many = lambda tree: jax.tree.map(lambda x: jax.ShapeDtypeStruct((BATCH, *x.shape), x.dtype), tree)
+    for field, (function, *inputs) in calls.items():
+        traced(f"{field}, of many tasks at once", jax.vmap(function), *map(many, inputs))
 
 
 def one_step(tasks: TaskDistribution) -> Callable[[jax.Array], dict[str, PyTree]]:

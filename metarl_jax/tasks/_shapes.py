@@ -1,28 +1,47 @@
 """Shapes and types of what users' functions return, and what to say where they are others than they should be."""
 
+import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.extend.core import Literal
 
+from metarl_jax import config
 from metarl_jax.config import ConfigError, check
 from metarl_jax.types import PyTree
 
 
 def traced(field: str, function: Callable, *inputs: Any) -> Any:
     """Shapes of what a user's function returns; a ConfigError that names it, where it cannot be traced."""
+
+    def call(*inputs):  # a function of its own: JAX remembers nothing of it
+        found = function(*inputs)
+        for leaf in jax.tree.leaves(found):
+            number = isinstance(leaf, int | float | complex) or hasattr(leaf, "dtype")
+            check(number, field, leaf, "must return arrays and numbers, nothing else")
+        return found
+
     try:
-        return jax.eval_shape(lambda *x: function(*x), *inputs)  # a function of its own: nothing is remembered of it
+        return jax.eval_shape(call, *inputs)
     except ConfigError:
         raise
     except Exception as error:  # whatever a user's function may raise
-        told = str(error).partition("\n")[0]
+        first_line = str(error).partition("\n")[0]
+        told = f"{type(error).__name__}: {first_line}{where(error)}"
         branch = "; jnp.where and jax.lax.cond choose by traced values" if "Tracer" in type(error).__name__ else ""
-        raise ConfigError(
-            f"{field}: cannot be traced by JAX as documented ({type(error).__name__}: {told}){branch}"
-        ) from error
+        raise ConfigError(f"{field}: cannot be traced by JAX as documented ({told}){branch}") from None
+
+
+def where(error: Exception) -> str:
+    """The user's own line that an error comes from."""
+    ours = [Path(module.__file__ or "").parent for module in (jax, config)]
+    frames = reversed(traceback.extract_tb(error.__traceback__))
+    outside = (x for x in frames if not any(Path(x.filename).is_relative_to(folder) for folder in ours))
+    frame = next(outside, None)
+    return "" if frame is None else f", {Path(frame.filename).name} line {frame.lineno}, in {frame.name}"
 
 
 def check_scalar(field: str, value: Any, fix: str) -> None:

@@ -32,11 +32,9 @@ class GymnaxEnv(Environment):
     """A gymnax 1.x environment, wrappers included, in the trial loop: episodes restart in the same task, ``horizon``
     truncates them, and so does the environment's own limit. Discrete observations are one-hot."""
 
-    random_start = True
-
     def __init__(self, env: Any, params: Any, horizon: int):
         self.env, self.horizon = going_on(env), horizon
-        observation, action = env.observation_space(params), env.action_space(params)
+        observation, action = (space_of(env, of, params) for of in ("observation", "action"))
         self.categories = categories("observation", observation)
         shape = (self.categories,) if self.categories else shape_of_box("observation", observation)
         if count := categories("action", action):
@@ -68,6 +66,14 @@ class GymnaxEnv(Environment):
 
     def is_truncated(self, state: GymnaxState, task: Task):
         return state.truncated | (state.time >= self.horizon)
+
+
+def space_of(env: Any, of: str, params: Any) -> Any:
+    try:
+        return getattr(env, f"{of}_space")(params)
+    except Exception as error:  # whatever a user's function may raise
+        told = f"{type(error).__name__}: {error}"
+        raise ConfigError(f"sample: must return params of {env.name}: {of}_space fails ({told})") from None
 
 
 def as_flag(x: Any) -> jax.Array:
@@ -153,14 +159,10 @@ def from_gymnax(
 def check_params(env: Any, sample: Callable[[Key], Any]) -> None:
     """ConfigError unless the environment starts with such params, and actions have the same bounds in all tasks."""
     shapes = traced("sample", sample, a_key())
-    try:
-        jax.eval_shape(env.reset_env, a_key(), shapes)
-    except (TypeError, AttributeError) as error:
-        told = str(error).partition("\n")[0]
-        raise ConfigError(f"sample={sample!r}: must take a key and return params of {env.name} ({told})") from error
+    traced(f"sample: must return params of {env.name}: reset_env", env.reset_env, a_key(), shapes)
 
     def edges(key):
-        space = env.action_space(sample(key))
+        space = space_of(env, "action", sample(key))
         return [jnp.asarray(edge) for edge in (getattr(space, "low", 0), getattr(space, "high", 0))]
 
     fix = "must be the same in all tasks: let them be the widest"
