@@ -329,7 +329,11 @@ GYMNAX = [
         adapt(wrapper=lambda env: Past(purerl.LogWrapper(env))),
         "env='Past': overrides .*_env",
     ),
-    ("a wrapper that restarts", adapt(wrapper=Restarting), "env='Restarting': its step must call"),
+    (
+        "a wrapper that restarts",
+        adapt(wrapper=Restarting),
+        "env='Foreign': its step must call that .*final_observation",
+    ),
     ("a limit that gymnax does not ask", adapt(wrapper=Limited), "env='Limited': overrides is_truncated"),
 ]
 

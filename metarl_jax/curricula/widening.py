@@ -65,8 +65,9 @@ def automatic_domain_randomisation(
     check_all(dict(start=start, step=step, boundary=boundary), lambda x: 0 < x <= 1, "must be above 0 and at most 1")
     check(narrow_below < widen_above, "narrow_below", narrow_below, f"must be below widen_above={widen_above}")
     flat, unflatten = as_numbers(tasks, "adr")
-    drawn = np.asarray(jax.vmap(flat)(examples(tasks)), np.float64)  # the mean of what is the same: exactly that
-    centre, ends = drawn.mean(axis=0), np.stack([drawn.min(axis=0), drawn.max(axis=0)], axis=1)  # [F], [F, 2]
+    drawn = np.asarray(jax.vmap(flat)(examples(tasks)))
+    centre = drawn.mean(axis=0, dtype=np.float64).astype(drawn.dtype)  # [F]; of what is the same in all, exactly that
+    ends = np.stack([drawn.min(axis=0), drawn.max(axis=0)], axis=1)  # [F, 2]
     reach = ends[:, 1] - ends[:, 0]
     varies = np.flatnonzero(reach > 1e-6 * (1.0 + np.abs(centre)))
     if not len(varies):

@@ -53,7 +53,11 @@ class GymnaxEnv(Environment):
 
     def advance(self, noise, state: GymnaxState, action, task: Task):
         action = action[0] if self.scalar_action else action
-        observation, new, reward, terminated, truncated, _ = self.env.step(noise[1], state.state, action, task)
+        observation, new, reward, terminated, truncated, info = self.env.step(noise[1], state.state, action, task)
+        if not self.env.stepped:  # it restarts by itself, and shows the next episode
+            fix = "its step must call that of the environment that it wraps, or return info['final_observation']"
+            check("final_observation" in info, "env", self.env.name, fix)
+            observation = info["final_observation"]
         reward, terminated, truncated = jnp.asarray(reward, jnp.float32), as_flag(terminated), as_flag(truncated)
         reached = GymnaxState(new, self.seen(observation), truncated, state.time + 1)
         return strong(reached), reward.reshape(()), terminated, {}
@@ -124,7 +128,7 @@ def from_gymnax(
 
     Raises:
       ConfigError: no time limit; spaces that are neither Discrete nor a box of numbers, or that differ from task to
-        task; a wrapper that steps the environment past gymnax's ``step``; or what ``check_tasks`` refuses.
+        task; a wrapper that reaches past gymnax's ``step``; or what ``check_tasks`` refuses.
     """
     use_cpu_cores()
     made = all(hasattr(env, method) for method in ("reset_env", "step_env", "is_truncated", "observation_space"))
@@ -148,11 +152,10 @@ def from_gymnax(
         drawn = sample(key)
         return strong(drawn.replace(**{LIMIT: limit}) if own and not differs else drawn)
 
-    adapted = GymnaxEnv(env, params, limit)
-    distribution = TaskDistribution(name, adapted, task, horizon=limit, trial_steps=limit * num_episodes)
+    distribution = TaskDistribution(
+        name, GymnaxEnv(env, params, limit), task, horizon=limit, trial_steps=limit * num_episodes
+    )
     check_tasks(distribution)
-    fix = "its step must call that of the environment that it wraps, held as _env, or override step_env alone"
-    check(adapted.env.stepped, "env", type(env).__name__, fix)
     return distribution
 
 

@@ -72,12 +72,12 @@ class Twice(purerl.GymnaxWrapper):
 CARTPOLE, PARAMS = gymnax.make("CartPole-v1")
 WRAPPED = {
     "none": CARTPOLE,
-    "scaled": Scaled(CARTPOLE),
     "sticky": purerl.StickyActionWrapper(CARTPOLE, 0.5),
     "logged, scaled, sticky": purerl.LogWrapper(Scaled(purerl.StickyActionWrapper(CARTPOLE, 0.5))),
     "halved": Halved(CARTPOLE),
     "flat": Scaled(purerl.FlattenObservationWrapper(CARTPOLE)),
     "a step of its own": Steps(),
+    "a restart of its own": Scaled(gymnax.make("DeepSea-bsuite")[0]),
 }
 
 
@@ -85,8 +85,8 @@ WRAPPED = {
 def test_a_wrapper_does_what_it_does_in_gymnax(name):
     """Steps of the adapter and of gymnax's own ``step``, with the same keys and actions, up to an episode's end."""
     env, limit = WRAPPED[name], 12
-    tasks = mrl.tasks.from_gymnax(env, lambda key: PARAMS, name=name, horizon=limit)
-    params = PARAMS.replace(max_steps_in_episode=limit)
+    params = env.default_params.replace(max_steps_in_episode=limit)
+    tasks = mrl.tasks.from_gymnax(env, lambda key: params, name=name)
 
     def theirs(state, now):
         observation, state, reward, terminated, truncated, info = env.step(now[0], state, now[1], params)
