@@ -64,6 +64,7 @@ def evaluate(
       where ``report.json`` could not be written; the report is returned all the same.
     """
     check(isinstance(run, Run), "run", run, "give what train or load returned")
+    check_precision()
     chosen = run.tasks if tasks is None else resolve("ppo", tasks).tasks
     spaces, wanted = chosen.env.spec, run.tasks.env.spec
     fits = spaces == wanted or run.algorithm.portable is not None
@@ -77,7 +78,6 @@ def evaluate(
     check_counts(counts)
     check(whole(seed) and 0 <= seed < 2**31, "seed", seed, "must be a whole number from 0")
     check(isinstance(greedy, bool), "greedy", greedy, "must be True or False")
-    check_precision()
     compile_cache.enable()
     key = jax.random.fold_in(jax.random.key(seed), KEY_DOMAIN)
     batch = evaluation_tasks(key, chosen, num_tasks)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metarl_jax.config import ConfigError, about, check, check_all
+from metarl_jax.files import key_data
 from metarl_jax.tasks._shapes import a_key, check_flag, check_like, check_scalar, is_real, traced, typed
 from metarl_jax.types import PyTree, Spec, State, Task, TaskDistribution
 
@@ -208,12 +209,7 @@ def written(program: Any) -> str:
 
 def same(one: Any, other: Any) -> bool:
     """Whether two arrays (or typed keys) have the same bits."""
-    plain = lambda x: np.asarray(jax.random.key_data(x) if is_key(x) else x)
-    return one is other or plain(one).tobytes() == plain(other).tobytes()
-
-
-def is_key(x: Any) -> bool:
-    return hasattr(x, "dtype") and jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+    return one is other or key_data(one).tobytes() == key_data(other).tobytes()
 
 
 def an_action(spec: Spec) -> jax.ShapeDtypeStruct:
