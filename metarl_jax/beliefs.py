@@ -11,6 +11,7 @@ from jax.typing import ArrayLike
 
 from metarl_jax.networks import first_timestep
 from metarl_jax.rollout import Place, advance, select
+from metarl_jax.tasks._priors import prior_of
 from metarl_jax.types import Environment, ExactBelief, Task, TaskDistribution, Trajectory
 
 TOLERANCE = 1e-4  # two programs may compute one reward to different last bits
@@ -20,22 +21,22 @@ def exact_belief(tasks: TaskDistribution) -> ExactBelief | None:
     """The exact belief over ``tasks``, or None where none is known.
 
     A distribution may bring its own (``tasks.belief``: the bandits). Every other one has one where it is a finite set
-    (``tasks.tasks``), each task equally likely, and nothing random happens in it (its environment's ``draw`` returns
+    (``tasks.tasks``), each row equally likely, and nothing random happens in it (its environment's ``draw`` returns
     nothing): gridnavi, mazes of known layouts, treasure hunts, the corners of navigation. There ``truth`` is one-hot
-    over the ``[G]`` tasks of the set, in their order, and all zeros for a task that is none of them.
+    over the ``[G]`` distinct tasks of the set, in their order, and all zeros for a task that is none of them. A task
+    that is held twice is one of twice the weight.
     """
     if tasks.belief is not None:
         return tasks.belief
     if tasks.tasks is None or jax.tree.leaves(jax.eval_shape(lambda key: tasks.env.draw(key, ()), jax.random.key(0))):
         return None
-    candidates = tasks.tasks
-
-    count = jax.tree.leaves(candidates)[0].shape[0]
-    return ExactBelief(functools.partial(which, candidates), candidate_posterior(tasks.env, candidates), count)
+    candidates, weight, _ = prior_of(tasks.tasks)
+    posterior = candidate_posterior(tasks.env, candidates, weight)
+    return ExactBelief(functools.partial(which, candidates), posterior, len(weight), tuple(weight.tolist()))
 
 
 def which(candidates: Task, task: Task) -> jax.Array:
-    """``[G]``: 1 for the one of ``candidates [G]`` that ``task`` is, 0 for the others."""
+    """``[G]``: 1 for the one of ``candidates [G]``, all distinct, that ``task`` is, 0 for the others."""
     equal = lambda some, one: (some == jnp.asarray(one)[None]).reshape(some.shape[0], -1).all(axis=1)
     same = jax.tree.leaves(jax.tree.map(equal, candidates, task))
     return jnp.stack(same).all(axis=0).astype(jnp.float32)
@@ -111,12 +112,14 @@ def calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
     return float(np.abs(said - true).sum() / confidence.size)
 
 
-def candidate_posterior(env: Environment, candidates: Task) -> Callable[[Trajectory], jax.Array]:
-    """``posterior(trajectory [T, ...]) -> [T, G]`` over ``candidates [G]``, uniform prior, in a deterministic ``env``.
+def candidate_posterior(env: Environment, candidates: Task, weight: np.ndarray) -> Callable[[Trajectory], jax.Array]:
+    """``posterior(trajectory [T, ...]) -> [T, G]`` over ``candidates [G]`` of chances ``weight`` in a deterministic
+    ``env``.
 
     Every candidate is lived again with the actions of the record; what is not what it would have shown is out:
-    ``p_t(g) = 1[g agrees with steps 0..t] / number that agree``. An agent is shown rewards, ends of episodes and the
-    observations that it acts on. The observation that an episode ends with it never sees: the next one begins instead.
+    ``p_t(g) = 1[g agrees with steps 0..t] weight_g / the weight of all that agree``. An agent is shown rewards, ends of
+    episodes and the observations that it acts on. The observation that an episode ends with it never sees: the next one
+    begins instead.
     """
     num = jax.tree.leaves(candidates)[0].shape[0]
     env_state = jax.vmap(lambda task: env.begin((), task))(candidates)
@@ -145,6 +148,8 @@ def candidate_posterior(env: Environment, candidates: Task) -> Callable[[Traject
         visible = (jnp.arange(observation.shape[0]) < observation.shape[0] - 1) | ~ends
         lived = trajectory._replace(outputs=(), env_state=(), next_env_state=())
         _, possible = jax.lax.scan(step, (start, jnp.ones(num, bool)), (lived, shown, visible))
-        return possible / jnp.maximum(possible.sum(axis=1, keepdims=True), 1)
+        left = possible * jnp.asarray(weight / weight.max(), jnp.float32)[None]
+        total = left.sum(axis=1, keepdims=True)
+        return left / jnp.where(total > 0, total, 1.0)
 
     return posterior

@@ -102,12 +102,13 @@ class ExactBelief(NamedTuple):
     ``posterior(trajectory [T, ...]) -> [T, C]``: its mean given all that the agent was shown up to and with the
     outcome of each step, ``E[truth(task) | shown up to t]``: the candidates' probabilities, or the arms' mean chances.
     One trial; vmap for many. It starts anew where ``timestep.trial_start`` is set. ``candidates``: how many tasks there
-    are to tell apart, 0 where the truth is numbers.
+    are to tell apart, 0 where the truth is numbers; ``prior``: the chance of each before anything was shown.
     """
 
     truth: Callable[[Task], jax.Array]
     posterior: Callable[["Trajectory"], jax.Array]
     candidates: int = 0
+    prior: tuple[float, ...] = ()
 
 
 class TaskDistribution(NamedTuple):

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from metarl_jax import tasks
-from metarl_jax.beliefs import exact_belief
+from metarl_jax.algorithms._beliefs import task_readout
+from metarl_jax.beliefs import exact_belief, scores
 from metarl_jax.networks import actor_critic
 from metarl_jax.rollout import rollout
 
@@ -97,6 +98,36 @@ def test_all_mass_is_on_the_goal_once_it_is_found(name, reward):
             visited = np.cumsum(trajectory.next_env_state.cell[:, n, None] == goals, axis=0) > 0
             wanted = ~visited / (~visited).sum(axis=1, keepdims=True)
             np.testing.assert_allclose(posterior[n][~found[n]], wanted[~found[n]], atol=1e-6)
+
+
+@pytest.mark.parametrize("rows", [(0, 0), (2, 0, 2, 2, 1)])
+def test_a_task_held_twice_is_one_task_of_twice_the_weight(rows):
+    """The chance of each goal is the share of the rows of it that agree, each row lived again by itself."""
+    distribution = tasks.gridnavi(size=3, horizon=6, num_episodes=2)
+    distribution = tasks.finite(distribution, jax.tree.map(lambda x: x[np.array(rows)], distribution.tasks))
+    belief, goals = exact_belief(distribution), np.asarray(distribution.tasks.goal)
+    distinct = list(dict.fromkeys(goals.tolist()))
+    truth = np.asarray(jax.vmap(belief.truth)(distribution.tasks))
+    np.testing.assert_array_equal(truth, goals[:, None] == distinct)
+    assert belief.candidates == len(distinct) == task_readout(distribution).size
+    np.testing.assert_array_equal(task_readout(distribution).truth(distribution.tasks), truth)
+    np.testing.assert_allclose(belief.prior, [(goals == goal).mean() for goal in distinct])
+    policy = actor_critic(distribution.env.spec, "none", 4, (), True)
+    _, trajectory = rollout(
+        jax.random.key(2), distribution.env, policy, policy.init(jax.random.key(0)), distribution.tasks, 12
+    )
+    posterior = np.asarray(jax.vmap(belief.posterior, in_axes=1)(trajectory))
+    for n in range(len(rows)):
+        by_row = by_brute_force(distribution, jax.device_get(trajectory), n)
+        wanted = np.stack([by_row[:, goals == goal].sum(axis=1) for goal in distinct], axis=1)
+        np.testing.assert_allclose(posterior[n], wanted, atol=1e-6)
+    loss = scores(belief, jax.tree.map(lambda x: x[0], distribution.tasks), at(trajectory, 0), posterior[0])
+    if len(distinct) == 1:
+        np.testing.assert_array_equal(loss["exact_log_loss"], 0.0)
+
+
+def at(trajectory, n: int):
+    return jax.tree.map(lambda x: x[:, n], trajectory)
 
 
 def test_a_map_tells_all_unless_the_episode_ends_on_it():

@@ -14,6 +14,7 @@ from metarl_jax.networks.belief import Belief, Decoder, facts
 from metarl_jax.networks.mlp import MLP
 from metarl_jax.networks.policy import flat
 from metarl_jax.rollout import replay
+from metarl_jax.tasks._priors import prior_of
 from metarl_jax.types import Policy, Spec, Task, TaskDistribution, TimeStep, Trajectory
 
 MOST_CANDIDATES = 1024  # of a finite set: larger ones are read out as numbers, not as one of so many
@@ -49,11 +50,11 @@ class TaskReadout(NamedTuple):
 
 
 def task_readout(tasks: TaskDistribution) -> TaskReadout:
-    """A finite set: which of its tasks, by cross-entropy. Else the task's numbers, each a Gaussian, by likelihood."""
-    count = 0 if tasks.tasks is None else jax.tree.leaves(tasks.tasks)[0].shape[0]
-    if 0 < count <= MOST_CANDIDATES:
-        among = jax.vmap(functools.partial(which, tasks.tasks))
-        return TaskReadout(count, among, cross_entropy, jax.nn.softmax)
+    """A finite set: which of its distinct tasks, by cross-entropy. Else its numbers, each a Gaussian, by likelihood."""
+    candidates, weight, _ = ((), (), ()) if tasks.tasks is None else prior_of(tasks.tasks)
+    if 0 < len(weight) <= MOST_CANDIDATES:
+        among = jax.vmap(functools.partial(which, candidates))
+        return TaskReadout(len(weight), among, cross_entropy, jax.nn.softmax)
     size = sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(tasks.sample, jax.random.key(0))))
     return TaskReadout(2 * size, flat_tasks, gaussian_loss, lambda said: said[..., :size])
 

@@ -7,6 +7,7 @@ from metarl_jax.planning.bandits import gittins_value as gittins_value
 from metarl_jax.planning.bandits import many_armed_value as many_armed_value
 from metarl_jax.planning.bandits import simulate_index_policy as simulate_index_policy
 from metarl_jax.planning.bandits import two_armed_value as two_armed_value
+from metarl_jax.planning.candidate_bandits import candidate_bandits_return as candidate_bandits_return
 from metarl_jax.planning.collecting import Gain as Gain
 from metarl_jax.planning.collecting import Objects as Objects
 from metarl_jax.planning.collecting import best_collecting as best_collecting
@@ -25,8 +26,10 @@ from metarl_jax.planning.dynamic_programming import table_backward_induction as 
 from metarl_jax.planning.dynamic_programming import table_policy_value as table_policy_value
 from metarl_jax.planning.dynamic_programming import table_value_iteration as table_value_iteration
 from metarl_jax.planning.dynamic_programming import value_iteration as value_iteration
+from metarl_jax.planning.hidden_choice import hidden_choice_return as hidden_choice_return
 from metarl_jax.planning.hidden_goal import HiddenGoal as HiddenGoal
 from metarl_jax.planning.hidden_goal import hidden_goal_return as hidden_goal_return
+from metarl_jax.planning.hidden_mdp import hidden_mdp_return as hidden_mdp_return
 from metarl_jax.planning.hidden_task import hidden_task_return as hidden_task_return
 from metarl_jax.planning.known_goal import known_goal_values as known_goal_values
 from metarl_jax.planning.known_goal import posterior_sampling_return as posterior_sampling_return

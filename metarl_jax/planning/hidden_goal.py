@@ -1,8 +1,8 @@
 """Bayes-optimal return in hidden-goal grids (the task of VariBAD, Zintgraf et al. 2020), by search over beliefs.
 
 Axis letters: ``[S]`` cells, ``[A]`` actions, ``[G]`` candidate goals, ``[E]`` episodes, ``[T]`` steps, ``[B]`` beliefs
-of a frontier. Moves are deterministic and the goal is one of ``G`` cells with equal chance. Entering or staying on it
-pays ``hit``, every other step ``miss``; it ends nothing. An episode has ``horizon`` steps; the next one begins at
+of a frontier. Moves are deterministic and the goal is one of ``G`` cells, each with its chance. Entering or staying
+on it pays ``hit``, every other step ``miss``; it ends nothing. An episode has ``horizon`` steps; the next one begins at
 ``start`` with the goal in its place.
 
 Until the goal is found an agent learns "not here" and nothing else, so its behaviour up to then is one fixed walk, and
@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 
 from metarl_jax.config import check
 from metarl_jax.planning.dynamic_programming import UNREACHABLE, all_shortest_paths
-from metarl_jax.planning.known_goal import known_goal_values
+from metarl_jax.planning.known_goal import known_goal_values, weights_of
 from metarl_jax.planning.walks import earliest
 
 SLACK = 1e-9  # values that differ by less are equal
@@ -39,6 +39,7 @@ class _Problem(NamedTuple):
     start: int
     goal: np.ndarray  # [S]: the candidate's number, 0 for other cells
     bit: np.ndarray  # [S] uint64: the candidate's bit, 0 for other cells
+    weight: np.ndarray  # [G]: the chance of each candidate
     distance: np.ndarray  # [S, G]
     known: np.ndarray  # [G, T + 1, S]: value of a known goal, by steps left in the episode
     found: np.ndarray  # [T + 1, T + 2]: most that an episode with L steps left earns if its goal is found at step t
@@ -49,7 +50,7 @@ class _Problem(NamedTuple):
 
 
 class _Frontier(NamedTuple):
-    """Beliefs at one step: ``position [B]``, ``visited [B]`` (uint64 mask), ``earned [B]`` (summed over goals) and the
+    """Beliefs at one step: ``position [B]``, ``visited [B]`` (uint64 mask), ``earned [B]`` (a mean over goals) and the
     index of the belief that each came from ``parent [B]``."""
 
     position: np.ndarray
@@ -67,6 +68,7 @@ def hidden_goal_return(
     *,
     hit: float = 1.0,
     miss: float = -0.1,
+    weight: ArrayLike | None = None,
     beam_width: int = 1000,
     max_beliefs: int = 1_000_000,
 ) -> HiddenGoal:
@@ -77,8 +79,9 @@ def hidden_goal_return(
     yet visited as soon as distances and one cell a step allow, and know every goal from the next episode on.
 
     Args:
-      next_state: ``[S, A]`` int. start: cell. candidates: ``[G]`` distinct cells other than ``start``, at most 63.
+      next_state: ``[S, A]`` int. start: cell. candidates: ``[G]`` distinct cells, at most 63.
       horizon: steps ``T`` of an episode. num_episodes: ``E``. hit, miss: rewards on the goal and off it.
+      weight: ``[G]``, in proportion to the chances of the candidates; by default they are equal.
       beam_width: beliefs kept a step by the first search.
       max_beliefs: where more than these remain at a step, the best walk found is returned with a bound above its value.
 
@@ -88,20 +91,20 @@ def hidden_goal_return(
     Raises:
       ConfigError: if there are no candidates or too many, or ``hit`` is not above ``miss``.
     """
-    problem = _problem(next_state, start, candidates, horizon, num_episodes, hit, miss)
+    problem = _problem(next_state, start, candidates, horizon, num_episodes, hit, miss, weight)
     best, _ = _search(problem, -np.inf, beam_width, False)
     assert best is not None  # every walk is above -inf
     better, upper = _search(problem, best[0] + SLACK, max_beliefs, True)
     value, walk, visited = better or best
     find_step = _find_steps(visited, len(problem.known))
-    return HiddenGoal(_by_episode(problem, find_step), walk, find_step, max(upper - SLACK, value) / len(find_step))
+    return HiddenGoal(_by_episode(problem, find_step), walk, find_step, max(upper - SLACK, value))
 
 
-def _problem(next_state, start, candidates, horizon, num_episodes, hit, miss) -> _Problem:
+def _problem(next_state, start, candidates, horizon, num_episodes, hit, miss, weight) -> _Problem:
     next_state, candidates = np.asarray(next_state, np.int32), np.asarray(candidates, np.int32)
     check(0 < len(candidates) <= 63, "candidates", len(candidates), "give 1 to 63 cells")
-    distinct = len(set(candidates.tolist()) - {int(start)}) == len(candidates)
-    check(distinct, "candidates", candidates, "must differ from one another and from start")
+    check(len(set(candidates.tolist())) == len(candidates), "candidates", candidates, "must differ from one another")
+    weight = weights_of(len(candidates), weight)
     check(hit > miss, "hit", hit, f"must be above miss={miss}")
     check(horizon >= 1 and num_episodes >= 1, "horizon", horizon, "give at least one step and one episode")
     bit, goal = np.zeros(len(next_state), np.uint64), np.zeros(len(next_state), np.int32)
@@ -111,7 +114,7 @@ def _problem(next_state, start, candidates, horizon, num_episodes, hit, miss) ->
     known = known_goal_values(next_state, candidates, horizon, hit, miss)
     found = _found_values(known[np.arange(len(candidates)), :, candidates].max(axis=0), horizon, hit, miss)
     return _Problem(
-        next_state, int(start), goal, bit, distance, known, found, float(hit), float(miss), horizon, num_episodes
+        next_state, int(start), goal, bit, weight, distance, known, found, 1.0 * hit, 1.0 * miss, horizon, num_episodes
     )
 
 
@@ -132,7 +135,7 @@ def _found_values(after: np.ndarray, horizon: int, hit: float, miss: float) -> n
 def _search(problem: _Problem, incumbent: float, width: int, exact: bool) -> tuple[tuple | None, float]:
     """The best ``(value, walk, visited)`` above ``incumbent`` (None if there is none) and a bound on all others.
 
-    Keeps ``width`` beliefs a step; with ``exact``, gives up where more are left. Values are sums over goals.
+    Keeps ``width`` beliefs a step; with ``exact``, gives up where more are left. Values are means over goals.
     """
     origin = np.full(1, problem.start), np.zeros(1, np.uint64), np.zeros(1), np.zeros(1, np.int64)
     history = [_Frontier(*origin)]
@@ -167,12 +170,13 @@ def _expand(problem: _Problem, frontier: _Frontier, step: int) -> _Frontier:
     left = problem.horizon - step % problem.horizon - 1  # steps of the episode after this one
     later = problem.num_episodes - step // problem.horizon - 1
     position = problem.next_state[frontier.position]  # [B, A]
-    goal, bit = problem.goal[position], problem.bit[position]
-    visited = frontier.visited[:, None] | bit
+    goal = problem.goal[position]
+    visited = frontier.visited[:, None] | problem.bit[position]
     new = visited != frontier.visited[:, None]
-    unvisited = problem.distance.shape[1] - np.bitwise_count(visited).astype(np.int64)
+    found = np.where(new, problem.weight[goal], 0.0)
+    unvisited = (_bits(~frontier.visited, len(problem.weight)) @ problem.weight)[:, None] - found
     gain = problem.hit + problem.known[goal, left, position] + later * problem.known[goal, -1, problem.start]
-    earned = frontier.earned[:, None] + problem.miss * unvisited + np.where(new, gain, 0.0)
+    earned = frontier.earned[:, None] + problem.miss * unvisited + found * gain
     if left == 0:
         position = np.full_like(position, problem.start)
     parent = np.broadcast_to(np.arange(len(frontier.position))[:, None], position.shape)
@@ -191,24 +195,29 @@ def _bound(problem: _Problem, frontier: _Frontier, step: int) -> np.ndarray:
     """No less than what the cells not yet visited can still earn, summed over them; ``[B]``.
 
     The ``i``-th of them to be visited is visited at step ``t_i >= max(t_{i-1} + 1, d_i)``, ``d`` their sorted
-    distances; ``found`` falls in ``t``; and an episode is worth no more than with its goal known.
+    distances; ``found`` falls in ``t``, so that the likelier ones had best come first; and an episode is worth no more
+    than with its goal known.
     """
     if step == problem.horizon * problem.num_episodes:
         return np.zeros(len(frontier.position))
     left = problem.horizon - step % problem.horizon
     later = problem.num_episodes - step // problem.horizon - 1
-    rank = np.arange(1, problem.distance.shape[1] + 1)
-    unvisited = (frontier.visited[:, None] >> (rank - 1).astype(np.uint64)) & np.uint64(1) == 0
+    unvisited = _bits(~frontier.visited, len(problem.weight))
     distance = np.sort(np.where(unvisited, problem.distance[frontier.position], UNREACHABLE), axis=1)
     earned = problem.found[left, np.clip(earliest(distance), 1, problem.horizon + 1)]
-    among = rank <= unvisited.sum(axis=1)[:, None]
-    return unvisited @ (later * problem.known[:, -1, problem.start]) + np.where(among, earned, 0.0).sum(axis=1)
+    weight = unvisited * problem.weight
+    likely = -np.sort(-weight, axis=1)
+    return weight @ (later * problem.known[:, -1, problem.start]) + (likely * earned).sum(axis=1)
+
+
+def _bits(masks: np.ndarray, num_goals: int) -> np.ndarray:
+    """Which candidates are in ``masks [...]``: bool ``[..., G]``."""
+    return (masks[..., None] >> np.arange(num_goals, dtype=np.uint64)) & np.uint64(1) == 1
 
 
 def _find_steps(visited: np.ndarray, num_goals: int) -> np.ndarray:
     """The step at which each candidate's bit is first set in the masks ``visited [E*T + 1]``, 0 for never; ``[G]``."""
-    seen = (visited[:, None] >> np.arange(num_goals, dtype=np.uint64)) & np.uint64(1) == 1
-    return np.argmax(seen, axis=0)  # nothing is seen at step 0
+    return np.argmax(_bits(visited, num_goals), axis=0)  # nothing is seen at step 0
 
 
 def _by_episode(problem: _Problem, find_step: np.ndarray) -> np.ndarray:
@@ -217,9 +226,10 @@ def _by_episode(problem: _Problem, find_step: np.ndarray) -> np.ndarray:
     cell = np.argsort(problem.bit)[-len(find_step) :]
     for goal, step in enumerate(find_step):
         episode, within = divmod(step - 1, problem.horizon) if step else (problem.num_episodes, 0)
-        total[:episode] += problem.miss * problem.horizon
-        total[episode + 1 :] += problem.known[goal, -1, problem.start]
+        weight = problem.weight[goal]
+        total[:episode] += weight * problem.miss * problem.horizon
+        total[episode + 1 :] += weight * problem.known[goal, -1, problem.start]
         if step:
             rest = problem.known[goal, problem.horizon - 1 - within, cell[goal]]
-            total[episode] += problem.miss * within + problem.hit + rest
-    return total / len(find_step)
+            total[episode] += weight * (problem.miss * within + problem.hit + rest)
+    return total

@@ -2,11 +2,11 @@
 
 Axis letters: ``[G]`` candidate tasks, ``[S]`` cells, ``[A]`` actions, ``[E]`` episodes, ``[T]`` steps, ``[M]`` beliefs.
 All candidates share their moves; entering cell ``s`` pays ``reward[g, s]`` and shows ``signal[g, s]`` (not at the last
-step of an episode: the agent is back at the start before it looks around). With a uniform
-prior and nothing random a belief is a set of candidates, each as likely as the others: a step splits it by what it
-paid and showed, and the agent goes on with the part that holds the truth,
+step of an episode: the agent is back at the start before it looks around). Nothing is random, so a belief is a set of
+candidates, each as likely as it was beside the others: a step splits it by what it paid and showed, and the agent goes
+on with the part that holds the truth,
 
-``V_t(B, s) = max_a sum_parts |B'| / |B| (reward(B', s') + V_{t+1}(B', s'))``, ``s' = next(s, a)``.
+``V_t(B, s) = max_a sum_parts P(B') / P(B) (reward(B', s') + V_{t+1}(B', s'))``, ``s' = next(s, a)``.
 
 ``hidden_goal`` searches larger sets where "not here" is all that is ever learned; here a signal may tell anything.
 """
@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 
 from metarl_jax.config import check
 from metarl_jax.planning.dynamic_programming import UNREACHABLE, shortest_paths
+from metarl_jax.planning.known_goal import weights_of
 
 MOST_BELIEFS = 2**16
 
@@ -27,6 +28,7 @@ def hidden_task_return(
     signal: ArrayLike,
     horizon: int,
     num_episodes: int,
+    weight: ArrayLike | None = None,
 ) -> np.ndarray:
     """The expected return of each episode under the policy that is best for the whole trial; ``[E]``, exact.
 
@@ -35,25 +37,32 @@ def hidden_task_return(
       reward: ``[G, S]``, for entering a cell or staying in it. signal: ``[G, S]`` int, what is seen there; at
         ``start`` the same for all candidates.
       horizon: steps ``T`` of an episode. num_episodes: ``E``.
+      weight: ``[G]``, in proportion to the chances of the candidates; by default they are equal.
 
     Raises:
       ConfigError: if more than ``MOST_BELIEFS`` sets of candidates can come about, or there is nothing to live.
     """
     check(horizon >= 1 and num_episodes >= 1, "horizon", horizon, "give at least one step and one episode")
     arrays = np.asarray(next_state), np.asarray(reward, float), np.asarray(signal)
-    return _solve(*_reachable(*arrays, start), horizon, num_episodes)
+    return _solve(*_reachable(*arrays, start), horizon, num_episodes, weights_of(len(arrays[1]), weight))
 
 
 def _solve(
-    next_state: np.ndarray, reward: np.ndarray, signal: np.ndarray, start: int, horizon: int, num_episodes: int
+    next_state: np.ndarray,
+    reward: np.ndarray,
+    signal: np.ndarray,
+    start: int,
+    horizon: int,
+    num_episodes: int,
+    weight: np.ndarray,
 ) -> np.ndarray:
     """``hidden_task_return`` of arrays in which every cell can be reached."""
     check(len(np.unique(signal[:, start])) == 1, "signal", signal[:, start], "must tell nothing at the start")
     paid, seen = (_parts(reward, shown) for shown in (0 * signal, signal))
     beliefs = _beliefs(paid + seen, reward.shape[0])
-    splits = [{s: _split(beliefs, masks) for s, masks in enumerate(x) if len(masks) > 1} for x in (paid, seen)]
-    bits = beliefs[:, None] >> np.arange(len(reward)) & 1
-    mean_reward = (bits / bits.sum(axis=1, keepdims=True)) @ reward  # [M, S]
+    splits = [{s: _split(beliefs, masks, weight) for s, masks in enumerate(x) if len(masks) > 1} for x in (paid, seen)]
+    posterior = _chances(beliefs, weight)
+    mean_reward = (posterior / posterior.sum(axis=1, keepdims=True)) @ reward  # [M, S]
     value = np.zeros((0, *mean_reward.shape))  # of the steps still to come, by episode from this one on
     for _ in range(num_episodes):
         value = np.concatenate([np.zeros((1, *mean_reward.shape)), value])
@@ -100,8 +109,13 @@ def _beliefs(parts: list[list[int]], num_candidates: int) -> np.ndarray:
     return beliefs
 
 
-def _split(beliefs: np.ndarray, parts: list[int]) -> list[tuple[np.ndarray, np.ndarray]]:
+def _chances(beliefs: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """The weight of each candidate in each belief, 0 where it is out; ``[M, G]``."""
+    return (beliefs[..., None] >> np.arange(len(weight)) & 1) * weight
+
+
+def _split(beliefs: np.ndarray, parts: list[int], weight: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
     """For each part, ``(chance [M], the belief's number after it [M])``; chance 0 where they share no candidate."""
     left = beliefs & np.array(parts)[:, None]
-    chance = np.bitwise_count(left) / np.bitwise_count(beliefs)
+    chance = _chances(left, weight).sum(axis=-1) / _chances(beliefs, weight).sum(axis=-1)
     return list(zip(chance, np.where(left > 0, np.searchsorted(beliefs, left), 0), strict=True))

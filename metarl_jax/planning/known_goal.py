@@ -8,6 +8,20 @@ simulated trials. The grids are those of ``hidden_goal``: entering the goal or s
 import numpy as np
 from numpy.typing import ArrayLike
 
+from metarl_jax.config import check
+
+
+def weights_of(count: int, weight: ArrayLike | None) -> np.ndarray:
+    """The chances ``[count]`` of candidates that are as likely as ``weight`` says, all equally where it is None.
+
+    Raises:
+      ConfigError: if these are not as many numbers above 0.
+    """
+    weights = np.ones(count) if weight is None else np.asarray(weight, np.float64)
+    fits = weights.shape == (count,) and bool((weights > 0).all())
+    check(fits, "weight", weight, f"give {count} numbers above 0")
+    return weights / weights.sum()
+
 
 def known_goal_values(
     next_state: ArrayLike, goals: ArrayLike, horizon: int, hit: float = 1.0, miss: float = -0.1
@@ -30,18 +44,19 @@ def known_goal_values(
 
 def random_return(
     next_state: ArrayLike, start: int, candidates: ArrayLike, horizon: int, hit: float = 1.0, miss: float = -0.1
-) -> float:
-    """The exact expected return of an episode of uniformly random actions (the same in every episode)."""
-    next_state = np.asarray(next_state)
+) -> np.ndarray:
+    """The exact expected return of an episode of uniformly random actions with each goal (the same in every episode);
+    ``[G]``."""
+    next_state, candidates = np.asarray(next_state), np.asarray(candidates)
     chance = np.zeros(len(next_state))
     chance[start] = 1.0
-    total = 0.0
+    total = np.zeros(candidates.shape)
     for _ in range(horizon):
         after = np.zeros_like(chance)
         np.add.at(after, next_state, np.broadcast_to(chance[:, None] / next_state.shape[1], next_state.shape))
         chance = after
-        total += miss + (hit - miss) * chance[np.asarray(candidates)].mean()
-    return float(total)
+        total += miss + (hit - miss) * chance[candidates]
+    return total
 
 
 def posterior_sampling_return(
@@ -53,12 +68,14 @@ def posterior_sampling_return(
     *,
     hit: float = 1.0,
     miss: float = -0.1,
+    weight: ArrayLike | None = None,
     num_trials: int = 20_000,
     seed: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The return of an agent that plays one goal drawn from its belief in each episode, by simulation (Strens 2000).
 
     It takes one of the best actions for the goal drawn, at random; once it is on the true goal it knows it.
+    ``weight [G]``: in proportion to the chances of the candidates; by default they are equal.
 
     Returns:
       ``(by_episode [E], standard errors [E])``.
@@ -67,12 +84,13 @@ def posterior_sampling_return(
     next_state, candidates = np.asarray(next_state), np.asarray(candidates)
     known = known_goal_values(next_state, candidates, horizon, hit, miss)
     entering = np.where(np.arange(len(next_state)) == candidates[:, None], hit, miss)
-    truth = rng.integers(len(candidates), size=num_trials)
+    chance = weights_of(len(candidates), weight)
+    truth = rng.choice(len(candidates), num_trials, p=chance)
     possible = np.ones((num_trials, len(candidates)), bool)
     returns = np.zeros((num_episodes, num_trials))
     for episode in range(num_episodes):
         position = np.full(num_trials, start)
-        goal = np.argmax(possible * rng.random(possible.shape), axis=1)
+        goal = np.argmax(possible * rng.random(possible.shape) ** (1 / chance), axis=1)  # i wins with chance[i]
         for left in reversed(range(horizon)):
             after = next_state[position]  # [B, A]
             q = entering[goal[:, None], after] + known[goal[:, None], left, after]

@@ -49,11 +49,6 @@ def of_these(found: Sequence[Reference], tasks: Task, prior: Task) -> list[Refer
     return elsewhere(found, "the prior, which these tasks are not", scalars=True)
 
 
-def marked(found: Sequence[Reference], prior: Task | None) -> list[Reference]:
-    """``found``, of a distribution's own prior: what is a mean over it is not of another ``prior``."""
-    return list(found) if prior is None else elsewhere(found, scalars=True)
-
-
 def elsewhere(found: Sequence[Reference], of: str = DRAWN_FROM, scalars: bool = False) -> list[Reference]:
     """``found``, marked as not of the tasks asked about: all, or with ``scalars`` those that are one number."""
     return [r if scalars and np.ndim(r.trial_return) else r._replace(of=r.of or of) for r in found]

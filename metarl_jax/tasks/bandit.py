@@ -1,6 +1,7 @@
 """Bandits: Bernoulli arms with uniform prior, and dependent two-armed bandits. A pull is an episode of one step."""
 
 import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -9,7 +10,7 @@ import numpy as np
 
 from metarl_jax import planning
 from metarl_jax.config import check, family
-from metarl_jax.tasks._priors import marked
+from metarl_jax.tasks._priors import elsewhere, of_these, prior_of
 from metarl_jax.tasks.environment import Environment
 from metarl_jax.types import ExactBelief, Reference, Spec, TaskDistribution, Trajectory
 
@@ -66,7 +67,8 @@ def bandit(*, num_arms: int = 5, num_pulls: int = 10) -> TaskDistribution:
     """Bernoulli bandits, each arm's probability uniform on [0, 1] (Duan et al. 2016).
 
     A trial is ``num_pulls`` pulls. References: the best arm known, the Bayes-optimal value (exact by dynamic
-    programming where that is feasible, else the finite-horizon Gittins policy), and 1/2 a pull without adapting.
+    programming where that is feasible, else the finite-horizon Gittins policy), and 1/2 a pull without adapting. Of a
+    finite set of bandits: its own values, by dynamic programming over counts where there are few enough of these.
 
     Args:
       num_arms: arms, k.
@@ -75,12 +77,10 @@ def bandit(*, num_arms: int = 5, num_pulls: int = 10) -> TaskDistribution:
     check(num_arms >= 1, "bandit: num_arms", num_arms, "must be at least 1")
     check(num_pulls >= 1, "bandit: num_pulls", num_pulls, "must be at least 1")
 
-    def references(tasks: BanditTask, trial_steps: int, prior: BanditTask | None = None):
+    def bayes(trial_steps: int) -> Reference:
         known = planning.bernoulli_reference(num_arms, trial_steps)
         error = f", s.e. {known.standard_error:.3f}" if known.standard_error else "; simulated by pull"
-        note = known.note + error
-        bayes = Reference("bayes", known.kind, known.value, known.by_pull, note)
-        return marked([*common_references(tasks, trial_steps), bayes], prior)
+        return Reference("bayes", known.kind, known.value, known.by_pull, known.note + error)
 
     return TaskDistribution(
         name="bandit",
@@ -88,7 +88,7 @@ def bandit(*, num_arms: int = 5, num_pulls: int = 10) -> TaskDistribution:
         sample=lambda key: BanditTask(jax.random.uniform(key, (num_arms,))),
         horizon=1,
         trial_steps=num_pulls,
-        references=references,
+        references=functools.partial(references, bayes),
         mutate=mutate,
         optimum=optimum,
         belief=ExactBelief(lambda task: task.probability, functools.partial(beta_means, num_arms)),
@@ -111,10 +111,9 @@ def dependent_bandit(*, low: float | None = 0.1, num_pulls: int = 100) -> TaskDi
         p = u if low is None else jnp.where(u < 0.5, low, 1.0 - low).astype(jnp.float32)
         return BanditTask(jnp.stack([p, 1.0 - p]))
 
-    def references(tasks: BanditTask, trial_steps: int, prior: BanditTask | None = None):
+    def bayes(trial_steps: int) -> Reference:
         known = planning.dependent_reference(None if low is None else (low, 1.0 - low), trial_steps)
-        bayes = Reference("bayes", "exact", known.value, known.by_pull, "dynamic programming over counts")
-        return marked([*common_references(tasks, trial_steps), bayes], prior)
+        return Reference("bayes", "exact", known.value, known.by_pull, "dynamic programming over counts")
 
     return TaskDistribution(
         name="bandit-dependent",
@@ -122,7 +121,7 @@ def dependent_bandit(*, low: float | None = 0.1, num_pulls: int = 100) -> TaskDi
         sample=sample,
         horizon=1,
         trial_steps=num_pulls,
-        references=references,
+        references=functools.partial(references, bayes),
         mutate=mutate_dependent,
         optimum=optimum,
     )
@@ -132,15 +131,27 @@ def optimum(task: BanditTask, trial_steps: int) -> jax.Array:
     return trial_steps * task.probability.max()
 
 
-def common_references(tasks: BanditTask, trial_steps: int) -> list[Reference]:
-    best = np.asarray(tasks.probability.max(axis=-1), np.float64)
-    mean = np.asarray(tasks.probability.mean(axis=-1), np.float64)
-    half = np.full(trial_steps, 0.5)
-    return [
-        Reference("optimal", "exact", best * trial_steps, np.full(trial_steps, best.mean()), "always the best arm"),
-        Reference("non_adaptive", "exact", 0.5 * trial_steps, half, "any arm, its mean over the prior"),
-        Reference("random", "exact", mean * trial_steps, np.full(trial_steps, mean.mean()), "uniform over the arms"),
+def references(
+    bayes: Callable[[int], Reference], tasks: BanditTask, trial_steps: int, prior: BanditTask | None = None
+) -> list[Reference]:
+    """Known answers; ``bayes(trial_steps)`` is that of the distribution itself, where each arm pays 1/2 on average."""
+    probability, repeat = np.asarray(tasks.probability, np.float64), np.ones(trial_steps)
+    best, mean = probability.max(axis=-1), probability.mean(axis=-1)
+    per_task = [
+        Reference("optimal", "exact", best * trial_steps, best.mean() * repeat, "always the best arm"),
+        Reference("random", "exact", mean * trial_steps, mean.mean() * repeat, "uniform over the arms"),
     ]
+    if prior is None:
+        half = Reference("non_adaptive", "exact", 0.5 * trial_steps, 0.5 * repeat, "any arm, its mean over the prior")
+        return [*per_task, half, bayes(trial_steps)]
+    candidates, weight, _ = prior_of(prior)
+    arm = float((weight @ np.asarray(candidates.probability, np.float64)).max())
+    fixed = Reference("non_adaptive", "exact", arm * trial_steps, arm * repeat, "the arm that is best on average")
+    by_pull = planning.candidate_bandits_return(candidates.probability, trial_steps, weight)
+    if by_pull is None:  # too many beliefs
+        return [*per_task, *of_these([fixed], tasks, prior), *elsewhere([bayes(trial_steps)])]
+    planned = Reference("bayes", "exact", by_pull.sum(), by_pull, "dynamic programming over counts")
+    return [*per_task, *of_these([fixed, planned], tasks, prior)]
 
 
 def beta_means(num_arms: int, trajectory: Trajectory) -> jax.Array:

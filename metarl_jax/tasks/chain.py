@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from metarl_jax import planning
 from metarl_jax.config import check, family
-from metarl_jax.tasks._priors import marked
+from metarl_jax.tasks._priors import of_these, prior_of
 from metarl_jax.tasks.environment import Environment, another_of, episode_after_episode, one_of
 from metarl_jax.types import Reference, Spec, TaskDistribution
 
@@ -72,8 +73,8 @@ def discounting_chain(
 ) -> TaskDistribution:
     """Chains that pay 1 after different delays, but for one that pays more: whoever discounts takes the shortest.
 
-    References are exact: the best chain known; Bayes-optimal (an untried chain each episode until the best is found);
-    one chain for all tasks; random.
+    References are exact: the best chain known; Bayes-optimal (an untried chain each episode until the best is found,
+    the likeliest first); one chain for all tasks; random.
 
     Args:
       best: the tasks: which chain pays ``1 + bonus`` (one of them, ``(3,)``, is bsuite's with mapping seed 3).
@@ -100,23 +101,10 @@ def discounting_chain(
         paid = lambda steps: jnp.where(task.delay <= steps, task.reward, 0.0).max()
         return episode_after_episode(paid, horizon, trial_steps)
 
-    def references(tasks: ChainTask, trial_steps: int, prior: ChainTask | None = None) -> list[Reference]:
+    def references(some: ChainTask, trial_steps: int, prior: ChainTask | None = None) -> list[Reference]:
+        prior = tasks if prior is None else prior
         episodes, rest = divmod(trial_steps, horizon)
-        if rest:
-            return []
-        reward = np.asarray(tasks.reward, np.float64)
-        tried = np.minimum(np.arange(1, episodes + 1), len(best)) / len(best)
-        values = {
-            "optimal": (reward.max(axis=1), np.ones(episodes), "the best chain"),
-            "bayes": (1.0 + bonus * tried.mean(), tried, "an untried chain each episode until the best is found"),
-            "non_adaptive": (1.0 + bonus / len(best), np.full(episodes, 1 / len(best)), "one chain for all tasks"),
-            "random": (reward.mean(axis=1), np.full(episodes, 1 / count), "uniform over the chains"),
-        }
-        known = [
-            Reference(role, "exact", episodes * value, 1.0 + bonus * found, note)
-            for role, (value, found, note) in values.items()
-        ]
-        return marked(known, prior)
+        return [] if rest else planned(some, prior, horizon, episodes)
 
     return TaskDistribution(
         name="discounting-chain",
@@ -129,3 +117,30 @@ def discounting_chain(
         mutate=functools.partial(another_of, tasks),
         optimum=optimum,
     )
+
+
+def payoffs(tasks: ChainTask, horizon: int) -> np.ndarray:
+    """What an episode pays in each task by the chain chosen; ``[N, C]``."""
+    delay = np.asarray(tasks.delay)
+    return np.where((delay >= 1) & (delay <= horizon), np.asarray(tasks.reward, np.float64), 0.0)
+
+
+def planned(tasks: ChainTask, prior: ChainTask, horizon: int, episodes: int) -> list[Reference]:
+    """Known answers of a trial of whole episodes."""
+    pays, repeat, (candidates, weight, _) = payoffs(tasks, horizon), np.ones(episodes), prior_of(prior)
+    per_task = {
+        "optimal": (pays.max(axis=1), "the best chain"),
+        "random": (pays.mean(axis=1), "uniform over the chains"),
+    }
+    known = [
+        Reference(role, "exact", episodes * value, value.mean() * repeat, note)
+        for role, (value, note) in per_task.items()
+    ]
+    expected = payoffs(candidates, horizon)
+    fixed = float((weight @ expected).max())
+    found = [Reference("non_adaptive", "exact", episodes * fixed, fixed * repeat, "one chain for all tasks")]
+    bayes = planning.hidden_choice_return(expected, candidates.delay, episodes, weight)
+    if bayes is not None:
+        note = "the likeliest chain not tried yet, until the best is found"
+        found.append(Reference("bayes", "exact", bayes.sum(), bayes, note))
+    return [*known, *of_these(found, tasks, prior)]

@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from metarl_jax import planning
 from metarl_jax.config import check, check_all, family
-from metarl_jax.tasks._priors import marked
+from metarl_jax.tasks._priors import of_these, prior_of
 from metarl_jax.tasks.environment import Environment, another_of, one_of
 from metarl_jax.types import Reference, Spec, TaskDistribution
 
@@ -102,8 +103,8 @@ def key_to_door(
     The first action of an episode picks up the key or does not: which one does is the task. Then come ``length`` steps
     whose rewards are noise, whatever is done, and a door behind which the prize is, for who has the key.
 
-    References are exact: the key known; Bayes-optimal (an untried action each episode until the key is found: the door
-    tells without noise); one action for all tasks; random.
+    References are exact: the key known; Bayes-optimal (an untried action each episode, the likeliest first, until the
+    key is found: the door tells without noise); one action for all tasks; random.
 
     Args:
       num_actions: the tasks: each of them may be the one that picks up the key.
@@ -116,15 +117,14 @@ def key_to_door(
     check(num_actions >= 2, "key-to-door: num_actions", num_actions, "must be at least 2")
     env = CreditEnv(num_actions, length, weather=False, visible=key_visible)
 
-    def values(task_prize: np.ndarray, episodes: int) -> dict:
-        found = np.minimum(np.arange(1, episodes + 1), num_actions) / num_actions
-        once = np.full(episodes, prize / num_actions)
-        return {
-            "optimal": (episodes * task_prize, np.full(episodes, task_prize.mean()), "the key known"),
-            "bayes": (prize * found.sum(), prize * found, "an untried action each episode until the key is found"),
-            "non_adaptive": (once.sum(), once, "one action for all tasks"),
-            "random": (episodes * task_prize / num_actions, once * task_prize.mean() / prize, "uniform"),
-        }
+    def values(some: CreditTask, weight: np.ndarray, episodes: int) -> dict:
+        pays = np.where(np.arange(num_actions) == np.asarray(some.action)[:, None], prizes(some)[:, None], 0.0)
+        fixed = np.full(episodes, (weight @ pays).max())
+        known = {"non_adaptive": (fixed, "one action for all tasks")}
+        bayes = planning.hidden_choice_return(pays, np.zeros(pays.shape), episodes, weight)
+        if bayes is None or len(np.unique(some.noise)) > 1:  # the noise on the way may tell of the task, too
+            return known
+        return known | {"bayes": (bayes, "the likeliest action not tried yet, until the key is found")}
 
     return chains("key-to-door", env, prize, noise, num_episodes, values)
 
@@ -137,8 +137,8 @@ def umbrella(*, length: int = 20, prize: float = 1.0, noise: float = 1.0, num_ep
     takes it is the task. Then come ``length`` steps whose rewards are ``noise`` times a random sign, whatever is done;
     the last step pays the prize where the umbrella is held in rain or not held in sunshine, else minus the prize.
 
-    References are exact: the action known; Bayes-optimal (the first episode tells all); forgetting at each episode and
-    random, which both earn 0.
+    References are exact: the action known; Bayes-optimal (the first episode tells all); forgetting at each episode,
+    which earns 0 where both actions are as likely; random, 0.
 
     Args:
       length: steps between the choice and the weather.
@@ -148,20 +148,26 @@ def umbrella(*, length: int = 20, prize: float = 1.0, noise: float = 1.0, num_ep
     """
     env = CreditEnv(2, length, weather=True, visible=True)
 
-    def values(task_prize: np.ndarray, episodes: int) -> dict:
-        told, nothing = prize * (np.arange(episodes) > 0), np.zeros(episodes)
+    def values(some: CreditTask, weight: np.ndarray, episodes: int) -> dict:
+        worth = weight * prizes(some)
+        guess = abs(worth @ np.where(np.asarray(some.action) == 0, 1, -1))
+        told = np.append(guess, np.full(episodes - 1, worth.sum()))
+        fixed = np.full(episodes, guess)
         return {
-            "optimal": (episodes * task_prize, np.full(episodes, task_prize.mean()), "the action known"),
-            "bayes": (told.sum(), told, "a guess, then the action known"),
-            "non_adaptive": (0.0, nothing, "a guess in every episode"),
-            "random": (0.0 * task_prize, nothing, "uniform"),
+            "bayes": (told, "the likelier action, then the action known"),
+            "non_adaptive": (fixed, "the likelier action in every episode"),
         }
 
     return chains("umbrella", env, prize, noise, num_episodes, values)
 
 
+def prizes(tasks: CreditTask) -> np.ndarray:
+    return np.asarray(tasks.prize, np.float64)
+
+
 def chains(name: str, env: CreditEnv, prize: float, noise: float, num_episodes: int, values) -> TaskDistribution:
-    """The set of all actions that may take the thing; ``values(prize [N], episodes)`` are its references by role."""
+    """The set of all actions that may take the thing. ``values(tasks [G], weight [G], episodes)``: what each episode
+    earns on average of these, by role, ``[E]``, and how."""
     check_all(dict(length=env.horizon - 2, num_episodes=num_episodes), lambda x: x >= 1, "must be at least 1", name)
     check(prize > 0, f"{name}: prize", prize, "must be above 0")
     check(noise >= 0, f"{name}: noise", noise, "must not be negative")
@@ -172,13 +178,20 @@ def chains(name: str, env: CreditEnv, prize: float, noise: float, num_episodes: 
         jnp.full(count, noise, jnp.float32),
     )
 
-    def references(tasks: CreditTask, trial_steps: int, prior: CreditTask | None = None) -> list[Reference]:
+    def references(some: CreditTask, trial_steps: int, prior: CreditTask | None = None) -> list[Reference]:
         episodes, rest = divmod(trial_steps, env.horizon)
         if rest:
             return []
-        known = values(np.asarray(tasks.prize, np.float64), episodes)
-        found = [Reference(role, "exact", total, by_episode, note) for role, (total, by_episode, note) in known.items()]
-        return marked(found, prior)
+        prior = tasks if prior is None else prior
+        best, repeat, (candidates, weight, _) = prizes(some), np.ones(episodes), prior_of(prior)
+        drift = 0.0 * best if env.weather else best / count  # in any weather random play is right half the time
+        known = [
+            Reference("optimal", "exact", episodes * best, best.mean() * repeat, "the action known"),
+            Reference("random", "exact", episodes * drift, drift.mean() * repeat, "uniform over the actions"),
+        ]
+        of_prior = values(candidates, weight, episodes).items()
+        found = [Reference(role, "exact", each.sum(), each, note) for role, (each, note) in of_prior]
+        return [*known, *of_these(found, some, prior)]
 
     return TaskDistribution(
         name=name,

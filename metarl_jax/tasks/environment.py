@@ -110,7 +110,7 @@ def one_hot_cell(cell: jax.Array, rows: int, columns: int) -> jax.Array:
 
 
 def one_of(tasks: Task, key: Key) -> Task:
-    """One task of a finite set ``[N, ...]``, each equally likely."""
+    """One task of a finite set ``[N, ...]``, each row equally likely."""
     count = jax.tree.leaves(tasks)[0].shape[0]
     index = jax.random.randint(key, (), 0, count)
     return jax.tree.map(lambda x: x[index], tasks)
@@ -129,8 +129,10 @@ def strong(tree: PyTree) -> PyTree:
 
 
 def another_of(tasks: Task, key: Key, task: Task) -> Task:
-    """One of the other tasks of a finite set, leaves ``[N, ...]``."""
+    """One of the other tasks of a finite set, leaves ``[N, ...]``: each row that is not ``task`` equally likely;
+    ``task`` itself where it holds no other."""
     count = jax.tree.leaves(tasks)[0].shape[0]
     equal = jax.tree.map(lambda many, one: (many == one[None]).reshape(count, -1).all(axis=1), tasks, task)
-    index = jnp.argmax(jnp.stack(jax.tree.leaves(equal)).all(axis=0)) + jax.random.randint(key, (), 1, max(2, count))
-    return jax.tree.map(lambda leaf: leaf[index % count], tasks)
+    same = jnp.stack(jax.tree.leaves(equal)).all(axis=0)
+    index = jax.random.categorical(key, jnp.where(same, -jnp.inf, 0.0))
+    return jax.tree.map(lambda leaf: leaf[index], tasks)

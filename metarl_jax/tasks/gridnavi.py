@@ -10,12 +10,12 @@ import numpy as np
 from metarl_jax import planning
 from metarl_jax.config import check, check_all, family
 from metarl_jax.tasks._layouts import open_grid
-from metarl_jax.tasks._priors import marked
+from metarl_jax.tasks._priors import of_these, prior_of
 from metarl_jax.tasks.environment import Environment, episode_after_episode, one_hot_cell, one_of
 from metarl_jax.types import Reference, Spec, TaskDistribution
 
 MOVES = ((0, 0), (-1, 0), (0, 1), (1, 0), (0, -1))  # stay, up, right, down, left, in (row, column)
-MOST_GOALS = 63  # that the planner over beliefs can hold: sizes up to 8
+MOST_GOALS = 63  # that the planner over beliefs can hold: all of sizes up to 8
 FLOOR, GOAL, AGENT = (236, 236, 232), (0, 158, 115), (213, 94, 0)
 
 
@@ -84,9 +84,9 @@ def gridnavi(
     """The finite set of all goals outside the start's 2 x 2 corner, equally likely.
 
     References (exact where not said otherwise): goal known; Bayes-optimal control by dynamic programming over beliefs;
-    the best that forgets at each episode; posterior sampling, simulated; random. Above size 8 only the goal known
-    and random; so it is where rewards are paid late, which tell of the goal later. Where the goal is seen, the first
-    three are one.
+    the best that forgets at each episode; posterior sampling, simulated; random. With more than 63 goals
+    only the goal known and random; so it is where rewards are paid late, which tell of the goal later. Where the goal
+    is seen, the first three are one.
 
     Args:
       size: cells a side.
@@ -98,10 +98,8 @@ def gridnavi(
     check(size >= 3, "gridnavi: size", size, "must be at least 3")
     counts = dict(horizon=horizon, num_episodes=num_episodes, pay_every=pay_every)
     check_all(counts, lambda x: x >= 1, "must be at least 1", "gridnavi")
-    goals = np.array([c for c in range(size * size) if c // size > 1 or c % size > 1], np.int32)
+    tasks = GridTask(jnp.array([c for c in range(size * size) if c // size > 1 or c % size > 1], jnp.int32))
     env = GridEnv(size, horizon, goal_visible, pay_every)
-
-    tasks = GridTask(jnp.asarray(goals))
 
     def mutate(key, task: GridTask):
         """A goal next to the old one (the old one where that would leave the set)."""
@@ -115,7 +113,7 @@ def gridnavi(
         horizon=horizon,
         trial_steps=horizon * num_episodes,
         tasks=tasks,
-        references=lambda some, trial_steps, prior=None: marked(references(env, goals, some, trial_steps), prior),
+        references=functools.partial(references, env, tasks),
         mutate=mutate,
         optimum=functools.partial(optimum, env),
     )
@@ -133,33 +131,40 @@ def optimum(env: GridEnv, task: GridTask, trial_steps: int) -> jax.Array:
     return episode_after_episode(earned, env.horizon, trial_steps)
 
 
-def references(env: GridEnv, goals: np.ndarray, tasks: GridTask, trial_steps: int) -> list[Reference]:
-    """Known answers for whole episodes; the prior is uniform over ``goals``, whatever the tasks asked about."""
+def references(
+    env: GridEnv, own: GridTask, tasks: GridTask, trial_steps: int, prior: GridTask | None = None
+) -> list[Reference]:
+    """Known answers for whole episodes; the prior is ``own`` where none is given."""
     episodes, rest = divmod(trial_steps, env.horizon)
     if rest:
         return []
-    table, start = env.next_state, 0
-    known = planning.known_goal_values(table, np.asarray(tasks.goal), env.horizon)[:, env.horizon, start]
-    random = planning.random_return(table, start, goals, env.horizon)
-    repeat = np.ones(episodes)
+    prior = own if prior is None else prior
+    goals, repeat = np.asarray(tasks.goal), np.ones(episodes)
+    known = planning.known_goal_values(env.next_state, goals, env.horizon)[:, env.horizon, 0]
+    random = planning.random_return(env.next_state, 0, goals, env.horizon)
     simple = [
         Reference("optimal", "exact", known * episodes, known.mean() * repeat, "goal known"),
-        Reference("random", "exact", random * episodes, random * repeat, "uniform over the actions"),
+        Reference("random", "exact", random * episodes, random.mean() * repeat, "uniform over the actions"),
     ]
     if env.goal_visible:
-        seen = [simple[0]._replace(role=role, note="goal seen") for role in ("bayes", "non_adaptive")]
-        return [*simple, *seen]
-    if len(goals) > MOST_GOALS or env.pay_every > 1:
+        return [*simple, *(simple[0]._replace(role=role, note="goal seen") for role in ("bayes", "non_adaptive"))]
+    candidates, weight, _ = prior_of(prior)
+    if len(weight) > MOST_GOALS or env.pay_every > 1:
         return simple
-    bayes = planning.hidden_goal_return(table, start, goals, env.horizon, episodes)
-    single = planning.hidden_goal_return(table, start, goals, env.horizon, 1).by_episode[0]
-    sampled, error = planning.posterior_sampling_return(table, start, goals, env.horizon, episodes)
-    exact = bool(np.isclose(bayes.upper, bayes.by_episode.sum()))
-    forgets = "the best search of one episode, repeated"
-    note = "dynamic programming over beliefs" if exact else f"beam search over beliefs; at most {bayes.upper:.3f}"
-    return [
-        *simple,
-        Reference("bayes", "exact" if exact else "lower", bayes.by_episode.sum(), bayes.by_episode, note),
+    solve, grid = planning.hidden_goal_return, (env.next_state, 0, candidates.goal, env.horizon)
+    sampled, error = planning.posterior_sampling_return(*grid, episodes, weight=weight)
+    planned = [
+        searched("bayes", solve(*grid, episodes, weight=weight), 1, "dynamic programming over beliefs"),
         Reference("posterior_sampling", "estimate", sampled.sum(), sampled, f"simulated, s.e. {np.sum(error):.3f}"),
-        Reference("non_adaptive", "exact", single * episodes, single * repeat, forgets),
+        searched("non_adaptive", solve(*grid, 1, weight=weight), episodes, "the best search of one episode, repeated"),
     ]
+    return [*simple, *of_these(planned, tasks, prior)]
+
+
+def searched(role: str, solution: planning.HiddenGoal, times: int, note: str) -> Reference:
+    """What the search found, as many times; exact where its two bounds are one."""
+    by_episode = np.tile(solution.by_episode, times)
+    if np.isclose(solution.upper, solution.by_episode.sum()):
+        return Reference(role, "exact", by_episode.sum(), by_episode, note)
+    note = f"beam search over beliefs; at most {times * solution.upper:.3f}"
+    return Reference(role, "lower", by_episode.sum(), by_episode, note)

@@ -10,7 +10,7 @@ import numpy as np
 from metarl_jax import planning
 from metarl_jax.config import ConfigError, check, family
 from metarl_jax.devices import use_cpu_cores
-from metarl_jax.tasks._priors import marked
+from metarl_jax.tasks._priors import elsewhere, of_these, prior_of
 from metarl_jax.tasks.environment import Environment, episode_after_episode, one_of
 from metarl_jax.types import Reference, Spec, TaskDistribution
 
@@ -80,7 +80,9 @@ def tabular(
     reward noise, start in state 0.
 
     References: the optimal policy of each MDP (backward induction), and a lower bound on what forgets at each
-    episode: by symmetry every policy that is fixed before the MDP is drawn earns ``mean_reward`` a step in expectation.
+    episode: by symmetry every policy that is fixed before the MDP is drawn earns ``mean_reward`` a step in
+    expectation. Of a small finite set of MDPs whose rewards have no noise also the Bayes-optimal value and the best
+    without adapting, by dynamic programming over beliefs.
 
     Args:
       num_states: S.
@@ -104,11 +106,10 @@ def tabular(
 
     def references(tasks: TabularTask, trial_steps: int, prior: TabularTask | None = None):
         note = "any policy fixed beforehand; one that learns within an episode earns more"
-        found = [
-            *planned(tasks, horizon, trial_steps),
-            Reference("non_adaptive", "lower", mean_reward * trial_steps, None, note),
-        ]
-        return marked(found, prior)
+        found = [Reference("non_adaptive", "lower", mean_reward * trial_steps, None, note)]
+        if prior is not None:
+            found = over_beliefs(tasks, prior, horizon, trial_steps) or elsewhere(found)
+        return [*planned(tasks, horizon, trial_steps), *found]
 
     return TaskDistribution(
         name="tabular",
@@ -126,6 +127,7 @@ def from_arrays(
     transition, reward, *, horizon: int, num_episodes: int = 10, reward_std: float = 0.0, name: str = "tabular-arrays"
 ) -> TaskDistribution:
     """A finite set of your own MDPs: ``transition [N, S, A, S]``, ``reward [N, S, A]``; all start in state 0.
+    References are those of ``tabular``.
 
     Raises:
       ConfigError: for shapes that do not belong together, or rows that are no distributions.
@@ -149,6 +151,10 @@ def from_arrays(
     count, num_states, num_actions = reward.shape
     tasks = TabularTask(jnp.asarray(transition), jnp.asarray(reward), jnp.full(count, reward_std, jnp.float32))
 
+    def references(some: TabularTask, trial_steps: int, prior: TabularTask | None = None) -> list[Reference]:
+        prior = tasks if prior is None else prior
+        return [*planned(some, horizon, trial_steps), *over_beliefs(some, prior, horizon, trial_steps)]
+
     return TaskDistribution(
         name=name,
         env=TabularEnv(num_states, num_actions, horizon),
@@ -156,7 +162,7 @@ def from_arrays(
         horizon=horizon,
         trial_steps=horizon * num_episodes,
         tasks=tasks,
-        references=lambda some, trial_steps, prior=None: planned(some, horizon, trial_steps),
+        references=references,
         mutate=mutate,
         optimum=functools.partial(optimum, horizon),
     )
@@ -182,6 +188,27 @@ def planned(tasks: TabularTask, horizon: int, trial_steps: int) -> list[Referenc
         by_episode = None if rest else np.full(episodes, values[:, 0].mean())
         found.append(Reference(role, "exact", total, by_episode, note))
     return found
+
+
+def over_beliefs(tasks: TabularTask, prior: TabularTask, horizon: int, trial_steps: int) -> list[Reference]:
+    """Bayes-optimal and non-adaptive play of a small set of MDPs without noise in their rewards, exactly; nothing where
+    it is none, or the trial ends inside an episode."""
+    candidates, weight, _ = prior_of(prior)
+    episodes, rest = divmod(trial_steps, horizon)
+    if rest or np.any(candidates.reward_std):
+        return []
+    solve = functools.partial(planning.hidden_mdp_return, candidates.transition, candidates.reward, horizon)
+    bayes = solve(trial_steps, weight)
+    if bayes is None:
+        return []
+    single = solve(horizon, weight)
+    assert single is not None  # its beliefs are those of the trial's first episode
+    fixed, by_episode = single.sum(), bayes.reshape(episodes, horizon).sum(axis=1)
+    found = [
+        Reference("bayes", "exact", bayes.sum(), by_episode, "dynamic programming over beliefs"),
+        Reference("non_adaptive", "exact", episodes * fixed, np.full(episodes, fixed), "the best episode, repeated"),
+    ]
+    return of_these(found, tasks, prior)
 
 
 def mutate(key: jax.Array, task: TabularTask) -> TabularTask:

@@ -10,7 +10,7 @@ import numpy as np
 from metarl_jax import planning
 from metarl_jax.config import check, check_all, family
 from metarl_jax.tasks._layouts import reachable, successors
-from metarl_jax.tasks._priors import marked
+from metarl_jax.tasks._priors import of_these, prior_of
 from metarl_jax.tasks.environment import Environment, episode_after_episode, one_hot_cell, one_of
 from metarl_jax.types import Reference, Spec, TaskDistribution
 
@@ -133,7 +133,7 @@ def treasure(
         horizon=horizon,
         trial_steps=horizon * num_episodes,
         tasks=tasks,
-        references=lambda some, trial_steps, prior=None: marked(references(env, some, trial_steps), prior),
+        references=functools.partial(references, env),
         mutate=mutate,
         optimum=functools.partial(optimum, env),
     )
@@ -158,27 +158,30 @@ def parse(text: str) -> np.ndarray:
     return letters
 
 
-def references(env: TreasureEnv, tasks: TreasureTask, trial_steps: int) -> list[Reference]:
-    """Known answers for whole episodes; the prior is uniform over the sites, whatever the tasks asked about."""
+def references(
+    env: TreasureEnv, tasks: TreasureTask, trial_steps: int, prior: TreasureTask | None = None
+) -> list[Reference]:
+    """Known answers for whole episodes; the prior is uniform over the sites where none is given."""
     episodes, rest = divmod(trial_steps, env.horizon)
     if rest:
         return []
-    treasures = np.asarray(tasks.treasure)
-    known, drift = (values[np.searchsorted(env.sites, treasures)] for values in known_and_random(env))
+    prior = TreasureTask(jnp.asarray(env.sites, jnp.int32)) if prior is None else prior
+    known, drift = known_and_random(env, np.asarray(tasks.treasure))
     repeat = np.ones(episodes)
     simple = [
         Reference("optimal", "exact", known * episodes, known.mean() * repeat, "treasure known"),
         Reference("random", "exact", drift * episodes, drift.mean() * repeat, "uniform over the actions"),
     ]
-    if len(env.sites) > MOST_SITES:
+    candidates, weight, _ = prior_of(prior)
+    if len(weight) > MOST_SITES:
         return simple
-    bayes, blind, single = belief_returns(env, episodes)
-    return [
-        *simple,
+    bayes, blind, single = belief_returns(env, tuple(candidates.treasure.tolist()), tuple(weight), episodes)
+    planned = [
         Reference("bayes", "exact", bayes.sum(), bayes, "dynamic programming over beliefs"),
         Reference("without_map", "exact", blind.sum(), blind, "the same, nothing to be seen from a peak"),
         Reference("non_adaptive", "exact", single * episodes, single * repeat, "the best single episode, repeated"),
     ]
+    return [*simple, *of_these(planned, tasks, prior)]
 
 
 def optimum(env: TreasureEnv, task: TreasureTask, trial_steps: int) -> jax.Array:
@@ -188,25 +191,29 @@ def optimum(env: TreasureEnv, task: TreasureTask, trial_steps: int) -> jax.Array
     return episode_after_episode(lambda steps: value[env.horizon - steps, env.start], env.horizon, trial_steps)
 
 
-def rewards(env: TreasureEnv) -> np.ndarray:
-    """What entering a cell pays, for each site that may hold the treasure; ``[G, cells]``."""
-    return np.where(np.arange(env.pay.size) == env.sites[:, None], np.float32(1.0), env.pay)
+def rewards(env: TreasureEnv, treasures: np.ndarray) -> np.ndarray:
+    """What entering a cell pays, for each place of the treasure; ``[G, cells]``."""
+    return np.where(np.arange(env.pay.size) == treasures[:, None], np.float32(1.0), env.pay)
 
 
-def known_and_random(env: TreasureEnv) -> tuple[np.ndarray, np.ndarray]:
-    """What an episode earns with the treasure known, and by random play; each ``[G]``, one value a site."""
-    table, entered = jnp.asarray(env.next_state), jnp.asarray(rewards(env)[:, env.next_state])  # [G, cells, actions]
+def known_and_random(env: TreasureEnv, treasures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What an episode earns with the treasure known, and by random play; each ``[N]``."""
+    places, of = np.unique(treasures, return_inverse=True)
+    table, entered = jnp.asarray(env.next_state), jnp.asarray(rewards(env, places)[:, env.next_state])  # [G, cells, A]
     lasting, uniform = jnp.ones(table.shape), jnp.full(table.shape, 1 / NUM_ACTIONS)
     best = jax.vmap(lambda r: planning.table_backward_induction(table, r, lasting, env.horizon).value)
     drift = jax.vmap(lambda r: planning.table_policy_value(table, r, lasting, uniform, env.horizon))
     known, random = (np.asarray(values(entered), float)[:, 0, env.start] for values in (best, drift))
-    return known, random
+    return known[of], random[of]
 
 
 @functools.lru_cache(maxsize=8)
-def belief_returns(env: TreasureEnv, episodes: int) -> tuple[np.ndarray, np.ndarray, float]:
+def belief_returns(
+    env: TreasureEnv, treasures: tuple[int, ...], weight: tuple[float, ...], episodes: int
+) -> tuple[np.ndarray, np.ndarray, float]:
     """The best return by episode ``[E]`` with the map and without it, and the best of a single episode. Seconds."""
-    solve = functools.partial(planning.hidden_task_return, env.next_state, env.start, rewards(env))
-    seen = np.where(env.peak, np.arange(1, len(env.sites) + 1)[:, None], 0)  # [G, cells]: which site, from a peak
+    paid = rewards(env, np.array(treasures))
+    seen = np.where(env.peak, np.arange(1, len(treasures) + 1)[:, None], 0)  # [G, cells]: which one, from a peak
+    solve = functools.partial(planning.hidden_task_return, env.next_state, env.start, paid, weight=np.array(weight))
     bayes, blind = (solve(signal, env.horizon, episodes) for signal in (seen, 0 * seen))
     return bayes, blind, solve(seen, env.horizon, 1)[0]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from metarl_jax.config import check
+from metarl_jax.tasks._priors import prior_of
 from metarl_jax.types import TaskDistribution
 from metarl_jax.viz import style
 from metarl_jax.viz.replay import PAUSE, at, enlarged, has_picture, pick, picture, with_trail
@@ -21,13 +22,14 @@ SIDE = 160  # pixels of a panel, about
 
 class Believed(NamedTuple):
     """A trial with beliefs ``[T, G]`` held before each step, decoded and exact; ``bare``: the picture without what
-    tells tasks apart; ``marks [G, rows, columns]``: what does."""
+    tells tasks apart; ``marks [G, rows, columns]``: what does; ``truth``: which of the ``G`` it is."""
 
     lived: Any
     decoded: np.ndarray
     exact: np.ndarray
     bare: np.ndarray
     marks: np.ndarray
+    truth: int
 
 
 def has_belief(run: "Run") -> bool:
@@ -55,11 +57,14 @@ def live_believing(run: "Run", task_index: int, seed: int) -> Believed:
     def live(key, task):
         lived = run.algorithm.adapt(key, state, task, tasks.trial_steps, False)
         known = exact.posterior(lived)
-        prior = jnp.full_like(known[:1], 1 / exact.candidates)
+        prior = jnp.asarray(exact.prior, known.dtype)[None]
         return lived, decode(state, lived), jnp.concatenate([prior, known[:-1]])
 
     lived, decoded, posterior = jax.device_get(live(jax.random.key(seed), task))
-    return Believed(lived, decoded, posterior, *differences(tasks, exact.candidates, task_index))
+    held = prior_of(tasks.tasks)
+    truth = int(held.row[task_index])
+    apart = differences(tasks._replace(tasks=held.tasks), exact.candidates, truth)
+    return Believed(lived, decoded, posterior, *apart, truth)
 
 
 def differences(tasks: TaskDistribution, count: int, index: int) -> tuple[np.ndarray, np.ndarray]:
@@ -105,8 +110,8 @@ def draw_belief(
             for column, moment in enumerate(moments):
                 axes = figure.add_subplot(2, len(moments), row * len(moments) + column + 1)
                 axes.imshow(heat_map(belief[moment], trial.bare, trial.marks), interpolation="nearest")
-                if trial.marks[task_index].any():
-                    axes.contour(trial.marks[task_index], levels=[0.5], colors=[TRUTH], linewidths=1.5)
+                if trial.marks[trial.truth].any():
+                    axes.contour(trial.marks[trial.truth], levels=[0.5], colors=[TRUTH], linewidths=1.5)
                 axes.set(xticks=[], yticks=[])
                 axes.set_title(f"after {moment} steps" if row == 0 else "", fontsize=9.5)
                 axes.set_ylabel(name if column == 0 else "")

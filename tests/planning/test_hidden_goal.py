@@ -101,7 +101,7 @@ def test_random_policy_against_simulation():
     for _ in range(8):
         cell = next_state[cell, rng.integers(5, size=50_000)]
         total += np.where(cell == goal, 1.0, -0.1)
-    exact = planning.random_return(next_state, 0, candidates, 8)
+    exact = planning.random_return(next_state, 0, candidates, 8).mean()
     assert abs(total.mean() - exact) < 4 * total.std() / 50_000**0.5
 
 
@@ -116,6 +116,6 @@ def test_mistakes_are_named():
     with pytest.raises(ConfigError, match="candidates"):
         planning.hidden_goal_return(next_state, 0, [], 15, 1)
     with pytest.raises(ConfigError, match="candidates"):
-        planning.hidden_goal_return(next_state, 0, [0, 3], 15, 1)
+        planning.hidden_goal_return(next_state, 0, [3, 3], 15, 1)
     with pytest.raises(ConfigError, match="hit"):
         planning.hidden_goal_return(next_state, 0, candidates, 15, 1, hit=-1.0)

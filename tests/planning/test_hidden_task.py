@@ -45,6 +45,25 @@ def test_against_all_histories_on_random_problems(seed):
     np.testing.assert_allclose(found.sum(), exact, atol=1e-12)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_task_that_is_likelier_is_one_held_more_often(seed):
+    """Both planners with weights against all histories of the tasks repeated; a goal may be the start."""
+    rng = np.random.default_rng(seed)
+    horizon, episodes = [(3, 2), (2, 3), (6, 1), (1, 4)][seed]
+    next_state, times = rng.integers(5, size=(5, 3)), np.array([3, 1, 2])
+    reward = rng.choice([0.0, 0.0, 1.0, -0.5], size=(3, 5))
+    signal = rng.choice([0, 0, 0, 1, 2], size=(3, 5))
+    signal[:, 1] = 0
+    exact = over_histories(next_state.tolist(), 1, reward.repeat(times, 0), signal.repeat(times, 0), horizon, episodes)
+    found = planning.hidden_task_return(next_state, 1, reward, signal, horizon, episodes, times)
+    np.testing.assert_allclose(found.sum(), exact, atol=1e-12)
+    goals = np.array([1, 4, 2])
+    reward = np.where(np.arange(5) == goals[:, None], 1.0, -0.1).repeat(times, 0)
+    exact = over_histories(next_state.tolist(), 1, reward, np.zeros(reward.shape, int), horizon, episodes)
+    found = planning.hidden_goal_return(next_state, 1, goals, horizon, episodes, weight=times)
+    np.testing.assert_allclose((found.by_episode.sum(), found.upper), exact, atol=1e-8)
+
+
 @pytest.mark.parametrize(("size", "horizon", "episodes"), [(3, 4, 3), (3, 6, 1), (4, 8, 2)])
 def test_is_the_hidden_goal_search_where_nothing_is_shown(size, horizon, episodes):
     cells = np.arange(size * size).reshape(size, size)

@@ -5,7 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 
 import metarl_jax as mrl
-from metarl_jax.tasks._priors import elsewhere, of_these, prior_of, same_prior
+from metarl_jax import tables, verdict
+from metarl_jax.planning import candidate_bandits
+from metarl_jax.report import summarize
+from metarl_jax.tasks._priors import DRAWN_FROM, elsewhere, of_these, prior_of, same_prior
+from metarl_jax.tasks.environment import another_of
+from metarl_jax.trials import Trials, describe
 from metarl_jax.types import Reference
 
 TASKS = {"a": jnp.array([[3.0, 0.0], [1.0, 2.0], [3.0, -0.0], [1.0, 2.0], [3.0, 0.0]]), "b": jnp.array([7, 1, 7, 2, 7])}
@@ -35,9 +40,6 @@ def test_what_is_one_number_is_not_of_other_tasks():
 
 
 def test_a_score_is_not_held_to_what_other_tasks_are_worth():
-    from metarl_jax import tables, verdict
-    from metarl_jax.trials import Trials, describe
-
     ones = np.ones((1, 2, 1, 3))
     trials = Trials(ones, ones, ones > 0, np.full((1, 2, 1), 3.0))
     known = [
@@ -53,13 +55,56 @@ def test_a_score_is_not_held_to_what_other_tasks_are_worth():
     assert verdict.gap(3.0, 2.0, known[:1])[0] is None
 
 
-def test_sets_of_a_family_are_asked_about_by_themselves():
-    """No mean over the family's prior is left unmarked in a set of other tasks."""
+def known(tasks, steps: int | None = None) -> dict:
+    return {r.role: r for r in tasks.references(tasks.tasks, steps or tasks.trial_steps)}
+
+
+def test_a_set_is_its_own_prior():
+    """Values by hand; a set of a set and a file keep them."""
+    family = mrl.tasks.bandit(num_arms=2)
+    arms = jax.eval_shape(family.sample, jax.random.key(0))._replace(probability=jnp.array([[0.9, 0.1], [0.8, 0.3]]))
+    found = known(mrl.tasks.finite(family, arms))  # one arm is best in both: there is nothing to learn
+    for role, value in (("non_adaptive", 8.5), ("bayes", 8.5), ("optimal", 8.5), ("random", 5.25)):
+        assert (found[role].kind, found[role].of) == ("exact", "")
+        np.testing.assert_allclose(np.mean(found[role].trial_return), value, rtol=1e-6)
+    grid = mrl.tasks.gridnavi()
+    corridor = mrl.tasks.finite(grid, grid.tasks._replace(goal=jnp.array([2, 3, 4], jnp.int32)))
+    for tasks in (corridor, mrl.tasks.finite(corridor, corridor.tasks)):  # on the way to the last one, all are met
+        for role in ("bayes", "non_adaptive", "optimal"):
+            np.testing.assert_allclose(np.mean(known(tasks)[role].trial_return), 51.2, rtol=1e-6)
+
+
+def test_what_a_set_is_not_planned_for_is_of_its_distribution(monkeypatch):
     family = mrl.tasks.bandit(num_arms=2)
     batch = jax.vmap(family.sample)(jax.random.split(jax.random.key(0), 3))
-    some = mrl.tasks.finite(family, batch)
-    again = mrl.tasks.finite(mrl.tasks.finite(family, jax.tree.map(lambda x: x[:1], batch)), batch)
-    assert some.references is not None and again.references is not None
-    compare = lambda a, b: (a.role, a.kind, a.of) == (b.role, b.kind, b.of) and np.all(a.trial_return == b.trial_return)
-    pairs = zip(some.references(batch, 10), again.references(batch, 10), strict=True)
-    assert all(compare(a, b) for a, b in pairs)
+    assert not any(r.of for r in family.references(batch, 10))  # draws of the prior
+    monkeypatch.setattr(candidate_bandits, "MOST_WORK", 10)
+    found = known(mrl.tasks.finite(family, batch))
+    assert found["bayes"].of == DRAWN_FROM and found["bayes"].trial_return > 6 and not found["non_adaptive"].of
+    noisy = mrl.tasks.tabular(num_states=2, num_actions=2, horizon=2)
+    batch = jax.vmap(noisy.sample)(jax.random.split(jax.random.key(0), 3))
+    found = known(mrl.tasks.finite(noisy, batch))
+    assert found["non_adaptive"].of == DRAWN_FROM and not found["optimal"].of and not found["random"].of
+
+
+def test_a_report_on_a_set_is_held_to_the_set():
+    """The gap begins where one arm for both bandits ends."""
+    family = mrl.tasks.bandit(num_arms=2)
+    arms = jax.eval_shape(family.sample, jax.random.key(0))._replace(probability=jnp.array([[0.9, 0.1], [0.2, 0.6]]))
+    tasks = mrl.tasks.finite(family, arms)
+    returns = np.full((1, 2, 1, 10), 0.6)
+    trials = Trials(returns, np.ones_like(returns), returns > 0, returns.sum(axis=-1))
+    report = summarize(trials, trials, tasks.references(tasks.tasks, 10))
+    assert {r["of"] for r in report.references} == {""}
+    assert "from 5.500 (best non-adaptive, exact)" in report.gap_note
+    assert report.gap_closed is not None and 0 < report.gap_closed < 1
+
+
+def test_another_task_is_another_however_often_one_is_held():
+    held, keys = {"a": jnp.array([1.0, 1.0, 2.0, 1.0, 3.0])}, jax.random.split(jax.random.key(0), 300)
+    others = lambda one: np.asarray(jax.vmap(lambda key: another_of(held, key, {"a": jnp.float32(one)})["a"])(keys))
+    for one, other, share in ((1, 2, 1 / 2), (2, 1, 3 / 4)):
+        drawn = others(one)
+        assert not (drawn == one).any() and abs((drawn == other).mean() - share) < 4 * np.sqrt(share / 4 / 300) + 0.01
+    held = {"a": jnp.ones(2)}
+    assert (others(1) == 1).all()  # there is no other
