@@ -6,6 +6,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from metarl_jax.files import key_data
 from metarl_jax.types import Reference, Task
 
 DRAWN_FROM = "the distribution that it was drawn from"
@@ -21,7 +22,7 @@ class Prior(NamedTuple):
 
 def prior_of(batch: Task) -> Prior:
     """The prior that draws each row of ``batch``, leaves ``[M, ...]``, equally often; tasks in order of appearance."""
-    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(batch)]
+    leaves = [key_data(leaf) for leaf in jax.tree.leaves(batch)]
     count = len(leaves[0])
     flat = [leaf.reshape(count, -1) + np.zeros((), leaf.dtype) for leaf in leaves]  # 0 has one sign
     rows = np.concatenate([np.ascontiguousarray(leaf).view(np.uint8).reshape(count, -1) for leaf in flat], axis=1)
@@ -36,7 +37,7 @@ def prior_of(batch: Task) -> Prior:
 def same_prior(some: Task, other: Task) -> bool:
     """Whether two batches, leaves ``[N, ...]`` and ``[M, ...]``, hold the same tasks in the same proportions."""
     sizes = [jax.tree.leaves(batch)[0].shape[0] for batch in (some, other)]
-    row = prior_of(jax.tree.map(lambda a, b: np.concatenate([np.asarray(a), np.asarray(b)]), some, other)).row
+    row = prior_of(jax.tree.map(lambda a, b: np.concatenate([key_data(a), key_data(b)]), some, other)).row
     counts = [np.bincount(part, minlength=row.max() + 1) for part in (row[: sizes[0]], row[sizes[0] :])]
     return bool((counts[0] * sizes[1] == counts[1] * sizes[0]).all())
 

@@ -22,6 +22,8 @@ def test_a_task_held_twice_is_one_task_of_twice_the_weight():
     np.testing.assert_array_equal(prior.tasks["b"], [7, 1, 2])
     np.testing.assert_allclose(prior.weight, [0.6, 0.2, 0.2])
     np.testing.assert_array_equal(prior.row, [0, 1, 0, 2, 0])
+    keys = jax.random.split(jax.random.key(0), 2)[jnp.array([1, 0, 1])]  # what a task is made of may be a key
+    assert prior_of(keys).row.tolist() == [0, 1, 0] and prior_of(keys).tasks.dtype == keys.dtype
 
 
 def test_the_same_prior_holds_the_same_tasks_in_the_same_proportions():
