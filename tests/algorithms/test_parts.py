@@ -1,0 +1,228 @@
+"""Single parts of the algorithms against NumPy: means over the right axes, episodes' ends, terms and their signs."""
+
+import importlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from metarl_jax import algorithms, rules, tasks
+from metarl_jax.algorithms import _adaptation as adaptation
+from metarl_jax.algorithms import _lifetimes as lifetimes
+from metarl_jax.algorithms import _outer as outer
+from metarl_jax.algorithms import _ppo as ppo
+from metarl_jax.algorithms._baseline import Baseline
+from metarl_jax.networks import actor_critic
+from metarl_jax.types import Actor, Inner, Spec, TimeStep, Trajectory
+
+# Functions of these names stand before the modules.
+lpg, population, varibad = (
+    importlib.import_module(f"metarl_jax.algorithms.{name}") for name in ("lpg", "population", "varibad")
+)
+SPEC = Spec((2,), num_actions=3)
+POLICY = actor_critic(SPEC, "none", 0, (), False)
+
+
+def trajectory(steps: int, lanes: int, seed: int = 0, **changes) -> Trajectory:
+    """Random steps ``[T, N]`` in which nothing ends, but for ``changes``."""
+    rng = np.random.default_rng(seed)
+    real = lambda *shape: jnp.asarray(rng.normal(size=(steps, lanes, *shape)), jnp.float32)
+    never = jnp.zeros((steps, lanes), bool)
+    action = jnp.asarray(rng.integers(3, size=(steps, lanes)), jnp.int32)
+    timestep = TimeStep(real(2), action, real(), never, never)
+    made = Trajectory(timestep, action, real(), real(), never, never, real(2), (), (), (real(3), real()))
+    return made._replace(**changes)
+
+
+def at(steps: int, lanes: int, *places) -> jax.Array:
+    """True at ``places``, pairs (step, lane)."""
+    found = np.zeros((steps, lanes), bool)
+    for place in places:
+        found[place] = True
+    return jnp.asarray(found)
+
+
+def test_ppo_standardises_advantages_over_the_whole_batch():
+    """Not step by step: which steps of a trial matter is what advantages are for."""
+    steps = trajectory(4, 5)
+    advantages = jnp.asarray(np.random.default_rng(1).normal(size=(4, 5)) + 10.0 * np.arange(4)[:, None], jnp.float32)
+    found = np.asarray(ppo.learning_batch(POLICY, steps, advantages).advantage)
+    wanted = (advantages - np.mean(advantages)) / np.std(advantages)
+    np.testing.assert_allclose(found, wanted, rtol=1e-5)
+    assert found.mean(axis=1).std() > 0.5
+
+
+@pytest.mark.parametrize("kind", ["terminated", "truncated"])
+def test_advantages_of_an_adapting_agent_end_with_the_episode(kind):
+    """The double sum over the steps of an episode, standardised over the window."""
+    ends, values, discount, trace = (2, 0), np.random.default_rng(2).normal(size=(5, 2)), 0.9, 0.7
+    steps = trajectory(5, 2, **{kind: at(5, 2, ends)})
+    known = lambda state, timestep, returns: jnp.asarray(values, jnp.float32)
+    baseline = Baseline(init=lambda key: (), values=known, learn=lambda *_: ())
+    found = adaptation.window(POLICY.actions, baseline, discount, trace, (), steps)
+    reward, wanted, returns = np.asarray(steps.reward, float), np.zeros((5, 2)), np.zeros((5, 2))
+    for lane in range(2):
+        last = 2 if lane == 0 else 4
+        for begin, end in ((0, last), (last + 1, 4)):
+            for t in range(begin, end + 1):
+                for k in range(t, end + 1):
+                    after = values[k + 1, lane] if k < end else 0.0
+                    delta = reward[k, lane] + discount * after - values[k, lane]
+                    wanted[t, lane] += (discount * trace) ** (k - t) * delta
+                    returns[t, lane] += discount ** (k - t) * reward[k, lane]
+    np.testing.assert_allclose(found.returns, returns, rtol=1e-5)
+    rounding = 1e-3 * np.sqrt(np.square(returns).mean()) + 1e-8
+    np.testing.assert_allclose(found.advantage, (wanted - wanted.mean()) / (wanted.std() + rounding), rtol=1e-4)
+
+
+def test_inner_steps_beyond_those_of_training_shrink_from_the_first_one_on():
+    """Two steps of training, then 0.5, 0.25, ...: the parameters say the sum of the scales so far."""
+    live = lambda key, params, task, greedy=False: trajectory(2, 1)._replace(reward=jnp.full((2, 1), params))
+    inner = adaptation.Inner(
+        live=live,
+        window=lambda baseline, lived: lived,
+        said=lambda params, seen: ((), ()),
+        learn=lambda meta, params, seen, scale: params + scale,
+        start=lambda meta: jnp.float32(0.0),
+        num_steps=2,
+    )
+    lived = adaptation.trial(inner, 0.5, jax.random.key(0), (), (), (), 12, forget=False, greedy=False)
+    np.testing.assert_allclose(lived.reward[::2], np.cumsum([0.0, 1.0, 1.0, 0.5, 0.25, 0.125]))
+    lived = adaptation.trial(inner, 0.5, jax.random.key(0), (), (), (), 12, forget=True, greedy=False)
+    np.testing.assert_array_equal(lived.reward, 0.0)
+
+
+def test_the_outer_loss_holds_new_policies_to_those_that_collected(monkeypatch):
+    """KL(collected || now), by hand; the other way round is another number."""
+    collected, now = np.array([0.7, 0.2, 0.1]), np.array([0.2, 0.3, 0.5])
+    logits = lambda p: jnp.broadcast_to(jnp.log(jnp.asarray(p, jnp.float32)), (1, 1, 1, 1, 3))
+    told = outer.Said((logits(now), jnp.zeros((1, 1, 1, 1))), (logits(now)[0], jnp.zeros((1, 1, 1))))
+    monkeypatch.setattr(outer, "said_of", lambda *_, **__: told)
+    zero = jnp.zeros((2, 1, 1, 1))
+    windows = adaptation.Window(
+        timestep=(),
+        action=zero,
+        parameters=jnp.concatenate([logits(collected)] * 2),
+        log_prob=zero,
+        advantage=zero,
+        returns=zero,
+        earned=jnp.zeros((2, 1)),
+    )
+    numbers = dict(outer="clip", max_kl=0.1, learning_rate=0.1, decay_updates=0, num_epochs=1, num_minibatches=1)
+    options = outer.Outer(**numbers, clip=0.2, kl_cost=1.0)
+    loss, kl = outer.outer_loss(None, POLICY.actions, options, None, windows, 0.2)
+    wanted = (collected * np.log(collected / now)).sum()
+    assert (now * np.log(now / collected)).sum() != pytest.approx(wanted, rel=0.02)
+    np.testing.assert_allclose([loss, kl], wanted, rtol=1e-5)
+
+
+def test_bonuses_are_of_what_each_step_led_to_and_no_part_of_the_return(monkeypatch):
+    """Novelty that says what it sees: what PPO learns from has at each step the reward and what the next step shows."""
+    learned, make = {}, varibad.proximal
+
+    def spying(*parts):
+        made = make(*parts)
+
+        def improve(key, params, state, known):
+            learned["reward"] = known.reward
+            return made.improve(key, params, state, known)
+
+        return made._replace(improve=improve)
+
+    def novelty(size, *_):
+        def update(state, seen, surprise):
+            learned["surprise"] = surprise
+            return state, 100.0 * seen.sum(axis=-1), {}
+
+        return varibad.novelty.__globals__["Novelty"](lambda key: (), update)
+
+    monkeypatch.setattr(varibad, "proximal", spying)
+    monkeypatch.setattr(varibad, "novelty", novelty)
+    distribution = tasks.gridnavi(size=3, horizon=3, num_episodes=2)
+    options = dict(memory_size=4, latent_size=2, encoder=(), actor=(), decoder=(4,), num_minibatches=1)
+    agent = algorithms.varibad(**options, model_minibatches=1, novelty_cost=1.0, num_epochs=1, model_epochs=1)
+    agent = agent.build(distribution)
+    batch = jax.vmap(distribution.sample)(jax.random.split(jax.random.key(0), 4))
+    _, outcome = agent.update(jax.random.key(1), agent.init(jax.random.key(2), 4), batch)
+    np.testing.assert_allclose(outcome.trial_return, outcome.lived.mean_reward.sum(axis=0), rtol=1e-6)
+    shown = outcome.lived.outputs[-1]
+    np.testing.assert_allclose(
+        learned["reward"][:-1], outcome.lived.reward[:-1] + 100.0 * shown[1:].sum(axis=-1), rtol=1e-4
+    )
+
+
+def test_a_rule_is_told_of_truncation_as_a_pause_and_of_what_followed():
+    """``going_on`` is 0 where the MDP ended alone; predictions are of the state and of what followed it."""
+    parts = dict(encoder=(), bounding="clip", memory_size=4, predictions=3, optimizer="sgd", learning_rate=0.1)
+    costs = lpg.Costs(agent=0.5, entropy=0.3, push=0.2, prediction=0.1)
+    policy, inner = lpg.ruled_agents(SPEC, **parts, costs=costs, length=0)
+    meta = inner.meta(jax.random.key(0))
+    agent = inner.init(jax.random.key(1), meta, ())
+    steps = trajectory(4, 2, terminated=at(4, 2, (1, 0)), truncated=at(4, 2, (2, 1)))
+    predictor = lpg.mlp(2, (), 3, scaled=lpg.by_variance)
+    seen = lpg.seen_by_rule(policy, predictor, agent, steps, 0)
+    np.testing.assert_array_equal(seen.going_on, 1.0 - np.asarray(steps.terminated))
+    np.testing.assert_array_equal(seen.ended, np.asarray(steps.terminated) | np.asarray(steps.truncated))
+    (layer,) = jax.tree.leaves(agent.params["critic"], is_leaf=lambda x: isinstance(x, dict) and "kernel" in x)
+    pairs = (seen.prediction, steps.timestep.observation), (seen.next_prediction, steps.next_observation)
+    for found, observation in pairs:
+        wanted = jax.nn.softmax(observation @ layer["kernel"] + layer["bias"][None, None])
+        np.testing.assert_allclose(found, wanted, rtol=1e-5)
+    _, penalty = inner.learn(jax.random.key(2), meta, agent, steps)
+    said = rules.lpg.read(meta, seen)
+    y = np.asarray(seen.prediction, float)
+    entropy = -(y * np.log(y)).sum(axis=-1).mean()
+    wanted = 0.2 * np.square(said.push).mean() + 0.1 * np.square(said.prediction).mean() - 0.3 * entropy
+    np.testing.assert_allclose(penalty, wanted, rtol=1e-4)
+
+
+def test_an_intrinsic_reward_remembers_across_episodes():
+    """What was seen before an episode's end changes what is paid after it."""
+    weights = rules.intrinsic.born(jax.random.key(0), 3, (4,), memory_size=4)
+    steps, ended = trajectory(5, 1), at(5, 1, (1, 0))
+    x = jnp.concatenate([steps.timestep.observation, steps.reward[..., None]], axis=-1)
+    memory = jnp.zeros((1, 4))
+    _, paid = rules.intrinsic.rewarded(weights, memory, x, steps.reward, ended)
+    _, other = rules.intrinsic.rewarded(weights, memory, x.at[0].add(3.0), steps.reward, ended)
+    assert (np.abs(np.asarray(paid - other))[2:] > 0).all()
+
+
+def test_the_worst_go_on_from_the_best():
+    score = jnp.asarray([3.0, -jnp.inf, 5.0, 1.0, 4.0, 2.0])
+    meta, ends = {"x": jnp.arange(6.0)}, ({"x": 0.0}, {"x": 10.0})
+    source, moved = population.selected(2, 0.1, *ends, jax.random.key(0), meta, score)
+    assert set(np.asarray(source)[[1, 3]].tolist()) == {2, 4}
+    np.testing.assert_array_equal(np.asarray(source)[[0, 2, 4, 5]], [0, 2, 4, 5])
+    stays = np.asarray([0, 2, 4, 5])
+    np.testing.assert_array_equal(moved["x"][stays], stays)
+    for member in (1, 3):
+        assert 0 < abs(float(moved["x"][member]) - float(source[member])) < 1.0
+
+
+def test_scores_of_a_population_are_running_means_of_its_rewards():
+    bandit = tasks.bandit(num_arms=2, num_pulls=4)
+    agent = algorithms.random_search(size=3, episodes=2, life=4).build(bandit)
+    state = agent.init(jax.random.key(0), 2)
+    batch = jax.vmap(bandit.sample)(jax.random.split(jax.random.key(1), 2))
+    rewards = []
+    update = jax.jit(agent.update)
+    for i in range(3):
+        before = state.lives.earned
+        state, outcome = update(jax.random.key(i + 2), state, batch)
+        rewards.append(float(outcome.metrics["step_reward"]))
+        np.testing.assert_allclose(float(state.score.mean()), np.mean(rewards), rtol=1e-5)
+    assert before.shape == (2, 3) and np.asarray(state.score).std() > 0
+
+
+@pytest.mark.parametrize("forget", [False, True])
+def test_a_control_of_agents_that_learn_learns_nothing(forget):
+    """An agent that counts its inner updates: the control's count stays at nought."""
+    one = lambda agent: trajectory(2, 1)._replace(reward=jnp.full((2, 1), agent))
+    act = lambda key, agent, place, task, greedy=False: (place, one(agent))
+    actor = Actor(lambda key, task: (), act, lambda agent, lived: None)
+    inner = Inner(lambda key: (), lambda *_: jnp.float32(0.0), lambda key, meta, agent, lived: (agent + 1.0, 0.0))
+    distribution = tasks.bandit(num_arms=2, num_pulls=8)._replace(horizon=2)
+    lived = lifetimes.trial(distribution, actor, inner, jax.random.key(0), (), (), 8, 1, forget, False)
+    np.testing.assert_array_equal(lived.reward, 0.0 if forget else np.repeat(np.arange(4.0), 2))
+    np.testing.assert_array_equal(lived.truncated, np.arange(8) % 2 == 1)
