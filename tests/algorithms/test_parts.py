@@ -13,6 +13,7 @@ from metarl_jax.algorithms import _lifetimes as lifetimes
 from metarl_jax.algorithms import _outer as outer
 from metarl_jax.algorithms import _ppo as ppo
 from metarl_jax.algorithms._baseline import Baseline
+from metarl_jax.algorithms._novelty import Novelty
 from metarl_jax.networks import actor_critic
 from metarl_jax.types import Actor, Inner, Spec, TimeStep, Trajectory
 
@@ -135,7 +136,7 @@ def test_bonuses_are_of_what_each_step_led_to_and_no_part_of_the_return(monkeypa
             learned["surprise"] = surprise
             return state, 100.0 * seen.sum(axis=-1), {}
 
-        return varibad.novelty.__globals__["Novelty"](lambda key: (), update)
+        return Novelty(lambda key: (), update)
 
     monkeypatch.setattr(varibad, "proximal", spying)
     monkeypatch.setattr(varibad, "novelty", novelty)

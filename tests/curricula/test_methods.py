@@ -376,3 +376,17 @@ def test_self_paced_goes_on_where_all_returns_are_equal():
     state, _ = made.update(jax.random.key(1), jnp.int32(0), state, (), outcome)
     _, batch = made.sample(jax.random.key(2), jnp.int32(1), state, ())
     np.testing.assert_allclose(batch["x"], 0.1, rtol=1e-5)
+
+
+def test_max_mc_holds_to_the_best_return_ever_seen_in_a_task():
+    """Solved once, then no more: the score is one less the value, not nought less the value."""
+    made = curricula.prioritised_replay(score="max-mc", capacity=N).build(COINS, ASLEEP)
+    batch = {"x": jnp.linspace(0.1, 0.8, N)}
+    state = made.init(jax.random.key(0))
+    for index, reward in enumerate((1.0, 0.0)):
+        record = trials(jax.random.key(index), (), batch)
+        rewards = jnp.full_like(record.reward, reward)
+        record = record._replace(reward=rewards, mean_reward=rewards)
+        outcome = Outcome(batch, rewards.sum(axis=0), jnp.ones(N, bool), {}, record)
+        state, _ = made.update(jax.random.key(index), jnp.int32(index), state, (), outcome)
+    np.testing.assert_allclose(state.score, 1.0 - np.asarray(state.tasks["x"]), rtol=1e-5)

@@ -84,7 +84,12 @@ def mask(node: ast.AST) -> ast.AST | None:
 
 
 def axis(node: ast.AST) -> ast.AST | None:
-    """``axis=0`` as ``axis=1``, every other axis as 0."""
+    """``axis=0`` as ``axis=1``, every other axis as 0; a mean or deviation of everything along the first axis alone."""
+    everything = isinstance(node, ast.Call) and not node.args and not node.keywords
+    if everything and isinstance(node.func, ast.Attribute) and node.func.attr in ("mean", "std", "var"):
+        new = copy.deepcopy(node)
+        new.keywords = [ast.keyword(name, ast.Constant(value)) for name, value in (("axis", 0), ("keepdims", True))]
+        return new
     if isinstance(node, ast.keyword) and node.arg in ("axis", "in_axes", "out_axes"):
         try:
             value = ast.literal_eval(node.value)
@@ -136,6 +141,15 @@ def key_reuse(node: ast.AST) -> ast.AST | None:
     return node.args[0] if isinstance(node, ast.Call) and called(node) == "fold_in" else None
 
 
+def exchanged(node: ast.AST) -> ast.AST | None:
+    """The two arguments of a divergence, the other way round."""
+    if isinstance(node, ast.Call) and called(node) in ("kl", "divergence") and len(node.args) == 2:
+        new = copy.deepcopy(node)
+        new.args.reverse()
+        return new
+    return None
+
+
 def carry(node: ast.AST) -> ast.AST | None:
     """What a scan's body returns as its carry, of two parts, the other way round."""
     if isinstance(node, ast.Return) and isinstance(node.value, ast.Tuple) and len(node.value.elts) == 2:
@@ -149,7 +163,20 @@ def carry(node: ast.AST) -> ast.AST | None:
 
 OPERATORS: dict[str, Callable[[ast.AST], ast.AST | None]] = {
     function.__name__: function
-    for function in (sign, factor, comparison, mask, axis, off_by_one, choice, stop, reverse, key_reuse, carry)
+    for function in (
+        sign,
+        factor,
+        comparison,
+        mask,
+        axis,
+        off_by_one,
+        choice,
+        stop,
+        reverse,
+        key_reuse,
+        exchanged,
+        carry,
+    )
 }
 
 

@@ -66,7 +66,8 @@ def tests_of(module: str) -> list[str]:
     folder, _, name = module.rpartition("/")
     own = HERE.parent / folder / f"test_{name.strip('_')}.py"
     fits = max((begin for begin in TESTS if module.startswith(begin)), key=len, default=None)
-    files = ([own] if own.exists() else []) + [HERE.parent / path for path in (TESTS[fits] if fits else [])]
+    parts = [HERE.parent / "algorithms/test_parts.py"] if module.startswith(("algorithms", "rules")) else []
+    files = parts + ([own] if own.exists() else []) + [HERE.parent / path for path in (TESTS[fits] if fits else [])]
     return list(dict.fromkeys(str(path) for path in files if path.exists()))
 
 
