@@ -1,10 +1,11 @@
 """What users may get wrong: each is answered in words (field, value, fix) before anything is compiled.
 
-``BAD`` is one list of (name, function, words): another mistake is one line there.
+``BAD`` holds lists of (name, function, words): another mistake is one line there.
 """
 
 import itertools
 import random
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import gymnax
@@ -337,6 +338,58 @@ GYMNAX = [
     ("a limit that gymnax does not ask", adapt(wrapper=Limited), "env='Limited': overrides is_truncated"),
 ]
 
+
+def written(save) -> str:
+    """The name of a file that ``save(name)`` wrote, in the test's own folder."""
+    save("tasks.npz")
+    return "tasks.npz"
+
+
+def load_tasks(save):
+    return lambda: mrl.tasks.load_tasks(written(save), own())
+
+
+def from_arrays(transition=1.0, reward=0.0, **options):
+    """One state, one action."""
+    return lambda: mrl.tasks.from_arrays([[[[transition]]]], [[[reward]]], **{"horizon": 2} | options)
+
+
+SETS = [
+    ("no tasks", lambda: mrl.tasks.finite(own(), None), r"batch=\[\]: give tasks of own"),
+    ("words", lambda: mrl.tasks.finite(own(), "easy"), "batch=.*give tasks of own"),
+    ("other tasks", lambda: mrl.tasks.finite(own(), jnp.ones((4, 2))), "batch=.*give tasks of own"),
+    ("objects", lambda: mrl.tasks.finite(own(), np.array([{}])), "batch=.*give tasks of own"),
+    ("NaN", lambda: mrl.tasks.finite(own(), SET.at[1].set(jnp.nan)), "batch='NaN'"),
+    ("of a name", lambda: mrl.tasks.finite("maze", SET), "tasks='maze': give a TaskDistribution"),
+    ("of unsound tasks", lambda: mrl.tasks.finite(own(sample=lambda key: None), SET), "sample=None: returns no array"),
+    ("saved in a number", lambda: mrl.tasks.save_tasks(5, own(tasks=SET)), "path=5: give the name of a .npz file"),
+    ("saved elsewhere", lambda: mrl.tasks.save_tasks("tasks.csv", own(tasks=SET)), "path='tasks.csv'"),
+    ("saved under a file", lambda: mrl.tasks.save_tasks(f"{__file__}/a.npz", own(tasks=SET)), "cannot be written"),
+    ("saved without any", lambda: mrl.tasks.save_tasks("tasks.npz", own()), "tasks='own': is no finite set"),
+    ("loaded from nowhere", lambda: mrl.tasks.load_tasks("nowhere.npz", own()), "there is no such file"),
+    ("loaded from text", load_tasks(lambda name: Path(name).write_text("1, 2")), "path='tasks.npz': is no file of"),
+    ("loaded from nothing", load_tasks(lambda name: Path(name).touch()), "path='tasks.npz': is no file of save_tasks"),
+    ("loaded from objects", load_tasks(lambda name: np.savez(name, np.array([{}]))), "path='tasks.npz': is no file of"),
+    ("loaded from other arrays", load_tasks(lambda name: np.savez(name, x=np.ones(3))), "path='tasks.npz': is no file"),
+    ("loaded from more", load_tasks(lambda name: np.savez(name, SET, SET)), "holds 2 arrays, a task of own has 1"),
+    ("diversity of a name", lambda: mrl.tasks.diversity("maze"), "tasks='maze': give a TaskDistribution"),
+    ("diversity of no set", lambda: mrl.tasks.diversity(own()), "batch=None: own is no finite set"),
+    ("arrays in words", from_arrays("likely"), "transition, reward: must be arrays of numbers"),
+    ("complex arrays", from_arrays(reward=1j), "transition, reward: must be arrays of numbers"),
+    ("NaN rewards", from_arrays(reward=np.nan), "reward=.*must hold finite numbers"),
+    ("NaN transitions", from_arrays(np.nan), "transition=.*must be a distribution"),
+    ("transitions to nowhere", from_arrays(0.5), "transition=.*must be a distribution"),
+    ("arrays of half a step", from_arrays(horizon=0.5), r"horizon, num_episodes=\(0.5, 10\): must be whole"),
+]
+
+
+def folder(config: str) -> str:
+    """A folder, in the test's own, with such a ``config.json``."""
+    Path("run").mkdir()
+    Path("run/config.json").write_text(config)
+    return "run"
+
+
 RUNS = [
     ("unknown tasks", lambda: train("mazes"), "unknown task distribution 'mazes': did you mean 'maze'"),
     ("unknown algorithm", lambda: train(own(), "rl3"), "unknown algorithm 'rl3': did you mean 'rl2'"),
@@ -366,23 +419,30 @@ RUNS = [
         "sample=5",
     ),
     ("no run there", lambda: mrl.load("nowhere"), "nowhere holds no run"),
+    ("a damaged run", lambda: mrl.load(folder("{")), "config.json is damaged"),
+    ("a list for a run", lambda: mrl.load(folder("[]")), "config.json is not the config.json of a run"),
+    ("an empty run", lambda: train(own(), out=folder('{"config": {}}')), "config.json is not the config.json of a run"),
+    ("a file for a folder", lambda: train(own(), out=__file__), "is no empty folder and holds no run"),
+    ("a folder in a file", lambda: train(own(), out=f"{__file__}/run"), "cannot be made"),
+    ("seconds in words", lambda: train(own(), checkpoint_seconds="60"), "checkpoint_seconds='60'"),
+    ("algorithms without tasks", lambda: train(own(), also=["lpg"]), "also: give a list of pairs"),
+    ("a function for an algorithm", lambda: train(own(), mrl.algorithms.rl2), "algorithm=.*give a name"),
+    (
+        "tasks that do not divide",
+        lambda: train(own(), mrl.algorithms.rl2(num_minibatches=3)),
+        "must divide num_tasks=8",
+    ),
     ("a run of another type", lambda: mrl.load(3), "path=3: give the folder of a run"),
     ("the folder for the run", lambda: mrl.evaluate("runs/own"), "run='runs/own': give what train or load returned"),
-    (
-        "a set of unsound tasks",
-        lambda: mrl.tasks.finite(own(sample=lambda key: None), SET),
-        "sample=None: returns no array",
-    ),
-    ("a set of other tasks", lambda: mrl.tasks.finite(own(), jnp.ones((4, 2))), "batch=.*give tasks of own"),
 ]
 
-BAD = [*ENVIRONMENTS, *SPACES, *SAMPLES, *GYMNAX, *RUNS]
-KINDS = {"environment": ENVIRONMENTS, "space": SPACES, "sample": SAMPLES, "gymnax": GYMNAX, "run": RUNS}
-CASES = [pytest.param(*case[1:], id=f"{kind}: {case[0]}") for kind, cases in KINDS.items() for case in cases]
+BAD = {"environment": ENVIRONMENTS, "space": SPACES, "sample": SAMPLES, "gymnax": GYMNAX, "set": SETS, "run": RUNS}
+CASES = [pytest.param(*case[1:], id=f"{kind}: {case[0]}") for kind, cases in BAD.items() for case in cases]
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_compiled(monkeypatch):
+def nothing_is_compiled(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(memory, "compile_ahead", lambda *_: pytest.fail("compiled"))
 
 
@@ -398,7 +458,7 @@ def test_there_are_many():
     assert len(CASES) >= 60
 
 
-def test_what_is_sound_is_accepted(monkeypatch):
+def test_what_is_sound_is_accepted():
     """What the cases change one thing of."""
     mrl.tasks.check_tasks(own())
     adapt()()

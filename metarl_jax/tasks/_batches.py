@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from metarl_jax.config import check
 from metarl_jax.files import on_host
 from metarl_jax.tasks._checks import check_tasks
+from metarl_jax.tasks._shapes import check_not_nan
 from metarl_jax.types import Task, TaskDistribution
 
 
@@ -24,4 +25,5 @@ def checked(tasks: TaskDistribution, batch: Task) -> Task:
     )
     fix = f"give tasks of {tasks.name}, leaves [N, ...] of {wanted}"
     check(same and size > 0, "batch", [told(leaf) for leaf in leaves], fix)
+    check_not_nan("batch", batch)
     return jax.tree.map(jnp.asarray, batch)

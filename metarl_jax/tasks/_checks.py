@@ -11,8 +11,8 @@ import numpy as np
 
 from metarl_jax.config import ConfigError, about, check, check_all
 from metarl_jax.files import key_data
-from metarl_jax.tasks._shapes import a_key, check_flag, check_like, check_scalar, is_real, traced, typed
-from metarl_jax.types import PyTree, Spec, State, Task, TaskDistribution
+from metarl_jax.tasks._shapes import a_key, check_flag, check_like, check_not_nan, check_scalar, is_real, traced, typed
+from metarl_jax.types import ExactBelief, PyTree, Spec, State, Task, TaskDistribution
 
 METHODS = ("draw", "begin", "advance", "observe", "is_truncated")
 BATCH = 2  # tasks side by side, to see whether it can be vmapped
@@ -59,6 +59,10 @@ def check_fields(tasks: TaskDistribution) -> None:
         check(has, "env", tasks.env, f"lacks {name}: derive it from metarl_jax.tasks.Environment")
     spec = getattr(tasks.env, "spec", None)
     check(isinstance(spec, Spec), "env.spec", spec, "give a metarl_jax.types.Spec")
+    parts = {"recipe": Mapping, "belief": ExactBelief, "solved_above": int | float}
+    for field, kind in parts.items():
+        value = getattr(tasks, field)
+        check(value is None or isinstance(value, kind), field, value, "give what TaskDistribution documents, or None")
     longest = getattr(tasks.env, "horizon", tasks.horizon)
     fits = not is_whole(longest) or longest <= tasks.horizon
     check(fits, "horizon", tasks.horizon, f"must be the longest episode; the environment's last {longest} steps")
@@ -104,9 +108,7 @@ def check_sample(tasks: TaskDistribution) -> Task:
     check(fits, "tasks", sorted(counts), "a finite set must have leaves [N, ...], arrays of the same N")
     one = traced("tasks", lambda tasks: jax.tree.map(lambda x: x[0], tasks), tasks.tasks)
     check_like("tasks[0]", one, task, "sample")
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tasks.tasks):
-        whole = not jnp.issubdtype(leaf.dtype, jnp.inexact) or not bool(np.isnan(leaf).any())
-        check(whole, f"tasks{jax.tree_util.keystr(path)}", "NaN", "give numbers only")
+    check_not_nan("tasks", tasks.tasks)
     return task
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.extend.core import Literal
 
 from metarl_jax import config
@@ -68,6 +69,13 @@ def check_like(field: str, tree: PyTree, wanted: PyTree, source: str) -> None:
         if (leaf.shape, leaf.dtype) != (other.shape, other.dtype):
             name = f"{field}{jax.tree_util.keystr(path)}"
             raise ConfigError(f"{name}={typed(leaf)}: must be {typed(other)}, as {source} has it")
+
+
+def check_not_nan(field: str, tree: PyTree) -> None:
+    """ConfigError where there is NaN in a tree of arrays."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        real = not jnp.issubdtype(leaf.dtype, jnp.inexact) or not bool(np.isnan(leaf).any())
+        check(real, f"{field}{jax.tree_util.keystr(path)}", "NaN", "give numbers only")
 
 
 def typed(value: Any) -> str:

@@ -7,6 +7,7 @@ import numpy as np
 
 from metarl_jax.config import ConfigError, check, whole
 from metarl_jax.tasks._batches import checked
+from metarl_jax.tasks._checks import check_tasks
 from metarl_jax.tasks._fingerprints import fingerprints
 from metarl_jax.types import Task, TaskDistribution
 
@@ -40,6 +41,7 @@ def diversity(tasks: TaskDistribution, batch: Task | None = None, trial_steps: i
       ConfigError: no optimal return is known of each task; no tasks are given, and the set is not finite, or they are
         not tasks of it.
     """
+    check_tasks(tasks)
     batch = tasks.tasks if batch is None else checked(tasks, batch)
     if batch is None:
         raise ConfigError(f"batch=None: {tasks.name} is no finite set: give tasks of it")

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import zipfile
 from pathlib import Path
 
 import jax
@@ -10,6 +11,7 @@ import numpy as np
 from metarl_jax.config import ConfigError, check
 from metarl_jax.files import is_key, key_data, user_path
 from metarl_jax.tasks._batches import checked
+from metarl_jax.tasks._checks import check_tasks
 from metarl_jax.tasks.environment import one_of
 from metarl_jax.types import Task, TaskDistribution
 
@@ -41,15 +43,19 @@ def save_tasks(path: str | os.PathLike, tasks: TaskDistribution) -> Path:
     """Writes the tasks of a finite set to a ``.npz`` file (NumPy's), leaf by leaf; returns its path.
 
     Raises:
-      ConfigError: the set is not finite, or the file's name does not end in ``.npz``.
+      ConfigError: the set is not finite, the file's name does not end in ``.npz``, or it cannot be written.
     """
     path = named(path)
+    check_tasks(tasks)
     if tasks.tasks is None:
         raise ConfigError(f"tasks={tasks.name!r}: is no finite set: make one, tasks.finite(tasks, batch)")
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial.npz")
-    np.savez_compressed(partial, *map(key_data, jax.tree.leaves(tasks.tasks)))
-    os.replace(partial, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez_compressed(partial, *map(key_data, jax.tree.leaves(tasks.tasks)))
+        os.replace(partial, path)
+    except OSError as error:
+        raise ConfigError(f"path={str(path)!r}: cannot be written ({error.strerror}): give another") from None
     return path
 
 
@@ -60,10 +66,14 @@ def load_tasks(path: str | os.PathLike, tasks: TaskDistribution) -> TaskDistribu
       ConfigError: no such file, or not of such tasks.
     """
     path = named(path)
+    check_tasks(tasks)
     if not path.exists():
         raise ConfigError(f"path={str(path)!r}: there is no such file: save_tasks writes one")
-    with np.load(path) as saved:
-        leaves = [saved[f"arr_{i}"] for i in range(len(saved.files))]
+    try:
+        with np.load(path) as saved:
+            leaves = [saved[f"arr_{i}"] for i in range(len(saved.files))]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):  # whatever NumPy says of what is none of its
+        raise ConfigError(f"path={str(path)!r}: is no file of save_tasks, or damaged: write it again") from None
     one = tasks.sample(jax.random.key(0))
     kind = jax.tree.structure(one)
     fits = len(leaves) == kind.num_leaves
@@ -73,5 +83,6 @@ def load_tasks(path: str | os.PathLike, tasks: TaskDistribution) -> TaskDistribu
 
 
 def named(path: str | os.PathLike) -> Path:
-    check(Path(path).suffix == ".npz", "path", str(path), "give the name of a .npz file")
+    fits = isinstance(path, str | os.PathLike) and Path(path).suffix == ".npz"
+    check(fits, "path", path, "give the name of a .npz file")
     return user_path(path)

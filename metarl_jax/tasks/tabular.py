@@ -134,9 +134,9 @@ def from_arrays(
     """
     use_cpu_cores()
     try:
-        transition, reward = np.asarray(transition, np.float32), np.asarray(reward, np.float32)
+        transition, reward = (np.asarray(x).astype(np.float32, casting="same_kind") for x in (transition, reward))
     except (ValueError, TypeError) as error:
-        raise ConfigError(f"transition, reward: must be arrays of numbers ({error})") from error
+        raise ConfigError(f"transition, reward: must be arrays of numbers ({error})") from None
     fits = transition.ndim == 4 and transition.shape[1] == transition.shape[3] and transition.shape[:3] == reward.shape
     shapes = (transition.shape, reward.shape)
     check(fits, "transition, reward", shapes, "must have the shapes [N, S, A, S] and [N, S, A]")
