@@ -71,12 +71,12 @@ def discounting(tasks: TaskDistribution, *, outer_critic: bool = True, meta_rate
     def learn(key, meta, agent: ValuingAgent, lived):
         return inner.learn(key, meta, agent._replace(discount=jax.lax.stop_gradient(numbers(meta).discount)), lived)
 
-    def values(params, lived: Trajectory):
+    def values(lived: Trajectory):
         valued = functools.partial(exact_values, tasks, lived.outputs[0][0, 0], 1.0)
         return valued(lived.timestep.observation), valued(lived.next_observation)
 
     actor = lifetimes.actor_of(tasks, policy, COPIES)._replace(said=speak)
-    critic = estimators.Critic(lambda key: (), values, optax.identity()) if outer_critic else None
+    critic = estimators.fixed_critic(values) if outer_critic else None
     loss = estimators.OuterLoss(discount=1.0, trace=0.0, entropy_cost=START["entropy_cost"])
     learning = inner._replace(init=init, learn=learn)
     estimator = estimators.backprop(actor, learning, UPDATES, 1, loss, critic)

@@ -111,7 +111,8 @@ def actor_critics(
 def meta_of(setting: Setting) -> dict[str, jax.Array]:
     """Hyperparameters as ``self_tuning`` holds them."""
     start = setting | {"value_cost": 0.5}
-    within = {name: float(np.clip(value, 1e-6, 1 - 1e-6)) for name, value in start.items() if name in NAMES[:2]}
+    # 1 - 1e-9 is 1 in single precision: at a discount of 1 a truncation is an end.
+    within = {name: float(np.clip(value, 1e-6, 1 - 1e-9)) for name, value in start.items() if name in NAMES[:2]}
     above = {name: max(value, 1e-9) for name, value in start.items() if name not in within}
     return {name: jnp.float32(x) for name, x in unbounded(within | above, NAMES, 0.0).items()}
 

@@ -15,7 +15,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from intervals import ERRORS
 from record import RESULTS, Clock, record, row
 from sizes import size, smoke_option
@@ -53,8 +52,8 @@ def estimators_of(actor: Actor, inner: Inner) -> dict[str, tuple[MetaGradient, i
     """By name, with the windows of a life."""
     exact, plain = (estimators.OuterLoss(score=score) for score in (True, False))
     # Returns to go over no values: a life ends with its last episode, and nothing after it counts.
-    zeros = lambda params, lived: (jnp.zeros_like(lived.reward), jnp.zeros_like(lived.reward))
-    critic = estimators.Critic(lambda key: {}, zeros, optax.identity())
+    zeros = lambda lived: (jnp.zeros_like(lived.reward), jnp.zeros_like(lived.reward))
+    critic = estimators.fixed_critic(zeros)
     back = functools.partial(estimators.backprop, actor, inner, LIFE, critic=critic)
     evolve = functools.partial(estimators.evolution, actor, inner, LIFE, sigma=SIGMA)
     return {

@@ -26,6 +26,7 @@ import heldout
 import inference
 import navigation
 import optimizers
+import outer_critic
 import proxies
 import recurrent
 import sparse
@@ -97,6 +98,7 @@ JOBS = {
     # scores and SPaCE's settings were changed after looks at 0 to 4; the best curriculum was chosen on 100 to 102
     "curricula-maze": Job(teaching.maze_rows, (*range(5), 100, 101, 102), TEN),
     "curricula-full-maze": Job(full_maze.rows, (100,)),
+    "outer-critic": Job(outer_critic.rows, (0, 1)),
     "lpg-random-mdps": Job(credit.small_rows, CREDIT),
     "lpg-transfer": Job(transfer.transfer_rows, (1, 2, 3)),
     "intrinsic-reward-gridnavi": Job(credit.reward_rows, CREDIT),

@@ -53,12 +53,20 @@ class Credit(NamedTuple):
     assign: Callable[[PyTree, Hyperparameters, PyTree, Trajectory, Said], Assigned]
 
 
+def going_on(numbers: Hyperparameters, lived: Trajectory) -> jax.Array:
+    """What the value of what followed each step counts for, ``[T, E]``: the discount, or 0 after termination.
+
+    Agents that do not see the time value a state that a truncation leaves as any other. At a discount of 1 such values
+    have no bound: there a truncation is an end.
+    """
+    ended = lived.terminated | (lived.truncated & (numbers.discount >= 1.0))
+    return numbers.discount * (1.0 - ended.astype(lived.reward.dtype))
+
+
 def generalised(reward: jax.Array, numbers: Hyperparameters, lived: Trajectory, told: Said):
     """(generalised advantages ``A`` of ``reward``, lambda returns ``A + V``), ``[T, E]``."""
-    going_on = 1.0 - lived.terminated.astype(told.value.dtype)
     traces = numbers.trace * (1.0 - (lived.terminated | lived.truncated).astype(told.value.dtype))
-    discounts = numbers.discount * going_on
-    advantage = estimators.generalised_advantages(reward, told.value, told.next_value, discounts, traces)
+    advantage = estimators.generalised_advantages(reward, told.value, told.next_value, going_on(numbers, lived), traces)
     return advantage, advantage + told.value
 
 

@@ -26,6 +26,7 @@ from metarl_jax.types import (
     Portable,
     PyTree,
     Said,
+    Spec,
     Task,
     TaskDistribution,
     Trajectory,
@@ -81,16 +82,27 @@ def divergence(policy: Policy, value_cost: float, target: Any, agent: Any, lived
     return (policy.actions.kl(goal[0], agents[0]) + value_cost * estimators.squared_error(agents[1], goal[1])).mean()
 
 
-def outer_critic(tasks: TaskDistribution, encoder: tuple[int, ...], learning_rate: float) -> estimators.Critic:
-    """Values of observations: an own network, the same for all tasks and agents."""
-    network = mlp(math.prod(tasks.env.spec.observation_shape), encoder, 1)
+def outer_critic(
+    spec: Spec, encoder: tuple[int, ...], learning_rate: float, horizon: int, discount: float
+) -> estimators.Critic:
+    """Values of the observation and of the time left: an own network, the same for all tasks and agents.
 
-    def values(params, lived: Trajectory):
-        seen = (flat(x, lived.reward.shape) for x in (lived.timestep.observation, lived.next_observation))
-        now, following = (network.apply(params, x)[..., 0] for x in seen)
-        return now, following
+    ``horizon``: the longest episode. The time left is seen as the share of an episode's discounted steps,
+    ``(1 - discount^left) / (1 - discount^horizon)``: with a constant reward values are linear in it.
+    """
+    network = mlp(math.prod(spec.observation_shape) + 1, encoder, 1)
 
-    return estimators.Critic(network.init, values, optax.adam(learning_rate, eps=1e-5))
+    def left(time: jax.Array) -> jax.Array:
+        steps = jnp.maximum(horizon - time, 0).astype(jnp.float32)
+        return steps / horizon if discount == 1 else (1.0 - discount**steps) / (1.0 - discount**horizon)
+
+    def inputs(lived: Trajectory, time: jax.Array):
+        seen = lambda x, time: jnp.concatenate([flat(x, time.shape), left(time)[..., None]], axis=-1)
+        return seen(lived.timestep.observation, time), seen(lived.next_observation, time + 1)
+
+    return estimators.regressed_critic(
+        network.init, lambda params, x: network.apply(params, x)[..., 0], inputs, learning_rate
+    )
 
 
 def lifetime_learner(

@@ -44,9 +44,11 @@ class Judgement(NamedTuple):
 
 
 class Span(NamedTuple):
-    """``episodes`` lived side by side before an inner update; ``length``: inner updates of a life; ``window``: an
-    outer update; ``between``: those after a window that are lived for the sake of a target."""
+    """``horizon``: the longest episode; ``episodes`` lived side by side before an inner update; ``length``: inner
+    updates of a life; ``window``: an outer update; ``between``: those after a window that are lived for the sake of a
+    target."""
 
+    horizon: int
     episodes: int
     length: int
     window: int
@@ -136,7 +138,8 @@ def backpropagated(
         judgement.normalisation,
         judgement.max_life_norm,
     )
-    critic = lifetimes.outer_critic(tasks, encoder, judgement.critic_rate) if judgement.critic else None
+    valued = tasks.env.spec, encoder, judgement.critic_rate, span.horizon, judgement.discount
+    critic = lifetimes.outer_critic(*valued) if judgement.critic else None
     remat = bool(judgement.remat)
     return estimators.backprop(actor, inner, span.length, span.window, loss, critic, remat, target, block)
 
@@ -183,10 +186,12 @@ def credited_learner(
     """
     check_judgement(search, judgement)
     episodes, steps, *rest = lived
+    horizon = tasks.horizon
     tasks = lifetimes.in_stretches(tasks, steps)
     episodes, length = span(tasks, episodes, *rest)
     made = credit(episodes)
     _, actor, inner = learners(
         tasks, meta, lambda meta: numbers, lambda meta: OPTIMIZERS[optimizer](), encoder, bounding, episodes, made
     )
-    return meta_learner(tasks, actor, inner, search, judgement, Span(episodes, length, lived[-1]), outer_encoder)
+    spent = Span(horizon, episodes, length, lived[-1])
+    return meta_learner(tasks, actor, inner, search, judgement, spent, outer_encoder)

@@ -113,5 +113,6 @@ def advantages_of(
         cut = lived.truncated | last
         following = jnp.where(cut, after, following)
         traces = jnp.where(cut, 0.0, traces)
-        discounts = jnp.where(lived.terminated, 0.0, discounts)
+        ended = lived.terminated | lived.truncated if discount == 1 else lived.terminated  # else values have no bound
+        discounts = jnp.where(ended, 0.0, discounts)
     return estimators.generalised_advantages(rewards, values, following, discounts, traces)

@@ -41,7 +41,7 @@ def intrinsic_reward(
     outer_trace: float = 0.95,
     outer_entropy_cost: float = 0.0,
     outer_encoder: tuple[int, ...] = (32,),
-    outer_critic_rate: float = 1e-3,
+    outer_critic_rate: float = 1e-2,
     score: bool = False,
     sigma: float = 0.07,
     members: int = 16,

@@ -65,13 +65,13 @@ def learned_optimizer(
     search = Search(gradient, meta_rate, decay_updates, sigma, members, block)
     check_search(search)
     check(window >= 0, "window", window, "must not be negative")
-    tasks = in_stretches(tasks, steps)
+    horizon, tasks = tasks.horizon, in_stretches(tasks, steps)
     episodes, length = span(tasks, episodes, life, window or 1)
     optimizer_of = functools.partial(scale_by_learned, total_updates=length)
     meta = functools.partial(born, sizes=hidden, rate=learning_rate)
     _, actor, inner = learners(tasks, meta, lambda meta: values, optimizer_of, encoder, bounding, episodes)
     told = lambda meta: {"learning_rate": jnp.exp(meta["log_rate"])}
-    lived = Span(episodes, length, window or length)
+    lived = Span(horizon, episodes, length, window or length)
     return meta_learner(
         tasks, actor, inner, search, None, lived, encoder, told, alike={"algorithm": "learned-optimizer"}
     )

@@ -112,11 +112,11 @@ def lpg(
     judged = outer_discount, outer_trace, outer_entropy_cost, True, outer_critic_rate
     judgement = Judgement(*judged, score, remat, max_gradient_norm, outer_normalisation, max_life_gradient_norm)
     check_judgement(search, judgement)
-    tasks = lifetimes.in_stretches(tasks, steps)
+    horizon, tasks = tasks.horizon, lifetimes.in_stretches(tasks, steps)
     episodes, length = span(tasks, episodes, life, window)
     known = encoder, bounding, memory_size, predictions, optimizer, learning_rate, costs
     policy, inner = ruled_agents(tasks.env.spec, *known, length if lifetime else 0)
-    lived = Span(episodes, length, window)
+    lived = Span(horizon, episodes, length, window)
     return meta_learner(
         tasks,
         lifetimes.actor_of(tasks, policy, episodes),

@@ -3,7 +3,7 @@
 import functools
 from typing import Literal
 
-from metarl_jax.algorithms._actor_critics import Assigned, Credit, Hyperparameters, generalised, settled
+from metarl_jax.algorithms._actor_critics import Assigned, Credit, Hyperparameters, generalised, going_on, settled
 from metarl_jax.algorithms._outer_loops import Judgement, Search, credited_learner
 from metarl_jax.config import check, check_counts, recipe
 from metarl_jax.networks import Bounding, num_inputs, step_inputs
@@ -104,6 +104,5 @@ def pairs(
         target = pairwise.credited(weights, lived.reward)
         return Assigned(target - told.value, target, memory)
     _, target = generalised(lived.reward, numbers, lived, told)
-    going_on = numbers.discount * (1.0 - lived.terminated.astype(told.value.dtype))
-    found = lived.reward + going_on * told.next_value - told.value
+    found = lived.reward + going_on(numbers, lived) * told.next_value - told.value
     return Assigned(pairwise.credited(weights, found), target, memory)

@@ -67,9 +67,10 @@ def rl2(
       bounding: how continuous actions keep to their bounds: a clipped Gaussian (``clip``), one whose mean is a tanh
         besides (``mean``), or the tanh of a Gaussian (``tanh``).
       across_episodes: the end of an episode does not cut the discount (RL^2), only the end of the trial does; else
-        each episode is its own problem. Without memory termination cuts then, truncation bootstraps; a memory is wiped
-        at each episode's start (in ``adapt``, too), either end cuts (what followed is not looked at), and an episode
-        that the trial's end leaves unfinished bootstraps from its last step, of which nothing is learned.
+        each episode is its own problem. Without memory termination cuts then, truncation bootstraps (at discount 1 it
+        cuts, too); a memory is wiped at each episode's start (in ``adapt``, too), either end cuts (what followed is not
+        looked at), and an episode that the trial's end leaves unfinished bootstraps from its last step, of which
+        nothing is learned.
       sees_task: the observation ends in the task itself, as a vector (one-hot, or standardised numbers): what an agent
         reaches that need not adapt.
       discount: gamma, a step.

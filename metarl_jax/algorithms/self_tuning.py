@@ -48,7 +48,7 @@ def self_tuning(
     outer_trace: float = 0.95,
     outer_entropy_cost: float = 0.0,
     outer_critic: bool = True,
-    outer_critic_rate: float = 1e-3,
+    outer_critic_rate: float = 1e-2,
     score: bool = False,
     target_updates: int = 0,
     target_rate: float = 0.1,
@@ -84,12 +84,13 @@ def self_tuning(
         strategies; or a strategy of evosax on whole lives (``window`` is ``life``), which takes its own steps.
       meta_rate: Adam's learning rate of the hyperparameters (evosax's strategies have none).
       decay_updates: updates over which it falls linearly to a tenth (0: constant).
-      outer_discount: gamma of what the hyperparameters are tuned for.
+      outer_discount: gamma of what the hyperparameters are tuned for, an episode's return (its time limit ends it).
       outer_trace: lambda of the outer advantages.
       outer_entropy_cost: weight of an entropy bonus in the outer loss.
-      outer_critic: outer advantages are over values of an own critic of the outer discount, shared by all tasks (Bonnet
-        et al. 2022); else over the agents' values, whose discount is another: that favours myopic agents.
-      outer_critic_rate: Adam's learning rate of that critic.
+      outer_critic: outer advantages are over values of an own critic of the outer discount, which sees observation and
+        time left, shared by all tasks (Bonnet et al. 2022); else over the agents' values, whose discount is another:
+        that favours myopic agents.
+      outer_critic_rate: Adam's learning rate of that critic, whose targets are standardised.
       score: credit for the samples that inner updates learned from: with ``window`` as long as ``life``, discount and
         trace 1, the gradient is exact on average, and far noisier.
       target_updates: L of a bootstrapped target (0: none). The outer loss is then ``KL(pi_target || pi)`` of the agent
@@ -120,7 +121,7 @@ def self_tuning(
     check(target_value_cost >= 0, "target_value_cost", target_value_cost, "must not be negative")
     check(target_rate > 0, "target_rate", target_rate, "must be above 0")
     between = max(0, target_updates - 1)
-    tasks = lifetimes.in_stretches(tasks, steps)
+    horizon, tasks = tasks.horizon, lifetimes.in_stretches(tasks, steps)
     episodes, length = span(tasks, episodes, life, window, between)
     values_of = functools.partial(hyperparameters, as_numbers(start), least_discount)
     meta = functools.partial(as_numbers, unbounded(start, tuned, least_discount))
@@ -129,6 +130,6 @@ def self_tuning(
     match = functools.partial(lifetimes.divergence, policy, target_value_cost)
     target = estimators.Target(target_updates, target_rate, match) if target_updates else None
     told = lambda meta: {name: getattr(values_of(meta), name) for name in tuned}
-    lived = Span(episodes, length, window, between)
+    lived = Span(horizon, episodes, length, window, between)
     alike = {"algorithm": "self-tuning", "tuned": tuned, "least_discount": least_discount}
     return meta_learner(tasks, actor, inner, search, judgement, lived, encoder, told, target, alike)

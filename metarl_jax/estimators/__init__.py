@@ -1,10 +1,11 @@
 """Returns, advantages, losses and gradient steps: pure functions, time first."""
 
 from metarl_jax.estimators.advantages import discounted_sums, generalised_advantages
-from metarl_jax.estimators.backprop import Critic, OuterLoss, backprop
+from metarl_jax.estimators.backprop import OuterLoss, backprop
 from metarl_jax.estimators.baselines import linear_baseline, solve_positive, time_in_episode
 from metarl_jax.estimators.blocks import left_open, over_blocks, over_tasks
 from metarl_jax.estimators.bootstrap import Target
+from metarl_jax.estimators.critic import Critic, fixed_critic, regressed_critic
 from metarl_jax.estimators.epochs import falling_cost, falling_rate, minibatch_epochs
 from metarl_jax.estimators.evolution import evolution
 from metarl_jax.estimators.inner import OBJECTIVES, sampling_score
@@ -27,6 +28,7 @@ __all__ = [
     "falling_cost",
     "falling_rate",
     "finite",
+    "fixed_critic",
     "generalised_advantages",
     "left_open",
     "linear_baseline",
@@ -34,6 +36,7 @@ __all__ = [
     "minibatch_epochs",
     "over_blocks",
     "over_tasks",
+    "regressed_critic",
     "sampling_score",
     "solve_positive",
     "squared_error",

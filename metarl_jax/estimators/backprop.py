@@ -11,18 +11,9 @@ import optax
 from metarl_jax.estimators.advantages import generalised_advantages
 from metarl_jax.estimators.blocks import over_blocks
 from metarl_jax.estimators.bootstrap import Target, matched
+from metarl_jax.estimators.critic import Critic
 from metarl_jax.estimators.lives import Life, Window, renewed, unborn, unroll
-from metarl_jax.estimators.losses import squared_error
 from metarl_jax.types import Actor, Inner, Key, MetaGradient, Outcome, PyTree, Trajectory
-
-
-class Critic(NamedTuple):
-    """A value function of its own for the outer loss: ``init(key) -> params``; ``values(params, Trajectory [T, E]) ->
-    (values, values of what followed)``, ``[T, E]``."""
-
-    init: Callable[[Key], PyTree]
-    values: Callable[[PyTree, Trajectory], tuple[jax.Array, jax.Array]]
-    optimizer: optax.GradientTransformation
 
 
 class OuterLoss(NamedTuple):
@@ -30,6 +21,9 @@ class OuterLoss(NamedTuple):
     window are divided by their standard deviation plus this; ``entropy_cost``: of the entropy bonus; ``score``: credit
     for the samples that inner updates learned from; ``max_norm``: above 0, each life's gradient is cut to that norm
     before the mean is taken, since those of lives close to chaos are orders of magnitude longer than the others.
+
+    Advantages are of what is left of the episode: nothing counts after its end, by termination or by truncation, since
+    nothing more is earned in it. (To go on through a truncation has no fixed point at gamma 1.)
 
     With a window as long as a life, gamma and lambda 1, and episodes of one length, the gradient is then the mean
     reward's, on average. Nothing is counted after an inner update's last step: what follows has its credit already."""
@@ -43,11 +37,10 @@ class OuterLoss(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """``lives [N]``; the outer critic, shared by all tasks and lives (``()`` where the agents' own is used)."""
+    """``lives [N]``; the state of the outer critic (``()`` where the agents' own values are used)."""
 
     lives: Life
     critic: PyTree
-    optimizer: PyTree
 
 
 def backprop(
@@ -80,20 +73,16 @@ def backprop(
 
     def init(key, task, num_tasks):
         lives = unborn(actor, inner, task, num_tasks, length, lived)
-        params = () if critic is None else critic.init(key)
-        return Kept(lives, params, () if critic is None else critic.optimizer.init(params))
+        return Kept(lives, () if critic is None else critic.init(key))
 
     def estimate(key, meta, kept: Kept, tasks):
         keys = jax.random.split(key, kept.lives.age.shape[0])
         one = functools.partial(window_loss, actor, inner, length, window, loss, critic, remat, target)
         of_block = functools.partial(gradients, one, loss, critic, meta, kept)
         (gradient, slope, metrics), lives = over_blocks(of_block, block, keys, kept.lives, tasks)
-        params, optimizer = kept.critic, kept.optimizer
-        if critic is not None:
-            updates, optimizer = critic.optimizer.update(slope, optimizer, params)
-            params = optax.apply_updates(params, updates)
+        state = kept.critic if critic is None else critic.update(kept.critic, slope)
         outcome = Outcome(lives.task, lives.earned / lives.age, lives.age >= lives.end, metrics)
-        return gradient, Kept(lives, params, optimizer), outcome
+        return gradient, Kept(lives, state), outcome
 
     return MetaGradient(init, estimate)
 
@@ -121,7 +110,7 @@ def gradients(
         gradient, (lives, seen) = jax.grad(mean_loss, argnums=2, has_aux=True)(one, keys, meta, kept, tasks)
     slope, metrics = (), told | {"entropy": seen.said.entropy.mean(), "step_reward": seen.lived.mean_reward.mean()}
     if critic is not None:
-        metrics["outer_value_loss"], slope = improvement(critic, loss, kept.critic, seen.lived)
+        metrics["outer_value_loss"], slope = improvement(critic, loss, kept.critic, seen)
     return (gradient, slope, metrics), lives
 
 
@@ -144,7 +133,7 @@ def window_loss(
     target: Target | None,
     key: Key,
     meta: PyTree,
-    critic_params: PyTree,
+    critic_state: PyTree,
     life: Life,
     task: PyTree,
 ) -> tuple[jax.Array, tuple[Life, Window]]:
@@ -152,15 +141,15 @@ def window_loss(
     keys = jax.random.split(key, 2 if target is None else 3)
     life = renewed(actor, inner, length, keys[0], meta, life, task)
     life, seen = unroll(actor, inner, num_updates, keys[1], meta, life, remat)
-    judged = functools.partial(judgement, loss, critic, critic_params)
+    judged = functools.partial(judgement, loss, critic, critic_state)
     if target is None:
         return judged(seen), (life, seen)
     return matched(target, actor, inner, judged, keys[2], meta, life, seen)
 
 
-def judgement(loss: OuterLoss, critic: Critic | None, critic_params: PyTree, seen: Window) -> jax.Array:
+def judgement(loss: OuterLoss, critic: Critic | None, state: PyTree, seen: Window) -> jax.Array:
     """``surrogate``, of the outer critic's values if there is one."""
-    values = None if critic is None else jax.vmap(functools.partial(critic.values, critic_params))(seen.lived)
+    values = None if critic is None else jax.vmap(functools.partial(critic.values, state))(seen.lived, seen.time)
     return surrogate(loss, seen, values)
 
 
@@ -178,13 +167,12 @@ def surrogate(loss: OuterLoss, seen: Window, values: tuple[jax.Array, jax.Array]
 
 
 def outer_advantages(loss: OuterLoss, lived: Trajectory, value: jax.Array, following: jax.Array) -> jax.Array:
-    """``[T, E]``: what followed counts, whether the episode was cut short or the window, but not after termination."""
-    discounts = loss.discount * (1.0 - lived.terminated.astype(value.dtype))
-    cut = (lived.terminated | lived.truncated).astype(value.dtype)
+    """``[T, E]``: what follows the window counts, what follows an episode does not, whatever ended it."""
+    discounts = loss.discount * (1.0 - (lived.terminated | lived.truncated).astype(value.dtype))
     if loss.score:
-        last = (jnp.arange(cut.shape[0]) == cut.shape[0] - 1)[:, None]
+        last = (jnp.arange(discounts.shape[0]) == discounts.shape[0] - 1)[:, None]
         following = jnp.where(last, 0.0, following)
-    return generalised_advantages(lived.reward, value, following, discounts, loss.trace * (1.0 - cut))
+    return generalised_advantages(lived.reward, value, following, discounts, loss.trace)
 
 
 def later(lived: Trajectory) -> jax.Array:
@@ -194,14 +182,10 @@ def later(lived: Trajectory) -> jax.Array:
     return jnp.flip(jnp.cumsum(jnp.flip(earned))) - earned
 
 
-def improvement(critic: Critic, loss: OuterLoss, params: PyTree, lived: Trajectory) -> tuple[jax.Array, PyTree]:
+def improvement(critic: Critic, loss: OuterLoss, state: PyTree, seen: Window) -> tuple[jax.Array, PyTree]:
     """The outer critic's error on windows ``[N, K, T, E]``, from lambda returns of the outer discount, and its
-    gradient."""
-    flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), lived)
-    value, following = jax.vmap(functools.partial(critic.values, params))(flat)
-    target = jax.vmap(functools.partial(outer_advantages, loss))(flat, value, following) + value
-
-    def error(params):
-        return squared_error(jax.vmap(functools.partial(critic.values, params))(flat)[0], target).mean()
-
-    return jax.value_and_grad(error)(params)
+    slope."""
+    lived, time = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), (seen.lived, seen.time))
+    value, following = jax.vmap(functools.partial(critic.values, state))(lived, time)
+    target = jax.vmap(functools.partial(outer_advantages, loss))(lived, value, following) + value
+    return critic.error(state, lived, time, target)

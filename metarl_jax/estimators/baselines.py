@@ -5,10 +5,12 @@ import jax
 import jax.numpy as jnp
 
 
-def time_in_episode(episode_start: jax.Array) -> jax.Array:
-    """Steps since the episode began, ``[T, ...]`` int32, from flags that mark first steps."""
+def time_in_episode(episode_start: jax.Array, before: jax.Array | None = None) -> jax.Array:
+    """Steps since the episode began, ``[T, ...]`` int32, from flags that mark first steps; ``before``: steps before the
+    record of the episodes under way as it begins, ``[...]`` int32 (none)."""
     index = jnp.arange(episode_start.shape[0], dtype=jnp.int32).reshape(-1, *(1,) * (episode_start.ndim - 1))
-    return index - jax.lax.cummax(jnp.where(episode_start, index, 0), axis=0)
+    first = 0 if before is None else -before[None]
+    return index - jax.lax.cummax(jnp.where(episode_start, index, first), axis=0)
 
 
 def linear_baseline(observation: jax.Array, time: jax.Array, returns: jax.Array, ridge: float = 1e-3) -> jax.Array:

@@ -46,15 +46,14 @@ def matched(
     agent = life.agent
     meta, life = jax.lax.stop_gradient((meta, life))
     life, more = unroll(actor, inner, target.updates - 1, key, meta, life)
-    lived = life.pending
+    lived, everything = life.pending, jax.tree.map(lambda *x: jnp.concatenate(x), seen, more)
 
     def outer(later: PyTree) -> jax.Array:
         record, said = jax.tree.map(lambda x: x[None], (lived, actor.said(later, lived)))
-        return judged(Window(record, said, jnp.zeros(1)))
+        return judged(Window(record, said, jnp.zeros(1), everything.time[-1:]))
 
     # An optimiser's state may hold counts; what does not speak has no gradient, and stays.
     gradient = jax.grad(outer, allow_int=True)(life.agent)
     moved = lambda x, g: x if g.dtype == jax.dtypes.float0 else x - target.rate * g
     reached = jax.lax.stop_gradient(jax.tree.map(moved, life.agent, gradient))
-    everything = jax.tree.map(lambda *x: jnp.concatenate(x), seen, more)
     return target.match(reached, agent, lived) + seen.penalty.mean(), (life, everything)

@@ -9,12 +9,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from metarl_jax.estimators.baselines import time_in_episode
 from metarl_jax.types import Actor, Inner, Key, PyTree, Said, Task, Trajectory
 
 
 class Life(NamedTuple):
     """``pending``: lived, and not learned from yet; ``age`` and ``end``: inner updates so far and in all; ``earned``:
-    the return so far, a mean over ``E``."""
+    the return so far, a mean over ``E``; ``time [E]``: steps so far of the episodes under way."""
 
     task: Task
     agent: PyTree
@@ -23,14 +24,17 @@ class Life(NamedTuple):
     age: jax.Array
     end: jax.Array
     earned: jax.Array
+    time: jax.Array
 
 
 class Window(NamedTuple):
-    """What the ``K`` inner updates of a window led to, leaves ``[K, T, E, ...]``; ``penalty [K]``."""
+    """What the ``K`` inner updates of a window led to, leaves ``[K, T, E, ...]``; ``penalty [K]``; ``time [K, T, E]``:
+    steps since the episode began."""
 
     lived: Trajectory
     said: Said
     penalty: jax.Array
+    time: jax.Array
 
 
 def unborn(actor: Actor, inner: Inner, task: Task, num_tasks: int, length: int, window: int) -> Life:
@@ -48,7 +52,8 @@ def begin(actor: Actor, inner: Inner, key: Key, meta: PyTree, task: Task) -> Lif
     place = actor.enter(keys[1], task)
     shape = jax.eval_shape(actor.act, keys[0], agent, place, task)[1]
     pending = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shape)
-    return Life(task, agent, place, pending, jnp.int32(0), jnp.int32(0), jnp.zeros(()))
+    time = jnp.zeros(pending.reward.shape[1:], jnp.int32)
+    return Life(task, agent, place, pending, jnp.int32(0), jnp.int32(0), jnp.zeros(()), time)
 
 
 def renewed(actor: Actor, inner: Inner, length: int, key: Key, meta: PyTree, life: Life, task: Task) -> Life:
@@ -77,8 +82,9 @@ def unroll(
         lived = jax.lax.stop_gradient(lived)
         said = actor.said(agent, lived)
         earned = life.earned + lived.mean_reward.sum(axis=0).mean()
-        life = life._replace(agent=agent, place=place, pending=lived, age=life.age + 1, earned=earned)
-        return life, Window(lived, said, jnp.where(newborn, 0.0, penalty))
+        time = time_in_episode(lived.timestep.episode_start, life.time)
+        life = Life(life.task, agent, place, lived, life.age + 1, life.end, earned, time[-1] + 1)
+        return life, Window(lived, said, jnp.where(newborn, 0.0, penalty), time)
 
     step: Callable = jax.checkpoint(body) if remat else body
     return jax.lax.scan(step, life, jax.random.split(key, num_updates))

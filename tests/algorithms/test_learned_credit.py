@@ -46,7 +46,8 @@ def test_an_update_rule_is_found():
 def test_rules_that_say_nothing_leave_actor_critics_as_they_are(name):
     """No intrinsic reward, and all of every later reward owed to each action: plain agents of the same settings."""
     tasks = TASKS()
-    plain = mrl.algorithms.self_tuning(**LIVES, discount=1.0 - 1e-7, trace=1.0 - 1e-7).build(tasks)
+    one = 1.0 - 1e-9  # in single precision, as the agents have it
+    plain = mrl.algorithms.self_tuning(**LIVES, discount=one, trace=one).build(tasks)
     state = plain.init(jax.random.key(0), 2)
     options = LIVES | dict(discount=1.0, trace=1.0)
     options |= dict(weighted="errors", weight=0.5) if name == "pairwise-weights" else {}

@@ -22,7 +22,7 @@ from metarl_jax.algorithms._actor_critics import (
     unbounded,
 )
 from metarl_jax.algorithms._lifetimes import Agent, said
-from metarl_jax.estimators import Critic, OuterLoss, backprop
+from metarl_jax.estimators import Critic, OuterLoss, backprop, fixed_critic
 from metarl_jax.estimators.backprop import surrogate
 from metarl_jax.estimators.lives import Window
 from metarl_jax.networks import actor_critic, by_variance
@@ -87,15 +87,11 @@ def lives(num_updates: int) -> tuple[Trajectory, jax.Array]:
     return jax.tree.map(lambda x: x[index], lived), jnp.asarray(chance[index].prod(axis=1))
 
 
-NO_VALUES = Critic(
-    init=lambda key: {},
-    values=lambda params, lived: (jnp.zeros_like(lived.reward), jnp.zeros_like(lived.reward)),
-    optimizer=optax.identity(),
-)
+NO_VALUES = fixed_critic(lambda lived: (jnp.zeros_like(lived.reward), jnp.zeros_like(lived.reward)))
 
 
-VALUES = NO_VALUES._replace(  # of the state alone, so that advantages are unbiased
-    values=lambda params, lived: (0.3 + lived.timestep.observation[..., 1], 7.0 + lived.next_observation[..., 1])
+VALUES = fixed_critic(  # of the state alone, so that advantages are unbiased
+    lambda lived: (0.3 + lived.timestep.observation[..., 1], 7.0 + lived.next_observation[..., 1])
 )
 
 
@@ -220,11 +216,12 @@ def test_with_the_score_nothing_is_counted_twice():
     chance, _ = chances(made, 1, meta, cut=True)
     means = []
     for critic in (NO_VALUES, VALUES):
-        consistent = lambda params, lived, critic=critic: (
-            (now := critic.values(params, lived)[0]),
-            jnp.concatenate([now[1:], critic.values(params, lived)[1][-1:]]),
+        valued = functools.partial(critic.values, (), time=None)
+        consistent = lambda lived, valued=valued: (
+            (now := valued(lived)[0]),
+            jnp.concatenate([now[1:], valued(lived)[1][-1:]]),
         )
-        gradient, tasks = estimates(made, 1, True, critic._replace(values=consistent))
+        gradient, tasks = estimates(made, 1, True, fixed_critic(consistent))
         means.append(jax.tree.map(lambda g: chance @ g, gradient(meta, cut_short(tasks))))
     assert error(means[1], means[0]) < 1e-9
 
@@ -265,7 +262,7 @@ def test_normalised_outer_advantages_are_those_of_rewards_of_any_size():
         """Of the outer loss, by each log-probability."""
         paid = lived._replace(reward=scale * lived.reward)
         loss = lambda log_prob: surrogate(
-            OuterLoss(0.9, 0.8, normalisation=normalisation), Window(paid, Said(log_prob, zero, zero, zero), zero)
+            OuterLoss(0.9, 0.8, normalisation=normalisation), Window(paid, Said(log_prob, zero, zero, zero), zero, zero)
         )
         return jax.grad(loss)(zero)
 

@@ -20,6 +20,9 @@ def test_solves_positive_systems_also_in_batches():
 def test_time_starts_anew_with_each_episode():
     start = jnp.array([[1, 1], [0, 0], [1, 0], [0, 0], [0, 1]], bool)
     np.testing.assert_array_equal(time_in_episode(start), [[0, 0], [1, 1], [0, 2], [1, 3], [2, 0]])
+    before = jnp.array([7, 3])
+    later = start.at[0].set(False)
+    np.testing.assert_array_equal(time_in_episode(later, before), [[7, 3], [8, 4], [0, 5], [1, 6], [2, 0]])
 
 
 def test_what_is_linear_in_the_features_is_fitted():

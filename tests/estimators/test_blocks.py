@@ -5,11 +5,10 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 from test_evolution import LIFE, META, WINDOW, walker
 
-from metarl_jax.estimators import Critic, OuterLoss, backprop, evolution, over_blocks, over_tasks
+from metarl_jax.estimators import OuterLoss, backprop, evolution, over_blocks, over_tasks, regressed_critic
 from metarl_jax.estimators.blocks import halvings
 from metarl_jax.sharding import shard_tasks, task_mesh
 from metarl_jax.types import Said
@@ -26,10 +25,11 @@ def speaking():
     return actor._replace(said=said), inner
 
 
-LEVEL = Critic(
+LEVEL = regressed_critic(
     init=lambda key: {"level": jnp.array(0.5)},
-    values=lambda params, lived: (params["level"] + lived.reward * 0, params["level"] + lived.reward * 0),
-    optimizer=optax.sgd(0.1),
+    apply=lambda params, x: params["level"] + x * 0,
+    inputs=lambda lived, time: (lived.reward, lived.reward),
+    learning_rate=0.1,
 )
 ESTIMATORS = {
     "backprop": functools.partial(backprop, *speaking(), LIFE, WINDOW, OuterLoss(0.9, 0.9, 0.1), LEVEL),
