@@ -34,8 +34,10 @@ from metarl_jax.planning.hidden_task import hidden_task_return as hidden_task_re
 from metarl_jax.planning.known_goal import known_goal_values as known_goal_values
 from metarl_jax.planning.known_goal import posterior_sampling_return as posterior_sampling_return
 from metarl_jax.planning.known_goal import random_return as random_return
+from metarl_jax.planning.maze_beliefs import Candidates as Candidates
+from metarl_jax.planning.maze_beliefs import Plan as Plan
+from metarl_jax.planning.maze_beliefs import belief_plan as belief_plan
+from metarl_jax.planning.maze_search import search_plan as search_plan
 from metarl_jax.planning.search import Bracket as Bracket
-from metarl_jax.planning.search import TrialReturns as TrialReturns
-from metarl_jax.planning.search import episodes_within as episodes_within
 from metarl_jax.planning.search import search_bracket as search_bracket
-from metarl_jax.planning.search import trial_returns as trial_returns
+from metarl_jax.planning.search import trial_upper as trial_upper

@@ -18,8 +18,6 @@ from metarl_jax.config import check
 from metarl_jax.planning.dynamic_programming import UNREACHABLE, all_shortest_paths, shortest_paths
 from metarl_jax.planning.walks import beam_search, earliest, improve, walk_through
 
-BRANCHING = 6  # how many of the nearest goals not yet visited the beam search may visit next
-
 
 class Bracket(NamedTuple):
     """``lower <= `` the least mean time to find ``<= upper``; ``walk [L]`` (cells, from the start on) attains
@@ -34,26 +32,15 @@ class Bracket(NamedTuple):
     earliest: np.ndarray
 
 
-class TrialReturns(NamedTuple):
-    """Goals reached in a trial, for each goal ``[G]``: ``known`` (the goal is known), ``search`` (the walk until it is
-    found, shortest paths from then on), ``repeat`` (the walk in every episode: no adaptation). ``upper``: the mean over
-    goals of the Bayes-optimal number is no larger; ``search.mean()`` is a lower bound of it."""
-
-    known: np.ndarray
-    search: np.ndarray
-    repeat: np.ndarray
-    upper: float
-
-
 def search_bracket(
     next_state: ArrayLike, start: int, goals: ArrayLike, *, beam_width: int = 1000, rounds: int = 500
 ) -> Bracket:
     """Bounds on the least mean time to find a goal, and a walk that attains the upper one.
 
     Lower bound: the ``i``-th goal to be visited is visited no sooner than ``t_i = max(t_{i-1} + 1, d_i)``, ``d`` the
-    sorted distances, nor than the dead ends visited by then allow (``turning_back``); the mean of ``t_i`` follows.
-    Upper bound: a beam search over orders of the goals, ranked by the find times so far plus the first of these bounds
-    on the rest, then a local search.
+    sorted distances, nor than going to the goals that lie nearest to another one takes, nor than the dead ends visited
+    by then allow (``turning_back``); the mean of ``t_i`` follows. Upper bound: a beam search over orders of the goals,
+    ranked by the find times so far plus the first of these bounds on the rest, then a local search.
 
     Args:
       next_state: ``[S, A]`` int. start: cell. goals: ``[G]`` distinct cells that can be reached from ``start`` and from
@@ -64,17 +51,32 @@ def search_bracket(
       ConfigError: if goals repeat or cannot be reached.
     """
     next_state, goals = np.asarray(next_state, np.int32), np.asarray(goals, np.int32)
-    check(goals.ndim == 1 and 0 < len(set(goals.tolist())) == len(goals), "goals", goals, "give distinct cells")
-    distance = np.asarray(all_shortest_paths(next_state), np.int32)
-    from_start = distance[start, goals]
-    between = distance[goals][:, goals]
-    check(int(max(from_start.max(), between.max())) < UNREACHABLE, "goals", goals, "some cannot be reached")
-    order = beam_search(from_start, between, beam_width, BRANCHING)
-    order = improve(order, from_start, between, rounds)
+    distance = _distances(next_state, int(start), goals)
+    from_start, between = distance[start, goals], distance[goals][:, goals]
+    waited = lambda goal, time: -time
+    order = beam_search(from_start, between, waited, beam_width)
+    order = improve(order, from_start, between, waited, rounds, moves=1000)
     walk = walk_through(next_state, int(start), goals[order], distance)
     first = np.argmax(walk[:, None] == goals, axis=0)
-    times = earliest(np.maximum(np.sort(from_start), turning_back(next_state, int(start), goals)))
+    times = _earliest_visits(next_state, int(start), goals, distance)
     return Bracket(float(times.mean()), float(first.mean()), walk, first, from_start, times)
+
+
+def _distances(next_state: np.ndarray, start: int, goals: np.ndarray) -> np.ndarray:
+    """Between all cells, ``[S, S]`` int32; ConfigError where a goal repeats or is out of reach."""
+    check(goals.ndim == 1 and 0 < len(set(goals.tolist())) == len(goals), "goals", goals, "give distinct cells")
+    distance = np.asarray(all_shortest_paths(next_state), np.int32)
+    ends = np.r_[start, goals]
+    check(int(distance[ends][:, goals].max()) < UNREACHABLE, "goals", goals, "some cannot be reached")
+    return distance
+
+
+def _earliest_visits(next_state: np.ndarray, start: int, goals: np.ndarray, distance: np.ndarray) -> np.ndarray:
+    """No walk visits its ``i``-th goal sooner; ``[G]``, given distances ``[S, S]`` between cells."""
+    between = distance[goals][:, goals] + np.where(np.eye(len(goals), dtype=bool), UNREACHABLE, 0)
+    legs = np.minimum(between.min(axis=0), distance[start, goals])  # each is entered from another one, or the start
+    least = np.maximum(np.sort(distance[start, goals]), np.cumsum(np.sort(legs)))
+    return earliest(np.maximum(least, turning_back(next_state, start, goals)))
 
 
 def turning_back(next_state: np.ndarray, start: int, goals: np.ndarray) -> np.ndarray:
@@ -108,38 +110,33 @@ def turning_back(next_state: np.ndarray, start: int, goals: np.ndarray) -> np.nd
     return np.concatenate([np.zeros(len(goals) - len(steps), np.int64), steps])
 
 
-def trial_returns(bracket: Bracket, trial_steps: int) -> TrialReturns:
-    """Goals reached in a trial of ``trial_steps`` steps when each one found sends the agent back to the start.
+def trial_upper(
+    next_state: ArrayLike, start: int, goals: ArrayLike, trial_steps: int, weights: ArrayLike | None = None
+) -> float:
+    """No agent reaches more goals on average in a trial of ``trial_steps`` steps, each one sending it to the start.
 
-    With the goal known ``floor(T / d)``; with a search first ``1 + floor((T - t) / d)`` if ``t <= T`` else 0; with the
-    search repeated ``floor(T / t)``.
-
-    The upper bound holds for every agent, Bayes-optimal ones included. Whatever an agent does up to the first find is a
+    The bound holds for every agent, Bayes-optimal ones included. Whatever an agent does up to the first find is a
     fixed walk (given its own coin tosses), which finds its ``i``-th goal ``g`` at a step ``t >= max(e_i, d_g)``, ``e``
     the bracket's ``earliest``; from then on each further find takes ``d_g`` steps or more. So it reaches ``g`` at most
     ``h_g(t) = 1 + floor((T - t) / d_g)`` times, which falls in ``t``, and the sum over goals is at most that of the
     best assignment of goals to ranks ``i``, each at its earliest step. Being sent back to the start before the find (a
-    limit on the length of an episode) only delays: the bound still holds, ``search`` may then be out of reach.
+    limit on the length of an episode) only delays: the bound still holds.
 
     Args:
-      bracket: what ``search_bracket`` returns; the start must not be a goal. trial_steps: ``T``.
+      next_state, start, goals: as for ``search_bracket``; the start must not be a goal. trial_steps: ``T``.
+      weights: how likely each goal is beside the others, ``[G]``; by default all alike.
 
     Raises:
-      ConfigError: if the start is a goal.
+      ConfigError: if the start is a goal, goals repeat or cannot be reached.
     """
-    distance, find_time = bracket.distance.astype(np.int64), bracket.find_time.astype(np.int64)
-    check(bool(np.all(distance >= 1)), "distance", distance, "the start itself cannot be a goal of a trial")
-    step = np.maximum(bracket.earliest, distance[:, None])  # [G, rank]
-    worth = np.where(step <= trial_steps, 1 + (trial_steps - step) // distance[:, None], 0)
-    upper = worth[linear_sum_assignment(worth, maximize=True)].sum() / len(distance)
-    pairs = (distance, distance), (find_time, distance), (find_time, find_time)
-    known, search, repeat = (episodes_within(*pair, trial_steps) for pair in pairs)
-    return TrialReturns(known, search, repeat, float(upper))
-
-
-def episodes_within(first: np.ndarray, later: np.ndarray, trial_steps: int) -> np.ndarray:
-    """How many episodes end within a trial whose first takes ``first [G]`` steps and whose others ``later [G]``."""
-    return np.where(first <= trial_steps, 1 + (trial_steps - first) // later, 0)
+    next_state, goals = np.asarray(next_state, np.int32), np.asarray(goals, np.int32)
+    distance = _distances(next_state, int(start), goals).astype(np.int64)
+    known = distance[start, goals][:, None]
+    check(bool(np.all(known >= 1)), "goals", goals, "the start itself cannot be a goal of a trial")
+    weights = np.ones(len(goals)) if weights is None else np.asarray(weights, float)
+    step = np.maximum(_earliest_visits(next_state, int(start), goals, distance), known)  # [G, rank]
+    worth = np.where(step <= trial_steps, 1 + (trial_steps - step) // known, 0) * weights[:, None]
+    return float(worth[linear_sum_assignment(worth, maximize=True)].sum() / weights.sum())
 
 
 @jax.jit

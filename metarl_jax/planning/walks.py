@@ -1,14 +1,19 @@
-"""Short walks through all goals of a known maze: the upper end of ``search``'s bracket.
+"""Walks through the goals of a known maze that find them early: a beam search over orders of the goals, a local search.
 
-Axis letters: ``[G]`` goals, ``[B]`` beam, ``[M]`` moves tried at once. The problem, least mean find time, is that of
-the travelling repairman: a beam search over orders of the goals, then a local search.
+Axis letters: ``[G]`` goals, ``[B]`` beam, ``[M]`` moves tried at once. What a walk is worth is the sum over goals of
+``worth(goal, time)``, elementwise over arrays of both, which falls in the time at which the goal is visited first:
+``-time`` makes it the problem of the travelling repairman.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
 from metarl_jax.planning.dynamic_programming import UNREACHABLE
+
+Worth = Callable[[np.ndarray, np.ndarray], np.ndarray]  # (goal, time) -> value
+BRANCHING = 6  # how many of the nearest goals not yet visited the beam search may visit next
 
 
 def earliest(distance: np.ndarray) -> np.ndarray:
@@ -17,31 +22,43 @@ def earliest(distance: np.ndarray) -> np.ndarray:
     return np.maximum.accumulate(distance - rank, axis=-1) + rank
 
 
+def times_of(order: np.ndarray, from_start: np.ndarray, between: np.ndarray) -> np.ndarray:
+    """When each goal of ``order [..., G]`` is reached by shortest paths, in that order."""
+    legs = np.concatenate([from_start[order[..., :1]], between[order[..., :-1], order[..., 1:]]], axis=-1)
+    return np.cumsum(legs, axis=-1)
+
+
 class _Beam(NamedTuple):
     """``goal [B]`` (the one visited last), ``unvisited [B, G]``, ``key [B]`` (a Zobrist hash of the visited), ``time
-    [B]``, ``waited [B]`` (find times of the visited, summed) and ``parent [B]``."""
+    [B]``, ``earned [B]`` (by the visited) and ``parent [B]``."""
 
     goal: np.ndarray
     unvisited: np.ndarray
     key: np.ndarray
     time: np.ndarray
-    waited: np.ndarray
+    earned: np.ndarray
     parent: np.ndarray
 
 
-def beam_search(from_start: np.ndarray, between: np.ndarray, width: int, branching: int) -> np.ndarray:
-    """An order of all goals with a small sum of find times, given distances ``[G]`` and ``[G, G]`` (the first index is
-    the cell that is left)."""
-    num_goals = len(from_start)
-    zobrist = np.random.default_rng(0).integers(2**63, size=num_goals, dtype=np.uint64)
-    first = np.arange(num_goals)
-    time = from_start.astype(np.int64)
-    beam = _rank(_Beam(first, first[:, None] != first, zobrist, time, time, np.zeros_like(first)), between, width)
-    history = [beam]
-    for left in range(num_goals - 1, 0, -1):
-        beam = _expand(beam, between, zobrist, min(branching, left))
-        beam = _rank(_unique(beam, beam.key * np.uint64(num_goals) + beam.goal.astype(np.uint64)), between, width)
-        history.append(beam)
+class _Legs(NamedTuple):
+    """From each goal: all goals, the nearest first, ``goal [G, G]``, and how far they are, ``distance [G, G]``."""
+
+    goal: np.ndarray
+    distance: np.ndarray
+
+
+def beam_search(from_start: np.ndarray, between: np.ndarray, worth: Worth, width: int) -> np.ndarray:
+    """An order of all goals that is worth much, given distances ``[G]`` and ``[G, G]`` (the first index is the cell
+    that is left)."""
+    first = np.arange(len(from_start))
+    zobrist = np.random.default_rng(0).integers(2**63, size=len(first), dtype=np.uint64)
+    nearest = np.argsort(between, axis=1, kind="stable")
+    legs = _Legs(nearest, np.take_along_axis(between, nearest, axis=1).astype(np.int32))
+    time = from_start.astype(np.int32)
+    beam = _Beam(first, first[:, None] != first, zobrist, time, worth(first, time), np.zeros_like(first))
+    history = [_best(beam, legs, worth, width)]
+    for _ in range(len(first) - 1):
+        history.append(_best(_expand(history[-1], legs, zobrist, worth), legs, worth, width))
     order, best = [], 0
     for beam in reversed(history):
         order.append(int(beam.goal[best]))
@@ -49,51 +66,64 @@ def beam_search(from_start: np.ndarray, between: np.ndarray, width: int, branchi
     return np.asarray(order[::-1])
 
 
-def _expand(beam: _Beam, between: np.ndarray, zobrist: np.ndarray, branching: int) -> _Beam:
-    """All states that visit one of the ``branching`` nearest goals next."""
-    away = np.where(beam.unvisited, between[beam.goal], UNREACHABLE)
-    goal = np.argpartition(away, branching - 1, axis=1)[:, :branching].ravel()
-    parent = np.repeat(np.arange(len(beam.goal)), branching)
-    time = beam.time[parent] + away[parent, goal]
+def _ahead(beam: _Beam, legs: _Legs) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """From where each state is, all goals, the nearest first: ``(goal, whether it is unvisited, its rank among those
+    that are)``, each ``[B, G]``."""
+    goal = legs.goal[beam.goal]
+    left = np.take_along_axis(beam.unvisited, goal, axis=1)
+    return goal, left, np.cumsum(left, axis=1, dtype=np.int32) - 1
+
+
+def _expand(beam: _Beam, legs: _Legs, zobrist: np.ndarray, worth: Worth) -> _Beam:
+    """All states that visit one of the ``BRANCHING`` nearest goals next."""
+    goals, left, rank = _ahead(beam, legs)
+    parent, column = np.nonzero(left & (rank < BRANCHING))
+    goal = goals[parent, column]
+    time = beam.time[parent] + legs.distance[beam.goal[parent], column]
     unvisited = beam.unvisited[parent]
     unvisited[np.arange(len(goal)), goal] = False
-    return _Beam(goal, unvisited, beam.key[parent] ^ zobrist[goal], time, beam.waited[parent] + time, parent)
+    return _Beam(
+        goal, unvisited, beam.key[parent] ^ zobrist[goal], time, beam.earned[parent] + worth(goal, time), parent
+    )
 
 
-def _unique(beam: _Beam, key: np.ndarray) -> _Beam:
-    """One state for each ``key [B]``, the one with the least to answer for: waited so far and time to come."""
-    order = np.lexsort((beam.waited + beam.time * beam.unvisited.sum(axis=1), key))
-    first = np.r_[True, np.diff(key[order]) != 0]
-    return _Beam(*(leaf[order[first]] for leaf in beam))
+def _best(beam: _Beam, legs: _Legs, worth: Worth, width: int) -> _Beam:
+    """The ``width`` most promising states, best first; one of those that visited the same goals and are at the same.
 
-
-def _rank(beam: _Beam, between: np.ndarray, width: int) -> _Beam:
-    """The ``width`` most promising states, best first."""
-    left = int(beam.unvisited[0].sum())
-    away = np.where(beam.unvisited, between[beam.goal], UNREACHABLE)
-    rest = earliest(np.sort(away, axis=1)[:, :left]).sum(axis=1)
-    order = np.argsort(beam.waited + left * beam.time + rest, kind="stable")[:width]
+    The rest is guessed: each goal left at the earliest step that distances and one step a goal allow.
+    """
+    state = beam.key * np.uint64(len(legs.goal)) + beam.goal.astype(np.uint64)
+    beam = _Beam(*(leaf[_first_of_each(state, -beam.earned)] for leaf in beam))
+    goals, left, rank = _ahead(beam, legs)
+    ahead = np.where(left, legs.distance[beam.goal] - rank, -UNREACHABLE)
+    time = beam.time[:, None] + np.maximum.accumulate(ahead, axis=1) + rank
+    promise = beam.earned + np.where(left, worth(goals, np.maximum(time, 0)), 0).sum(axis=1)
+    order = np.argsort(-promise, kind="stable")[:width]
     return _Beam(*(leaf[order] for leaf in beam))
 
 
+def _first_of_each(state: np.ndarray, cost: np.ndarray) -> np.ndarray:
+    """The cheapest row of each ``state``, both ``[B]``."""
+    order = np.lexsort((cost, state))
+    return order[np.r_[True, np.diff(state[order]) != 0]]
+
+
 def improve(
-    order: np.ndarray, from_start: np.ndarray, between: np.ndarray, rounds: int, moves: int = 1000
+    order: np.ndarray, from_start: np.ndarray, between: np.ndarray, worth: Worth, rounds: int, moves: int = 200
 ) -> np.ndarray:
     """Local search from ``order [G]``: the best of ``moves`` random reversals and swaps of neighbouring segments is
     taken while it is no worse, for ``rounds`` rounds."""
     rng, num_goals = np.random.default_rng(0), len(order)
-    places = np.arange(num_goals)
-    cost = np.inf
+    places, value = np.arange(num_goals), -np.inf
     for _ in range(rounds if num_goals > 2 else 0):
         i, j, k = np.sort(rng.integers(num_goals + 1, size=(3, moves, 1)), axis=0)
         swapped = np.where(places < i + k - j, places - i + j, places - k + j)
         inside = np.where(rng.random((moves, 1)) < 0.5, i + k - 1 - places, swapped)
         candidates = order[np.where((places >= i) & (places < k), inside, places)]  # [M, G]
-        times = np.cumsum(between[candidates[:, :-1], candidates[:, 1:]], axis=1)
-        costs = from_start[candidates[:, 0]] * num_goals + times.sum(axis=1)
-        best = np.argmin(costs)
-        if costs[best] <= cost:
-            order, cost = candidates[best], costs[best]
+        values = worth(candidates, times_of(candidates, from_start, between)).sum(axis=1)
+        best = np.argmax(values)
+        if values[best] >= value:
+            order, value = candidates[best], values[best]
     return order
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from metarl_jax import planning
 from metarl_jax.config import check, check_all, family, preset
 from metarl_jax.tasks._layouts import COLUMNS, MOVES, PILLARS, choose_cell, generate, parse_all, reachable, successors
-from metarl_jax.tasks._maze_references import known_goal, references
+from metarl_jax.tasks._maze_references import references
 from metarl_jax.tasks.environment import Environment, one_hot_cell, one_of
 from metarl_jax.types import Spec, TaskDistribution
 
@@ -97,9 +97,10 @@ def maze(
       goal_observable: the goal's position is part of the observation (goal-conditioned).
       split: a part of the set. Every fifth goal of each layout is held out; so is the last layout.
 
-    References, in goals found a trial: shortest paths with the goal known; the best known search walk followed by
-    shortest paths (a lower bound on Bayes-optimal behaviour when the layout is known) and an upper bound on it; the
-    walk in every episode (what forgets at each episode).
+    References, in goals found a trial, of an agent that knows the set (the split, where there is one): shortest paths
+    with the goal known; Bayes-optimal search, exact where the tasks that look alike at first are few, else the best
+    search found (a lower bound) and an upper bound, of agents that know the layout; the best search found that is the
+    same in every episode (what forgets at each episode).
     """
     check_options("maze", horizon, trial_steps, view)
     parsed = parse_all(layouts)
@@ -113,7 +114,7 @@ def maze(
         horizon=horizon,
         trial_steps=trial_steps,
         tasks=tasks,
-        references=lambda some, steps, prior=None: references(parsed, env, some, steps, prior),
+        references=lambda some, steps, prior=tasks: references(env, some, steps, prior),
         mutate=mutate,
         optimum=functools.partial(goals_within, env),
         best_episode=functools.partial(found_within, env),
@@ -138,7 +139,8 @@ def random_maze(
 ) -> TaskDistribution:
     """A new random maze each time (recursive backtracker), goal hidden.
 
-    The start is the top left room, the goal any other open cell. The only reference is the shortest path.
+    The start is the top left room, the goal any other open cell. The only reference is the shortest path; finite sets
+    of up to 64 mazes have those of ``maze``.
 
     Args:
       rows: outer size, odd.
@@ -168,7 +170,7 @@ def random_maze(
         sample=sample,
         horizon=horizon,
         trial_steps=trial_steps,
-        references=lambda some, steps, prior=None: [known_goal(env, some, steps)],
+        references=lambda some, steps, prior=None: references(env, some, steps, prior),
         mutate=mutate,
         optimum=functools.partial(goals_within, env),
         best_episode=functools.partial(found_within, env),
