@@ -1,17 +1,17 @@
 """Algorithms and curricula of the registries keep the promises of ``types.py``: a new one needs no line here."""
 
 import collections
-import functools
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from sharing import programs_once
 from test_conformance import host, pendulum, rows
 
 import metarl_jax as mrl
-from metarl_jax import algorithms, checkpoint, curricula, tasks
+from metarl_jax import algorithms, checkpoint, curricula, memory, tasks, training
 from metarl_jax.driver import driver
 from metarl_jax.networks import MEMORIES
 from metarl_jax.program import program_of
@@ -88,6 +88,7 @@ def tiny(learner: str):
 
 
 class Learning(NamedTuple):
+    name: str
     algorithm: Any
     batch: Any
     update: Any
@@ -95,10 +96,15 @@ class Learning(NamedTuple):
     outcome: Outcome
 
 
-@functools.cache
-def learning(name: str, family: str) -> Learning:
-    """Two updates in a row."""
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param((a, f), id=f"{a}-{f}", marks=rarely(a, f)) for a in LEARNERS for f in FAMILIES],
+)
+def learning(request) -> Learning:
+    """Two updates in a row. One learner in one family at a time, and its executables go before the next's come: a
+    process that held those of all crashed once in XLA."""
     jax.clear_caches()
+    name, family = request.param
     distribution = family_of(name, family)
     algorithm = tiny(name).build(distribution)
     algorithm.check(NUM_TASKS)
@@ -108,17 +114,12 @@ def learning(name: str, family: str) -> Learning:
     for i in range(2):
         state, outcome = update(jax.random.key(i), states[-1], batch)
         states.append(state)
-    return Learning(algorithm, batch, update, states, outcome)
+    return Learning(name, algorithm, batch, update, states, outcome)
 
 
-@pytest.fixture(params=[pytest.param((a, f), id=f"{a}-{f}", marks=rarely(a, f)) for a in LEARNERS for f in FAMILIES])
-def combination(request):
-    return request.param
-
-
-def test_update_compiles_once_and_keeps_its_types(combination):
-    _, _, update, states, _ = learning(*combination)
-    assert update._cache_size() == 1
+def test_update_compiles_once_and_keeps_its_types(learning):
+    states = learning.states
+    assert learning.update._cache_size() == 1
     typed = lambda tree: jax.tree.map(lambda x: (x.shape, x.dtype, x.weak_type), tree)
     assert typed(states[0]) == typed(states[1]) == typed(states[2])
 
@@ -131,11 +132,11 @@ def is_lived(path) -> bool:
 
 def difference(tree) -> float:
     """The largest between first axes of its leaves, which hold two."""
-    return max(jax.tree.leaves(jax.tree.map(lambda x: np.abs(np.diff(np.asarray(x[:2], float), axis=0)).max(), tree)))
+    return max(jax.tree.leaves(jax.tree.map(lambda x: np.abs(np.diff(np.asarray(x, float)[:2], axis=0)).max(), tree)))
 
 
-def test_every_parameter_group_moves(combination):
-    states = learning(*combination).states
+def test_every_parameter_group_moves(learning):
+    states = learning.states
     for before, after in ((states[0], states[1]), (states[1], states[2])):
         paths = jax.tree_util.tree_leaves_with_path((before, after))
         half = len(paths) // 2
@@ -148,16 +149,15 @@ def test_every_parameter_group_moves(combination):
         assert len(groups) > 1 and all(groups.values()), groups
 
 
-def test_outcome_says_what_was_lived(combination):
-    _, batch, _, _, outcome = learning(*combination)
-    jax.tree.map(np.testing.assert_array_equal, outcome.tasks, batch)
+def test_outcome_says_what_was_lived(learning):
+    outcome = learning.outcome
+    jax.tree.map(np.testing.assert_array_equal, outcome.tasks, learning.batch)
     assert outcome.trial_return.shape == outcome.ended.shape == (NUM_TASKS,) and outcome.ended.dtype == bool
     assert outcome.metrics and all(np.shape(x) == () and np.isfinite(x) for x in outcome.metrics.values())
 
 
-def test_adapt_lives_one_trial(combination):
-    name, family = combination
-    algorithm, batch, _, states, _ = learning(name, family)
+def test_adapt_lives_one_trial(learning):
+    name, algorithm, batch, _, states, _ = learning
     adapt = jax.jit(algorithm.adapt, static_argnums=(3, 4))
     one = jax.tree.map(lambda x: x[0], batch)
     steps = algorithm.steps + 2  # any length, not only the training's
@@ -188,20 +188,23 @@ def train(name: str, out=None, **options):
 
 @pytest.fixture(scope="module", params=[pytest.param(name, marks=rarely(name)) for name in LEARNERS])
 def unbroken(request, tmp_path_factory):
-    """A learner's name, and its six updates without a break."""
-    jax.clear_caches()  # keeps few executables alive: a process that held those of all learners crashed once in XLA
-    return request.param, train(request.param, tmp_path_factory.mktemp("unbroken") / "run")
+    """A learner's name, and its six updates without a break. What has the same shapes until the next learner comes is
+    the same executable."""
+    jax.clear_caches()
+    with programs_once():
+        yield request.param, train(request.param, tmp_path_factory.mktemp("unbroken") / "run")
 
 
 def test_resuming_is_bit_exact(unbroken, tmp_path):
     name, whole = unbroken
     half = train(name, tmp_path / "run", num_updates=3)
-    parts = train(name, tmp_path / "run")
+    with programs_once():  # the rest by a program that is built anew
+        parts = train(name, tmp_path / "run")
     assert (half.num_updates, parts.num_updates) == (3, 6)
-    jax.tree.map(np.testing.assert_array_equal, parts.state, whole.state)
+    jax.tree.map(np.testing.assert_array_equal, host(parts.state), host(whole.state))
     lines = [(run.path / "metrics.jsonl").read_bytes() for run in (whole, parts)]
     assert lines[0] == lines[1] and lines[0].count(b"\n") == 6
-    both = jax.tree.map(lambda a, b: np.concatenate([a, b]), half.state, whole.state)
+    both = jax.tree.map(lambda a, b: np.concatenate([a, b]), host(half.state), host(whole.state))
     assert difference(both) > 1e-3
 
 
@@ -212,8 +215,8 @@ def test_seeds_side_by_side_are_the_seeds_alone(unbroken):
     for i, alone in enumerate((train(name, **options) if options else whole, train(name, seed=1, **options))):
         jax.tree.map(
             lambda a, b, i=i: np.testing.assert_allclose(a[i], b[0], rtol=rounding, atol=rounding),
-            both.state,
-            alone.state,
+            host(both.state),
+            host(alone.state),
         )
         np.testing.assert_allclose(
             both.metrics["trial_return"][:, i], alone.metrics["trial_return"][:, 0], rtol=rounding
@@ -221,24 +224,32 @@ def test_seeds_side_by_side_are_the_seeds_alone(unbroken):
     assert difference(both.state) > 1e-2
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=rarely(name)) for name in LEARNERS])
-def test_sharded_equals_unsharded(name):
-    jax.clear_caches()
-    distribution = FAMILIES["bandit"]()
-    built = tiny(name).build(distribution)
-    seeds, ends, programs = jnp.array([0], jnp.int32), [], []
-    assert jax.device_count() >= 2
+def test_sharded_equals_unsharded(unbroken):
+    """The run over two devices against a plain loop of the algorithm's own update, on one."""
+    name, _ = unbroken
     count, rounding = (1, 5e-3) if name in AMPLIFIED else (3, 1e-4)
-    for mesh in (None, task_mesh()):
-        program = driver(built, distribution, NUM_TASKS, mesh, capacity=4)
-        learner = program.init(seeds)
-        compiled = program.advance.lower(seeds, learner, 0, count).compile()
-        learner, metrics, done, finite = compiled(seeds, learner, 0, count)
-        assert int(done) == count and bool(finite.all())
-        ends.append(host((learner.algorithm, metrics)))
-        programs.append(compiled.as_text())
-    assert "all-reduce" not in programs[0] and "all-reduce" in programs[1]  # the work was really shared
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=rounding, atol=0.1 * rounding), *ends)
+    assert jax.device_count() >= 2
+    distribution, recipe = FAMILIES["bandit"](), tiny(name)
+    algorithm = recipe.build(distribution)
+    sample, update = jax.jit(jax.vmap(distribution.sample)), jax.jit(algorithm.update)
+    key, keys = jax.random.split(jax.random.key(0))
+    state = jax.jit(algorithm.init, static_argnums=1)(jax.random.split(key)[0], NUM_TASKS)
+    rows = []
+    for index in range(count):
+        task_key, update_key = jax.random.split(jax.random.fold_in(keys, index))
+        state, outcome = update(update_key, state, sample(jax.random.split(task_key, NUM_TASKS)))
+        rows.append(outcome.metrics | {"trial_return": outcome.trial_return.mean()})
+    sharded = train(name, num_updates=count)
+    whole = lambda tree: jax.tree.map(lambda x: x[None], host(tree))
+    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=rounding, atol=0.1 * rounding)
+    jax.tree.map(close, host(sharded.state), whole(state))
+    for column in rows[0]:
+        close(sharded.metrics[column][:, 0], [row[column] for row in rows])
+    # The work was really shared.
+    setting = Setting(recipe, distribution, curricula.uniform())
+    made, seeds = training.program_of(setting, NUM_TASKS, task_mesh()).driver, jnp.array([0], jnp.int32)
+    shared = memory.compile_ahead(made.advance, seeds, jax.eval_shape(made.init, seeds), 0, 1).as_text()
+    assert "all-reduce" in shared and all(len(leaf.devices()) == 1 for leaf in jax.tree.leaves(state))
 
 
 # Curricula.
