@@ -11,10 +11,10 @@ from sharing import programs_once
 from test_conformance import host, pendulum, rows
 
 import metarl_jax as mrl
-from metarl_jax import algorithms, checkpoint, curricula, memory, tasks, training
+from metarl_jax import algorithms, checkpoint, curricula, tasks, training
 from metarl_jax.driver import driver
 from metarl_jax.networks import MEMORIES
-from metarl_jax.program import program_of
+from metarl_jax.program import fitted, program_of
 from metarl_jax.setting import Setting
 from metarl_jax.sharding import task_mesh
 from metarl_jax.types import Outcome, TaskDistribution, Trajectory
@@ -247,8 +247,8 @@ def test_sharded_equals_unsharded(unbroken):
         close(sharded.metrics[column][:, 0], [row[column] for row in rows])
     # The work was really shared.
     setting = Setting(recipe, distribution, curricula.uniform())
-    made, seeds = training.program_of(setting, NUM_TASKS, task_mesh()).driver, jnp.array([0], jnp.int32)
-    shared = memory.compile_ahead(made.advance, seeds, jax.eval_shape(made.init, seeds), 0, 1).as_text()
+    made, seeds = training.program_of(setting, NUM_TASKS, task_mesh()), jnp.array([0], jnp.int32)
+    shared = fitted(made, seeds, jax.eval_shape(made.driver.init, seeds), True, str)[0].driver.advance.as_text()
     assert "all-reduce" in shared and all(len(leaf.devices()) == 1 for leaf in jax.tree.leaves(state))
 
 
