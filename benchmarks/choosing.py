@@ -1,5 +1,5 @@
-"""How settings are chosen: in two rounds, for baselines as for our own methods, and then told on lifetimes that chose
-nothing.
+"""How settings are chosen: in two rounds, for baselines as for our own methods, and then reported on lifetimes that
+chose nothing.
 
 The first round scores every setting on few lifetimes, the second the best of these on many more, fresh ones. Its winner
 is reported on yet others, a set for each seed, which are the same for all methods: so what is compared is paired, and
@@ -40,6 +40,11 @@ def lifetimes(which: int, count: int, seed: int = 0) -> jax.Array:
 
 def tested_on(seed: int) -> jax.Array:
     return lifetimes(TESTED, TESTING, seed)
+
+
+def seeds_of(keys: jax.Array) -> list[int]:
+    """A run's seed of each key ``[R]``, where what is scored are runs: so large that none of those reported is met."""
+    return jax.vmap(lambda key: (jax.random.bits(key) >> 1) | (1 << 20))(keys).tolist()
 
 
 def choose(

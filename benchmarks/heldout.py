@@ -35,6 +35,7 @@ class Entry(NamedTuple):
     lengths: dict[str, int]
 
 
+CURRICULA = size(CURRICULA, {name: CURRICULA[name] for name in ("uniform", "sfl")})
 LEARNERS = {
     "rl2": Entry(mrl.algorithms.rl2(memory_size=size(96, 4)), *size((128, 20_000_000, {}), (4, 1, SHORT))),
     "maml": Entry(

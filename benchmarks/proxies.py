@@ -34,6 +34,7 @@ TRAINED: dict[str, Any] = {
     "uniform": mrl.curricula.uniform,
     "robust-plr, max-mc": functools.partial(mrl.curricula.robust_plr, score="max-mc"),
 }
+TRAINED = size(TRAINED, {"uniform": mrl.curricula.uniform})
 UNITS = ("correlation", "share")
 PROXIES = ("positive-value-loss", "max-mc", "learnability", "regret of four trials")
 
@@ -112,7 +113,7 @@ def draw(curves: dict[str, list[tuple[int, dict[str, np.ndarray]]]]) -> None:
     """A line a proxy, with the range of the seeds; columns: how the agents were trained."""
     with style():
         figure = new_figure(9.0, 6.0)
-        axes = figure.subplots(2, len(curves), sharex=True, sharey="row")
+        axes = figure.subplots(2, len(curves), sharex=True, sharey="row", squeeze=False)
         for column, (name, looks) in enumerate(curves.items()):
             steps = [steps / 1e6 for steps, _ in looks]
             for proxy, colour in zip(PROXIES, (AGENT, CONTROL, ROLES["bayes"], MUTED), strict=True):

@@ -29,7 +29,7 @@ STEPS = size(5_000_000, 1)
 NUM_TASKS, NUM_MAZES, TRIALS = size((128, 2000, 10), (8, 4, 2))
 MAZE = functools.partial(mrl.tasks.view_maze, size=7, view=3, num_walls=17, horizon=size(60, 8))
 LEARNER = functools.partial(mrl.algorithms.rl2, memory_size=size(64, 4), num_minibatches=4, discount=0.97)
-CURRICULA: dict[str, Any] = {
+ALL: dict[str, Any] = {
     "uniform": mrl.curricula.uniform,
     "plr": mrl.curricula.prioritised_replay,
     "robust-plr": mrl.curricula.robust_plr,
@@ -42,6 +42,7 @@ CURRICULA: dict[str, Any] = {
     "accel, positive value loss": functools.partial(mrl.curricula.accel, score="positive-value-loss"),
 }
 BEST = "accel"
+CURRICULA = size(ALL, {name: ALL[name] for name in ("uniform", BEST)})
 
 
 def updates_of(learner: Recipe, curriculum: Recipe, tasks: TaskDistribution, num_tasks: int, steps: int) -> int:

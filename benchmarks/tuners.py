@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from choosing import Choice, Rounds, Setting, choose
+from choosing import Choice, Rounds, Setting, choose, seeds_of
 from record import Clock
 from sizes import size
 
@@ -124,8 +124,7 @@ def budgets(method: str) -> list[Choice]:
     for share in SHARES:
 
         def score(keys: jax.Array, setting: Setting, share=share) -> float:
-            seeds = jax.vmap(lambda key: jax.random.bits(key) >> 1)(keys).tolist()
-            runs = [TUNERS[method](setting, share, seed, OTHER_WALLS)[0] for seed in seeds]
+            runs = [TUNERS[method](setting, share, seed, OTHER_WALLS)[0] for seed in seeds_of(keys)]
             return float(np.mean([life_return(*run, walls=OTHER_WALLS) for run in runs]))
 
         found.append(choose(CANDIDATES[method], score, ROUNDS))
