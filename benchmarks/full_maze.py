@@ -1,6 +1,6 @@
 """The full maze of unsupervised environment design, uniform sampling: a layout of ours beside JaxUED's, by the clock.
 
-    python benchmarks/quality.py curricula-full-maze --seeds 1 2 3
+    python benchmarks/quality.py curricula-full-maze
 
 JaxUED's layout trains for ``BUDGET`` seconds, ours for a quarter of that, on the same machine, compiling and tests
 apart, on fresh mazes of 25 walls in 13 x 13 cells. Every ``BUDGET / CHECKS`` seconds the agent is tested: the share of

@@ -30,7 +30,7 @@ SETTINGS: list[Setting] = [
     dict(learning_rate=rate, entropy_cost=cost) for rate, cost in itertools.product(RATES, ENTROPIES)
 ]
 ROUNDS = Rounds(first=size(2, 1), final=size(8, 1), finalists=size(4, 1))  # runs
-LEARNERS = {"ppo": False, "ppo, tuned": True}
+LEARNERS = size({"ppo": False, "ppo, tuned": True}, {"ppo, tuned": True})
 
 
 def learner(setting: Setting) -> Recipe:

@@ -1,6 +1,6 @@
 """RL^2 and MAML in two hundred mazes by curriculum, tested in goals that were held out, and in a layout that was.
 
-    python benchmarks/quality.py curricula-maze-200 --seeds 1 2 3
+    python benchmarks/quality.py curricula-maze-200
 
 For goals they learn in four fifths of the goals of both layouts; for the layout in generated mazes, of which they see
 the 3 x 3 walls around them. Every curriculum has the same number of environment steps, its own included. A trial of

@@ -1,6 +1,6 @@
 """What curricula take for regret, beside exact regret: how alike they rank mazes, by training time.
 
-    python benchmarks/quality.py curricula-proxies --seeds 0 1 2 3 4
+    python benchmarks/quality.py curricula-proxies
 
 In 2,000 small mazes as they are drawn, agents live four trials, of which every score is told (learnability of all four,
 the others as means over them), and 16 more, whose mean is the truth: the optimal return of an episode less what the

@@ -71,7 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     smoke_option(parser)
     asked = parser.parse_args(arguments)
     dice, names = random.Random(asked.seed), asked.algorithms
-    count = 1 if SMOKE else asked.runs
+    if SMOKE:
+        names, asked.runs = names[:1], 1
     if unknown := set(names) - set(known):
         parser.error(f"unknown algorithm {sorted(unknown)[0]!r}: choose of {', '.join(known)}")
     same: list[bool] = []
@@ -83,15 +84,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
             with Clock() as one:
                 start(name, Path(folder, name)).wait()
             whole[name] = (digest(Path(folder, name)), one.seconds)
-        for i in range(count):
+        for i in range(asked.runs):
             name = names[i % len(names)]
             out = Path(folder, f"{name}-{i}")
             hits += killed(name, out, whole[name][1], dice)
             same.append(digest(out) == whole[name][0])
             print(f"run {i + 1}: {name}, {'identical' if same[-1] else 'DIFFERS'}, {hits} kills so far", flush=True)
-    command = f"python benchmarks/resume.py {' '.join(names)} --runs {count} --seed {asked.seed}"
-    what = f"{count} runs killed at random times ({hits} kills), resumed: bit-identical ends"
-    made = row(f"{', '.join(names)}: {what}", sum(same), "runs", at_least=count)
+    command = f"python benchmarks/resume.py {' '.join(names)} --runs {asked.runs} --seed {asked.seed}"
+    what = f"{asked.runs} runs killed at random times ({hits} kills), resumed: bit-identical ends"
+    made = row(f"{', '.join(names)}: {what}", sum(same), "runs", at_least=asked.runs)
     record("resume", [made | dict(seconds=round(clock.seconds, 1), command=command)])
 
 

@@ -117,7 +117,7 @@ def training(
     ]
 
 
-def inference(num_tasks: int = size(400, 25), repeats: int = size(5, 1)) -> list[dict[str, Any]]:
+def inference(num_tasks: int = size(400, 100), repeats: int = size(5, 1)) -> list[dict[str, Any]]:
     """VariBAD on gridnavi by the published sizes and ratio: policy [32], encoder 16 -> GRU 64, latent 5, decoder [32,
     32]; for 960 frames at least 3 gradient steps of the evidence bound on 25 trials, every step decoded from every
     belief, and PPO's 2 epochs of 4 minibatches. The peer: the published code, 690 frames/s on two cores of this kind.

@@ -1,7 +1,7 @@
 """Curricula: small mazes of which little is seen, the hardest of them above all; narrow gates.
 
-    python benchmarks/quality.py curricula-maze --seeds 0 1 2 3 4
-    python benchmarks/quality.py curricula-gate --seeds 0 1 2 3 4
+    python benchmarks/quality.py curricula-maze
+    python benchmarks/quality.py curricula-gate
 
 In mazes RL^2 learns by each curriculum for the same number of environment steps, those that a curriculum lives for
 itself included. Scores: the share of first episodes solved, in 2,000 solvable mazes held out, ten trials in each; the
