@@ -112,7 +112,9 @@ JOBS = {
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("jobs", nargs="*", default=list(JOBS), help=f"of {', '.join(JOBS)}")
-    parser.add_argument("--seeds", nargs="+", type=int, help="instead of those that the job names, which nobody has looked at")
+    parser.add_argument(
+        "--seeds", nargs="+", type=int, help="instead of those that the job names, which nobody has looked at"
+    )
     parser.add_argument("--list", action="store_true", help="only name the jobs")
     smoke_option(parser)
     asked = parser.parse_args(arguments)

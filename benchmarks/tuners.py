@@ -48,7 +48,7 @@ AGENTS: dict[str, Any] = dict(optimizer="adam", episodes=COPIES, life=LIFE)
 PBT: dict[str, Any] = dict(size=size(32, 2))
 SELF_TUNING: dict[str, Any] = dict(gradient="pes", sigma=0.4)
 ROUNDS = Rounds(first=1, final=size(4, 1), finalists=size(3, 1))  # runs
-CANDIDATES: dict[str, list[Setting]] = {  # nine each
+ALL_CANDIDATES: dict[str, list[Setting]] = {  # as many each
     "PBT": [
         dict(mazes=mazes, window=window, interval=interval)
         for mazes, (window, interval) in itertools.product((8, 16, 32), ((8, 2), (4, 2), (8, 4)))
@@ -62,7 +62,7 @@ FEW = {
     "PBT": [dict(mazes=2, window=2, interval=1)],
     "self-tuning": [dict(mazes=2, window=2, meta_rate=0.15)],
 }
-CANDIDATES = size(CANDIDATES, FEW)
+CANDIDATES = size(ALL_CANDIDATES, FEW)
 Found = tuple[list[float], float]  # hyperparameters in the order of NAMES, unbounded; seconds that were not compiling
 
 
