@@ -34,6 +34,7 @@ class ValuingAgent(NamedTuple):
 
     params: Any
     optimizer: Any
+    memory: Any
     discount: jax.Array
 
 
@@ -64,12 +65,16 @@ def discounting(tasks: TaskDistribution, *, outer_critic: bool = True, meta_rate
     meta = functools.partial(as_numbers, unbounded(START, ("discount",), 0.9))
     inner = actor_critic_inner(policy, speak, meta, numbers, lambda meta: optax.identity())
 
+    def valuing(agent, meta) -> ValuingAgent:
+        discount = jax.lax.stop_gradient(numbers(meta).discount)
+        return ValuingAgent(agent.params, agent.optimizer, agent.memory, discount)
+
     def init(key, meta, task):
-        agent = inner.init(key, meta, task)
-        return ValuingAgent(agent.params, agent.optimizer, jax.lax.stop_gradient(numbers(meta).discount))
+        return valuing(inner.init(key, meta, task), meta)
 
     def learn(key, meta, agent: ValuingAgent, lived):
-        return inner.learn(key, meta, agent._replace(discount=jax.lax.stop_gradient(numbers(meta).discount)), lived)
+        learned, told = inner.learn(key, meta, valuing(agent, meta), lived)
+        return valuing(learned, meta), told
 
     def values(lived: Trajectory):
         valued = functools.partial(exact_values, tasks, lived.outputs[0][0, 0], 1.0)

@@ -37,7 +37,7 @@ class Entry(NamedTuple):
 
 CURRICULA = size(CURRICULA, {name: CURRICULA[name] for name in ("uniform", "sfl")})
 LEARNERS = {
-    "rl2": Entry(mrl.algorithms.rl2(memory_size=size(96, 4)), *size((128, 20_000_000, {}), (4, 1, SHORT))),
+    "rl2": Entry(mrl.algorithms.rl2(memory_size=size(96, 4)), *size((128, 20_000_000, {}), (8, 1, SHORT))),
     "maml": Entry(
         mrl.algorithms.maml(outer="clip", inner_rate=1.0, episodes=size(20, 2)),
         *size((40, 10_000_000, dict(horizon=64, trial_steps=2 * 20 * 64)), (4, 1, SHORT)),

@@ -20,7 +20,7 @@ from metarl_jax.tasks._stored import FILE, ROLES, stored
 
 FAMILIES = ("cheetah-dir", "cheetah-vel", "cheetah-broken", "walker-dynamics", "walker-slope", "hopper-dynamics")
 TRIALS, KEY = size(240, 4), 700  # of the test, the same for all seeds
-NUM_TASKS, RUNNING_UPDATES = size((256, 300), (4, 1))  # of policies
+NUM_TASKS, RUNNING_UPDATES = size((256, 300), (8, 1))  # of policies
 UPDATES = dict.fromkeys(FAMILIES, 400) | {"cheetah-dir": 600, "walker-dynamics": 1000}  # of policies for references
 SHORT: dict[str, Any] = size({}, dict(horizon=4))
 WRITTEN = written_to(FILE.parent) / FILE.name  # references
@@ -135,7 +135,7 @@ def rows(name: str, seeds: list[int]) -> list[dict[str, Any]]:
                 entry.algorithm(),
                 tasks,
                 num_updates=size(entry.num_updates, 1),
-                num_tasks=size(entry.num_tasks, 4),
+                num_tasks=size(entry.num_tasks, 8),
                 seed=seed,
                 quiet=True,
             )
