@@ -45,6 +45,9 @@ LEARNERS = {
 }
 
 
+LEARNERS = size(LEARNERS, {"rl2": LEARNERS["rl2"]})
+
+
 def families(lengths: dict[str, Any]) -> dict[str, tuple[TaskDistribution, TaskDistribution]]:
     """(learned in, tested in), by what is held out."""
     maze, seen = mrl.tasks.maze_200, dict(view=3, **lengths)

@@ -146,7 +146,7 @@ def inference(num_tasks: int = size(400, 100), repeats: int = size(5, 1)) -> lis
 
 def startup() -> list[dict[str, Any]]:
     """A process that trains one update of the default job, from its start to its end, twice in one cache folder."""
-    job = size("'rl2', 'maze-100'", "'ppo', 'bandit', num_tasks=4")
+    job = size("'rl2', 'maze-100'", "'ppo', 'bandit', num_tasks=8")
     code = f"import metarl_jax as m; m.train({job}, num_updates=1, quiet=True)"
     with tempfile.TemporaryDirectory() as folder:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("JAX_")} | {"XDG_CACHE_HOME": folder}

@@ -65,6 +65,7 @@ UPDATES, TASKS = size((2000, 12), (1, 2))
 RATES = size(tuple(map(float, np.geomspace(0.03, 0.34, 8))), (0.1,))
 SETTINGS = grid_of((0.0, 0.5, 0.9, 0.95), (0.003, 0.01, 0.03, 0.1), (0.7, 0.9, 0.97, 0.99))
 ROUNDS = Rounds(first=size(16, 2), final=size(256, 2))
+RATE_ROUNDS = ROUNDS._replace(finalists=size(3, 1))  # fewer: there are eight rates, for each rule
 RUNS = written_to(Path(__file__).resolve().parents[1] / "runs")
 
 
@@ -112,7 +113,7 @@ def lived_by_rules(metas: list[PyTree], lives: Lives, seeds: list[int]) -> tuple
     areas, told = [], []
     for meta, seed in zip(metas, seeds, strict=True):
         score = lambda keys, setting, meta=meta: float(live[setting["learning_rate"]](keys, meta).mean())
-        choice = choose([dict(learning_rate=rate) for rate in RATES], score, ROUNDS)
+        choice = choose([dict(learning_rate=rate) for rate in RATES], score, RATE_ROUNDS)
         areas.append(float(tested(live[choice.setting["learning_rate"]], [meta], [seed]).mean()))
         told.append(choice.told)
         print(f"lpg on {lives.tasks.name}: {areas[-1]:.4f} with {choice.setting}", flush=True)
