@@ -12,7 +12,7 @@ from sizes import size
 import metarl_jax as mrl
 
 FIRST, LATER = 4.0, 155 / 14  # Bayes-optimal returns of the first and of a later episode
-UPDATES, NUM_TASKS = size((2100, 512), (1, 4))
+UPDATES, NUM_TASKS = size((2100, 512), (1, 8))
 OPTIONS = size({}, dict(memory_size=4, actor=(4,), decoder=(4,)))
 
 

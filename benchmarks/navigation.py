@@ -20,7 +20,7 @@ from metarl_jax.evaluation import evaluation_tasks, live
 
 STILL, KNOWN = -38.26, -0.506
 EPISODES, GOALS = size((20, 400), (2, 4))
-UPDATES, NUM_TASKS = size((120, 20), (1, 4))
+UPDATES, NUM_TASKS = size((120, 20), (1, 8))
 KEY = 401  # of the test's goals and episodes, the same for all seeds
 
 

@@ -17,7 +17,7 @@ import metarl_jax as mrl
 from metarl_jax.evaluation import evaluation_tasks, live
 
 GOALS, EPISODES, KEY = size(400, 4), 5, 500  # the key: of the test's goals and trials, the same for all seeds
-ENV_STEPS, FEWER_TASKS = size((27_200_000, 1), (6_400, 50))  # of a run; by how much fewer tasks an update
+ENV_STEPS, FEWER_TASKS = size((27_200_000, 1), (6_400, 32))  # of a run; by how much fewer tasks an update
 
 
 class Entry(NamedTuple):
