@@ -17,7 +17,7 @@ import metarl_jax as mrl
 from metarl_jax.evaluation import evaluation_tasks, live
 
 GOALS, EPISODES, KEY = size(400, 4), 5, 500  # the key: of the test's goals and trials, the same for all seeds
-ENV_STEPS, FEWER_TASKS = size((27_200_000, 1), (6_400, 32))  # of a run; by how much fewer tasks an update
+ENV_STEPS = size(27_200_000, 1)  # of a run
 
 
 class Entry(NamedTuple):
@@ -65,7 +65,7 @@ def known_return(tasks: mrl.types.TaskDistribution) -> float:
 
 def rows(name: str, seeds: list[int]) -> list[dict[str, Any]]:
     entry, tasks = ENTRIES[name], mrl.tasks.sparse_navigation(num_episodes=EPISODES)
-    num_tasks = entry.num_tasks // FEWER_TASKS
+    num_tasks = size(entry.num_tasks, 8)
     updates = max(1, round(ENV_STEPS / (entry.algorithm().build(tasks).steps * num_tasks)))
     known, shares, modes, found, seconds = known_return(tasks), [], [], [], []
     for seed in seeds:

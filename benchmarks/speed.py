@@ -87,7 +87,7 @@ def matmul_rate(width: int = size(2048, 8), repeats: int = size(10, 1)) -> float
 
 
 def training(
-    num_tasks: int = size(256, 4), units: int = size(128, 4), repeats: int = size(8, 1)
+    num_tasks: int = size(256, 8), units: int = size(128, 4), repeats: int = size(8, 1)
 ) -> list[dict[str, Any]]:
     """The whole outer step (living, then the epochs) of the default job, and its parts."""
     tasks = mrl.tasks.maze_100()
