@@ -63,7 +63,7 @@ SETTINGS = {
     "random MDPs, twice the life": Setting(mrl.tasks.tabular, 2 * LIFE, 0.9),
     "gridnavi": Setting(mrl.tasks.gridnavi, LIFE, 0.9),
 }
-SETTINGS = size(SETTINGS, {name: SETTINGS[name] for name in ("small mazes", "gridnavi")})
+SETTINGS = size(SETTINGS, {name: SETTINGS[name] for name in ("small mazes",)})
 
 
 def recipe() -> Recipe:
