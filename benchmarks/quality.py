@@ -29,7 +29,7 @@ import optimizers
 import outer_critic
 import proxies
 import recurrent
-import sparse
+import sparse_navigation
 import strides
 import teaching
 import transfer
@@ -103,9 +103,9 @@ JOBS = {
     "lpg-transfer": Job(transfer.transfer_rows, (1, 2, 3)),
     "intrinsic-reward-gridnavi": Job(credit.reward_rows, CREDIT),
     "pairwise-key-to-door": Job(credit.pairwise_rows, (*CREDIT, *range(10, 20), *range(30, 40)), TEN),
-    "maesn-sparse": Job(functools.partial(sparse.rows, "maesn"), (0, 1, 2)),
-    "varibad-sparse": Job(functools.partial(sparse.rows, "varibad"), (0, 1, 2, 10, *range(20, 24))),
-    "maml-sparse": Job(functools.partial(sparse.rows, "maml"), ()),  # shown beside them as it comes
+    "maesn-sparse": Job(functools.partial(sparse_navigation.rows, "maesn"), (0, 1, 2)),
+    "varibad-sparse": Job(functools.partial(sparse_navigation.rows, "varibad"), (0, 1, 2, 10, *range(20, 24))),
+    "maml-sparse": Job(functools.partial(sparse_navigation.rows, "maml"), ()),  # shown beside them as it comes
 }
 
 
