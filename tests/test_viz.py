@@ -41,6 +41,7 @@ def test_report_figure(tmp_path, episodes):
         Reference("bayes", "lower", 10.0, np.linspace(0, 1, episodes)),
         Reference("optimal", "exact", np.linspace(5, 15, 30)),
         Reference("random", "exact", 0.0),
+        Reference("non_adaptive", "exact", 1e6, np.full(episodes, 1e6), of="other tasks"),  # not drawn
     ]
     report = summarize(record(episodes, 0.1), record(episodes, 0.0), references, name={"algorithm": "rl2"})
     figure = viz.plot_report(report, tmp_path / "figures" / "report.png")
@@ -54,6 +55,7 @@ def test_report_figure(tmp_path, episodes):
     assert legend[0] == "agent"
     assert "Bayes-optimal, lower bound" in legend
     assert len(legend) == len(set(legend)) == 6
+    assert all(axes.get_ylim()[1] < 1e5 for axes in figure.axes)
     np.testing.assert_allclose(line(figure.axes[0], "agent").get_ydata(), report.by_episode["return"])
 
 
