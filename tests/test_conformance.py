@@ -29,7 +29,7 @@ from metarl_jax.tasks.ued_maze import ViewTask
 from metarl_jax.tasks.walkers import WalkerTask
 from metarl_jax.types import Policy, TaskDistribution, Trajectory
 
-N = 240
+N = 120
 
 WALKERS = ("cheetah-dir", "cheetah-vel", "cheetah-broken", "walker-dynamics", "walker-slope", "hopper-dynamics")
 SMALL = {  # options under which a walk takes seconds
@@ -142,13 +142,15 @@ def case(name: str) -> Case:
     batch = sample(jax.random.split(jax.random.key(0), N))
     if distribution.tasks is not None:
         count = jax.tree.leaves(distribution.tasks)[0].shape[0]
-        batch = jax.tree.map(lambda x: x[np.arange(N) % count], distribution.tasks)
+        spread = np.arange(N) * max(count, N) // N % count  # all of a small set, every so many of a large one
+        batch = jax.tree.map(lambda x: x[spread], distribution.tasks)
     policy, steps = scripted(distribution.env.spec), distribution.trial_steps
-    live = jax.jit(
-        lambda key, batch, params: rollout(key, distribution.env, policy, params, batch, steps)[1]._replace(outputs=())
-    )
+    live = lambda key, batch, params: rollout(key, distribution.env, policy, params, batch, steps)[1]
     noise = jnp.zeros((steps, N, policy.actions.size))
-    return Case(distribution, batch, live, noise, host(live(jax.random.key(1), batch, noise)))
+    without_outputs = lambda *arguments: live(*arguments)._replace(outputs=())
+    compiled = jax.jit(without_outputs).lower(jax.random.key(1), batch, noise).compile()
+    jax.clear_caches()  # what was traced on the way there: gigabytes, over all distributions
+    return Case(distribution, batch, compiled, noise, host(compiled(jax.random.key(1), batch, noise)))
 
 
 def host(tree: Any) -> Any:
@@ -695,18 +697,19 @@ def test_references_are_in_order(name):
 @pytest.mark.parametrize("name", WITH_REFERENCES)
 def test_the_optimum_that_is_traced_is_the_reference(name):
     distribution, batch = case(name).distribution, case(name).batch
-    optimum, compared = distribution.optimum, 0
+    optimum, compared, few = distribution.optimum, 0, 60
     if name == "navigation-corners":  # only a bound is known
         assert optimum is None
         return
     assert optimum is not None
+    batch = jax.tree.map(lambda x: x[:few], batch)
     for steps in (distribution.trial_steps, 2 * distribution.horizon):
         found = jax.jit(jax.vmap(lambda task, steps=steps: optimum(task, steps)))(batch)
-        assert found.shape == (N,) and found.dtype == jnp.float32
+        assert found.shape == (few,) and found.dtype == jnp.float32
         known = references(name) if steps == distribution.trial_steps else distribution.references(batch, steps)
         for reference in known:
             if (reference.role, reference.kind) == ("optimal", "exact"):
-                np.testing.assert_allclose(found, reference.trial_return, rtol=1e-5, atol=1e-5)
+                np.testing.assert_allclose(found, reference.trial_return[:few], rtol=1e-5, atol=1e-5)
                 compared += 1
     assert compared == 2
 
