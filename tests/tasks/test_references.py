@@ -19,6 +19,7 @@ from metarl_jax.types import Reference, TaskDistribution
 
 HUNT = "#######\n#T...T#\n#P#.#.#\n#MS.C.#\n#.#.#.#\n#T...T#\n#######"
 ROOMS = "#####\n#...#\n#S#.#\n#...#\n#####"
+HALL = "#####\n#...#\n#S..#\n#...#\n#####"
 
 
 class Case(NamedTuple):
@@ -45,6 +46,7 @@ def mdps(count: int, seed: int = 0) -> TabularTask:
 
 
 MDPS = mdps(3)
+SEARCH = ("optimal", "bayes")
 ALL = ("optimal", "bayes", "non_adaptive", "random")
 TENTHS = (jnp.arange(10) + 0.5) / 10
 QUARTERS = ((jnp.arange(4) + 0.5) / 4, jnp.zeros(4))
@@ -99,9 +101,22 @@ CASES = {
         fixed=False,
         own=False,
     ),
-    "maze": Case(lambda: tasks.maze(layouts=(ROOMS,), horizon=7, trial_steps=7), ("optimal",), fixed=False),
+    "maze": Case(lambda: tasks.maze(layouts=(ROOMS,), horizon=7, trial_steps=7), SEARCH, fixed=False),
     "maze, a split": Case(
-        lambda: tasks.maze(layouts=(ROOMS,), split="train-goals", horizon=7, trial_steps=7), ("optimal",), fixed=False
+        lambda: tasks.maze(layouts=(ROOMS,), split="train-goals", horizon=7, trial_steps=7), SEARCH, fixed=False
+    ),
+    "maze, layouts that look alike": Case(
+        lambda: tasks.maze(layouts=(HALL, ROOMS), split="held-out-goals", horizon=9, trial_steps=9), SEARCH, fixed=False
+    ),
+    "maze, goals seen": Case(
+        lambda: tasks.maze(layouts=(HALL, ROOMS), goal_observable=True, horizon=7, trial_steps=7), SEARCH, fixed=False
+    ),
+    "maze-random": Case(
+        lambda: tasks.random_maze(rows=5, columns=5, openness=0.0, horizon=9, trial_steps=9),
+        SEARCH,
+        "draws",
+        fixed=False,
+        own=False,
     ),
     "maze-view": Case(
         lambda: tasks.view_maze(size=3, view=3, num_walls=2, horizon=6, num_episodes=2),
@@ -129,7 +144,7 @@ CASES = {
 }
 OTHERS = {  # nothing is known, or it was measured and is stored, or tasks are too large for this
     "gate", "cheetah-dir", "cheetah-vel", "cheetah-broken", "walker-dynamics", "walker-slope", "hopper-dynamics",
-    "maze-100", "maze-200", "maze-random", "maze-view-named",
+    "maze-100", "maze-200", "maze-view-named",
 }  # fmt: skip
 SETS = {"own": None, "two of them": (0, 2), "one twice": (1, 0, 1), "one": (1,)}
 
