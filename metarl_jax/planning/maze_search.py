@@ -110,12 +110,14 @@ def _walk(problem: _Problem, belief: _Belief, layout: int) -> tuple[int, np.ndar
         weight = weight / np.sqrt(np.maximum(legs[0], 1))
     table = worth[goals, belief.time :].astype(np.int32)
     earned = lambda goal, time: table[goal, np.minimum(time, last - belief.time)]
+    weight = weight / (weight.sum() * last)  # so that it adds up to less than one goal: it decides between equals
     waited = lambda goal, time: -weight[goal] * time
+    both = lambda goal, time: earned(goal, time) + waited(goal, time)
     effort = len(layouts) ** 2  # many layouts are soon told apart
     width, rounds = max(problem.beam_width // effort, 16), problem.rounds // effort
     starts = [beam_search(*legs, worth, width) for worth in (earned, waited)]
-    orders = [improve(order, *legs, earned, rounds) for order in starts]
-    order = max(orders, key=lambda order: earned(order, times_of(order, *legs)).sum())
+    orders = [improve(order, *legs, both, rounds) for order in starts]
+    order = max(orders, key=lambda order: both(order, times_of(order, *legs)).sum())
     return layout, walk_through(problem.candidates.next_state[layout], belief.cell, goals[order], distance)
 
 
