@@ -273,6 +273,13 @@ class Limited(purerl.GymnaxWrapper):
         return state.time >= 2
 
 
+class Duck:
+    """Has what an environment must have, but for its action space."""
+
+    reset_env, step_env, is_truncated = Foreign.reset_env, Foreign.step_env, Foreign.is_truncated
+    observation_space, observations = Foreign.observation_space, Foreign.observations
+
+
 def adapt(env: Any = None, sample: Any = lambda key: Params(), wrapper: Any = None, **options):
     """``from_gymnax``, and nothing further."""
     parts = {name: options.pop(name) for name in ("actions", "observations") if name in options}
@@ -316,6 +323,7 @@ GYMNAX = [
     ("a matrix of actions", adapt(actions=spaces.Box(0, 1, (2, 2))), "action_space=.*must be a vector"),
     ("whole actions", adapt(actions=spaces.Box(0, 3, (2,), jnp.int32)), "action_space=.*int32.*whole numbers"),
     ("unbounded actions", adapt(actions=spaces.Box(-jnp.inf, 1, (2,))), "action_space=.*must be bounded"),
+    ("no action space", adapt(Duck()), "sample: must return params of Duck: action_space fails"),
     ("no actions", adapt(actions=spaces.Discrete(0)), "action_space=Discrete.*at least one"),
     (
         "bounds of the task",

@@ -69,5 +69,9 @@ def without_restart(kind: type) -> type:
 def given(env: Any, params: Any) -> Any:
     """The params, or a ConfigError: defaults would make all tasks the same."""
     if params is None:
-        raise ConfigError(f"env={env.name!r}: a wrapper does not hand params on: step(key, state, action, params)")
+        raise ConfigError(f"env={name_of(env)!r}: a wrapper does not hand params on: step(key, state, action, params)")
     return params
+
+
+def name_of(env: Any) -> str:
+    return getattr(env, "name", type(env).__name__)

@@ -10,7 +10,7 @@ import numpy as np
 from metarl_jax.config import ConfigError, check, whole
 from metarl_jax.devices import use_cpu_cores
 from metarl_jax.tasks._checks import check_tasks, unjitted
-from metarl_jax.tasks._gymnax import going_on
+from metarl_jax.tasks._gymnax import going_on, name_of
 from metarl_jax.tasks._shapes import a_key, depends_on_input, traced
 from metarl_jax.tasks.environment import Environment, strong
 from metarl_jax.types import Key, Spec, Task, TaskDistribution
@@ -56,7 +56,7 @@ class GymnaxEnv(Environment):
         observation, new, reward, terminated, truncated, info = self.env.step(noise[1], state.state, action, task)
         if not self.env.stepped:  # it restarts by itself, and shows the next episode
             fix = "its step must call that of the environment that it wraps, or return info['final_observation']"
-            check("final_observation" in info, "env", self.env.name, fix)
+            check("final_observation" in info, "env", name_of(self.env), fix)
             observation = info["final_observation"]
         reward, terminated, truncated = jnp.asarray(reward, jnp.float32), as_flag(terminated), as_flag(truncated)
         reached = GymnaxState(new, self.seen(observation), truncated, state.time + 1)
@@ -77,7 +77,7 @@ def space_of(env: Any, of: str, params: Any) -> Any:
         return getattr(env, f"{of}_space")(params)
     except Exception as error:  # whatever a user's function may raise
         told = f"{type(error).__name__}: {error}"
-        raise ConfigError(f"sample: must return params of {env.name}: {of}_space fails ({told})") from None
+        raise ConfigError(f"sample: must return params of {name_of(env)}: {of}_space fails ({told})") from None
 
 
 def as_flag(x: Any) -> jax.Array:
@@ -162,7 +162,7 @@ def from_gymnax(
 def check_params(env: Any, sample: Callable[[Key], Any]) -> None:
     """ConfigError unless the environment starts with such params, and actions have the same bounds in all tasks."""
     shapes = traced("sample", sample, a_key())
-    traced(f"sample: must return params of {env.name}: reset_env", env.reset_env, a_key(), shapes)
+    traced(f"sample: must return params of {name_of(env)}: reset_env", env.reset_env, a_key(), shapes)
 
     def edges(key):
         space = space_of(env, "action", sample(key))
