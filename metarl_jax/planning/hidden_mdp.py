@@ -1,8 +1,8 @@
 """Bayes-optimal control where one of a few tabular MDPs is the true one: dynamic programming over beliefs.
 
-Axis letters: ``[G]`` candidate MDPs, ``[S]`` states, ``[A]`` actions, ``[R]`` rewards that a step may pay, ``[B]``
-beliefs of a level (so many steps made), ``[T]`` steps of a trial. What a step pays and where it leads speak for each
-candidate by its likelihood; equal beliefs in one state are merged. Episodes have ``horizon`` steps from state 0 on.
+Axis letters: ``[G]`` candidate MDPs, ``[S]`` states, ``[A]`` actions, ``[B]`` beliefs of a level (so many steps made),
+``[K]`` what may be seen next, ``[T]`` steps of a trial. What a step pays and where it leads speak for each candidate by
+its likelihood; equal beliefs in one state are merged. Episodes have ``horizon`` steps from state 0 on.
 """
 
 from typing import NamedTuple
@@ -12,15 +12,16 @@ from numpy.typing import ArrayLike
 
 from metarl_jax.planning.known_goal import weights_of
 
-MOST_NUMBERS = 2 * 10**6  # of what may follow the beliefs of a level: a second a trial or so
+MOST_NUMBERS = 3 * 10**6  # of what may follow the beliefs of a level: half a second a level
 DECIMALS = 9  # to which chances are compared
 
 
 class _Level(NamedTuple):
-    """``mean [B, A]``, the expected reward; ``chance [B, A, R S]`` and number ``following [B, A, R S]`` of each belief
-    that may follow."""
+    """``mean [B, A]``, the expected reward; of all that may be seen next the pair of belief and action that it follows,
+    ``pair [K]`` (``b A + a``), its ``chance [K]`` given these, and the number ``following [K]`` of the belief then."""
 
     mean: np.ndarray
+    pair: np.ndarray
     chance: np.ndarray
     following: np.ndarray
 
@@ -37,45 +38,56 @@ def hidden_mdp_return(
     """
     table, reward = np.array(transition, np.float64), np.asarray(reward, np.float64)
     table /= table.sum(axis=-1, keepdims=True)
+    # The rewards of a state and an action by number: candidates that pay the same there have the same.
     kinds = np.stack([np.unique(one, return_inverse=True)[1] for one in reward.reshape(len(reward), -1).T], axis=1)
-    pays = (kinds.reshape(reward.shape) == np.arange(kinds.max() + 1)[:, None, None, None]) * 1.0  # [R, G, S, A]
+    kinds = kinds.reshape(reward.shape)
     state, belief = np.zeros(1, int), weights_of(len(reward), weight)[None]
     levels: list[_Level] = []
+    expanded: dict[tuple, tuple] = {}  # once all is known, levels repeat
     for step in range(trial_steps):
-        if len(state) * table[0, 0].size * pays[:, :, 0, 0].size > MOST_NUMBERS:
+        if np.count_nonzero(belief) * table[0, 0].size * len(table) > MOST_NUMBERS:
             return None
-        ends = (step + 1) % horizon == 0
-        level, state, belief = _expand(table, reward, pays, state, belief, ends)
+        key = state.tobytes(), belief.tobytes(), (step + 1) % horizon == 0
+        if key not in expanded:
+            expanded[key] = _expand(table, reward, kinds, state, belief, key[-1])
+        level, state, belief = expanded[key]
         levels.append(level)
-    value, plan = np.zeros(len(state)), []
+    value, choices = np.zeros(len(state)), []
     for level in reversed(levels):
-        q = level.mean + (level.chance * value[level.following]).sum(axis=-1)
-        best = np.arange(len(q)), q.argmax(axis=1)
-        value = q[best]
-        plan.append(tuple(x[best] for x in (level.mean, level.chance, level.following)))
-    return _by_step(plan[::-1])
+        after = np.bincount(level.pair, level.chance * value[level.following], level.mean.size)
+        q = level.mean + after.reshape(level.mean.shape)
+        choices.append(q.argmax(axis=1))
+        value = q.max(axis=1)
+    return _by_step(levels, choices[::-1], len(state))
 
 
-def _by_step(plan: list[tuple[np.ndarray, ...]]) -> np.ndarray:
+def _by_step(levels: list[_Level], choices: list[np.ndarray], last: int) -> np.ndarray:
+    """The expected reward of each step, ``[T]``, with the action that was chosen for each belief."""
     reached, by_step = np.ones(1), []
-    for index, (mean, chance, following) in enumerate(plan):
-        by_step.append(reached @ mean)
-        size = len(plan[index + 1][0]) if index + 1 < len(plan) else 0
-        reached = np.bincount(following.ravel(), (reached[:, None] * chance).ravel(), size)
+    sizes = [*(len(level.mean) for level in levels[1:]), last]
+    for level, action, size in zip(levels, choices, sizes, strict=True):
+        by_step.append(reached @ level.mean[np.arange(len(action)), action])
+        owner, tried = np.divmod(level.pair, level.mean.shape[1])
+        weight = np.where(tried == action[owner], reached[owner] * level.chance, 0.0)
+        reached = np.bincount(level.following, weight, size)
     return np.array(by_step)
 
 
-def _expand(transition, reward, pays, state, belief, ends: bool) -> tuple[_Level, np.ndarray, np.ndarray]:
+def _expand(table, reward, kinds, state, belief, ends: bool) -> tuple[_Level, np.ndarray, np.ndarray]:
     """The level of the beliefs at hand, and state and belief of the next one."""
-    mean = np.einsum("bg,gba->ba", belief, reward[:, state])
-    joint = np.einsum("bg,rgba,gbas->barsg", belief, pays[:, :, state], transition[:, state], optimize=True)
-    chance = joint.sum(axis=-1)
-    comes = chance > 0
-    posterior = joint[comes] / chance[comes][:, None]
-    reached = np.broadcast_to(0 if ends else np.arange(transition.shape[-1]), chance.shape)[comes]
+    num_states, num_actions = table.shape[1:3]
+    owner, candidate = np.nonzero(belief)
+    mass = belief[owner, candidate][:, None, None] * table[candidate, state[owner]]  # [., A, S]
+    pair = owner[:, None] * num_actions + np.arange(num_actions)
+    seen = (pair * (kinds.max() + 1) + kinds[candidate, state[owner]])[..., None] * num_states + np.arange(num_states)
+    comes = mass > 0
+    seen, which = np.unique(seen[comes], return_inverse=True)
+    joint = np.zeros((len(seen), len(table)))
+    joint[which.ravel(), np.broadcast_to(candidate[:, None, None], mass.shape)[comes]] = mass[comes]
+    chance = joint.sum(axis=1)
+    posterior, reached = joint / chance[:, None], 0 * seen if ends else seen % num_states
     rows = np.concatenate([reached[:, None], np.round(posterior, DECIMALS)], axis=1)
-    _, first, which = np.unique(rows, axis=0, return_index=True, return_inverse=True)
-    following = np.zeros(chance.shape, int)
-    following[comes] = which.ravel()
-    flat = lambda x: x.reshape(*chance.shape[:2], -1)
-    return _Level(mean, flat(chance), flat(following)), reached[first], posterior[first]
+    _, first, following = np.unique(rows, axis=0, return_index=True, return_inverse=True)
+    mean = np.einsum("bg,gba->ba", belief, reward[:, state])
+    level = _Level(mean, seen // (num_states * (kinds.max() + 1)), chance, following.ravel())
+    return level, reached[first], posterior[first]
