@@ -76,8 +76,7 @@ def window(
     following = jnp.concatenate([values[1:], jnp.zeros_like(values[:1])])
     advantage = estimators.generalised_advantages(lived.reward, values, following, discount * going_on, trace)
     # Where all episodes earned the same, what is left is rounding: it must not be blown up.
-    rounding = 1e-3 * jnp.sqrt(jnp.square(returns).mean()) + 1e-8
-    advantage = (advantage - advantage.mean()) / (advantage.std() + rounding)
+    advantage = estimators.standardised(advantage, 1e-3 * estimators.root_mean_square(returns))
     log_prob = actions.log_prob(lived.outputs[0], lived.action)
     earned = lived.mean_reward.sum(axis=0).mean()
     return Window(lived.timestep, lived.action, lived.outputs[0], log_prob, advantage, returns, earned)
@@ -95,7 +94,7 @@ def inner_gradient(said: Callable, objective: Callable, params: PyTree, adapting
 
     def loss(adapting):
         log_prob = said(params | adapting, seen)[1]
-        return -objective(log_prob, seen.advantage, seen.timestep.episode_start).mean()
+        return -objective(log_prob, seen.log_prob, seen.advantage, seen.timestep.episode_start).mean()
 
     return jax.grad(loss)(adapting)
 

@@ -23,7 +23,8 @@ class Baseline(NamedTuple):
 
 
 class CriticState(NamedTuple):
-    """The network says ``(V - mean) / scale``: running moments of the returns free it of the rewards' scale."""
+    """The network's output is ``(V - mean) / scale``: running moments of the returns, 0 before there are any, free it
+    of the rewards' scale."""
 
     params: optax.Params
     optimizer: optax.OptState
@@ -57,7 +58,7 @@ def critic(
 
     def init(key):
         params = network.init(key)
-        return CriticState(params, optimizer.init(params), jnp.zeros(()), jnp.ones(()), jnp.zeros(()))
+        return CriticState(params, optimizer.init(params), jnp.zeros(()), jnp.zeros(()), jnp.zeros(()))
 
     def seen(timestep: TimeStep) -> jax.Array:
         """``(o, t / horizon) [..., T, E, F + 1]``."""
@@ -77,8 +78,10 @@ def critic(
     def learn(key, state: CriticState, timestep: TimeStep, returns: jax.Array):
         rate = jnp.maximum(1.0 - memory, 1.0 / (state.count + 1.0))  # the first update's moments are its own
         mean = state.mean + rate * (returns.mean() - state.mean)
-        scale = state.scale + rate * (returns.std() + 1e-4 - state.scale)
-        batch = seen(timestep), (returns - mean) / scale
+        unit = estimators.unit_of(returns)
+        spread = unit * (returns / unit).std() + 1e-4 * estimators.root_mean_square(returns)
+        scale = state.scale + rate * (spread - state.scale)
+        batch = seen(timestep), (returns - mean) / jnp.maximum(scale, estimators.TINY)
         params, moments, _ = estimators.minibatch_epochs(
             key, state.params, state.optimizer, batch, loss, optimizer, num_steps, 1
         )

@@ -71,8 +71,9 @@ def standardised(options: Options, batch: Batch) -> Batch:
     After a find, and where the task is known: the return of the rest of an episode less its mean over the window's.
     Before it: ``search_weight`` times what an episode adds to the best of its window.
     """
-    rms = lambda x: jnp.sqrt(jnp.square(x).mean())
-    size = jnp.maximum(rms(batch.informed_advantage), rms(batch.advantage)) + 1e-8
+    rms = estimators.root_mean_square
+    size = jnp.maximum(rms(batch.informed_advantage), rms(batch.advantage))
+    size = jnp.where(size > 0, size, 1.0)
     above = lambda x: (x - x.mean(axis=-1, keepdims=True)) * (x.shape[-1] / (x.shape[-1] - 1) / size)
     alone = jax.vmap(jax.vmap(functools.partial(added, discount=options.discount)))(batch.windows.reward)
     found = jax.vmap(after_a_find)(batch.windows.reward)[..., None, None]

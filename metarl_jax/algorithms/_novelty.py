@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from metarl_jax.estimators import TINY
 from metarl_jax.networks.mlp import MLP
 from metarl_jax.types import PyTree
 
@@ -53,7 +54,7 @@ def novelty(size: int, cost: float, surprise_cost: float, num_updates: int, rate
 
     def update(state: NoveltyState, seen: jax.Array, surprise: jax.Array):
         novel = errors(state.predictor, seen)
-        fresh = jnp.stack([novel.mean(), surprise.mean()]) + 1e-8
+        fresh = jnp.maximum(jnp.stack([novel.mean(), surprise.mean()]), TINY)
         scale = jnp.where(state.updates == 0, fresh, state.scale)
         share = jnp.clip(1.0 - state.updates / num_updates, 0.0, 1.0)
         bonus = share * (cost * novel / scale[0] + surprise_cost * surprise / scale[1])

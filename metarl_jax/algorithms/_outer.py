@@ -155,7 +155,7 @@ def outer_loss(
     else:
         loss = estimators.clipped_surrogate(after_log_prob, last.log_prob, last.advantage, clip).mean()
     if options.score:
-        standard = (last.earned - last.earned.mean()) / (last.earned.std() + 1e-8)
+        standard = estimators.standardised(last.earned)
         credited = jax.vmap(estimators.sampling_score)(told.before[1], standard)
         loss = loss - credited.mean() / last.log_prob.shape[1]  # by the horizon, as the surrogate is a mean over steps
     if options.kl_cost:

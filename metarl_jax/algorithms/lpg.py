@@ -94,7 +94,7 @@ def lpg(
       entropy_cost, push_cost, prediction_cost: of the outer loss, see above (M: ``predictions``; of back-propagation).
       outer_discount, outer_trace, outer_entropy_cost, outer_critic_rate, score: see ``self_tuning``.
       outer_normalisation: outer advantages of a life's window are divided by their standard deviation plus this, so
-        that tasks with rewards of all sizes weigh the same (0: as they are).
+        that tasks whose advantages vary by far more than it weigh the same (0: as they are).
       outer_encoder: sizes of the tanh layers of the outer critic.
       max_gradient_norm: of the back-propagated gradient (0: any).
       max_life_gradient_norm: of each life's, before their mean is taken (0: any). Those of lives close to chaos are

@@ -67,7 +67,8 @@ def maml(
       second_order: differentiate through the inner step (false: FOMAML).
       credit: what the outer gradient sees of how the inner step's samples depend on ``theta``: nothing (the first
         paper), E-MAML's score (over the horizon, as the surrogate is a mean over steps), the low-variance curvature
-        (ProMP), or DiCE.
+        (ProMP: actions are weighted by ``pi / pi_data``, so that inner steps stay right while ``outer="clip"`` makes
+        several gradient steps on one batch; elsewhere they count as the moved policy's own), or DiCE.
       adapted: all parameters, the last layer alone (ANIL, Raghu et al. 2020), or a context that the encoder sees beside
         the observation, zeros at the start of every trial (CAVIA, Zintgraf et al. 2019).
       context_size: entries of that context (``context``).

@@ -10,13 +10,27 @@ from metarl_jax.estimators.epochs import falling_cost, falling_rate, minibatch_e
 from metarl_jax.estimators.evolution import evolution
 from metarl_jax.estimators.inner import OBJECTIVES, sampling_score
 from metarl_jax.estimators.lives import Life, finite, live_window, unborn
-from metarl_jax.estimators.losses import clipped_surrogate, squared_error
+from metarl_jax.estimators.losses import (
+    RANGE,
+    ROUNDING,
+    TINY,
+    clipped_surrogate,
+    reward_factor,
+    root_mean_square,
+    squared_error,
+    standardised,
+    unit_of,
+    value_loss,
+)
 from metarl_jax.estimators.strategies import STRATEGIES, strategy
 from metarl_jax.estimators.trust_region import trust_region_step
 
 __all__ = [
     "OBJECTIVES",
+    "RANGE",
+    "ROUNDING",
     "STRATEGIES",
+    "TINY",
     "Critic",
     "Life",
     "OuterLoss",
@@ -37,11 +51,16 @@ __all__ = [
     "over_blocks",
     "over_tasks",
     "regressed_critic",
+    "reward_factor",
+    "root_mean_square",
     "sampling_score",
     "solve_positive",
     "squared_error",
+    "standardised",
     "strategy",
     "time_in_episode",
     "trust_region_step",
     "unborn",
+    "unit_of",
+    "value_loss",
 ]

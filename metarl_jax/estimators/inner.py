@@ -5,6 +5,10 @@ The outer gradient of what ``theta'`` earns has two parts: through the step, and
 objectives below have one gradient and differ in their second derivative, that is, in what the first part sees of how
 ``D`` depends on ``theta``; ``sampling_score`` is the second part as a term of its own.
 
+All take ``log_prob``, ``data_log_prob`` (of the policy that collected ``D``: a constant), advantages and first steps,
+``[T, ...]``. Where an outer loop makes several gradient steps on one batch, ``theta`` leaves the policy of the data:
+``lvc_objective`` corrects for that, the others take ``D`` as if ``pi_theta`` had collected it.
+
 Sources: Finn et al. 2017 (MAML: none); Stadie et al. 2018 (E-MAML: the score); Foerster et al. 2018 and Farquhar et al.
 2019 (DiCE, with advantages: Loaded DiCE); Rothfuss et al. 2019 (ProMP: the low-variance curvature, LVC).
 """
@@ -16,25 +20,36 @@ import jax.numpy as jnp
 from metarl_jax.estimators.advantages import discounted_sums
 
 
-def log_prob_objective(log_prob: jax.Array, advantage: jax.Array, episode_start: jax.Array) -> jax.Array:
+def log_prob_objective(
+    log_prob: jax.Array, data_log_prob: jax.Array, advantage: jax.Array, episode_start: jax.Array
+) -> jax.Array:
     """``log pi_t A_t``: its second derivative ignores that the samples depend on the parameters. ``[T, ...]``."""
-    del episode_start
+    del data_log_prob, episode_start
     chex.assert_equal_shape([log_prob, advantage])
     return log_prob * advantage
 
 
-def lvc_objective(log_prob: jax.Array, advantage: jax.Array, episode_start: jax.Array) -> jax.Array:
-    """``pi_t / stop(pi_t) A_t``: sees how each action's own chance depends on the parameters, not those before it."""
+def lvc_objective(
+    log_prob: jax.Array, data_log_prob: jax.Array, advantage: jax.Array, episode_start: jax.Array
+) -> jax.Array:
+    """``pi_t / pi_data,t A_t``: sees how each action's own chance depends on the parameters, not those before it.
+
+    The likelihood ratio objective ``J^LR`` of ProMP: its gradient is right for data of the policy ``pi_data`` up to the
+    states that this leads to; at ``pi = pi_data`` it is that of ``log pi_t A_t``.
+    """
     del episode_start
-    chex.assert_equal_shape([log_prob, advantage])
-    return magic_box(log_prob) * advantage
+    chex.assert_equal_shape([log_prob, data_log_prob, advantage])
+    return jnp.exp(log_prob - jax.lax.stop_gradient(data_log_prob)) * advantage
 
 
-def dice_objective(log_prob: jax.Array, advantage: jax.Array, episode_start: jax.Array) -> jax.Array:
+def dice_objective(
+    log_prob: jax.Array, data_log_prob: jax.Array, advantage: jax.Array, episode_start: jax.Array
+) -> jax.Array:
     """``(box(L_t) - box(L_t - log pi_t)) A_t``, ``L_t`` the sum of ``log pi`` from the episode's start to ``t``.
 
     All derivatives are unbiased for those of the expected return, ``box(x) = exp(x - stop(x))``.
     """
+    del data_log_prob
     chex.assert_equal_shape([log_prob, advantage, episode_start])
     flip = lambda x: jnp.flip(x, axis=0)
     so_far = flip(discounted_sums(flip(log_prob), flip(1.0 - episode_start.astype(log_prob.dtype))))

@@ -67,6 +67,16 @@ def test_outer_gradient_is_that_of_finite_differences(monkeypatch, name, options
             np.testing.assert_allclose(gradient @ direction, measured, rtol=1e-5, atol=1e-8)
 
 
+def test_promps_inner_step_weighs_actions_by_the_policy_that_collected_them(monkeypatch):
+    """Actions that were twice as likely to be collected count half, whatever the parameters are by now."""
+    inner, _, _, meta, windows = captured(monkeypatch, "navigation", inner_rate=0.5, credit="lvc")
+    window = jax.tree.map(lambda x: x[0, 0], windows)
+    step = lambda window: jax.tree.map(jnp.subtract, inner.learn(meta, meta.params, window, 1.0), meta.params)
+    once, half = step(window), step(window._replace(log_prob=window.log_prob + np.log(2.0)))
+    assert max(np.abs(x).max() for x in jax.tree.leaves(once)) > 1e-3
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(0.5 * a, b, atol=1e-5), once, half)
+
+
 def test_e_mamls_score_credits_every_sampled_action(monkeypatch):
     """``mean_n R_n grad sum log pi(a)``, over the horizon as the surrogate is; R standardised over tasks."""
     gradients = []

@@ -69,7 +69,7 @@ def value(paths: Paths, logits: jax.Array) -> jax.Array:
 def loss_of(objective, paths: Paths, logits: jax.Array) -> jax.Array:
     """The inner objective of every path, summed over its steps ``[P]``."""
     start = jnp.arange(LENGTH) == 0
-    one = lambda log_prob, advantage: objective(log_prob, advantage, start).sum()
+    one = lambda log_prob, advantage: objective(log_prob, jax.lax.stop_gradient(log_prob), advantage, start).sum()
     return jax.vmap(one)(log_probs(paths, logits), jnp.asarray(paths.reward_to_go))
 
 
@@ -194,6 +194,28 @@ def test_credit_starts_anew_with_each_episode():
     generator = np.random.default_rng(0)
     log_prob, advantage = jnp.asarray(-generator.random((6, 2))), jnp.asarray(generator.normal(size=(6, 2)))
     start = jnp.asarray([[1, 1], [0, 0], [0, 1], [1, 0], [0, 0], [0, 0]], bool)
-    whole = jax.hessian(lambda x: OBJECTIVES["dice"](x, advantage, start).sum())(log_prob)
+    whole = jax.hessian(lambda x: OBJECTIVES["dice"](x, log_prob, advantage, start).sum())(log_prob)
     assert np.abs(whole[:3, 0, 3:, 0]).max() == 0 and np.abs(whole[:2, 1, 2:, 1]).max() == 0
     assert np.abs(whole[0, 0, 2, 0]) > 0 and np.abs(whole[2, 1, 5, 1]) > 0
+
+
+def test_the_step_of_lvc_on_data_of_another_policy_is_the_one_that_the_moved_policy_asks_for():
+    """One state, one step: ``J^LR(theta)``, a mean over actions of the policy ``theta_o`` that collected the data, has
+    the gradient of ``J(theta) = sum_a pi_theta(a) r(a)`` at any ``theta`` (Rothfuss et al. 2019), and the same second
+    derivatives; pi / stop(pi) has them at ``theta_o`` alone."""
+    collected, moved, reward = jnp.array([0.3, -0.4, 0.9]), jnp.array([-0.5, 0.8, 0.2]), jnp.array([1.0, -2.0, 0.7])
+    start = jnp.ones((1, 3), bool)
+
+    def mean_objective(kind, logits, data):
+        log_prob, data_log_prob = (jax.nn.log_softmax(x)[None] for x in (logits, data))
+        return jnp.exp(data_log_prob[0]) @ OBJECTIVES[kind](log_prob, data_log_prob, reward[None], start)[0]
+
+    value = lambda logits: jax.nn.softmax(logits) @ reward
+    for data in (collected, moved):
+        found = jax.grad(mean_objective, argnums=1)("lvc", moved, data)
+        np.testing.assert_allclose(found, jax.grad(value)(moved), rtol=1e-12)
+        curvature = jax.hessian(mean_objective, argnums=1)("lvc", moved, data)
+        np.testing.assert_allclose(curvature, jax.hessian(value)(moved), rtol=1e-12, atol=1e-14)
+    for kind in ("none", "dice"):
+        found = jax.grad(mean_objective, argnums=1)(kind, moved, collected)
+        assert error(found, jax.grad(value)(moved)) > 0.1

@@ -1,11 +1,18 @@
-"""PPO's surrogate: where it has a gradient, where it has none, and which way it points."""
+"""PPO's surrogate: where it has a gradient, where it has none, and which way it points. And losses without units."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from metarl_jax.estimators import clipped_surrogate, squared_error
+from metarl_jax.estimators import (
+    clipped_surrogate,
+    reward_factor,
+    root_mean_square,
+    squared_error,
+    standardised,
+    value_loss,
+)
 
 CLIP = 0.2
 
@@ -66,3 +73,62 @@ def test_shapes_must_agree():
         clipped_surrogate(jnp.ones(3), jnp.ones(3), jnp.ones((3, 1)), CLIP)
     with pytest.raises(AssertionError):
         squared_error(jnp.ones(3), jnp.ones(1))
+
+
+# The rewards' scale: of what numbers are measured in, nothing may depend on it.
+
+SCALES = [1e-30, 1e-3, 1.0, 1e3, 1e15]
+LIMIT = 5.0  # of the value loss
+
+
+def numbers(*shape, seed=0):
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_the_value_loss_has_no_unit(scale):
+    """Against the formula in double precision, whatever values and targets are measured in."""
+    value, target = numbers(6, 5), 1.5 + numbers(6, 5, seed=1)
+    error, spread = np.square(np.float64(value) - np.float64(target)).mean() / 2, np.float64(target).var()
+    wanted = error / (spread + 1e-4 * np.square(np.float64(target)).mean())
+    found, gradient = jax.value_and_grad(value_loss)(scale * value, scale * target)
+    np.testing.assert_allclose(found, wanted, rtol=1e-4)
+    slope = (np.float64(value) - np.float64(target)) / value.size * wanted / error
+    np.testing.assert_allclose(np.float64(gradient) * scale, slope, rtol=1e-4)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_the_value_loss_is_bounded_and_finite_for_constant_targets(scale):
+    zero, value = jnp.zeros((4, 3)), scale * numbers(4, 3)
+    for target in (zero, zero + scale, scale * (1.0 + 1e-6 * numbers(4, 3, seed=2))):
+        for said in (value, target, zero):
+            found, gradient = jax.value_and_grad(value_loss)(said, target)
+            assert 0 <= found <= LIMIT * (1 + 1e-5) and np.isfinite(gradient).all()
+            if said is target:
+                assert found == 0 and not gradient.any()
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_standardised_numbers_have_no_unit_and_rounding_is_not_blown_up(scale):
+    x = 2.0 + numbers(50)
+    exact = (np.float64(x) - np.float64(x).mean()) / np.float64(x).std()
+    np.testing.assert_allclose(standardised(scale * x), exact, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        standardised(scale * x, scale * 3.0 * np.float64(x).std()), exact / 4, rtol=1e-4, atol=1e-5
+    )
+    np.testing.assert_array_equal(standardised(jnp.zeros(9)), 0.0)
+    assert np.abs(standardised(scale * (1.0 + 1e-7 * numbers(50)))).max() < 0.5
+    np.testing.assert_allclose(root_mean_square(scale * x), scale * np.sqrt(np.square(np.float64(x)).mean()), rtol=1e-5)
+
+
+def test_rewards_are_multiplied_only_where_their_returns_are_very_small_or_large():
+    reward = numbers(7, 3)
+    returns = np.zeros((7, 3))
+    for t in reversed(range(7)):
+        returns[t] = np.float64(reward[t]) + 0.9 * (returns[t + 1] if t < 6 else 0.0)
+    size = np.sqrt(np.square(returns).mean())
+    for scale in (*SCALES, 0.009 / size, 0.011 / size, 99 / size, 101 / size):
+        factor = np.float64(reward_factor(scale * reward, 0.9))
+        np.testing.assert_allclose(factor * scale * size, np.clip(scale * size, 0.01, 100.0), rtol=1e-4)
+        assert factor == 1.0 or not 0.01 < scale * size < 100
+    assert reward_factor(jnp.zeros((7, 3)), 0.9) == 1.0

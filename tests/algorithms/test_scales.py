@@ -1,0 +1,97 @@
+"""Updates do not depend on the unit of the rewards, and all-zero rewards blow up no loss."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from metarl_jax import tasks
+from metarl_jax.algorithms import _adaptation as adaptation
+from metarl_jax.algorithms._baseline import critic, linear
+from metarl_jax.algorithms._ppo import Settings, proximal
+from metarl_jax.networks import actor_critic
+from metarl_jax.rollout import replay, rollout
+
+GRID = tasks.gridnavi(size=3, horizon=4, num_episodes=2)
+NUM_TASKS = 8
+
+
+@pytest.fixture(scope="module")
+def ppo():
+    """(policy, learner, parameters, a batch of trials ``[T, N]`` with rewards between -0.1 and 1)."""
+    policy = actor_critic(GRID.env.spec, "gru", 8, (), True)
+    learner = proximal(policy, Settings(0.985, 0.95, 2e-3, 0, 2, 2, 0.2, 0.01, 0, 0.5, 0.5))
+    batch = jax.vmap(GRID.sample)(jax.random.split(jax.random.key(0), NUM_TASKS))
+    params = jax.jit(policy.init)(jax.random.key(1))
+    act = jax.jit(lambda: rollout(jax.random.key(2), GRID.env, policy, params, batch, GRID.trial_steps)[1])
+    return policy, learner, params, act()
+
+
+def test_an_update_of_ppo_is_the_same_whatever_the_rewards_unit(ppo):
+    """Beyond the sizes that values are left to learn as they are; within them rewards stay what they are."""
+    _, learner, params, lived = ppo
+    improve = jax.jit(
+        lambda scale: learner.improve(
+            jax.random.key(3), params, learner.init(params), lived._replace(reward=scale * lived.reward)
+        )
+    )
+    for scales in ((1e-2, 1e-3, 1e-6, 1e-25), (1e3, 1e4, 1e6, 1e25)):
+        (first, _, told), *others = (improve(scale) for scale in scales)
+        assert (
+            max(float(np.abs(a - b).max()) for a, b in zip(*map(jax.tree.leaves, (first, params)), strict=True)) > 1e-3
+        )
+        for found, _, other in others:
+            jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=3e-5), found, first)
+            np.testing.assert_allclose(other["value_loss"], told["value_loss"], rtol=1e-3)
+    judge = jax.jit(lambda scale: learner.advantages(params, lived._replace(reward=scale * lived.reward)) / scale)
+    np.testing.assert_allclose(judge(1e-6), judge(1e-3), rtol=1e-3, atol=1e-2)
+    silent = lived._replace(outputs=(lived.outputs[0], jnp.zeros_like(lived.reward)))  # values of 0 have no unit
+    for scale in (1e-3, 1.0, 1e3):
+        told = learner.advantages(params, silent._replace(reward=scale * lived.reward))
+        exact = np.zeros((GRID.trial_steps + 1, NUM_TASKS))
+        for t in reversed(range(GRID.trial_steps)):
+            exact[t] = np.float64(lived.reward[t]) + 0.985 * 0.95 * exact[t + 1]
+        np.testing.assert_allclose(np.asarray(told) / scale, exact[:-1], rtol=1e-4, atol=1e-5)
+
+
+def test_all_zero_rewards_leave_the_value_loss_small(ppo):
+    """While values shrink to what they should be: their targets' variance shrinks faster."""
+    policy, learner, params, lived = ppo
+
+    @jax.jit
+    def step(key, params, moments):
+        now = lived._replace(reward=jnp.zeros_like(lived.reward), outputs=replay(policy, params, lived.timestep))
+        return learner.improve(key, params, moments, now)
+
+    moments, losses = learner.init(params), []
+    for i in range(60):
+        params, moments, told = step(jax.random.key(i), params, moments)
+        losses.append(float(told["value_loss"]))
+    print(f"value losses: first {losses[0]:.3g}, most {max(losses):.3g}")
+    assert max(losses) <= 5.0 * (1 + 1e-5)
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(params))
+
+
+@pytest.mark.parametrize("kind", ["linear", "critic"])
+def test_what_maml_learns_from_is_the_same_whatever_the_rewards_unit(ppo, kind):
+    """Advantages of inner and outer loop, before a critic has learned anything and after it has."""
+    policy, _, _, lived = ppo
+    baseline = linear() if kind == "linear" else critic(GRID, (4,), 1e-2, 3)
+    begun = baseline.init(jax.random.key(0))
+
+    @jax.jit
+    def windows(scale):
+        seen = functools.partial(adaptation.window, policy.actions, baseline, 0.99, 1.0)
+        scaled = lived._replace(reward=scale * lived.reward)
+        first = seen(begun, scaled)
+        whole = jax.tree.map(lambda x: x[None, None], (first.timestep, first.returns))  # [K, N, T, E]
+        return first.advantage, seen(baseline.learn(jax.random.key(1), begun, *whole), scaled).advantage
+
+    exact = windows(1.0)
+    for scale in (1e-25, 1e-6, 1e-3, 1e3, 1e6):
+        for found, wanted in zip(windows(scale), exact, strict=True):
+            np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-3)
+    for found in windows(0.0):
+        np.testing.assert_array_equal(found, 0.0)
