@@ -21,18 +21,22 @@ import record  # noqa: E402
 import stepping  # noqa: E402
 import tables  # noqa: E402
 
-FAST = {  # each of the others goes the same way as one of these; they run with -m slow
-    "python benchmarks/quality.py lpg-transfer",
-    "python benchmarks/quality.py planners",
-    "python benchmarks/speed.py stepping",
-}
+FAST = (  # a few CPU seconds each with nothing compiled before; the others take up to half a minute: -m slow
+    *("quality.py planners", "quality.py bandit-5x10", "quality.py discounting-chain", "quality.py maml-navigation"),
+    *("quality.py maml-sparse", "quality.py curricula-proxies", "quality.py lpg-transfer"),
+    *("speed.py stepping", "speed.py training", "speed.py memory", "speed.py maze", "speed.py optimizers"),
+    *("speed.py rules", "speed.py populations"),
+)
 
 
 def jobs() -> list:
     """Commands of stored rows; seeds and sizes are those of that day, so they go."""
     stored = (row["command"] for file in tables.RESULTS.glob("*.json") for row in tables.read(file))
     known = sorted({re.sub(r" --(seeds|steps|runs|seed)( \d+)+", "", command) for command in stored})
-    return [job if job in FAST else pytest.param(job, marks=pytest.mark.slow) for job in known]
+    return [
+        job if job.removeprefix("python benchmarks/") in FAST else pytest.param(job, marks=pytest.mark.slow)
+        for job in known
+    ]
 
 
 @pytest.mark.parametrize("job", jobs())
