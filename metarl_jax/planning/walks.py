@@ -93,7 +93,8 @@ def _best(beam: _Beam, legs: _Legs, worth: Worth, width: int) -> _Beam:
     The rest is guessed: each goal left at the earliest step that distances and one step a goal allow.
     """
     state = beam.key * np.uint64(len(legs.goal)) + beam.goal.astype(np.uint64)
-    beam = _Beam(*(leaf[_first_of_each(state, -beam.earned)] for leaf in beam))
+    cheapest = _first_of_each(state, -beam.earned)
+    beam = _Beam(*(leaf[cheapest] for leaf in beam))
     goals, left, rank = _ahead(beam, legs)
     ahead = np.where(left, legs.distance[beam.goal] - rank, -UNREACHABLE)
     time = beam.time[:, None] + np.maximum.accumulate(ahead, axis=1) + rank
