@@ -1,8 +1,10 @@
 """Finite sets of tasks, frozen: of a distribution's draws, or of what a curriculum kept; saved and loaded."""
 
 import functools
+import inspect
 import os
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -13,7 +15,7 @@ from metarl_jax.files import is_key, key_data, user_path
 from metarl_jax.tasks._batches import checked
 from metarl_jax.tasks._checks import check_tasks
 from metarl_jax.tasks.environment import one_of
-from metarl_jax.types import Task, TaskDistribution
+from metarl_jax.types import Reference, Task, TaskDistribution
 
 
 def finite(tasks: TaskDistribution, batch: Task) -> TaskDistribution:
@@ -23,11 +25,11 @@ def finite(tasks: TaskDistribution, batch: Task) -> TaskDistribution:
     an agent that knows this set: it is their prior.
 
     Raises:
-      ConfigError: these are not tasks of it (another structure, shape or type), or none.
+      ConfigError: these are not tasks of it (another structure, shape or type), or none; its references take no prior.
     """
     batch = checked(tasks, batch)
     sample = functools.partial(one_of, batch)
-    references = None if tasks.references is None else functools.partial(tasks.references, prior=batch)
+    references = tasks.references and of_prior(tasks.references, tasks, batch)
     return tasks._replace(
         name=f"{tasks.name}-set",
         sample=sample,
@@ -37,6 +39,18 @@ def finite(tasks: TaskDistribution, batch: Task) -> TaskDistribution:
         belief=None,
         target=None,
     )
+
+
+def of_prior(
+    references: Callable[..., list[Reference]], tasks: TaskDistribution, batch: Task
+) -> Callable[..., list[Reference]]:
+    """The references of ``tasks`` with ``batch`` for their prior."""
+    try:
+        inspect.signature(references).bind(batch, tasks.trial_steps, prior=batch)
+    except TypeError as error:
+        fix = "write references(tasks, trial_steps, prior=None): a finite set is its own prior"
+        raise ConfigError(f"tasks={tasks.name!r}: its references take no prior ({error}): {fix}") from error
+    return functools.partial(references, prior=batch)
 
 
 def save_tasks(path: str | os.PathLike, tasks: TaskDistribution) -> Path:

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import metarl_jax as mrl
 from metarl_jax import tables, verdict
@@ -61,7 +62,7 @@ def known(tasks, steps: int | None = None) -> dict:
     return {r.role: r for r in tasks.references(tasks.tasks, steps or tasks.trial_steps)}
 
 
-def test_a_set_is_its_own_prior():
+def test_a_set_is_its_own_prior(tmp_path):
     """Values by hand; a set of a set and a file keep them."""
     family = mrl.tasks.bandit(num_arms=2)
     arms = jax.eval_shape(family.sample, jax.random.key(0))._replace(probability=jnp.array([[0.9, 0.1], [0.8, 0.3]]))
@@ -71,7 +72,8 @@ def test_a_set_is_its_own_prior():
         np.testing.assert_allclose(np.mean(found[role].trial_return), value, rtol=1e-6)
     grid = mrl.tasks.gridnavi()
     corridor = mrl.tasks.finite(grid, grid.tasks._replace(goal=jnp.array([2, 3, 4], jnp.int32)))
-    for tasks in (corridor, mrl.tasks.finite(corridor, corridor.tasks)):  # on the way to the last one, all are met
+    read = mrl.tasks.load_tasks(mrl.tasks.save_tasks(tmp_path / "corridor.npz", corridor), grid)
+    for tasks in (corridor, mrl.tasks.finite(corridor, corridor.tasks), read):  # on the way to the last, all are met
         for role in ("bayes", "non_adaptive", "optimal"):
             np.testing.assert_allclose(np.mean(known(tasks)[role].trial_return), 51.2, rtol=1e-6)
 
@@ -100,6 +102,12 @@ def test_a_report_on_a_set_is_held_to_the_set():
     assert {r["of"] for r in report.references} == {""}
     assert "from 5.500 (best non-adaptive, exact)" in report.gap_note
     assert report.gap_closed is not None and 0 < report.gap_closed < 1
+
+
+def test_references_that_take_no_prior_are_named():
+    family = mrl.tasks.gridnavi()
+    with pytest.raises(mrl.ConfigError, match="its references take no prior"):
+        mrl.tasks.finite(family._replace(references=lambda tasks, trial_steps: []), family.tasks)
 
 
 def test_another_task_is_another_however_often_one_is_held():
