@@ -1,10 +1,4 @@
-"""Proximal policy optimisation (Schulman et al. 2017) on whole trials: what RL^2 and VariBAD share.
-
-Losses have no unit. Rewards whose returns are very small or large are brought to a usual size first
-(``estimators.reward_factor``, of the batch at hand), for the values' network: beyond that range updates do not depend
-on the rewards' unit. Values (``outputs[1]``) are then of rewards so multiplied; ``PPO.advantages`` are in the unit of
-the rewards as they came.
-"""
+"""Proximal policy optimisation (Schulman et al. 2017) on whole trials: what RL^2 and VariBAD share."""
 
 import functools
 from collections.abc import Callable
@@ -70,26 +64,16 @@ def proximal(policy: Policy, settings: Settings, across_episodes: bool = True) -
     optimizer = optax.chain(optax.clip_by_global_norm(settings.max_gradient_norm), optax.adam(rate, eps=1e-5))
     judge = functools.partial(advantages_of, policy, settings.discount, settings.trace, across_episodes)
 
-    def scaled(lived: Trajectory) -> tuple[Trajectory, jax.Array]:
-        """With the rewards that values are learned of, and their factor."""
-        factor = estimators.reward_factor(lived.reward, settings.discount)
-        return lived._replace(reward=factor * lived.reward), factor
-
-    def advantages(params, lived: Trajectory) -> jax.Array:
-        lived, factor = scaled(lived)
-        return judge(params, lived) / factor
-
     def improve(key, params, optimizer_state, lived: Trajectory):
         steps = per_update * settings.entropy_updates
         entropy_cost = estimators.falling_cost(settings.entropy_cost, steps, optimizer_state)
         loss = functools.partial(ppo_loss, policy, settings._replace(entropy_cost=entropy_cost))
-        lived, _ = scaled(lived)
         batch = learning_batch(policy, lived, judge(params, lived))
         passes = settings.num_epochs, settings.num_minibatches
         return estimators.minibatch_epochs(key, params, optimizer_state, batch, loss, optimizer, *passes)
 
     check = functools.partial(check_divides, "num_minibatches", settings.num_minibatches)
-    return PPO(optimizer.init, improve, advantages, check)
+    return PPO(optimizer.init, improve, judge, check)
 
 
 def ppo_loss(policy: Policy, settings: Settings, params, batch: Batch):

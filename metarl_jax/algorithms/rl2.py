@@ -82,8 +82,8 @@ def rl2(
       clip: how far PPO lets a probability ratio move from 1.
       entropy_cost: weight of the entropy bonus.
       entropy_updates: updates over which it falls linearly to a tenth (0: constant).
-      value_cost: weight of the value loss, which is divided by the variance of its targets (our addition). Rewards
-        whose returns have a root mean square below 0.01 or above 100 are multiplied to reach that first.
+      value_cost: weight of the value loss, which is divided by the variance of its targets, and at most 5: it does
+        not depend on the unit of rewards and values (our addition).
       max_gradient_norm: of all gradients together.
     """
     check(all(size > 0 for size in encoder), "encoder", encoder, "each layer needs at least one unit")

@@ -11,11 +11,9 @@ from metarl_jax.estimators.evolution import evolution
 from metarl_jax.estimators.inner import OBJECTIVES, sampling_score
 from metarl_jax.estimators.lives import Life, finite, live_window, unborn
 from metarl_jax.estimators.losses import (
-    RANGE,
     ROUNDING,
     TINY,
     clipped_surrogate,
-    reward_factor,
     root_mean_square,
     squared_error,
     standardised,
@@ -27,7 +25,6 @@ from metarl_jax.estimators.trust_region import trust_region_step
 
 __all__ = [
     "OBJECTIVES",
-    "RANGE",
     "ROUNDING",
     "STRATEGIES",
     "TINY",
@@ -51,7 +48,6 @@ __all__ = [
     "over_blocks",
     "over_tasks",
     "regressed_critic",
-    "reward_factor",
     "root_mean_square",
     "sampling_score",
     "solve_positive",

@@ -1,18 +1,15 @@
 """Policy and value losses, and what frees them of the rewards' scale.
 
-Nothing here is compared with a constant that has a reward's unit, but for ``RANGE``: numbers count as small beside
-others of the same unit, and what divides is never below float32's smallest normal number.
+Nothing here is compared with a constant that has a reward's unit: numbers count as small beside others of the same
+unit, and what divides is never below float32's smallest normal number.
 """
 
 import chex
 import jax
 import jax.numpy as jnp
 
-from metarl_jax.estimators.advantages import discounted_sums
-
 TINY = float(jnp.finfo(jnp.float32).tiny)
 ROUNDING = 1e-6  # of the numbers that something was computed from: as much of it may be rounding
-RANGE = (0.01, 100.0)  # sizes of returns that networks of values are left to learn as they are
 
 
 def clipped_surrogate(log_prob: jax.Array, old_log_prob: jax.Array, advantage: jax.Array, clip: float) -> jax.Array:
@@ -63,13 +60,3 @@ def unit_of(*arrays: jax.Array) -> jax.Array:
     largest = jnp.stack([jnp.abs(jax.lax.stop_gradient(x)).max() for x in arrays]).max()
     exponent = jnp.clip(jnp.frexp(largest)[1], -125, 125)
     return jnp.where(largest > 0, jnp.ldexp(jnp.float32(1.0), exponent), 1.0)
-
-
-def reward_factor(reward: jax.Array, discount: float) -> jax.Array:
-    """By what rewards ``[T, N]`` are to be multiplied for the root mean square of their returns to lie in ``RANGE``: 1
-    where it does, or all are 0.
-
-    A network's values begin within about 1 of 0, and move by an optimiser's steps, whatever unit rewards have.
-    """
-    size = root_mean_square(discounted_sums(reward, jnp.full_like(reward, discount)))
-    return jnp.where(size > 0, jnp.clip(size, *RANGE) / jnp.maximum(size, TINY), 1.0)

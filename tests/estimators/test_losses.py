@@ -7,7 +7,6 @@ import pytest
 
 from metarl_jax.estimators import (
     clipped_surrogate,
-    reward_factor,
     root_mean_square,
     squared_error,
     standardised,
@@ -119,16 +118,3 @@ def test_standardised_numbers_have_no_unit_and_rounding_is_not_blown_up(scale):
     np.testing.assert_array_equal(standardised(jnp.zeros(9)), 0.0)
     assert np.abs(standardised(scale * (1.0 + 1e-7 * numbers(50)))).max() < 0.5
     np.testing.assert_allclose(root_mean_square(scale * x), scale * np.sqrt(np.square(np.float64(x)).mean()), rtol=1e-5)
-
-
-def test_rewards_are_multiplied_only_where_their_returns_are_very_small_or_large():
-    reward = numbers(7, 3)
-    returns = np.zeros((7, 3))
-    for t in reversed(range(7)):
-        returns[t] = np.float64(reward[t]) + 0.9 * (returns[t + 1] if t < 6 else 0.0)
-    size = np.sqrt(np.square(returns).mean())
-    for scale in (*SCALES, 0.009 / size, 0.011 / size, 99 / size, 101 / size):
-        factor = np.float64(reward_factor(scale * reward, 0.9))
-        np.testing.assert_allclose(factor * scale * size, np.clip(scale * size, 0.01, 100.0), rtol=1e-4)
-        assert factor == 1.0 or not 0.01 < scale * size < 100
-    assert reward_factor(jnp.zeros((7, 3)), 0.9) == 1.0
