@@ -8,9 +8,9 @@ training set was changed after looks at (``LOOKED_AT``): other draws of the MDPs
 with noise, and the grids of the paper, of whose kind ``longer`` one kind of the training set has the chances.
 
 The agents that live by a rule differ between families in their learning rate alone, one of eight; the actor-critics in
-four settings. Both are chosen by the same two rounds (``choosing``), on other lives than those tested. Each seed takes
-about fifteen minutes on a core: its run is kept in ``runs/lpg-transfer-SEED``, the actor-critics' beside it, and a job
-that was stopped goes on there.
+four settings. Both are chosen by two rounds (``choosing``), on other lives than those tested. Each seed takes about
+fifteen minutes on a core, each family of grids about ten: runs are kept in ``runs/lpg-transfer-SEED``, the
+actor-critics' beside them, and a job that was stopped goes on there.
 """
 
 import functools
@@ -64,7 +64,7 @@ SHIPPED_AS = "grids-and-mdps"
 UPDATES, TASKS = size((2000, 12), (1, 2))
 RATES = size(tuple(map(float, np.geomspace(0.03, 0.34, 8))), (0.1,))
 SETTINGS = grid_of((0.0, 0.5, 0.9, 0.95), (0.003, 0.01, 0.03, 0.1), (0.7, 0.9, 0.97, 0.99))
-ROUNDS = Rounds(first=size(16, 2), final=size(256, 2))
+ROUNDS = Rounds(first=size(16, 2), final=size(128, 2))
 RATE_ROUNDS = ROUNDS._replace(finalists=size(3, 1))  # fewer: there are eight rates, for each rule
 RUNS = written_to(Path(__file__).resolve().parents[1] / "runs")
 
