@@ -17,7 +17,8 @@ from record import RESULTS, Clock, seeded, slowest, timed
 from sizes import size
 
 import metarl_jax as mrl
-from metarl_jax.evaluation import live, segment
+from metarl_jax.evaluation import live
+from metarl_jax.trials import segment
 
 DEMO = "import sys; from metarl_jax.cli import main; sys.exit(main(['demo', *sys.argv[1:]]))"  # what dev.py demo runs
 DEMO_OPTIONS = size((), ("--num-updates", "1", "--num-tasks", "8", "--algorithm.memory-size", "4"))
@@ -117,7 +118,7 @@ def maze_scores(run: mrl.Run) -> dict[str, float]:
     tasks, steps = run.tasks, run.tasks.trial_steps
     assert tasks.references is not None
     references = {(r.role, r.kind): r.trial_return for r in tasks.references(tasks.tasks, steps)}
-    trials = segment(live(run, tasks.tasks, jax.random.key(12345), 10, steps, False))
+    trials = segment(live(run, tasks.tasks, jax.random.key(12345), 10, steps))
     first = np.where(trials.finished[..., 0], trials.lengths[..., 0], steps)
     ended = trials.finished[..., 1:]
     count = ended.sum(axis=(0, 2, 3))

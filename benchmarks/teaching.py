@@ -19,10 +19,11 @@ from sizes import size
 
 import metarl_jax as mrl
 from metarl_jax.config import Recipe
-from metarl_jax.evaluation import live, segment
+from metarl_jax.evaluation import live
 from metarl_jax.program import program_of
 from metarl_jax.setting import Setting
 from metarl_jax.statistics import cvar_again
+from metarl_jax.trials import segment
 from metarl_jax.types import TaskDistribution
 
 STEPS = size(5_000_000, 1)
@@ -52,7 +53,7 @@ def updates_of(learner: Recipe, curriculum: Recipe, tasks: TaskDistribution, num
 
 def solved(run: mrl.Run, mazes: Any, trials: int, steps: int) -> np.ndarray:
     """Whether the first episode of each trial reached the goal: ``[S, N, R]``."""
-    lived = segment(live(run, mazes, jax.random.key(77), trials, steps, False))
+    lived = segment(live(run, mazes, jax.random.key(77), trials, steps))
     return lived.returns[..., 0] > 0
 
 

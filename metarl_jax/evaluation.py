@@ -10,14 +10,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metarl_jax import beliefs, compile_cache
+from metarl_jax import beliefs, compile_cache, controls
 from metarl_jax.config import check, check_counts, whole
 from metarl_jax.devices import check_precision
 from metarl_jax.logging import Progress
-from metarl_jax.report import Report, Trials, summarize
+from metarl_jax.report import Report, summarize
 from metarl_jax.run import Run
 from metarl_jax.setting import resolve
-from metarl_jax.trials import windows_of
+from metarl_jax.trials import segment, windows_of
 from metarl_jax.types import Algorithm, ExactBelief, Task, TaskDistribution
 
 KEY_DOMAIN = 0x7E57  # test keys are never training keys, whatever the seeds
@@ -85,13 +85,14 @@ def evaluate(
         run.algorithm.check_tasks(chosen.name, batch, False)
     count = jax.tree.leaves(batch)[0].shape[0]
     repeats = trials_per_task or (1 if chosen.tasks is None else max(1, round(1000 / count)))
-    with Progress(2 * count * repeats, unit="trials", quiet=quiet) as progress:
-        progress.message("living the trials, then those with memory wiped at each episode ...")
+    with Progress(3 * count * repeats, unit="trials", quiet=quiet) as progress:
+        progress.message("running the trials, then those with memory reset, or of another task ...")
         believed = run.belief if tasks is None and run.algorithm.decode is not None and steps > 1 else None
-        records = [
-            live(run, batch, key, repeats, steps, forget, greedy, progress, None if forget else believed)
-            for forget in (False, True)
-        ]
+        again = functools.partial(
+            live, run, batch, key, repeats, steps, greedy=greedy, progress=progress, believed=believed
+        )
+        other = functools.partial(controls.other_tasks, jax.random.fold_in(key, 3), chosen, batch, repeats)
+        records = controls.records(run.algorithm, chosen, again, other)
         references = []
         if chosen.references is not None:
             progress.message("planning the references ...")
@@ -109,10 +110,20 @@ def evaluate(
     }
     belief = None
     if believed is not None:
-        belief = beliefs.described(records[0].belief, records[0].done, believed.candidates)
+        belief = beliefs.described(records.own.belief, records.own.done, believed.candidates)
     window = run.algorithm.window
-    windows = windows_of(np.asarray(records[0].reward), window, chosen.horizon) if window > 1 else None
-    report = summarize(segment(records[0]), segment(records[1]), references, name=name, belief=belief, windows=windows)
+    windows = windows_of(np.asarray(records.own.reward), window, chosen.horizon) if window > 1 else None
+    report = summarize(
+        segment(records.own),
+        segment(records.reset),
+        references,
+        name=name,
+        belief=belief,
+        windows=windows,
+        swapped=records.swapped,
+        memoryless=records.memoryless,
+        all_tasks=chosen.tasks is not None,
+    )
     if save and run.path is not None and tasks is None:
         keep(report, run.path / "report.json")
     return report
@@ -146,29 +157,37 @@ def live(
     key: jax.Array,
     repeats: int,
     steps: int,
-    forget: bool,
+    forget: int = 0,
     greedy: bool = False,
     progress: Progress | None = None,
     believed: ExactBelief | None = None,
+    first: tuple[Task, np.ndarray] | None = None,
 ) -> Lived:
     """Every seed's agent lives ``repeats`` trials in each of the ``[N]`` tasks: leaves ``[S, N, R, T]`` (numpy).
 
-    ``believed``: also hold the beliefs that the agent decodes to these exact ones.
+    The same trial has the same key whatever is asked of it, so that controls are paired with the agent; another seed's
+    has another.
 
-    The same trial has the same key whatever is asked of it, so that the control is paired with the agent.
+    Args:
+      forget: reset memory at each episode (1) or each step (2).
+      believed: also hold the beliefs that the agent decodes to these exact ones, in trials that are no controls.
+      first: tasks, and which of them ``[N * R]`` the first half of each trial is in.
     """
     count = jax.tree.leaves(batch)[0].shape[0]
     total = count * repeats
     block = min(total, max(1, 2**19 // steps))  # bounds the memory of one call
-    step = compiled(run.algorithm, steps, forget, greedy, believed)
+    step = compiled(run.algorithm, steps, greedy, believed)
+    control = bool(forget) or first is not None
     keys = jax.vmap(functools.partial(jax.random.fold_in, jax.random.fold_in(key, 2)))(jnp.arange(total))
     parts = []
     for start in range(0, total, block):
         index = np.minimum(np.arange(start, start + block), total - 1)  # the last block repeats its last trial
-        parts.append(step(keys[index], run.state, take(batch, index // repeats)))
+        own = take(batch, index // repeats)
+        other = own if first is None else take(first[0], first[1][index])
+        parts.append(step(keys[index], run.state, own, other, int(forget), not control))
         if progress is not None:
             trials = min(block, total - start)
-            returns = np.nan if forget else np.asarray(parts[-1].reward)[:, :trials].sum(axis=-1).mean()
+            returns = np.nan if control else np.asarray(parts[-1].reward)[:, :trials].sum(axis=-1).mean()
             progress.advance(trials, trials * steps * run.num_seeds, float(returns))
     lived = jax.tree.map(lambda *x: np.concatenate(x, axis=1)[:, :total], *parts)
     return jax.tree.map(lambda x: x.reshape(x.shape[0], count, repeats, -1), lived)
@@ -179,32 +198,31 @@ def take(tree: Task, index: np.ndarray) -> Task:
 
 
 @functools.lru_cache(maxsize=16)
-def compiled(algorithm: Algorithm, steps: int, forget: bool, greedy: bool, believed: ExactBelief | None = None) -> Any:
-    """``(keys [B], states [S], tasks [B]) -> Lived [S, B, T]``, compiled once for each way of living."""
-    options = {"greedy": True} if greedy else {}
+def compiled(algorithm: Algorithm, steps: int, greedy: bool, believed: ExactBelief | None = None) -> Any:
+    """``(keys [B], states [S], tasks [B], first [B], forget, scored) -> Lived [S, B, T]``: one program for the agent
+    and its controls, where the algorithm offers that: two programs round differently, and chaos makes that large.
 
-    def one(key, state, task):
-        lived = algorithm.adapt(key, state, task, steps, forget, **options)
+    ``first``: the tasks of the first halves; ``scored``: whether beliefs are held to the exact ones.
+    """
+    options = {"greedy": True} if greedy else {}
+    swaps = controls.offers(algorithm, "first")
+
+    def one(forget, scored, key, state, task, first):
+        more = {"first": first} if swaps else {}
+        lived = algorithm.adapt(key, state, task, steps, forget, **options, **more)
         belief = {}
         if believed is not None and algorithm.decode is not None:
-            belief = beliefs.scores(believed, task, lived, algorithm.decode(state, lived))
+            exact, decode = believed, algorithm.decode
+            score = lambda: beliefs.scores(exact, task, lived, decode(state, lived))
+            nothing = lambda: jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(score))
+            belief = jax.lax.cond(scored, score, nothing)
         return Lived(lived.mean_reward, lived.terminated | lived.truncated, belief)
 
-    return jax.jit(jax.vmap(jax.vmap(one, in_axes=(0, None, 0)), in_axes=(None, 0, None)))
+    def every(keys, states, tasks, first, forget, scored):
+        fold = jax.vmap(jax.random.fold_in, in_axes=(0, None))
+        seeds = jnp.arange(jax.tree.leaves(states)[0].shape[0])
+        keys = jax.vmap(fold, in_axes=(None, 0))(keys, seeds)
+        in_tasks = jax.vmap(functools.partial(one, forget, scored), in_axes=(0, None, 0, 0))
+        return jax.vmap(in_tasks, in_axes=(0, 0, None, None))(keys, states, tasks, first)
 
-
-def segment(lived: Lived) -> Trials:
-    """Splits trials at their episodes' ends: ``[S, N, R, T] -> [S, N, R, E]``, E the most that any trial began."""
-    reward, done = np.asarray(lived.reward, np.float64), np.asarray(lived.done)
-    shape, steps = done.shape[:-1], done.shape[-1]
-    reward, done = reward.reshape(-1, steps), done.reshape(-1, steps)
-    episode = np.cumsum(done, axis=1) - done  # of each step
-    num_episodes = int(episode.max()) + 1
-    flat = (episode + num_episodes * np.arange(len(done))[:, None]).reshape(-1)
-    size = len(done) * num_episodes
-    lengths = np.bincount(flat, minlength=size).astype(float)
-    returns = np.bincount(flat, weights=reward.reshape(-1), minlength=size)
-    finished = np.bincount(flat, weights=done.reshape(-1), minlength=size) > 0
-    returns, lengths = (np.where(lengths > 0, x, np.nan) for x in (returns, lengths))
-    returns, lengths, finished = (x.reshape(*shape, num_episodes) for x in (returns, lengths, finished))
-    return Trials(returns, lengths, finished, reward.sum(axis=1).reshape(shape))
+    return jax.jit(every, static_argnums=() if swaps else (4,))

@@ -2,11 +2,12 @@
 
 ``summarize`` turns the record of all trials, and of the control that forgets at each episode, into a ``Report``:
 numbers, lists and words only, so that it can be printed, saved as JSON and drawn. Returns are undiscounted and in
-units of return a trial. Sources: Agarwal et al. 2021 (interquartile mean and interval over seeds and tasks);
-Rutherford et al. 2024, "No Regrets" (the tail of the tasks, CVaR); Duan et al. 2016 (trial).
+units of return a trial. Sources: Agarwal et al. 2021 (interquartile mean); Rutherford et al. 2024, "No Regrets" (the
+tail of the tasks, CVaR); Duan et al. 2016 (trial).
 """
 
 import dataclasses
+import functools
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -14,16 +15,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from metarl_jax import statistics, tables
+from metarl_jax import tables
 from metarl_jax.config import ConfigError
 from metarl_jax.files import plain, user_path, write_json
+from metarl_jax.intervals import Estimate, interquartile_mean, mean_interval, power, scope
 from metarl_jax.tables import number
-from metarl_jax.trials import Trials, Windows, by_adaptation, by_episode, checked, describe, worst
+from metarl_jax.trials import Swapped, Trials, Windows, by_adaptation, by_episode, checked, describe, worst
 from metarl_jax.types import Reference
-from metarl_jax.verdict import gap, judge
+from metarl_jax.verdict import NON_ADAPTIVE, ROUNDING, Evidence, by_task, choose, gap, judge, too_late
 
-FORMAT = 5
+FORMAT = 6
 MOST_TASKS = 1000  # beyond, the report keeps quantiles over tasks instead of every task's mean
 
 
@@ -31,14 +34,21 @@ MOST_TASKS = 1000  # beyond, the report keeps quantiles over tasks instead of ev
 class Report:
     """What one evaluation found. Lists are over episodes unless said otherwise; None stands for "not known".
 
-    ``mean``, ``iqm``, ``interval``, ``iqm_interval``: trial return over tasks, seeds and trials, intervals of 95 %
-    over tasks and seeds; ``seed_means``: ``[S]``.
+    ``mean``, ``iqm``, ``interval``, ``iqm_interval``: trial return over tasks, seeds and trials. All intervals are of
+    95 % over ``intervals_over`` (seeds and tasks, see ``intervals``) and ``intervals_of``: empty, or what they are of
+    alone ("of this seed"); ``power``: the chance that an effect of four standard errors is found with as many;
+    ``seed_means``: ``[S]``.
     ``by_episode``: ``return`` with ``low`` and ``high`` (95 %) over the trials that began the episode, ``length``
     in steps of the episodes that ended (by the trial's last step at the latest), and the shares of trials that
-    ``began`` and ``finished`` it; ``control_by_episode`` the same for the control, whose memory is wiped at each
+    ``began`` and ``finished`` it; ``control_by_episode`` the same for the control, whose memory is reset at each
     episode.
-    ``gain``: ``mean - control_mean``, paired by task and seed; ``adapted``: its interval lies above zero (None where
-    nothing can be compared). ``gap_closed``: ``(mean - base) / (target - base)``, see ``gap_note``.
+    Differences, paired by task and seed, each with its interval: ``gain``: ``mean - control_mean``; ``swap_gain``: the
+    return of the second half of a trial less that with the memory of another task (see ``controls``); ``within_gain``:
+    the control's return less that with memory reset at each step; None where they were not measured.
+    ``adapted_across`` episodes: ``swap_gain`` (``gain`` where there is none) lies above zero; ``adapted_within`` them:
+    ``within_gain`` does; ``above_non_adaptive``: the return is above the best non-adaptive reference; ``adapted``:
+    across episodes, and that is not False, and memory does not cost return (None: not known).
+    ``gap_closed``: ``(mean - base) / (target - base)``, see ``gap_note``, and its interval.
     ``by_adaptation``: ``return`` of an episode before adaptation and after each inner step (after ``window`` steps, see
     ``trials.Windows``; 1: after each episode), and ``gap_closed``, ``(R_k - R_0) / (R* - R_0)`` with R* of the agent
     that knows the task.
@@ -58,8 +68,19 @@ class Report:
     control_mean: float
     gain: float
     gain_interval: list[float | None]
+    swap_gain: float | None
+    swap_interval: list[float | None]
+    within_gain: float | None
+    within_interval: list[float | None]
     adapted: bool | None
+    adapted_across: bool | None
+    adapted_within: bool | None
+    above_non_adaptive: bool | None
+    intervals_over: str
+    intervals_of: str
+    power: float
     gap_closed: float | None
+    gap_interval: list[float | None]
     gap_note: str
     references: list[dict[str, Any]]
     verdict: str
@@ -140,40 +161,62 @@ def summarize(
     name: Mapping[str, Any] | None = None,
     belief: Mapping[str, Any] | None = None,
     windows: Windows | None = None,
+    swapped: Swapped | None = None,
+    memoryless: ArrayLike | None = None,
+    all_tasks: bool = False,
 ) -> Report:
-    """The report on ``trials``; ``control`` is the same agent with its memory wiped at each episode.
+    """The report on ``trials``; ``control`` is the same agent with its memory reset at each episode.
 
-    ``windows``: of agents that learn now and then only. ``name`` identifies what was measured: algorithm, tasks,
-    trial_steps, horizon, seeds, num_tasks, trials_per_task.
+    Args:
+      name: what was measured: algorithm, tasks, trial_steps, horizon, seeds, num_tasks, trials_per_task.
+      windows: of agents that learn now and then only.
+      swapped: returns with the memory of another task, see ``controls``.
+      memoryless: returns ``[S, N, R]`` of the same agent with its memory reset at each step.
+      all_tasks: the tasks are a whole finite set, not draws.
 
     Raises:
       ValueError: for shapes that do not belong together, or trial returns that are not finite.
     """
     trials, control = checked(trials, "trials"), checked(control, "control")
-    scores, control_scores = trials.trial_return.mean(axis=2), control.trial_return.mean(axis=2)  # [S, N]
-    gain = statistics.paired_gain(scores, control_scores)
-    mean, control_mean = float(scores.mean()), float(control_scores.mean())
+    scores, reset = trials.trial_return, control.trial_return  # [S, N, R]
+    if scores.shape != reset.shape:
+        raise ValueError(f"trials {scores.shape} and control {reset.shape} must have the same shape to be paired")
+    of = functools.partial(mean_interval, all_tasks=all_tasks)
+    mean = float(scores.mean())
     known = [describe(reference, mean, trials) for reference in references]
-    gap_closed, gap_note = gap(mean, control_mean, known)
+    closed = gap(scores, reset, references, all_tasks)
+    bar = choose(references, NON_ADAPTIVE)
+    evidence = Evidence(
+        swapped=None if swapped is None else of(swapped.own - swapped.other),
+        reset=of(scores - reset),
+        within=None if memoryless is None else of(reset - np.asarray(memoryless, float)),
+        above=None if bar is None else of(scores - by_task(bar)),
+        bar=bar,
+        least=ROUNDING * float(np.nansum(np.abs(trials.returns), axis=-1).mean()),
+    )
     several = max(np.isfinite(t.returns).sum(axis=-1).max() for t in (trials, control)) > 1
-    scale = float(np.nansum(np.abs(trials.returns), axis=-1).mean())
-    too_late = windows.steps if windows is not None and len(windows.reward) == 1 else 0
-    adapted, verdict = judge(gain, several, scale, gap_closed, gap_note, too_late)
-    task_means, control_task_means = scores.mean(axis=0), control_scores.mean(axis=0)  # [N]
-    few = task_means.size <= MOST_TASKS
+    if windows is not None and len(windows.reward) == 1:
+        found = too_late(windows.steps)
+    else:
+        found = judge(evidence, scores.shape, all_tasks, several, closed)
+    task_means, control_task_means = (x.mean(axis=(0, 2)) for x in (scores, reset))  # [N]
+    few, middle = task_means.size <= MOST_TASKS, interquartile_mean(scores, all_tasks=all_tasks)
+    over, alone, freedom = scope(scores.shape, all_tasks)
     numbers = dict(
         mean=mean,
-        interval=statistics.stratified_bootstrap(scores, np.mean),
-        iqm=statistics.iqm(scores),
-        iqm_interval=statistics.stratified_bootstrap(scores, statistics.iqm),
-        seed_means=scores.mean(axis=1),
-        control_mean=control_mean,
-        gain=gain.mean,
-        gain_interval=[gain.low, gain.high],
-        gap_closed=gap_closed,
+        interval=of(scores)[1:],
+        iqm=middle.mean,
+        iqm_interval=middle[1:],
+        seed_means=scores.mean(axis=(1, 2)),
+        control_mean=reset.mean(),
+        **parted("gain", "gain_interval", evidence.reset),
+        **parted("swap_gain", "swap_interval", evidence.swapped),
+        **parted("within_gain", "within_interval", evidence.within),
+        **parted("gap_closed", "gap_interval", closed.closed),
+        power=power(freedom),
         references=known,
-        by_episode=by_episode(trials),
-        control_by_episode=by_episode(control),
+        by_episode=by_episode(trials, all_tasks),
+        control_by_episode=by_episode(control, all_tasks),
         task_means=task_means if few else None,
         control_task_means=control_task_means if few else None,
         quantiles=np.percentile(task_means, np.arange(101)),
@@ -182,4 +225,20 @@ def summarize(
         worst=worst(trials),
         belief=None if belief is None else dict(belief),
     )
-    return Report(name=plain(dict(name or {})), adapted=adapted, gap_note=gap_note, verdict=verdict, **plain(numbers))
+    return Report(
+        name=plain(dict(name or {})),
+        adapted=found.adapted,
+        adapted_across=found.across,
+        adapted_within=found.within,
+        above_non_adaptive=found.above,
+        intervals_over=over,
+        intervals_of=alone,
+        gap_note=closed.note,
+        verdict=found.words,
+        **plain(numbers),
+    )
+
+
+def parted(mean: str, ends: str, found: Estimate | None) -> dict[str, Any]:
+    """An estimate as two fields of these names."""
+    return {mean: None, ends: [None, None]} if found is None else {mean: found.mean, ends: found[1:]}

@@ -1,6 +1,7 @@
 """Living in tasks: every trajectory in the library comes from here."""
 
 import functools
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -35,35 +36,47 @@ def rollout(
     tasks: Task,
     num_steps: int,
     place: Place | None = None,
-    forget: bool = False,
+    forget: bool | int | jax.Array = False,
     greedy: bool = False,
+    first: tuple[Task, int] | None = None,
 ) -> tuple[Place, Trajectory]:
     """Lives ``num_steps`` steps in each of ``tasks [N]``; an episode that ends is followed by one in the same task.
 
-    Nothing about a task is drawn here: tasks never change inside a trial. All randomness is drawn in bulk before the
-    scan. Goes on from ``place``, or starts new trials.
+    Nothing about a task is drawn here: tasks never change inside a trial, but for a control (``first``). All randomness
+    is drawn in bulk before the scan. Goes on from ``place``, or starts new trials.
 
     Args:
-      forget: wipe memory and last action and reward at the start of each episode (the non-adaptive control).
+      forget: reset memory and last action and reward at the start of each episode (True or 1: the non-adaptive
+        control), or before each step (2); it may be traced.
       greedy: take the distribution's mode instead of a sample.
+      first: ``(tasks [N], episodes)``: the first so many episodes are in these tasks instead.
 
     Returns:
       The place reached and a Trajectory with leaves ``[T, N, ...]``.
     """
     enter_key, env_key, action_key = jax.random.split(key, 3)
     if place is None:
-        place = enter(enter_key, env, policy, tasks)
+        place = enter(enter_key, env, policy, tasks if first is None else first[0])
     shape = (num_steps, *place.timestep.last_reward.shape)
 
-    def step(place: Place, noise):
-        env_noise, action_noise = noise
+    def task_of(episode: jax.Array):
+        if first is None:
+            return tasks
+        return jax.tree.map(functools.partial(select, episode < first[1]), first[0], tasks)
+
+    def step(carry, noise):
+        (place, ended), (env_noise, action_noise) = carry, noise
         memory, outputs = policy.step(params, place.memory, place.timestep)
         action = policy.actions.mode(outputs[0]) if greedy else policy.actions.sample(outputs[0], action_noise)
-        env_state, timestep, record = advance(env, env_noise, place, action, tasks, forget, policy.actions.bounded)
-        return Place(env_state, timestep, memory), Trajectory(place.timestep, action, *record, place.env_state, outputs)
+        env_state, timestep, record = advance(
+            env, env_noise, place, action, task_of(ended), forget, policy.actions.bounded, task_of(ended + 1)
+        )
+        lived = Trajectory(place.timestep, action, *record, place.env_state, outputs)
+        return (Place(env_state, timestep, memory), ended + timestep.episode_start), lived
 
     noise = (env.draw(env_key, shape), policy.actions.noise(action_key, shape))
-    return jax.lax.scan(step, place, noise, length=num_steps)
+    (place, _), lived = jax.lax.scan(step, (place, jnp.zeros(shape[1:], jnp.int32)), noise, length=num_steps)
+    return place, lived
 
 
 def advance(
@@ -72,25 +85,35 @@ def advance(
     place: Place,
     action: jax.Array,
     tasks: Task,
-    forget: bool = False,
+    forget: bool | int | jax.Array = False,
     bounded: Callable[[jax.Array], jax.Array] = lambda action: action,
+    following: Task | None = None,
 ):
-    """One step of the trial loop in ``[N]`` tasks: the environment's step and, where it ended, the next episode.
-    ``bounded``: the action distribution's."""
+    """One step of the trial loop in ``[N]`` tasks: the environment's step and, where it ended, the next episode, in the
+    tasks ``following`` (by default the same). ``bounded``: the action distribution's."""
+    following = tasks if following is None else following
     given = to_bounds(env.spec, bounded(action))
     reached, reward, terminated, info = jax.vmap(env.advance)(noise, place.env_state, given, tasks)
     truncated = jax.vmap(env.is_truncated)(reached, tasks) & ~terminated
     done = terminated | truncated
-    env_state = jax.tree.map(functools.partial(select, done), jax.vmap(env.begin)(noise, tasks), reached)
-    observation, next_observation = (jax.vmap(env.observe)(state, tasks) for state in (env_state, reached))
+    env_state = jax.tree.map(functools.partial(select, done), jax.vmap(env.begin)(noise, following), reached)
+    now = tasks if following is tasks else jax.tree.map(functools.partial(select, done), following, tasks)
+    observation, next_observation = jax.vmap(env.observe)(env_state, now), jax.vmap(env.observe)(reached, tasks)
     reward = reward.astype(jnp.float32)
     last_action, last_reward, trial_start = action, reward, jnp.zeros_like(done)
-    if forget:
-        last_action, last_reward = select(done, jnp.zeros_like(action), action), jnp.where(done, 0.0, reward)
-        trial_start = done
+    if forget is not False:
+        level = jnp.asarray(forget, jnp.int32)
+        trial_start = (done & (level >= 1)) | (level >= 2)
+        last_action = select(trial_start, jnp.zeros_like(action), action)
+        last_reward = jnp.where(trial_start, 0.0, reward)
     timestep = TimeStep(observation, last_action, last_reward, done, trial_start)
     mean_reward = info.get("mean_reward", reward)
     return env_state, timestep, (reward, mean_reward, terminated, truncated, next_observation, reached)
+
+
+def first_half(num_steps: int, length: int) -> int:
+    """How many of the episodes (or windows) of up to ``length`` steps are the first half of a trial: at least one."""
+    return max(1, math.ceil(num_steps / length) // 2)
 
 
 def select(condition: jax.Array, chosen: jax.Array, other: jax.Array) -> jax.Array:

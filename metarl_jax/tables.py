@@ -1,7 +1,7 @@
 """How a report reads: its numbers and references in words, and the tables that are printed (rich)."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -32,9 +32,9 @@ def percent(x: float | None) -> str:
     return "-" if x is None else f"{100 * x:.1f} %"
 
 
-def interval(ends: Sequence[float | None]) -> str:
+def interval(ends: Sequence[Any], write: Callable[[Any], str] = number) -> str:
     """``low to high``; nothing where they are not known."""
-    return "" if None in ends else " to ".join(map(number, ends))
+    return "" if None in ends else " to ".join(map(write, ends))
 
 
 def words(reference: Mapping[str, Any]) -> tuple[str, str]:
@@ -111,14 +111,21 @@ def scores(report: "Report") -> Any:
     add(table, "worst 10 % of tasks", number(report.worst["trial"][0]), "")
     if report.name.get("num_tasks", 0) >= 1000:  # fewer than ten are no share
         add(table, "worst 1 % of tasks", number(report.worst["trial"][1]), "")
-    add(table, "memory wiped at each episode (control)", number(report.control_mean), "")
-    add(table, "adaptation gain", number(report.gain), interval(report.gain_interval))
+    add(table, "memory reset at every episode (control)", number(report.control_mean), "")
+    add(table, "gain over it", number(report.gain), interval(report.gain_interval))
+    if report.swap_gain is not None:
+        words = "gain over the memory of another task, second half"
+        add(table, words, number(report.swap_gain), interval(report.swap_interval))
+    if report.within_gain is not None:
+        words = "gain of memory within episodes"
+        add(table, words, number(report.within_gain), interval(report.within_interval))
     if report.gap_closed is not None:
-        add(table, "share of the gap closed", percent(report.gap_closed), "")
+        add(table, "share of the gap closed", percent(report.gap_closed), interval(report.gap_interval, percent))
     if len(report.seed_means) > 1:
         add(table, "lowest of the seeds' means", number(min(report.seed_means)), "")
         add(table, "highest of the seeds' means", number(max(report.seed_means)), "")
-    return captioned(table, f"The gap: {report.gap_note}.")
+    alone = f", {report.intervals_of}" if report.intervals_of else ""
+    return captioned(table, f"Intervals over {report.intervals_over}{alone}. The gap: {report.gap_note}.")
 
 
 def references(report: "Report") -> Any:
@@ -144,7 +151,7 @@ def episodes(report: "Report") -> Any:
     if closed and len(closed) > 1:
         shown.append(("gap closed", {"gap closed": closed}, percent))
     table = grid(
-        "By episode of the trial", ["episode", *("wiped" if side is control else key for key, side, _ in shown)]
+        "By episode of the trial", ["episode", *("reset" if side is control else key for key, side, _ in shown)]
     )
     for episode in spread(max(len(agent["return"]), len(control["return"]))):
         add(table, str(episode + 1), *(write(entry(side, key, episode)) for key, side, write in shown))

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from metarl_jax import statistics
+from metarl_jax.intervals import mean_interval
 from metarl_jax.types import Reference
 
 
@@ -20,6 +21,31 @@ class Trials(NamedTuple):
     lengths: Any
     finished: Any
     trial_return: Any
+
+
+class Swapped(NamedTuple):
+    """Returns of trials' second halves ``[S, N, R]``, with the memory of the task and of another one."""
+
+    own: np.ndarray
+    other: np.ndarray
+
+
+def segment(lived: Any) -> Trials:
+    """Splits records with ``reward`` and ``done`` at their episodes' ends: ``[S, N, R, T] -> [S, N, R, E]``, E the most
+    episodes that any trial began."""
+    reward, done = np.asarray(lived.reward, np.float64), np.asarray(lived.done)
+    shape, steps = done.shape[:-1], done.shape[-1]
+    reward, done = reward.reshape(-1, steps), done.reshape(-1, steps)
+    episode = np.cumsum(done, axis=1) - done  # of each step
+    num_episodes = int(episode.max()) + 1
+    flat = (episode + num_episodes * np.arange(len(done))[:, None]).reshape(-1)
+    size = len(done) * num_episodes
+    lengths = np.bincount(flat, minlength=size).astype(float)
+    returns = np.bincount(flat, weights=reward.reshape(-1), minlength=size)
+    finished = np.bincount(flat, weights=done.reshape(-1), minlength=size) > 0
+    returns, lengths = (np.where(lengths > 0, x, np.nan) for x in (returns, lengths))
+    returns, lengths, finished = (x.reshape(*shape, num_episodes) for x in (returns, lengths, finished))
+    return Trials(returns, lengths, finished, reward.sum(axis=1).reshape(shape))
 
 
 def checked(trials: Trials, which: str) -> Trials:
@@ -58,14 +84,14 @@ def worst(trials: Trials, shares: Sequence[float] = (0.1, 0.01)) -> dict[str, li
     return found
 
 
-def by_episode(trials: Trials) -> dict[str, np.ndarray]:
-    """Means of each episode that any trial began, ``[E]`` each: see ``Report``."""
+def by_episode(trials: Trials, all_tasks: bool = False) -> dict[str, np.ndarray]:
+    """Means of each episode that any trial began, ``[E]`` each: see ``Report``. ``all_tasks``: see ``intervals``."""
     began = np.isfinite(trials.returns)
     most = int(began.sum(axis=-1).max())
     began, returns, lengths, finished = (x[..., :most] for x in (began, *trials[:3]))
-    low, high = statistics.clustered_interval(returns, began)
+    mean, low, high = mean_interval(returns, all_tasks=all_tasks, mask=began)
     return {
-        "return": statistics.masked_mean(returns, began, (0, 1, 2)),
+        "return": mean,
         "low": low,
         "high": high,
         "length": statistics.masked_mean(lengths, finished & began, (0, 1, 2)),

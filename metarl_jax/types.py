@@ -291,9 +291,11 @@ class Algorithm(NamedTuple):
     ``init(key, num_tasks) -> state``, for updates on that many tasks;
     ``update(key, state, tasks [N]) -> (state, Outcome)`` is one outer step;
     ``adapt(key, state, task, trial_steps, forget) -> Trajectory [T]`` lives ONE task's whole trial at meta-test
-    (``trial_steps`` and ``forget`` static; so is ``greedy``, where the algorithm offers it: act by the mode). With
-    ``forget`` the agent loses at the start of each episode all that it
-    learned in the trial: the control that shows what adapting is worth. ``steps``: environment steps that an update
+    (``trial_steps`` static; so is ``greedy``, where the algorithm offers it: act by the mode). With ``forget`` the
+    agent's memory is reset at the start of each episode (True or 1) or at each step (2): controls that show what memory
+    is worth. Where the algorithm offers ``first``, a task, the first half of the trial (``rollout.first_half``) is in
+    that one, with memory kept: the control that shows whether what it holds is of the task; ``forget`` may be traced
+    then, so that one program serves them all. ``steps``: environment steps that an update
     spends in each task. ``check(num_tasks)`` raises ConfigError where an update could not be run on that many tasks.
     ``decode(state, Trajectory [T]) -> [T, C]``, where the agent holds a belief: what it thought of the task before each
     step, the chance of each task of a finite set, else the mean of the task's numbers. ``window``: steps that are

@@ -2,68 +2,155 @@
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
-from metarl_jax.statistics import Estimate
-from metarl_jax.tables import label, number
+import numpy as np
+
+from metarl_jax.intervals import Estimate, mean_interval, power, ratio_values, scope
+from metarl_jax.tables import interval, label, number
+from metarl_jax.types import Reference
 
 TARGETS = tuple((role, kind) for role in ("bayes", "optimal") for kind in ("exact", "lower", "upper"))
 NON_ADAPTIVE = (("non_adaptive", "exact"), ("non_adaptive", "lower"), ("memoryless", "lower"))
+ROUNDING = 1e-5  # of the typical return: smaller differences may be float32's
 
 
-def gap(score: float, control_mean: float, references: list[dict]) -> tuple[float | None, str]:
-    """Share of the gap between not adapting and the target that the score closes, and in words what the two are.
+THAN = {
+    "swapped": "in the second half of a trial than with the memory of another task",
+    "reset": "per trial than with memory reset at every episode (the memory of another task was not available)",
+}
+UNKNOWN = "whether it adapted is not known: too few seeds, tasks or trials for an interval"
+
+
+class Gap(NamedTuple):
+    """The share of the gap that is closed, with its interval, and what the gap is in words; None: there is none."""
+
+    closed: Estimate | None
+    note: str
+
+
+class Evidence(NamedTuple):
+    """What a verdict rests on, each a mean difference of returns with its interval, None where not measured.
+
+    ``swapped``: the second half of a trial less the same with the memory of another task; ``reset``: a trial less the
+    same with memory reset at each episode; ``within``: this one less the same with memory reset at each step;
+    ``above``: the score less the best non-adaptive reference, which is ``bar``.
+    """
+
+    swapped: Estimate | None
+    reset: Estimate
+    within: Estimate | None
+    above: Estimate | None
+    bar: Reference | None
+    least: float  # a difference below it is rounding
+
+
+class Verdict(NamedTuple):
+    """``adapted``, across episodes and within them; whether the score is above the best non-adaptive reference; None:
+    not known. ``words``: the sentence."""
+
+    adapted: bool | None
+    across: bool | None
+    within: bool | None
+    above: bool | None
+    words: str
+
+
+def gap(scores: np.ndarray, control: np.ndarray, references: Sequence[Reference], all_tasks: bool) -> Gap:
+    """Share of the gap between not adapting and the target that ``scores [S, N, R]`` close, paired by task.
 
     ``(score - base) / (target - base)``; the target is the exact Bayes-optimal value, else the best known one, else
     a bound above it; the base is the best non-adaptive reference, else the memoryless one, else the control's mean.
     """
-    target = choose(references, TARGETS)
+    target, base = choose(references, TARGETS), choose(references, NON_ADAPTIVE)
     if target is None:
-        return None, "no reference to aim at is known"
-    base = choose(references, NON_ADAPTIVE) or {"value": control_mean}
-    start = label(base) if "role" in base else "the control, memory wiped"
-    words = f"from {number(base['value'])} ({start}) to {number(target['value'])} ({label(target)})"
-    width = target["value"] - base["value"]
-    if width <= 1e-6 * max(abs(target["value"]), abs(base["value"])):
-        return None, f"no gap {words}"
-    return (score - base["value"]) / width, words
+        return Gap(None, "no reference to aim at is known")
+    start = "the control, memory reset" if base is None else label(base._asdict())
+    most, least = by_task(target), control if base is None else by_task(base)
+    words = f"from {number(least.mean())} ({start}) to {number(most.mean())} ({label(target._asdict())})"
+    if most.mean() - least.mean() <= 1e-6 * max(abs(most.mean()), abs(least.mean())):
+        return Gap(None, f"no gap {words}")
+    over, under = np.broadcast_arrays(scores - least, most - least)
+    return Gap(mean_interval(ratio_values(over, under), all_tasks=all_tasks), words)
 
 
-def choose(references: list[dict], order: Sequence[tuple[str, str]]) -> dict | None:
+def by_task(reference: Reference) -> np.ndarray:
+    """Its returns, to be subtracted from scores ``[S, N, R]``."""
+    value = np.asarray(reference.trial_return, float)
+    return value[None, :, None] if value.ndim else value
+
+
+def choose(references: Sequence[Reference], order: Sequence[tuple[str, str]]) -> Reference | None:
     """The first of ``order`` that is known of the tasks asked about: of several lower bounds the highest, of several
     upper ones the lowest."""
     for role, kind in order:
-        found = [r for r in references if (r["role"], r["kind"]) == (role, kind) and math.isfinite(r["value"])]
-        found = [r for r in found if not r.get("of")]
+        found = [r for r in references if (r.role, r.kind) == (role, kind) and not r.of]
+        found = [r for r in found if math.isfinite(np.mean(r.trial_return))]
         if found:
-            return (min if kind == "upper" else max)(found, key=lambda r: r["value"])
+            return (min if kind == "upper" else max)(found, key=lambda r: np.mean(r.trial_return))
     return None
 
 
-def judge(
-    gain: Estimate, several: bool, scale: float, gap_closed: float | None, gap_note: str, too_late: int = 0
-) -> tuple[bool | None, str]:
-    """Whether the agent adapted, and the sentence that says so.
+def judge(evidence: Evidence, shape: tuple[int, ...], all_tasks: bool, several: bool, closed: Gap) -> Verdict:
+    """Whether an agent with scores of ``shape [S, N, R]`` adapted, and the sentence that says so.
 
-    It did when the 95 % interval of its gain over the control lies above zero by more than rounding. ``several``:
-    some trial had more than one episode; else, or where the gain has no interval, the answer is None. ``scale``: the
-    typical size of a trial's returns; ``gap_closed`` and ``gap_note`` are told along when it did. ``too_late``: the
-    steps after which the first inner step would come, where the trial ends before (0: it comes).
+    It did where its own memory is worth more than another task's, its return is above the best non-adaptive one, as far
+    as that is known, and not below its own without memory. ``several``: some trial had more than one episode.
     """
-    if too_late:
-        words = f"an inner step comes after {too_late} steps and the trial ends before: give it more episodes"
-        return False, f"did not adapt: {words}"
-    if not several:
-        return None, "one episode a trial: nothing to compare"
-    if math.isnan(gain.low):
-        return None, "one task and one seed: the gain has no interval, evaluate on more tasks"
-    rounding = 1e-5 * scale  # two programs that do the same may differ in the last bits of float32
-    interval = f"95 % interval {number(gain.low)} to {number(gain.high)}"
-    if gain.low > rounding:
-        share = None if gap_closed is None else f"{100 * gap_closed:.0f} %" if gap_closed > 0 else "none"
-        closed = f"; it closes {share} of the gap {gap_note}" if share else ""
-        return True, f"adapted: {number(gain.mean)} more return a trial than with its memory wiped ({interval}){closed}"
-    if gain.high < -rounding:
-        interval = f"95 % interval {number(-gain.high)} to {number(-gain.low)}"
-        return False, f"did not adapt: its memory costs {number(-gain.mean)} return a trial ({interval})"
-    words = f"its gain over wiped memory, {number(gain.mean)}, is not distinguishable from zero"
-    return False, f"did not adapt: {words} ({interval})"
+    swapped, reset, within, above, bar, least = evidence
+    memory, than = (reset, THAN["reset"]) if swapped is None else (swapped, THAN["swapped"])
+    is_within = None if within is None else bool(within.low > least)
+    is_above = None if above is None else bool(above.low > 0)
+    inside = (
+        f"; within episodes its memory is worth {number(within.mean)} ({ends(within)})" if within and is_within else ""
+    )
+    if not several or math.isnan(memory.low):
+        words = "one episode per trial: nothing to compare across" if not several else UNKNOWN
+        return Verdict(None, None, is_within, is_above, f"{words}{inside}")
+    alone = scope(shape, all_tasks)[1]
+    note = f", {alone}" if alone else ""
+    across, costs = bool(memory.low > least), bool(reset.high < -least)
+    best = "" if bar is None else f"{number(np.mean(bar.trial_return))} ({label(bar._asdict())})"
+    more = f"{number(memory.mean)} more return {than} ({ends(memory)}{note})"
+    if across and is_above is not False and not costs:
+        share = "" if closed.closed is None else f"; it closes {share_of(closed.closed)} of the gap {closed.note}"
+        return Verdict(True, True, is_within, is_above, f"adapted: {more}{share}")
+    if across:
+        fault = f"its return is not above {best}" if is_above is False else f"resetting it pays {number(-reset.mean)}"
+        words = f"did not adapt to any use: memory of the task makes {more}, but {fault}{inside}"
+        return Verdict(False, True, is_within, is_above, words)
+    words = f"{number(memory.mean)} more return {than} is not distinguishable from zero ({ends(memory)}{note})"
+    if memory.high < -least:
+        words = f"{number(-memory.mean)} less return {than} ({ends(minus(memory))}{note})"
+    words += weak(shape, all_tasks) + inside
+    if is_above:
+        words += f"; but its return is above {best}: it learns within episodes, or is shown the task"
+    return Verdict(False, False, is_within, is_above, f"did not adapt across episodes: {words}")
+
+
+def too_late(steps: int) -> Verdict:
+    """Of an agent whose first inner step would come after so many steps, which the trial does not have."""
+    words = f"an inner step comes after {steps} steps and the trial ends before: give it more episodes"
+    return Verdict(False, False, None, None, f"did not adapt: {words}")
+
+
+def weak(shape: tuple[int, ...], all_tasks: bool) -> str:
+    """What so few clusters can show, where that is little."""
+    over, _, freedom = scope(shape, all_tasks)
+    chance = power(freedom)
+    words = f"; with so few {over} an effect of four standard errors is found in {100 * chance:.0f} % of cases"
+    return "" if chance >= 0.9 else words
+
+
+def minus(gain: Estimate) -> Estimate:
+    return Estimate(-gain.mean, -gain.high, -gain.low)
+
+
+def ends(gain: Estimate) -> str:
+    return f"95 % interval {interval((gain.low, gain.high))}"
+
+
+def share_of(closed: Estimate) -> str:
+    """``93 % (86 to 101 %)``."""
+    mean, low, high = (100 * float(x) for x in closed)
+    return f"{mean:.0f} % ({low:.0f} to {high:.0f} %)"

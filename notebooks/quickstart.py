@@ -65,8 +65,9 @@ mrl.viz.plot_metrics(run.metrics)
 # ## Evaluate
 #
 # The report sets the score on new tasks beside what is known exactly: what one could earn with the task known, what
-# any agent that has to find it out can earn at best, and what is possible without adapting. The control is the same
-# agent with its memory wiped at each episode; if the agent is no better than that, the report says so.
+# any agent that has to find it out can earn at best, and what is possible without adapting. Controls are the same
+# agent with its memory reset at every episode, and with the memory of another task; if the agent is no better than
+# that, the report says so.
 
 # %%
 report = mrl.evaluate(run)

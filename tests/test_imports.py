@@ -24,7 +24,7 @@ LAYERS = [
     {"algorithms"},
     {"curricula"},
     {"checkpoint", "logging", "compile_cache", "sharding", "signals"},
-    {"statistics", "verdict", "tables", "trials", "report"},
+    {"statistics", "intervals", "controls", "verdict", "tables", "trials", "report"},
     {"memory", "identity"},
     {"run", "driver", "setting"},
     {"program", "divergence"},

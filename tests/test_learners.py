@@ -15,6 +15,7 @@ from metarl_jax import algorithms, checkpoint, curricula, tasks, training
 from metarl_jax.driver import driver
 from metarl_jax.networks import MEMORIES
 from metarl_jax.program import fitted, program_of
+from metarl_jax.rollout import first_half
 from metarl_jax.setting import Setting
 from metarl_jax.sharding import task_mesh
 from metarl_jax.types import Outcome, TaskDistribution, Trajectory
@@ -94,6 +95,7 @@ class Learning(NamedTuple):
     update: Any
     states: list
     outcome: Outcome
+    horizon: int
 
 
 @pytest.fixture(
@@ -114,7 +116,7 @@ def learning(request) -> Learning:
     for i in range(2):
         state, outcome = update(jax.random.key(i), states[-1], batch)
         states.append(state)
-    return Learning(name, algorithm, batch, update, states, outcome)
+    return Learning(name, algorithm, batch, update, states, outcome, distribution.horizon)
 
 
 def test_update_compiles_once_and_keeps_its_types(learning):
@@ -157,28 +159,42 @@ def test_outcome_says_what_was_lived(learning):
 
 
 def test_adapt_lives_one_trial(learning):
-    name, algorithm, batch, _, states, _ = learning
-    adapt = jax.jit(algorithm.adapt, static_argnums=(3, 4))
-    one = jax.tree.map(lambda x: x[0], batch)
+    name, algorithm, batch, _, states, _, horizon = learning
+    adapt = jax.jit(algorithm.adapt, static_argnums=(3, 5))  # `forget` is traced: one program for all
+    one, other = (jax.tree.map(lambda x, i=i: x[i], batch) for i in range(2))
     steps = algorithm.steps + 2  # any length, not only the training's
-    lived, forgot = (host(adapt(jax.random.key(0), states[-1], one, steps, forget)) for forget in (False, True))
+    live = lambda task, forget, first: host(
+        adapt(jax.random.key(0), states[-1], task, steps, jnp.int32(forget), False, first)
+    )
+    lived, forgot = (live(one, forget, one) for forget in range(2))
     assert isinstance(lived, Trajectory)
     assert all(leaf.shape[0] == steps for leaf in jax.tree.leaves(lived))
     assert lived.reward.shape == lived.terminated.shape == lived.truncated.shape == (steps,)
     begins = lived.timestep.episode_start if name in FORGETFUL else np.arange(steps) == 0
     np.testing.assert_array_equal(lived.timestep.trial_start, begins)
     assert lived.timestep.episode_start.sum() > 1
-    again = host(adapt(jax.random.key(0), states[-1], one, steps, False))
-    jax.tree.map(np.testing.assert_array_equal, again, lived)
+    jax.tree.map(np.testing.assert_array_equal, live(one, 0, one), lived)
     first = np.argmax(lived.timestep.episode_start[1:]) + 1
-    for a, b in zip(jax.tree.leaves(lived.outputs), jax.tree.leaves(forgot.outputs), strict=True):
-        np.testing.assert_allclose(a[:first], b[:first], rtol=1e-5, atol=1e-6)  # the first episode is the same
+    same = lambda a, b, stop: jax.tree.map(lambda x, y: np.testing.assert_array_equal(x[:stop], y[:stop]), a, b)
+    same(lived.outputs, forgot.outputs, first)  # the first episode is the same, to the last bit
     matters = FORGETTING_MATTERS.get(name.partition(", ")[0])
     if matters is True:
         assert np.abs(lived.outputs[1][first:] - forgot.outputs[1][first:]).max() > 1e-4
     elif matters is False:
         for field in ("action", "reward", "outputs", "next_observation"):
             jax.tree.map(np.testing.assert_array_equal, getattr(lived, field), getattr(forgot, field))
+    # With the memory of another task: the first half is in that one, the second in the trial's own.
+    swapped, elsewhere = live(one, 0, other), live(other, 0, other)
+    length = algorithm.window if algorithm.window > 1 else horizon
+    start = first_half(steps, length) * length
+    if start < steps:
+        fields = lambda some: (some.action, some.reward, some.outputs, some.next_env_state)
+        same(fields(swapped), fields(elsewhere), start)
+        assert swapped.timestep.episode_start[start]
+        assert name in FORGETFUL or not swapped.timestep.trial_start[1:].any()
+        if matters is False:
+            again = lambda some: jax.tree.map(lambda x: x[start:], fields(some))
+            jax.tree.map(np.testing.assert_array_equal, again(swapped), again(lived))
 
 
 def train(name: str, out=None, **options):

@@ -74,7 +74,7 @@ def test_a_memoryless_agent_did_not_adapt(jitter):
     control = fixed(trials.returns * (1 - jitter))
     report = summarize(trials, control)
     assert report.adapted is False
-    assert report.verdict.startswith("did not adapt: ")
+    assert report.verdict.startswith("did not adapt across episodes: ")
     assert "not distinguishable from zero" in str(report).replace("\n", " ")
 
 
@@ -82,7 +82,7 @@ def test_noise_alone_is_not_adaptation_and_harm_is_said():
     assert summarize(learning(slope=0.0, seed=1), learning(slope=0.0, seed=3)).adapted is False
     harmed = summarize(learning(slope=-1.0), learning(slope=0.0))
     assert harmed.adapted is False
-    words = re.search(r"memory costs ([\d.]+) .*interval ([\d.]+) to ([\d.]+)", harmed.verdict)
+    words = re.search(r": ([\d.]+) less return .*interval ([\d.]+) to ([\d.]+)", harmed.verdict)
     assert words, harmed.verdict
     cost, low, high = map(float, words.groups())
     assert 0 < low <= cost <= high  # signs agree, numbers are rounded
@@ -126,14 +126,14 @@ def test_a_trial_in_which_no_inner_step_fits_says_so():
 def test_one_episode_a_trial_leaves_nothing_to_compare():
     report = summarize(learning(episodes=1), learning(episodes=1, seed=3))
     assert report.adapted is None
-    assert report.verdict == "one episode a trial: nothing to compare"
+    assert report.verdict == "one episode per trial: nothing to compare across"
 
 
 def test_a_single_score_gives_no_verdict():
     report = summarize(learning(1, 1), learning(1, 1, slope=0.0))
     assert report.adapted is None
     assert report.gain_interval == [None, None]
-    assert "no interval" in report.verdict
+    assert "not known" in report.verdict
 
 
 def test_lengths_of_references_are_those_of_the_trials_that_the_agent_finished():
@@ -162,7 +162,7 @@ def test_episodes_that_vary_in_length_and_number():
         ([("bayes", "exact", 12.0), ("bayes", "lower", 15.0)], 6 / 7, "12.00 (Bayes-optimal, exact)"),
         ([("bayes", "upper", 12.0), ("optimal", "exact", 15.0)], 6 / 7, "upper bound"),
         ([("bayes", "exact", 12.0), ("non_adaptive", "lower", 10.0)], 0.5, "10.00 (best non-adaptive, lower bound)"),
-        ([("bayes", "exact", 12.0), ("non_adaptive", "upper", 11.5)], 6 / 7, "from 5.000 (the control"),
+        ([("bayes", "exact", 12.0), ("non_adaptive", "upper", 11.5)], 6 / 7, "from 5.000 (the control, memory reset)"),
         ([("bayes", "exact", 12.0), ("non_adaptive", "exact", 12.0)], None, "no gap"),
         ([("random", "exact", 1.0)], None, "no reference"),
     ],
@@ -242,8 +242,8 @@ def test_printed_faces(capsys):
     for words in ("rl2 on maze-100", "trial steps 40", "mine[b]", "interquartile mean", "worst 10 % of tasks"):
         assert words in text
     report.print()
-    assert "adaptation gain" in capsys.readouterr().out
-    assert report._repr_html_().startswith("<pre") and "adaptation gain" in report._repr_html_()
+    assert "gain over it" in capsys.readouterr().out
+    assert report._repr_html_().startswith("<pre") and "gain over it" in report._repr_html_()
     assert repr(report).startswith("Report(rl2 on maze-100: ")
 
 

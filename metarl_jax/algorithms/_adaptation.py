@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from metarl_jax import estimators
 from metarl_jax.algorithms._baseline import Baseline
-from metarl_jax.rollout import replay, rollout
+from metarl_jax.rollout import first_half, replay, rollout
 from metarl_jax.types import ActionDistribution, Key, Policy, PyTree, Task, TaskDistribution, TimeStep, Trajectory
 
 
@@ -135,24 +135,30 @@ def trial(
     baseline: PyTree,
     task: Task,
     num_steps: int,
-    forget: bool,
+    forget: bool | int | jax.Array,
     greedy: bool,
+    first: Task | None = None,
 ) -> Trajectory:
     """One task's whole trial, its episodes one after the other: ``[num_steps]``.
 
     As many inner steps as fit; those beyond the ones of training shrink by ``decay`` each. ``forget``: none at all.
+    ``first``: the task of the first half of the windows, where that is another.
     """
     start = inner.start(meta)
     size = jax.eval_shape(inner.live, key, start, task).reward.size
     count = math.ceil(num_steps / size)
-    scales = decay ** jnp.maximum(0, jnp.arange(count) - inner.num_steps + 1)
+    index = jnp.arange(count)
+    scales = decay ** jnp.maximum(0, index - inner.num_steps + 1)
+    earlier = index < first_half(num_steps, size)
 
     def body(params, inputs):
-        key, scale = inputs
-        lived = inner.live(key, params, task, greedy)
-        return (params if forget else inner.learn(meta, params, inner.window(baseline, lived), scale)), lived
+        key, scale, earlier = inputs
+        now = task if first is None else jax.tree.map(lambda a, b: jnp.where(earlier, a, b), first, task)
+        lived = inner.live(key, params, now, greedy)
+        learn = lambda: inner.learn(meta, params, inner.window(baseline, lived), scale)
+        return jax.lax.cond(jnp.asarray(forget, jnp.int32) > 0, lambda: params, learn), lived
 
-    _, lived = jax.lax.scan(body, start, (jax.random.split(key, count), scales))
+    _, lived = jax.lax.scan(body, start, (jax.random.split(key, count), scales, earlier))
     flat = jax.tree.map(lambda x: jnp.swapaxes(x, 1, 2).reshape(-1, *x.shape[3:])[:num_steps], lived)
     first = jnp.arange(num_steps) == 0
     return flat._replace(timestep=flat.timestep._replace(trial_start=first))

@@ -15,7 +15,7 @@ import optax
 from metarl_jax import estimators
 from metarl_jax.config import check, check_divides
 from metarl_jax.networks import flat, mlp
-from metarl_jax.rollout import after_steps, enter, replay, rollout
+from metarl_jax.rollout import after_steps, enter, first_half, replay, rollout
 from metarl_jax.types import (
     Actor,
     Algorithm,
@@ -128,8 +128,8 @@ def lifetime_learner(
     learner = functools.partial(outer_steps, tasks, inner, optimizer, told)
     init, update = learner(estimator)
 
-    def adapt(key, state: LearnerState, task, trial_steps: int, forget: bool = False, greedy: bool = False):
-        return trial(tasks, actor, inner, key, state.meta, task, trial_steps, episodes, forget, greedy)
+    def adapt(key, state: LearnerState, task, trial_steps: int, forget=False, greedy: bool = False, first=None):
+        return trial(tasks, actor, inner, key, state.meta, task, trial_steps, episodes, forget, greedy, first)
 
     steps = episodes * tasks.horizon
     spent = estimator.lives * window * steps
@@ -182,26 +182,35 @@ def trial(
     task: Task,
     num_steps: int,
     episodes: int,
-    forget: bool,
+    forget: bool | int | jax.Array,
     greedy: bool,
+    first: Task | None = None,
 ) -> Trajectory:
     """One task's whole trial ``[num_steps]``: an agent from its birth, its episodes one after the other.
 
     Those before an inner update are lived side by side; an episode that a horizon's end finds going on counts as cut
-    short there.
+    short there. ``first``: the task of the first half of the inner updates, where that may be another; episodes begin
+    anew where the second half does.
     """
-    count = math.ceil(num_steps / (episodes * tasks.horizon))
+    size = episodes * tasks.horizon
+    count, half = math.ceil(num_steps / size), first_half(num_steps, size)
     keys = jax.random.split(key, 3)
-    agent, place = inner.init(keys[0], meta, task), actor.enter(keys[1], task)
+    start = task if first is None else first
+    agent, place = inner.init(keys[0], meta, start), actor.enter(keys[1], start)
+    anew = actor.enter(jax.random.fold_in(keys[1], 1), task)
 
-    def body(carry, key):
-        agent, place = carry
+    def body(carry, inputs):
+        (agent, place), (key, index), now = carry, inputs, task
         keys = jax.random.split(key)
-        place, lived = actor.act(keys[0], agent, place, task, greedy=greedy)
-        agent = agent if forget else inner.learn(keys[1], meta, agent, lived)[0]
+        if first is not None:
+            now = jax.tree.map(lambda a, b: jnp.where(index < half, a, b), first, task)
+            place = jax.tree.map(lambda a, b: jnp.where(index == half, a, b), anew, place)
+        place, lived = actor.act(keys[0], agent, place, now, greedy=greedy)
+        learn = lambda: inner.learn(keys[1], meta, agent, lived)[0]
+        agent = jax.lax.cond(jnp.asarray(forget, jnp.int32) > 0, lambda: agent, learn)
         return (agent, place), lived
 
-    _, lived = jax.lax.scan(body, (agent, place), jax.random.split(keys[2], count))
+    _, lived = jax.lax.scan(body, (agent, place), (jax.random.split(keys[2], count), jnp.arange(count)))
     # [updates, T, E, ...] -> [updates * E * T, ...]
     lived = jax.tree.map(lambda x: jnp.swapaxes(x, 1, 2).reshape(-1, *x.shape[3:])[:num_steps], lived)
     index = jnp.arange(num_steps)

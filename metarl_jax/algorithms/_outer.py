@@ -102,8 +102,9 @@ def meta_learner(
         outcome = Outcome(batch_tasks, trial_return, jnp.ones_like(trial_return, bool), metrics | told)
         return new, outcome
 
-    def adapt(key, state: LearnerState, task, trial_steps: int, forget: bool = False, greedy: bool = False):
-        return adaptation.trial(inner, rate_decay, key, state.meta, state.baseline, task, trial_steps, forget, greedy)
+    def adapt(key, state: LearnerState, task, trial_steps: int, forget=False, greedy: bool = False, first=None):
+        start = (key, state.meta, state.baseline, task, trial_steps)
+        return adaptation.trial(inner, rate_decay, *start, forget, greedy, first)
 
     def check_tasks(num_tasks: int):
         if options.outer == "clip":

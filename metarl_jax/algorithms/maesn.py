@@ -151,8 +151,8 @@ def maesn(
         outcome = Outcome(batch_tasks, trial_return, jnp.ones_like(trial_return, bool), metrics | told)
         return LearnerState(meta, optimizer_state), outcome
 
-    def adapt(key, state: LearnerState, task, trial_steps: int, forget: bool = False, greedy: bool = False):
-        lived = adaptation.trial(inner, rate_decay, key, state.meta, (), task, trial_steps, forget, greedy)
+    def adapt(key, state: LearnerState, task, trial_steps: int, forget=False, greedy: bool = False, first=None):
+        lived = adaptation.trial(inner, rate_decay, key, state.meta, (), task, trial_steps, forget, greedy, first)
         return without_noise(lived, tasks.env.spec.observation_shape, latents)
 
     steps = windows * window_steps + informed * tasks.horizon

@@ -105,7 +105,7 @@ def population(
     over_members = jax.vmap(live, in_axes=(None, 0, 0, None))  # in a task all share its randomness
     select = functools.partial(selected, max(1, int(replaced * size)), spread, least, most)
 
-    def first():
+    def initial():
         return {name: jnp.asarray(x) for name, x in points.items()}
 
     def init(key, num_tasks):
@@ -114,12 +114,12 @@ def population(
         lives = estimators.unborn(actor, inner, task, num_tasks, length, window)
         lives = jax.tree.map(lambda x: jnp.repeat(x[:, None], size, axis=1), lives)
         return PopulationState(
-            lives, first() if method == "pbt" else (), jnp.zeros(size), jnp.ones(size, bool), jnp.int32(0)
+            lives, initial() if method == "pbt" else (), jnp.zeros(size), jnp.ones(size, bool), jnp.int32(0)
         )
 
     def update(key, state: PopulationState, batch_tasks):
         live_key, select_key = jax.random.split(key)
-        meta = state.meta or first()
+        meta = state.meta or initial()
         keys = jax.random.split(live_key, state.lives.age.shape[0])
         in_task = lambda key, lives, task: over_members(key, meta, lives, task)
         new, rewards = estimators.over_tasks(in_task, block, keys, state.lives, batch_tasks)
@@ -146,10 +146,10 @@ def population(
         meta = jax.tree.map(lambda new, old: jnp.where(due, new, old), explored, meta)
         return PopulationState(lives, meta, score[source], sound[source], count), outcome
 
-    def adapt(key, state: PopulationState, task, trial_steps: int, forget: bool = False, greedy: bool = False):
+    def adapt(key, state: PopulationState, task, trial_steps: int, forget=False, greedy: bool = False, first=None):
         best = jnp.argmax(jnp.where(state.sound, state.score, -jnp.inf))
-        best = jax.tree.map(lambda x: x[best], state.meta or first())
-        return lifetimes.trial(tasks, actor, inner, key, best, task, trial_steps, episodes, forget, greedy)
+        best = jax.tree.map(lambda x: x[best], state.meta or initial())
+        return lifetimes.trial(tasks, actor, inner, key, best, task, trial_steps, episodes, forget, greedy, first)
 
     steps = episodes * tasks.horizon
     made = Algorithm(init, update, adapt, size * window * steps, lambda num_tasks: None, window=steps)

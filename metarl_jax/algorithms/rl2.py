@@ -15,7 +15,7 @@ from metarl_jax.algorithms._ppo import Settings, proximal
 from metarl_jax.algorithms._task_vectors import SeenTask, vectors
 from metarl_jax.config import check, preset, recipe
 from metarl_jax.networks import Bounding, actor_critic, window_of
-from metarl_jax.rollout import rollout
+from metarl_jax.rollout import first_half, rollout
 from metarl_jax.types import Algorithm, Outcome, TaskDistribution
 
 
@@ -111,9 +111,11 @@ def rl2(
         outcome = Outcome(batch_tasks, trial_return, jnp.ones_like(trial_return, bool), metrics, lived)
         return LearnerState(params, optimizer), outcome
 
-    def adapt(key, state: LearnerState, task, trial_steps: int, forget: bool = False, greedy: bool = False):
-        one = jax.tree.map(lambda x: x[None], task)
-        _, lived = rollout(key, env, policy, state.params, one, trial_steps, forget=forget or wiped, greedy=greedy)
+    def adapt(key, state: LearnerState, task, trial_steps: int, forget=False, greedy: bool = False, first=None):
+        one, other = (jax.tree.map(lambda x: x[None], some) for some in (task, first))
+        half = None if first is None else (other, first_half(trial_steps, tasks.horizon))
+        forget = jnp.maximum(forget, 1) if wiped else forget
+        _, lived = rollout(key, env, policy, state.params, one, trial_steps, None, forget, greedy, half)
         lived = told.untold(lived) if told else lived
         return jax.tree.map(lambda x: x[:, 0], lived)
 

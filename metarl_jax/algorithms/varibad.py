@@ -16,7 +16,7 @@ from metarl_jax.algorithms._task_vectors import vectors
 from metarl_jax.config import check, check_all, check_divides, preset, recipe
 from metarl_jax.networks import Bounding, actor_critic, asymmetric, belief, mlp, scattered, window_of
 from metarl_jax.networks import actor as mlp_actor
-from metarl_jax.rollout import replay, rollout
+from metarl_jax.rollout import first_half, replay, rollout
 from metarl_jax.types import Algorithm, Outcome, PyTree, TaskDistribution
 
 
@@ -210,9 +210,10 @@ def varibad(
         params = models | {"actor": actor_params} | ({} if scale is None else {"scale": scale.followed(told)})
         return LearnerState(params, moments, model_moments, curious), outcome
 
-    def adapt(key, state: LearnerState, task, trial_steps: int, forget: bool = False, greedy: bool = False):
-        one = jax.tree.map(lambda x: x[None], task)
-        lived = live(key, state.params, one, trial_steps, forget=forget, greedy=greedy)
+    def adapt(key, state: LearnerState, task, trial_steps: int, forget=False, greedy: bool = False, first=None):
+        one, other = (jax.tree.map(lambda x: x[None], some) for some in (task, first))
+        half = None if first is None else (other, first_half(trial_steps, tasks.horizon))
+        lived = live(key, state.params, one, trial_steps, forget=forget, greedy=greedy, first=half)
         return jax.tree.map(lambda x: x[:, 0], lived)
 
     def check_tasks(num_tasks: int):

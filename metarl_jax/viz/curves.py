@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 FEW = 0.5  # an episode that fewer of the trials began is drawn faint: only the easy tasks are left
 LEAST = 0.1  # ... and not at all below this
-CONTROL = "control: memory wiped at each episode"
+CONTROL = "control: memory reset at every episode"
 WIDTHS = {style.AGENT: 2.6, style.CONTROL: 1.4}  # both are seen where they coincide
 COUNTERS = ("env_steps", "environment_steps", "steps", "step", "update", "updates")
 CLOCKS = ("time", "seconds", "wall_seconds", "steps_per_second", "seed")
@@ -26,7 +26,7 @@ def plot_report(report: "Report", path: str | os.PathLike | None = None) -> Any:
     """Return by episode with references, length by episode where it varies, the tail over tasks; return by inner step
     of agents that learn by such, the belief of those that hold one.
 
-    The shaded interval is the report's (95 % over tasks and seeds). References appear by episode where they are known
+    The shaded interval is the report's (95 %). References appear by episode where they are known
     so, and as returns of a trial in the panel over tasks.
 
     Returns:
