@@ -188,6 +188,7 @@ def live(
         if progress is not None:
             trials = min(block, total - start)
             returns = np.nan if control else np.asarray(parts[-1].reward)[:, :trials].sum(axis=-1).mean()
+            progress.total = max(progress.total, progress.done + trials)  # one control is run where others ask for it
             progress.advance(trials, trials * steps * run.num_seeds, float(returns))
     lived = jax.tree.map(lambda *x: np.concatenate(x, axis=1)[:, :total], *parts)
     return jax.tree.map(lambda x: x.reshape(x.shape[0], count, repeats, -1), lived)

@@ -166,7 +166,7 @@ def test_above_a_bound_without_memory_across_episodes_is_said():
     assert "learns within episodes" in report.verdict
 
 
-def test_two_seeds_are_pooled_and_three_agree():
+def test_of_several_seeds_the_interval_is_over_seeds():
     report = report_of("adapts", True, seeds=3)
     assert report.adapted and report.intervals_over == "seeds" and "of this seed" not in report.verdict
 
