@@ -471,3 +471,19 @@ def test_what_is_sound_is_accepted():
     mrl.tasks.check_tasks(own())
     adapt()()
     mrl.tasks.check_tasks(own(sample=lambda key: jnp.float32(1)))  # all the same, as in a set of one
+
+
+@pytest.mark.parametrize("algorithm", ["ppo-oracle", "posterior-sampling"])
+def test_what_python_calls_a_number_is_accepted(algorithm):
+    """Observations, rewards and ends that are no arrays: what is accepted can be trained on, wrappers included."""
+    parts = {
+        "spec": Spec((), num_actions=2),
+        "observe": lambda self, state, task: 1.0,
+        "advance": lambda self, noise, state, action, task: (State(state.time + 1), 1, False, {}),
+    }
+    tasks = own(type("Changed", (Own,), parts)())
+    mrl.tasks.check_tasks(tasks)
+    made = mrl.algorithms.REGISTRY[algorithm]().build(tasks)
+    batch = jax.eval_shape(jax.vmap(tasks.sample), jax.random.split(jax.random.key(0), 8))
+    update = lambda key, tasks: made.update(key, made.init(key, 8), tasks)[1].trial_return
+    assert jax.eval_shape(update, jax.random.key(0), batch).shape == (8,)

@@ -51,7 +51,7 @@ class HeldNoise:
         return HeldState(plain, state.noise, state.age + 1), reward, terminated, info
 
     def observe(self, state: HeldState, task: Task) -> jax.Array:
-        seen = self.env.observe(state.plain, task).astype(jnp.float32).reshape(-1)
+        seen = jnp.asarray(self.env.observe(state.plain, task), jnp.float32).reshape(-1)
         return jnp.concatenate([seen, self.shown(state)])
 
     def is_truncated(self, state: HeldState, task: Task) -> jax.Array:

@@ -130,7 +130,7 @@ class SeenTask:
         return self.env.advance(noise, state, action, task)
 
     def observe(self, state: State, task: Task) -> jax.Array:
-        seen = self.env.observe(state, task).astype(jnp.float32).reshape(-1)
+        seen = jnp.asarray(self.env.observe(state, task), jnp.float32).reshape(-1)
         return jnp.concatenate([seen, self.features.vector(task)])
 
     def is_truncated(self, state: State, task: Task) -> jax.Array:
