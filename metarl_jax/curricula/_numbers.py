@@ -1,14 +1,15 @@
 """Tasks of real numbers, as vectors and back."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from metarl_jax.algorithms._task_vectors import examples
 from metarl_jax.config import check
+from metarl_jax.files import on_host
 from metarl_jax.types import Task, TaskDistribution
 
 
@@ -37,7 +38,7 @@ def as_numbers(
     return flat, unflatten
 
 
-def constants(tasks: TaskDistribution, real: list[bool], curriculum: str) -> list[np.ndarray]:
+def constants(tasks: TaskDistribution, real: list[bool], curriculum: str) -> list[Any]:
     """The leaves of one task; ConfigError unless those that are not real are the same in all (by ``examples``)."""
     drawn = examples(tasks)
     if tasks.target is not None:
@@ -47,4 +48,4 @@ def constants(tasks: TaskDistribution, real: list[bool], curriculum: str) -> lis
         fix = f"needs tasks of real numbers; {jax.tree_util.keystr(path)} of {tasks.name} differs and is not"
         check(is_real or bool((leaf == leaf[:1]).all()), "curriculum", curriculum, fix)
     check(any(real), "curriculum", curriculum, f"needs tasks of real numbers; {tasks.name} has none")
-    return [np.asarray(leaf[0]) for leaf in jax.tree.leaves(drawn)]
+    return [on_host(leaf[0]) for leaf in jax.tree.leaves(drawn)]

@@ -369,7 +369,8 @@ def test_a_set_that_holds_fewer_than_are_replayed_is_filled_up_with_new_tasks():
 
 def test_self_paced_goes_on_where_all_returns_are_equal():
     """No point is worse than another: an agent that is perfect from the start is not held back at the easy end."""
-    far = COINS._replace(target=lambda key: {"x": jnp.float32(0.1)}, sample=lambda key: {"x": jnp.float32(0.9)})
+    easy = lambda key: {"x": jax.random.uniform(key, minval=0.8, maxval=0.9)}
+    far = COINS._replace(target=lambda key: {"x": jnp.float32(0.1)}, sample=easy)
     made = curricula.self_paced(neighbours=4).build(far, ASLEEP)
     state = made.init(jax.random.key(0))
     outcome = Outcome({"x": jnp.full(N, 0.9)}, jnp.full(N, 3.3), jnp.ones(N, bool), {})
