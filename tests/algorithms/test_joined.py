@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from sharing import programs_once
 
 import metarl_jax as mrl
 from metarl_jax.algorithms._joined import Elsewhere, joined
@@ -56,8 +57,9 @@ def test_the_meta_gradient_is_the_mean_of_all():
 
 
 def test_a_run_goes_on_where_it_stopped_and_is_loaded(tmp_path):
-    whole = train(num_updates=3)
-    train(num_updates=1, out=tmp_path / "run")
+    with programs_once():  # what is resumed is built anew
+        whole = train(num_updates=3)
+        train(num_updates=1, out=tmp_path / "run")
     resumed = train(num_updates=3, out=tmp_path / "run")
     assert same(whole.state, resumed.state) and same(dict(whole.metrics), dict(resumed.metrics))
     loaded = mrl.load(tmp_path / "run")

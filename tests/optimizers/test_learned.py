@@ -137,7 +137,8 @@ def test_wrong_files_and_runs_are_refused(run, tmp_path):
         mrl.optimizers.load(tmp_path / "b.json", 10)
     with pytest.raises(mrl.ConfigError, match="member=1"):
         mrl.optimizers.save(run, tmp_path / "c.json", member=1)
-    other = mrl.train("self-tuning", "bandit", num_updates=1, num_tasks=2, quiet=True)
+    recipe = mrl.algorithms.ppo(encoder=(4,), num_minibatches=1, num_epochs=1)
+    other = mrl.train(recipe, "bandit", num_updates=1, num_tasks=2, quiet=True)
     with pytest.raises(mrl.ConfigError, match="learned-optimizer"):
         mrl.optimizers.save(other, tmp_path / "c.json")
 

@@ -114,7 +114,12 @@ RUNS = {
 }
 
 
-def learned(name: str, tasks="tabular"):
+@functools.cache
+def learned(name: str):
+    return trained(name, "tabular")
+
+
+def trained(name: str, tasks):
     recipe = mrl.algorithms.REGISTRY[name.partition(",")[0]](**RUNS[name])
     return mrl.train(recipe, tasks, num_updates=2, num_tasks=2, num_seeds=2, quiet=True)
 
@@ -157,7 +162,8 @@ def test_files_that_hold_no_rule_are_refused(tmp_path):
         mrl.rules.load(tmp_path / "nothing.json")
     with pytest.raises(mrl.ConfigError, match="max_gradient_norm=-1"):
         mrl.algorithms.lpg(max_gradient_norm=-1.0).build(mrl.tasks.tabular())
-    other = mrl.train("self-tuning", "bandit", num_updates=1, num_tasks=2, quiet=True)
+    recipe = mrl.algorithms.ppo(encoder=(4,), num_minibatches=1, num_epochs=1)
+    other = mrl.train(recipe, "bandit", num_updates=1, num_tasks=2, quiet=True)
     with pytest.raises(mrl.ConfigError, match="give a run of lpg"):
         mrl.rules.save(other, tmp_path / "c.json")
 
@@ -167,7 +173,7 @@ def test_a_rule_lives_in_tasks_of_other_spaces_and_a_reward_does_not():
     report = mrl.evaluate(learned("lpg"), other, num_tasks=4, quiet=True)
     assert np.isfinite(report.mean) and report.name["tasks"] == "tabular" and report.name["horizon"] == 4
     late = functools.partial(mrl.tasks.gridnavi, goal_visible=True, num_episodes=16)
-    run = learned("pairwise-weights", late(pay_every=15))
+    run = trained("pairwise-weights", late(pay_every=15))
     state, task = jax.tree.map(lambda x: x[0], run.state), jax.tree.map(lambda x: x[0], run.tasks.tasks)
     for every in (1, 15):  # of one shape: it lives in those asked about, whatever it was trained in
         tasks = late(pay_every=every)
