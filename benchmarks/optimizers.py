@@ -165,7 +165,8 @@ def beside_others(name: str, own: np.ndarray, others: dict[str, Tuned], bar: flo
 def draw(drawn: dict[str, tuple[np.ndarray, dict[str, np.ndarray]]]) -> None:
     with style():
         figure = new_figure(3.1 * len(drawn), 3.2)
-        for axes, (name, (own, others)) in zip(figure.subplots(1, len(drawn)), drawn.items(), strict=True):
+        plots = figure.subplots(1, len(drawn), squeeze=False)[0]
+        for axes, (name, (own, others)) in zip(plots, drawn.items(), strict=True):
             for i, (optimizer, curve) in enumerate(others.items()):
                 style_of: dict[str, Any] = dict(color=(CONTROL, MUTED)[i // 2], ls="--" if i % 2 else "-")
                 axes.plot(curve, label=f"{optimizer}, tuned", **style_of)

@@ -52,7 +52,7 @@ def test_the_command_of_a_result_runs(job, monkeypatch):
     stored = {row["row"]: row for row in tables.read(record.RESULTS / f"{table}.json")}
     assert rows and {row["row"] for row in rows} <= set(stored)
     for row in rows:
-        assert stored[row["row"]]["unit"] and stored[row["row"]]["command"].startswith(job)
+        assert stored[row["row"]]["unit"] and stored[row["row"]]["command"].startswith(f"{python} {script}")
 
 
 def test_all_families_are_stepped():
