@@ -138,7 +138,7 @@ def interquartile_mean(x: ArrayLike, *, all_tasks: bool) -> Estimate:
     return Estimate(middle, middle - half, middle + half)
 
 
-def scope(shape: tuple[int, ...], all_tasks: bool) -> tuple[str, str, int]:
+def scope(shape: tuple[int, ...], all_tasks: bool) -> tuple[str, str, float]:
     """(what the intervals are over, what they are of alone, the degrees of freedom of the scarcest of it) for scores
     of ``shape [S, N, R]``."""
     seeds, tasks, trials = shape[:3]
@@ -147,11 +147,12 @@ def scope(shape: tuple[int, ...], all_tasks: bool) -> tuple[str, str, int]:
         one = all_tasks or tasks == 1
         return ("seeds" if one else "seeds and tasks"), " ".join(alone), (seeds if one else min(seeds, tasks)) - 1
     if trials > 1 and (all_tasks or tasks == 1):
-        return "trials", " ".join(alone), tasks * (trials - 1)
+        # Of as many equal variances, known from so few trials each, Satterthwaite's formula finds about so many.
+        return "trials", " ".join(alone), max(trials - 1, tasks * (trials - 1) ** 2 / (trials + 1))
     return "tasks", " ".join(alone), tasks - 1
 
 
-def power(freedom: int, errors: float = 4.0) -> float:
+def power(freedom: float, errors: float = 4.0) -> float:
     """The chance that an effect of so many standard errors is found, its interval above zero."""
     from scipy.special import nctdtr
 
