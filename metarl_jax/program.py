@@ -52,7 +52,8 @@ def program_of(setting: Setting, num_tasks: int, mesh: Mesh | None = None) -> Pr
     algorithm = setting.algorithm.build(setting.tasks)
     if setting.also:
         algorithm = joined(algorithm, elsewhere(setting), functools.partial(shard_tasks, mesh=mesh))
-    algorithm = algorithm._replace(adapt=functools.partial(adapt_one_seed, algorithm, num_tasks))
+    adapt = functools.partial(adapt_one_seed, algorithm, num_tasks)
+    algorithm = algorithm._replace(adapt=functools.update_wrapper(adapt, algorithm.adapt))  # with its options' names
     made = driver(algorithm, setting.tasks, num_tasks, mesh, setting.curriculum)
     if algorithm.check_tasks is not None and made.curriculum.makes is not None:
         batch = jax.jit(jax.vmap(made.curriculum.makes))(jax.random.split(jax.random.key(0), PROBES))

@@ -7,12 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from metarl_jax import controls
+from metarl_jax import algorithms, controls
 from metarl_jax.evaluation import evaluate, evaluation_tasks, live
 from metarl_jax.networks.actions import categorical
+from metarl_jax.program import program_of
 from metarl_jax.rollout import first_half, rollout
 from metarl_jax.run import Run
-from metarl_jax.tasks import Environment
+from metarl_jax.setting import resolve
+from metarl_jax.tasks import Environment, grids
 from metarl_jax.types import Algorithm, Policy, Reference, Spec, TaskDistribution
 
 HORIZON, EPISODES, HIDDEN = 6, 4, 4
@@ -181,6 +183,16 @@ def test_another_task_is_another_one_and_each_as_often():
     assert controls.other_tasks(key, WHOLE._replace(tasks=jnp.arange(1)), jnp.arange(1), 6) is None
     some, which = controls.other_tasks(key, DRAWN, evaluation_tasks(key, DRAWN, 8), 2)
     assert some.shape == (8,) and which.tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7]
+
+
+@pytest.mark.parametrize("name", algorithms.REGISTRY)
+def test_every_algorithm_offers_the_control_also_in_a_program_of_training(name):
+    """What training wraps must not hide it: a report would fall back to the reset memory alone."""
+    tasks = grids(kind="dense", size=3, horizon=4)
+    made = algorithms.REGISTRY[name]
+    options = {k: v for k, v in {"life": 4, "window": 2, "size": 8}.items() if k in made.signature}
+    assert controls.offers(made(**options).build(tasks), "first")
+    assert controls.offers(program_of(resolve(made(**options), tasks), 8).algorithm, "first")
 
 
 class Luck(Arms):

@@ -97,7 +97,8 @@ def test_rl2_finds_the_arm_and_keeps_to_it():
     """1/2 for the first pull and 1 for each later one."""
     assert late(trained("rl2 hidden")) > 0.95 * 5.5
     report = mrl.evaluate(trained("rl2 hidden"), num_tasks=300)
-    assert report.adapted and abs(report.by_episode["return"][0] - 0.5) < 0.12
+    assert report.adapted and report.swap_gain is not None and report.swap_interval[0] > 0
+    assert abs(report.by_episode["return"][0] - 0.5) < 0.12
     assert min(report.by_episode["return"][1:]) > 0.9
     assert abs(report.control_mean - 3.0) < 0.3  # memory wiped before each pull: a coin
 
