@@ -71,18 +71,19 @@ METHODS: dict[str, Callable[..., Recipe]] = {
 }
 
 
-def exact(model: Model, policy: np.ndarray, horizon: int) -> tuple[np.ndarray, np.ndarray]:
+def exact(model: Model, policy: np.ndarray, horizon: int, discount: float) -> tuple[np.ndarray, np.ndarray]:
     """(values ``[T, O]``, chances to be there ``[T, O]``) of distinct observations; ``policy [N, S, A]``."""
-    valued = jax.vmap(functools.partial(planning.policy_value, horizon=horizon))
-    value = np.asarray(valued(jnp.asarray(model.transition), jnp.asarray(model.reward), jnp.asarray(policy)))
     moves = np.einsum("nsa,nsat->nst", policy, model.transition)
+    pay, value = np.einsum("nsa,nsa->ns", policy, model.reward), np.zeros((horizon + 1, *policy.shape[:2]))
+    for time in reversed(range(horizon)):
+        value[time] = pay + discount * np.einsum("nst,nt->ns", moves, value[time + 1])
     there = np.zeros((horizon, *policy.shape[:2]))
     there[0, :, 0] = 1.0
     for time in range(1, horizon):
         there[time] = np.einsum("ns,nst->nt", there[time - 1], moves)
     kinds, of_state = np.unique(model.observation, axis=0, return_inverse=True)
     chance = there @ np.eye(len(kinds))[of_state.reshape(-1)]  # [T, N, O]
-    earned = (there * np.swapaxes(value, 0, 1)[:horizon]) @ np.eye(len(kinds))[of_state.reshape(-1)]
+    earned = (there * value[:horizon]) @ np.eye(len(kinds))[of_state.reshape(-1)]
     total = chance.sum(axis=1)
     return earned.sum(axis=1) / np.where(total > 0, total, 1.0), total / total.sum(axis=1, keepdims=True)
 
@@ -105,7 +106,7 @@ def measured(recipe: Recipe, place: str, seed: int, updates: int = UPDATES) -> d
     body = lambda i, state: algorithm.update(jax.random.fold_in(keys[2], i), state, batch)[0]
     state = jax.jit(lambda state: jax.lax.fori_loop(0, updates, body, state))(state)
     model, horizon = model_of(tasks, batch), tasks.horizon
-    value, chance = exact(model, uniform(state, model), horizon)
+    value, chance = exact(model, uniform(state, model), horizon, recipe.options["outer_discount"])
     kinds = jnp.asarray(np.unique(model.observation, axis=0), jnp.float32)
     valued = np.asarray(critic_values(tasks, recipe, state, kinds))
     wrong, visited = np.square(valued - value), chance > 1e-9
