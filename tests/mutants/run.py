@@ -146,8 +146,8 @@ def main() -> int:
         out.write_text(json.dumps(results, indent=1) + "\n")
         print(f"{verdict:9} {mutant}  {results[str(mutant)]['change']}", flush=True)
     mine = [results[str(mutant)]["result"] for mutant in chosen]
-    caught = sum(result in ("killed", "timeout") for result in mine)
-    print(f"{caught} of {len(mine)} killed ({caught / max(1, len(mine)):.1%})")
+    caught, late = mine.count("killed"), mine.count("timeout")
+    print(f"{caught} of {len(mine)} killed ({caught / max(1, len(mine)):.1%}), {late} took more than {SECONDS} s")
     return 0 if caught == len(mine) else 1
 
 
