@@ -2,7 +2,8 @@
 
 Axis letters: ``[G]`` candidate MDPs, ``[S]`` states, ``[A]`` actions, ``[B]`` beliefs of a level (so many steps made),
 ``[K]`` what may be seen next, ``[T]`` steps of a trial. What a step pays and where it leads speak for each candidate by
-its likelihood; equal beliefs in one state are merged. Episodes have ``horizon`` steps from state 0 on.
+its likelihood; equal beliefs in one state are merged. Episodes have ``horizon`` steps from state 0 on; where the last
+of them leads is not seen, the next episode begins instead.
 """
 
 from typing import NamedTuple
@@ -78,14 +79,17 @@ def _expand(table, reward, kinds, state, belief, ends: bool) -> tuple[_Level, np
     num_states, num_actions = table.shape[1:3]
     owner, candidate = np.nonzero(belief)
     mass = belief[owner, candidate][:, None, None] * table[candidate, state[owner]]  # [., A, S]
+    if ends:
+        mass = mass.sum(axis=-1, keepdims=True)  # whatever the state, the agent sees the first of the next episode
     pair = owner[:, None] * num_actions + np.arange(num_actions)
-    seen = (pair * (kinds.max() + 1) + kinds[candidate, state[owner]])[..., None] * num_states + np.arange(num_states)
+    seen = (pair * (kinds.max() + 1) + kinds[candidate, state[owner]])[..., None] * num_states
+    seen = seen + np.arange(mass.shape[-1])
     comes = mass > 0
     seen, which = np.unique(seen[comes], return_inverse=True)
     joint = np.zeros((len(seen), len(table)))
     joint[which.ravel(), np.broadcast_to(candidate[:, None, None], mass.shape)[comes]] = mass[comes]
     chance = joint.sum(axis=1)
-    posterior, reached = joint / chance[:, None], 0 * seen if ends else seen % num_states
+    posterior, reached = joint / chance[:, None], seen % num_states
     rows = np.concatenate([reached[:, None], np.round(posterior, DECIMALS)], axis=1)
     _, first, following = np.unique(rows, axis=0, return_index=True, return_inverse=True)
     mean = np.einsum("bg,gba->ba", belief, reward[:, state])

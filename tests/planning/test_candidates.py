@@ -43,15 +43,17 @@ def test_bandits_of_one_prior_by_two_planners():
 
 
 def over_mdp(transition, reward, horizon, steps, joint, step=0, state=0):
-    """The most that the steps from ``step`` on earn, summed over candidates with weights ``joint [G]``."""
+    """The most that the steps from ``step`` on earn, summed over candidates with weights ``joint [G]``. The state that an
+    episode ends in is not seen."""
     if step == steps:
         return 0.0
     state, best = (0 if step % horizon == 0 else state), -np.inf
     for action in range(reward.shape[2]):
         pays, total = reward[:, state, action], joint @ reward[:, state, action]
         for paid in set(pays.tolist()):
-            for after in range(reward.shape[1]):
-                left = joint * (pays == paid) * transition[:, state, action, after]
+            follows = transition[:, state, action] if (step + 1) % horizon else np.ones((len(joint), 1))
+            for after, chance in enumerate(follows.T):
+                left = joint * (pays == paid) * chance
                 total += over_mdp(transition, reward, horizon, steps, left, step + 1, after) if left.any() else 0.0
         best = max(best, total)
     return best
@@ -71,6 +73,17 @@ def test_mdps_of_which_one_is_the_true_one(count, states, horizon, episodes, kin
     exact = over_mdp(transition, reward, horizon, horizon * episodes, weight / weight.sum())
     assert found is not None
     np.testing.assert_allclose(found.sum(), exact, atol=1e-9)
+
+
+@pytest.mark.parametrize(("horizon", "steps", "best"), [(1, 2, 1.0), (2, 3, 2.5)])
+def test_the_state_that_an_episode_ends_in_is_not_seen(horizon, steps, best):
+    transition = np.zeros((2, 2, 3, 2))
+    transition[0, :, :, 0] = transition[1, :, :, 1] = 1.0  # where any step leads tells of the task
+    reward = np.tile(np.array([[0.5, 1.0, -1.0], [0.5, -1.0, 1.0]])[:, None], (1, 2, 1))
+    found = planning.hidden_mdp_return(transition, reward, horizon, steps)
+    exact = over_mdp(transition, reward, horizon, steps, np.array([0.5, 0.5]))
+    assert found is not None
+    np.testing.assert_allclose([found.sum(), exact], best, atol=1e-9)
 
 
 def test_what_is_too_much_is_not_planned_for(monkeypatch):
