@@ -99,8 +99,7 @@ def judge(evidence: Evidence, shape: tuple[int, ...], all_tasks: bool, several: 
     """
     swapped, reset, within, above, bar, least = evidence
     memory, than = (reset, THAN["reset"]) if swapped is None else (swapped, THAN["swapped"])
-    is_within = None if within is None else bool(within.low > least)
-    is_above = None if above is None else bool(above.low > 0)
+    is_within, is_above = exceeds(within, least), exceeds(above, least)
     inside = (
         f"; within episodes its memory is worth {number(within.mean)} ({ends(within)})" if within and is_within else ""
     )
@@ -126,6 +125,11 @@ def judge(evidence: Evidence, shape: tuple[int, ...], all_tasks: bool, several: 
     if is_above:
         words += f"; but its return is above {best}: it learns within episodes, or is shown the task"
     return Verdict(False, False, is_within, is_above, f"did not adapt across episodes: {words}")
+
+
+def exceeds(gain: Estimate | None, least: float) -> bool | None:
+    """Whether it is above zero by more than rounding; None: it was not measured, or has no interval."""
+    return None if gain is None or math.isnan(gain.low) else bool(gain.low > least)
 
 
 def too_late(steps: int) -> Verdict:

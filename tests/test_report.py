@@ -136,6 +136,19 @@ def test_a_single_score_gives_no_verdict():
     assert "not known" in report.verdict
 
 
+def test_rounding_is_not_above_a_bound_and_no_interval_is_no_answer():
+    """A reward of 0.1 in float32 is more than 0.1 in double precision by a rounding error."""
+    bound = [Reference("non_adaptive", "exact", 0.4)]
+    trials = fixed(np.full((3, 4, 1, 4), float(np.float32(0.1))))
+    assert trials.trial_return.min() > 0.4
+    assert summarize(trials, trials, bound, all_tasks=True).above_non_adaptive is False
+    better = fixed(np.full((3, 4, 1, 4), 0.101))
+    assert summarize(better, better, bound, all_tasks=True).above_non_adaptive is True
+    one = fixed(np.full((1, 1, 1, 4), 0.2))
+    report = summarize(one, one, bound, memoryless=one.trial_return - 0.1)
+    assert (report.above_non_adaptive, report.adapted_within) == (None, None)
+
+
 def test_lengths_of_references_are_those_of_the_trials_that_the_agent_finished():
     """Of two tasks, one trial each: the agent finished two episodes of the first and none of the second."""
     trials = varying()

@@ -43,8 +43,8 @@ def test_bandits_of_one_prior_by_two_planners():
 
 
 def over_mdp(transition, reward, horizon, steps, joint, step=0, state=0):
-    """The most that the steps from ``step`` on earn, summed over candidates with weights ``joint [G]``. The state that an
-    episode ends in is not seen."""
+    """The most that the steps from ``step`` on earn, summed over candidates with weights ``joint [G]``. The state that
+    an episode ends in is not seen."""
     if step == steps:
         return 0.0
     state, best = (0 if step % horizon == 0 else state), -np.inf
