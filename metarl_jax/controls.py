@@ -13,8 +13,10 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from metarl_jax.files import key_data
 from metarl_jax.intervals import mean_interval
 from metarl_jax.rollout import first_half
+from metarl_jax.tasks._priors import prior_of
 from metarl_jax.trials import Swapped
 from metarl_jax.types import Algorithm, Key, Task, TaskDistribution
 
@@ -60,18 +62,25 @@ def offers(algorithm: Algorithm, option: str) -> bool:
 def other_tasks(key: Key, tasks: TaskDistribution, batch: Task, repeats: int) -> tuple[Task, np.ndarray] | None:
     """Another task for each of ``repeats`` trials in each of ``batch [N]``: ``(tasks [M], which [N * repeats])``.
 
-    Of a finite set another one of the set, each as often as can be; else fresh draws. None: there is no other task.
+    Of a finite set another one of the set, each as often as can be; else fresh draws. A task that is the same, because
+    the set holds it twice or it was drawn again, is passed over. None: there is no other task.
     """
     count = jax.tree.leaves(batch)[0].shape[0]
+    order, step = np.arange(count), np.zeros(repeats, int)
+    pool = batch
     if tasks.tasks is None:
-        draws = jax.jit(jax.vmap(tasks.sample))(jax.random.split(key, count))
-        return draws, np.repeat(np.arange(count), repeats)
-    if count == 1:
-        return None
-    order = np.asarray(jax.random.permutation(key, count))
-    shift = 1 + np.arange(repeats) % (count - 1)
-    place = np.argsort(order)[:, None] + shift[None]
-    return batch, order[place % count].reshape(-1)
+        pool = jax.jit(jax.vmap(tasks.sample))(jax.random.split(key, count))
+    else:
+        order, step = np.asarray(jax.random.permutation(key, count)), 1 + np.arange(repeats) % max(1, count - 1)
+    kind = prior_of(jax.tree.map(lambda a, b: np.concatenate([key_data(a), key_data(b)]), batch, pool)).row
+    place = np.argsort(order)[:, None] + step
+    for _ in range(count):
+        which = order[place % count]  # [N, repeats]
+        same = kind[count + which] == kind[:count, None]
+        if not same.any():
+            return pool, which.reshape(-1)
+        place = place + same
+    return None
 
 
 def second_halves(own: Any, other: Any, window: int, horizon: int) -> Swapped | None:
