@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from metarl_jax import beliefs, compile_cache, controls
-from metarl_jax.config import check, check_counts, whole
+from metarl_jax.config import about, check, check_counts, whole
 from metarl_jax.devices import check_precision
+from metarl_jax.divergence import DivergedWarning
 from metarl_jax.logging import Progress
 from metarl_jax.report import Report, summarize
 from metarl_jax.run import Run
@@ -61,9 +62,11 @@ def evaluate(
         (``ppo-oracle``), as they were in training, do not describe.
 
     Warns:
-      where ``report.json`` could not be written; the report is returned all the same.
+      where ``report.json`` could not be written (the report is returned all the same), or a seed of the run diverged.
     """
     check(isinstance(run, Run), "run", run, "give what train or load returned")
+    for why in run.diverged.values():
+        warnings.warn(f"{why}; its agent is tested as it was before that update", DivergedWarning, stacklevel=2)
     check_precision()
     chosen = run.tasks if tasks is None else resolve("ppo", tasks).tasks
     spaces, wanted = chosen.env.spec, run.tasks.env.spec
@@ -141,7 +144,10 @@ def keep(report: Report, path: Path) -> None:
 def living_in(run: Run, tasks: TaskDistribution) -> Algorithm:
     """The run's algorithm, built to act in other tasks, whose rewards and horizons are in all that it does; what was
     derived from the tasks of training stays as it was (``TaskDistribution.trained_on``)."""
-    return run.algorithm if run.recipe is None else run.recipe.build(tasks._replace(trained_on=run.tasks))
+    if run.recipe is None:
+        return run.algorithm
+    with about(f"tasks={tasks.name!r}"):
+        return run.recipe.build(tasks._replace(trained_on=run.tasks))
 
 
 def evaluation_tasks(key: jax.Array, tasks: TaskDistribution, num_tasks: int) -> Task:

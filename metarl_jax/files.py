@@ -34,8 +34,16 @@ def versions() -> dict[str, str]:
 
 
 def user_path(path: str | os.PathLike) -> Path:
-    """``path`` as a Path, ``~`` as the user's home: shells leave it alone in ``--out=~/runs``."""
-    return Path(path).expanduser()
+    """``path`` as a Path, ``~`` as the user's home: shells leave it alone in ``--out=~/runs``.
+
+    Raises:
+      ConfigError: it begins with ``~`` and a name that no user has, or the home folder is not known.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        start = Path(path).parts[0]
+        raise ConfigError(f"path={str(path)!r}: {start} is no home folder known here: write the path in full") from None
 
 
 def is_key(leaf: Any) -> bool:

@@ -128,7 +128,7 @@ class TaskDistribution(NamedTuple):
     it is a whole number by itself and the set is not finite (0: not known).
     ``trained_on``: set where an algorithm that learned in that distribution is built to act in this one. What it
     derives from its tasks beside their environment and its horizon (task features, the length of memories, episodes
-    before an inner step) is then that of training.
+    before an inner step) is then that of training; agents that learn from scratch divide the trial that they are given.
     """
 
     name: str

@@ -90,7 +90,10 @@ def test_the_seed_the_task_and_the_cause_are_named_and_the_other_seeds_go_on(tmp
         assert np.isfinite(np.asarray(mine[seed], float)).all()
     returns = run.metrics["trial_return"]
     assert np.isfinite(np.delete(returns, seed, axis=1)).all() and np.isnan(returns[update + 1 :, seed]).all()
-    assert mrl.load(folder, algorithm=AGENT, tasks=tasks(limit, what)).diverged == run.diverged
+    loaded = mrl.load(folder, algorithm=AGENT, tasks=tasks(limit, what))
+    assert loaded.diverged == run.diverged
+    with pytest.warns(DivergedWarning, match=words + ".*; its agent is tested as it was before that update"):
+        mrl.evaluate(loaded, tasks(-1.0), num_tasks=2, quiet=True)
 
 
 def test_where_all_seeds_fail_each_is_told_why():

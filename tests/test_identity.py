@@ -108,6 +108,9 @@ def test_the_home_folder_is_found_in_paths(folder, monkeypatch):
     assert train(tasks(), out="~/run").path == folder
     report = mrl.evaluate(run, num_tasks=4, quiet=True, save=False)
     assert report.save("~/r.json") == folder.parent / "r.json" and mrl.Report.load("~/r.json").mean == report.mean
+    for call in (mrl.load, lambda path: train(tasks(), out=path), report.save, mrl.Report.load):
+        with pytest.raises(ConfigError, match="path='~no-such-user/run': ~no-such-user is no home folder"):
+            call("~no-such-user/run")
 
 
 def test_double_precision_is_refused_in_words_and_the_optimizer_works_in_it():

@@ -139,6 +139,12 @@ def test_tasks_that_the_features_of_training_do_not_describe_are_refused(trained
     assert check is not None and check("its own", trained.tasks, False) is None
 
 
+def test_tasks_in_which_an_agents_options_do_not_hold_are_named():
+    run = untrained(algorithms.self_tuning(steps=4), GRID)
+    with pytest.raises(ConfigError, match=r"tasks='gridnavi.*': steps=4: must lie between 0 and 3"):
+        mrl.evaluate(run, tasks.gridnavi(size=4, horizon=3, num_episodes=1), num_tasks=4, quiet=True)
+
+
 def test_whole_numbers_have_the_range_that_is_known_and_no_guess_of_it():
     """All 169 cells are coded, those that no 256 draws show too; where no range is known, numbers stay numbers."""
     family = tasks.view_maze()
