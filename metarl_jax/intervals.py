@@ -1,4 +1,4 @@
-"""95 % intervals of means over seeds, tasks and trials that resample what is random, and hold for few of each.
+"""95 % intervals of means over what is random of seeds, tasks and trials, which hold for few of each.
 
 Scores are ``[S, N, R, ...]``: seeds, tasks, trials of each. A finite set whose tasks are all tested IS the population:
 seeds are random, or, of one seed, the trials' noise. Tasks that were drawn are random, too. With one seed the interval
