@@ -12,7 +12,8 @@ import pytest
 
 import metarl_jax as mrl
 from metarl_jax.config import ConfigError
-from metarl_jax.identity import short_rollout
+from metarl_jax.identity import describe_tasks, short_rollout
+from metarl_jax.run import differences, flatten
 from metarl_jax.types import Spec, TaskDistribution
 
 AGENT = mrl.algorithms.ppo(encoder=(8,), num_minibatches=1, num_epochs=1)
@@ -88,6 +89,21 @@ def test_rounding_and_what_older_versions_did_not_keep_are_no_difference(folder,
         del older["config"]["tasks"][name]
     (copy / "config.json").write_text(json.dumps(older))
     assert train(tasks(), out=copy).num_updates == 1
+
+
+def test_another_processor_draws_the_same_tasks_up_to_rounding(folder):
+    """Which uses other instructions, whose last bits differ: that is no other run; a task that was edited is."""
+    above = lambda key: jnp.nextafter(jax.random.uniform(key), jnp.float32(2.0))
+    assert mrl.load(folder, algorithm=AGENT, tasks=tasks()._replace(sample=above)).num_updates == 1
+    described = lambda some: flatten({"tasks": describe_tasks(some, rollout=True)})
+    changes = lambda old, new: [line.split(":")[0].strip() for line in differences(described(old), described(new))]
+    many = jax.random.uniform(jax.random.key(0), (1000,))
+    of = lambda some: mrl.tasks.finite(tasks(), some)
+    assert described(of(many))["tasks.digest"] != described(of(jnp.nextafter(many, 2.0)))["tasks.digest"]
+    assert changes(of(many), of(jnp.nextafter(many, 2.0))) == []
+    assert changes(of(many), of(many.at[500].add(0.5))) == ["tasks.rollout.draws"]
+    kind = lambda number: tasks()._replace(sample=lambda key: {"x": jnp.float32(0.0), "kind": jnp.int32(number)})
+    assert changes(kind(0), kind(1)) == ["tasks.rollout.draws_digest"]
 
 
 def test_a_report_that_cannot_be_written_is_not_lost(folder, monkeypatch):

@@ -429,7 +429,7 @@ def test_a_distribution_of_ones_own_is_told_apart_by_what_it_draws(tmp_path):
     one, other = (tasks.from_arrays(transition, reward + r, horizon=4, num_episodes=2, name="bandit") for r in (0, 1))
     recipe = algorithms.rl2(memory_size=4, num_minibatches=2, num_epochs=1)
     mrl.train(recipe, one, num_updates=1, num_tasks=4, out=tmp_path, quiet=True)
-    with pytest.raises(ConfigError, match=r"tasks\.digest"):
+    with pytest.raises(ConfigError, match=r"tasks\.rollout\.draws"):
         mrl.train(recipe, other, num_updates=2, num_tasks=4, out=tmp_path, quiet=True)
     with pytest.raises(ConfigError, match="give it, load"):
         mrl.load(tmp_path)
