@@ -47,7 +47,9 @@ def needs(made=None, **options) -> int:
     """Bytes on each device."""
     program = program_of(resolve(made or deep(**options), tasks.bandit(**BANDIT)), NUM_TASKS, task_mesh())
     shapes = jax.eval_shape(program.driver.init, SEEDS)
-    needed = memory.predicted(memory.compile_ahead(program.driver.advance, SEEDS, shapes, 0, 1))
+    needed = memory.predicted(
+        memory.compile_ahead(program.driver.advance, SEEDS, shapes, 0, 1, np.ones(len(SEEDS), bool))
+    )
     assert needed is not None
     return needed
 

@@ -45,17 +45,17 @@ def test_what_is_one_number_is_not_of_other_tasks():
 def test_a_score_is_not_held_to_what_other_tasks_are_worth():
     ones = np.ones((1, 2, 1, 3))
     trials = Trials(ones, ones, ones > 0, np.full((1, 2, 1), 3.0))
-    known = [
-        describe(r, 3.0, trials)
-        for r in (Reference("bayes", "exact", 4.0, of="others"), Reference("optimal", "exact", np.array([5.0, 7.0])))
-    ]
+    references = [Reference("bayes", "exact", 4.0, of="others"), Reference("optimal", "exact", np.array([5.0, 7.0]))]
+    known = [describe(reference, 3.0, trials) for reference in references]
     assert (known[0]["share"], known[0]["regret"], known[0]["value"]) == (None, None, 4.0)
     assert tables.label(known[0]) == "Bayes-optimal of others, exact" and tables.label(known[1]).endswith(
         "known, exact"
     )
-    share, words = verdict.gap(3.0, 2.0, known)
-    assert share == 0.25 and "Bayes" not in words  # from the control's 2 to 6
-    assert verdict.gap(3.0, 2.0, known[:1])[0] is None
+    scores, control = trials.trial_return, trials.trial_return - 1.0
+    found = verdict.gap(scores, control, references, all_tasks=True)
+    assert found.closed is not None and found.closed.mean == pytest.approx(0.25)  # from the control's 2 to 6
+    assert "Bayes" not in found.note
+    assert verdict.gap(scores, control, references[:1], all_tasks=True).closed is None
 
 
 def known(tasks, steps: int | None = None) -> dict:
