@@ -16,6 +16,7 @@ import os
 import random
 import signal
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -123,7 +124,7 @@ def main() -> int:
     parser.add_argument("--sample", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="", help="modules that begin so")
-    parser.add_argument("--out", default="/tmp/mutants.json")
+    parser.add_argument("--out", default=str(Path(tempfile.gettempdir()) / "mutants.json"))
     given = parser.parse_args()
     known = [m for module in operators.modules() if module.startswith(given.only) for m in operators.places(module)]
     if given.list:
