@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metarl_jax.files import versions
+from metarl_jax.files import is_key, versions
 from metarl_jax.types import PyTree
 
 MAGIC = b"metarl\r\n"  # the line ending shows a file that was sent as text
@@ -115,7 +115,7 @@ def load(path: str | Path, template: PyTree) -> tuple[int, PyTree, dict[str, Any
 def _encode(step: int, tree: PyTree, extra: dict[str, Any]) -> list[bytes]:
     """The file's bytes in pieces: magic, digest, length, header, one piece a leaf."""
     leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
-    arrays = jax.device_get([jax.random.key_data(leaf) if _is_key(leaf) else leaf for _, leaf in leaves])
+    arrays = jax.device_get([jax.random.key_data(leaf) if is_key(leaf) else leaf for _, leaf in leaves])
     payload = [np.asarray(array).tobytes() for array in arrays]
     records = [
         {**_describe(path, leaf), "bytes": len(data), "key_impl": _key_impl(leaf)}
@@ -217,12 +217,8 @@ def _describe(path: Any, leaf: Any) -> dict[str, Any]:
     return {"path": jax.tree_util.keystr(path), "dtype": str(array.dtype), "shape": list(array.shape)}
 
 
-def _is_key(leaf: Any) -> bool:
-    return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-
 def _key_impl(leaf: Any) -> str | None:
-    return str(jax.random.key_impl(leaf)) if _is_key(leaf) else None
+    return str(jax.random.key_impl(leaf)) if is_key(leaf) else None
 
 
 def _digest(parts: list[Any]) -> bytes:

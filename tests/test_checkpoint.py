@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from metarl_jax import checkpoint
+from metarl_jax.files import is_key
 
 GOLDEN = Path(__file__).parent / "golden" / "checkpoint_0000000007.ckpt"
 
@@ -45,7 +46,7 @@ def make_tree(scale: float = 1.0) -> Any:
 
 
 def bits(tree: Any) -> list[tuple[str, tuple, bytes]]:
-    leaves = [jax.random.key_data(x) if checkpoint._is_key(x) else x for x in jax.tree.leaves(tree)]
+    leaves = [jax.random.key_data(x) if is_key(x) else x for x in jax.tree.leaves(tree)]
     return [(str(np.asarray(x).dtype), np.shape(x), np.asarray(x).tobytes()) for x in leaves]
 
 
