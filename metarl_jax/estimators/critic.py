@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from metarl_jax.estimators.losses import squared_error
+from metarl_jax.estimators.losses import TINY, squared_error
 from metarl_jax.types import Key, PyTree, Trajectory
 
 MEMORY, AVERAGE = 0.99, 0.98  # of the running moments, and of the weights' average
@@ -33,14 +33,15 @@ class Critic(NamedTuple):
 
 class CriticState(NamedTuple):
     """The network computes ``(V - mean) / deviation``: running moments of the targets free it of the rewards' scale.
-    ``average``: of the weights ``params`` of late, whose values vary less with the episodes at hand."""
+    ``average``: of the weights ``params`` of late, whose values vary less with the episodes at hand. Before the first
+    update all values are 0."""
 
     params: PyTree
     average: PyTree
     optimizer: PyTree
     mean: jax.Array
     square: jax.Array  # of the targets' distance from ``mean``
-    count: jax.Array
+    count: jax.Array  # updates
 
 
 class Slope(NamedTuple):
@@ -77,7 +78,7 @@ def regressed_critic(
 
     def begin(key):
         params = init(key)
-        return CriticState(params, params, optimizer.init(params), jnp.zeros(()), jnp.ones(()), jnp.zeros(()))
+        return CriticState(params, params, optimizer.init(params), *jnp.zeros((3,)))
 
     def values(state: CriticState, lived, time):
         now, following = (state.mean + deviation(state) * apply(state.average, x) for x in inputs(lived, time))
@@ -85,17 +86,20 @@ def regressed_critic(
 
     def error(state: CriticState, lived, time, target):
         x, distance = inputs(lived, time)[0], target - state.mean
-        loss = lambda params: squared_error(apply(params, x), distance / deviation(state)).mean()
+        square = jnp.square(distance).mean()
+        # Targets far outside of what was seen before (the first reward after none) must not overflow.
+        scale = jnp.maximum(deviation(state), 0.1 * jnp.sqrt(square))
+        loss = lambda params: squared_error(apply(params, x), distance / scale).mean()
         value, gradient = jax.value_and_grad(loss)(state.params)
-        slope = Slope(gradient, target.mean(), jnp.square(distance).mean())
-        return value * deviation(state) ** 2, slope
+        return value * scale**2, Slope(gradient, target.mean(), square)
 
     def update(state: CriticState, slope: Slope):
         updates, moments = optimizer.update(slope.params, state.optimizer, state.params)
-        rate = jnp.maximum(1.0 - MEMORY, 1.0 / (state.count + 1.0))  # the first update's moments are its own
+        # The first update's mean is its own; there the distance is from 0, so the second one's square is its own.
+        mean_rate, square_rate = (jnp.maximum(1.0 - MEMORY, 1.0 / n) for n in (state.count + 1, state.count.clip(1)))
         late = jnp.maximum(1.0 - AVERAGE, 10.0 / (state.count + 10.0))  # first weights are soon forgotten
-        mean = state.mean + rate * (slope.mean - state.mean)
-        square = state.square + rate * (slope.square - state.square)
+        mean = state.mean + mean_rate * (slope.mean - state.mean)
+        square = state.square + square_rate * (slope.square - state.square)
         params = optax.apply_updates(state.params, updates)
         average = jax.tree.map(lambda old, new: old + late * (new - old), state.average, params)
         new = CriticState(params, average, moments, mean, square, state.count + 1.0)
@@ -107,4 +111,4 @@ def regressed_critic(
 
 
 def deviation(state: CriticState) -> jax.Array:
-    return jnp.sqrt(state.square) + 1e-8
+    return jnp.maximum(jnp.sqrt(state.square), TINY)

@@ -11,6 +11,7 @@ from metarl_jax.algorithms._lifetimes import Agent, actor_of, in_stretches, oute
 from metarl_jax.algorithms._ppo import advantages_of
 from metarl_jax.estimators import OuterLoss, backprop
 from metarl_jax.estimators.backprop import outer_advantages
+from metarl_jax.estimators.critic import Critic, CriticState, regressed_critic
 from metarl_jax.networks import actor_critic, by_variance
 from metarl_jax.types import Inner, Said, Spec, TimeStep, Trajectory
 
@@ -83,6 +84,37 @@ def test_the_outer_critic_has_the_exact_values_of_agents_that_never_change(scale
     error = (learned_values(scale, loss, steps) - values)[visited]
     assert np.sqrt(np.square(error).mean()) <= 0.05 * spread
     assert np.ptp(values[visited]) > 0.3 * spread  # values differ by much more than that
+
+
+def regressed(targets: np.ndarray) -> tuple[Critic, CriticState]:
+    """After an update on each of ``targets [U, T]``."""
+    facts = jnp.asarray(np.random.default_rng(1).normal(size=(targets.shape[1], 2)), jnp.float32)
+    init = lambda key: jax.random.normal(key, (2,))
+    critic = regressed_critic(init, lambda params, x: x @ params, lambda *_: (facts, facts), 1e-2)
+    state = critic.init(jax.random.key(0))
+    step = jax.jit(lambda state, target: critic.update(state, critic.error(state, None, None, target)[1]))
+    for target in targets:
+        state = step(state, target)
+    return critic, state
+
+
+def test_the_running_deviation_is_that_of_the_targets_from_the_second_update_on():
+    """However far they are from 0."""
+    targets = np.random.default_rng(2).normal(100.0, 1.0, (3, 64)).astype(np.float32)
+    _, state = regressed(targets)
+    later, centre = targets[1:].astype(float), np.array([targets[0].mean(), targets[:2].mean()])
+    np.testing.assert_allclose(state.mean, targets.mean(), rtol=1e-6)
+    np.testing.assert_allclose(state.square, np.square(later - centre[:, None]).mean(), rtol=1e-3)
+
+
+@pytest.mark.parametrize("unit", [2.0**-50, 2.0**40])
+def test_an_outer_critic_does_not_depend_on_the_rewards_unit(unit):
+    """Values are ``unit`` times as large, to the last bit; where the first rewards come after none, too."""
+    targets = np.random.default_rng(2).normal(1.0, 1.0, (5, 64)).astype(np.float32)
+    targets[:2] = 0.0
+    small, large = (critic.values(state, None, None)[0] for critic, state in map(regressed, (targets, unit * targets)))
+    assert np.isfinite(small).all() and np.ptp(small) > 0.1
+    np.testing.assert_array_equal(unit * small, large)
 
 
 def cut_short(num_steps: int = 4) -> Trajectory:
