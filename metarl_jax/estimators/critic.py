@@ -87,9 +87,9 @@ def regressed_critic(
     def error(state: CriticState, lived, time, target):
         x, distance = inputs(lived, time)[0], target - state.mean
         square = jnp.square(distance).mean()
-        # Targets far outside of what was seen before (the first reward after none) must not overflow.
+        # In a unit that targets far outside of what was seen before (the first reward after none) do not overflow.
         scale = jnp.maximum(deviation(state), 0.1 * jnp.sqrt(square))
-        loss = lambda params: squared_error(apply(params, x), distance / scale).mean()
+        loss = lambda params: squared_error(deviation(state) / scale * apply(params, x), distance / scale).mean()
         value, gradient = jax.value_and_grad(loss)(state.params)
         return value * scale**2, Slope(gradient, target.mean(), square)
 
