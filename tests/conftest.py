@@ -1,16 +1,19 @@
 """Harsh settings for every test: two devices, no silent broadcasting, no screen, nothing written to the user's home."""
 
+import gc
 import os
 import tempfile
 from importlib import metadata
 from pathlib import Path
 
 # Before jax is imported, and for the processes that tests start too. Most of the tests' time is compilation, and what
-# they claim does not depend on how well LLVM optimises: at its lowest level, and with XLA's older and simpler emitters
-# of fusions (jaxlib 0.11 has no others to choose), a program takes a quarter of the CPU time to compile.
-_flags = ["--xla_backend_optimization_level=0"]
+# they claim does not depend on how well LLVM optimises: at its lowest level, in one piece that is not verified, and with
+# XLA's older and simpler emitters of fusions (jaxlib 0.11 has no others to choose), a program takes a fifth of the CPU
+# time to compile.
+_flags = ["--xla_backend_optimization_level=0", "--xla_cpu_parallel_codegen_split_count=1"]
+_flags.append("--xla_cpu_emitter_verification_level=0")
 if metadata.version("jaxlib").startswith("0.10."):
-    _flags.append("--xla_cpu_use_fusion_emitters=false")
+    _flags += ["--xla_cpu_use_fusion_emitters=false", "--xla_llvm_force_inline_before_split=false"]
 # The user's own flags come later, and win.
 _flags += [os.environ.get("XLA_FLAGS", ""), "--xla_force_host_platform_device_count=2"]
 os.environ["XLA_FLAGS"] = " ".join(_flags)
@@ -33,6 +36,9 @@ from metarl_jax import compile_cache  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 compile_cache.enable()  # kept between runs, outside the repository
+# Tracing makes millions of small objects, and looking through all of them for cycles takes a tenth of the tests' time.
+gc.freeze()
+gc.set_threshold(50_000, 10, 10)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -40,3 +46,4 @@ def _clear_executables():
     """Executables pile up over a long run."""
     yield
     jax.clear_caches()
+    gc.collect()
