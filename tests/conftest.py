@@ -1,7 +1,9 @@
 """Harsh settings for every test: two devices, no silent broadcasting, no screen, nothing written to the user's home."""
 
+import ctypes
 import gc
 import os
+import sys
 import tempfile
 from importlib import metadata
 from pathlib import Path
@@ -41,9 +43,36 @@ gc.freeze()
 gc.set_threshold(50_000, 10, 10)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _clear_executables():
-    """Executables pile up over a long run."""
-    yield
+# XLA's compiler frees what it took, but glibc keeps it, in pieces that no later program fits: some gigabytes in the end.
+trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+STATM = Path("/proc/self/statm")
+GROWTH = 600 * 2**20  # bytes: some hundred programs
+_settled = [0]
+
+
+def resident() -> int:
+    """Bytes of this process in memory; 0 where the system does not tell."""
+    return int(STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if STATM.exists() else 0
+
+
+def forget() -> None:
+    """Programs that were compiled, and the memory that they took."""
     jax.clear_caches()
     gc.collect()
+    if trim:
+        trim(0)
+    _settled[0] = resident()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _forget_programs_of_the_module():
+    yield
+    forget()
+
+
+@pytest.fixture(autouse=True)
+def _forget_programs_that_pile_up():
+    """In a long module too: each program that is alive takes a megabyte or two."""
+    yield
+    if resident() > _settled[0] + GROWTH:
+        forget()

@@ -32,6 +32,7 @@ from metarl_jax.types import Policy, TaskDistribution, Trajectory
 N = 120
 
 WALKERS = ("cheetah-dir", "cheetah-vel", "cheetah-broken", "walker-dynamics", "walker-slope", "hopper-dynamics")
+LAYOUTS = ("######\n#S...#\n#.##.#\n#....#\n######", "######\n#S...#\n#.####\n#....#\n######")
 SMALL = {  # options under which a walk takes seconds
     "bandit-dependent": {"num_pulls": 20},
     "tabular": {"num_states": 4, "num_actions": 3, "horizon": 5, "num_episodes": 4},
@@ -94,7 +95,7 @@ def mjx_pendulum() -> TaskDistribution:
 
 BUILD = {name: functools.partial(make, **SMALL.get(name, {})) for name, make in tasks.REGISTRY.items()} | {
     "maze, view": functools.partial(tasks.maze, view=3, horizon=60, trial_steps=180),
-    "maze, goal seen": functools.partial(tasks.maze_200, goal_observable=True),
+    "maze, goal seen": functools.partial(tasks.maze, layouts=LAYOUTS, horizon=40, trial_steps=40, goal_observable=True),
     "gridnavi, goal seen": functools.partial(tasks.gridnavi, **SMALL["gridnavi"], goal_visible=True),
     "grids, table": functools.partial(
         tasks.grids, kind="random", size=3, horizon=12, num_episodes=3, observation="table"
