@@ -79,6 +79,36 @@ def test_over_seeds_or_over_tasks_it_is_students_interval():
         assert found == pytest.approx((clusters.mean(), clusters.mean() - half, clusters.mean() + half))
 
 
+def test_over_trials_it_is_welchs_interval():
+    """Of two tasks: the mean of ``a`` and ``b`` is half the difference of ``a`` and ``-b``, of unequal variances."""
+    rng = np.random.default_rng(3)
+    a, b = rng.normal(1.0, 1.0, 7), rng.normal(2.0, 4.0, 7)
+    found = mean_interval(np.stack([a, b])[None], all_tasks=True)
+    welch = scipy.stats.ttest_ind(a, -b, equal_var=False).confidence_interval()
+    assert found[1:] == pytest.approx((welch.low / 2, welch.high / 2))
+    found = mean_interval(np.stack([a, np.full(7, 2.0)])[None], all_tasks=True)  # one task alone is random
+    assert found.high - found.mean == pytest.approx(scipy.stats.t.ppf(0.975, 6) * scipy.stats.sem(a) / 2)
+
+
+@pytest.mark.parametrize(("seeds", "tasks"), [(4, 5), (10, 12)])
+def test_over_seeds_and_tasks_it_is_that_of_the_mean_squares(seeds, tasks):
+    """The two-way layout with one value per cell; each mean square has the quantile of its degrees of freedom."""
+    rng = np.random.default_rng(4)
+    x = rng.normal(size=(seeds, 1)) + rng.normal(size=(1, tasks)) + rng.normal(size=(seeds, tasks))
+    squares = np.array([tasks * x.mean(axis=1).var() * seeds, seeds * x.mean(axis=0).var() * tasks])
+    freedom = np.array([seeds - 1, tasks - 1, (seeds - 1) * (tasks - 1)])
+    of_seeds, of_tasks, rest = np.append(squares, x.var() * x.size - squares.sum()) / freedom / x.size
+    t = scipy.stats.t.ppf(0.975, freedom)
+    if seeds < 10:  # the residual is hardly known: as much is taken off as with many degrees of freedom
+        t[2] = scipy.stats.norm.ppf(0.975)
+        square = t[0] ** 2 * of_seeds + t[1] ** 2 * of_tasks - t[2] ** 2 * rest
+    else:
+        square = t[0] ** 2 * (of_seeds - rest) + t[1] ** 2 * (of_tasks - rest) + t[2] ** 2 * rest
+    assert min(of_seeds, of_tasks) > rest
+    found = mean_interval(x[:, :, None], all_tasks=False)
+    assert found.high - found.mean == pytest.approx(math.sqrt(square), rel=1e-6)
+
+
 def test_tasks_that_are_all_tested_are_not_random():
     """Two tasks that differ by 100: drawn, nothing is known of others; a whole set, they are known as trials are."""
     x = np.array([0.0, 100.0])[None, :, None] + np.random.default_rng(2).normal(size=(1, 2, 50))
@@ -139,6 +169,14 @@ def test_the_interquartile_mean_is_covered(shape):
         hits.append((found.low > 0, found.high < 0))
     assert found.mean == pytest.approx(scipy.stats.trim_mean(x.ravel(), 0.25))
     assert (np.mean(hits, axis=0) < 1.8 * 0.025).all()
+
+
+@pytest.mark.parametrize("tasks", [8, 20])
+def test_of_draws_the_interquartile_mean_has_tukeys_interval(tasks):
+    x = np.random.default_rng(12).standard_cauchy(tasks)
+    found = interquartile_mean(x[None, :, None], all_tasks=False)
+    wanted = scipy.stats.mstats.trimmed_mean_ci(x, limits=(0.25, 0.25), alpha=0.05)
+    assert found[1:] == pytest.approx(tuple(wanted))
 
 
 def test_scope_says_what_is_random():

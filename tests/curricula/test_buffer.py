@@ -52,6 +52,7 @@ def test_what_is_known_of_a_task_is_replaced_and_its_best_return_grows():
     np.testing.assert_allclose(best, [6.0, 2.0, -np.inf])
     last = dict(zip(np.asarray(buffer.tasks["a"]).tolist(), np.asarray(buffer.last).tolist(), strict=True))
     assert last == {1: 0, 2: 3, 3: 0, 9: 3}
+    assert held(put(buffer, [3, 1], [4.0, 8.0], update=4)) == {1: 8.0, 2: 1.0, 3: 4.0, 9: 2.0}  # 3 has the first place
 
 
 def test_twins_enter_once_and_what_is_not_over_stays_out():

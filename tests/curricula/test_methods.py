@@ -75,13 +75,16 @@ def taught(curriculum, updates: int, lived: bool = True):
         return state, (batch["x"], metrics)
 
     state = curriculum.init(jax.random.key(0))
-    return jax.jit(lambda state: jax.lax.scan(one, state, jnp.arange(updates, dtype=jnp.int32)))(state)
+    state, found = jax.jit(lambda state: jax.lax.scan(one, state, jnp.arange(updates, dtype=jnp.int32)))(state)
+    assert all(x.shape == (updates,) for x in found[1].values()), "a metric is one number per update"
+    return state, found
 
 
 def test_sfl_looks_for_what_is_solved_half_the_time():
     made = curricula.sampling_for_learnability(rounds=8, kept=0.25, period=10, trials=2).build(COINS, STUDENT)
     look = 8 * N * 2 * STEPS
-    state, (x, _) = taught(made, 30)
+    state, (x, metrics) = taught(made, 30)
+    np.testing.assert_allclose(metrics["score"][-1], np.mean(state.score), rtol=1e-6)
     assert np.abs(np.asarray(state.tasks["x"]) - 0.5).max() < 0.25  # of 128 uniform ones: a quarter is within 0.125
     assert np.abs(np.asarray(state.tasks["x"]) - 0.5).mean() < 0.1
     chosen, new = np.asarray(x)[:, : N // 2], np.asarray(x)[:, N // 2 :]
@@ -186,7 +189,8 @@ def test_vds_learns_from_trials_that_were_lived_alone():
     made = curricula.value_disagreement(num_steps=200, learning_rate=0.03).build(COINS, ASLEEP)
     state, batch = made.sample(jax.random.key(1), jnp.int32(0), made.init(jax.random.key(0)), ())
     outcome = Outcome(batch, jnp.ones(N), jnp.ones(N, bool), {})
-    state, _ = jax.jit(made.update)(jax.random.key(2), jnp.int32(0), state, (), outcome)
+    state, metrics = jax.jit(made.update)(jax.random.key(2), jnp.int32(0), state, (), outcome)
+    assert 0.0 < float(metrics["disagreement"]) < 3.0
     assert max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(state.members)) < 3.0
 
 

@@ -4,9 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_methods import COINS, STEPS, STUDENT, Coins, trials
+from test_methods import COINS, STEPS, STUDENT, Coins, N, trials
 
 from metarl_jax import curricula
+from metarl_jax.types import Outcome
 
 
 def expecting(value):
@@ -47,6 +48,10 @@ def test_space_takes_the_tasks_whose_value_grew_not_those_with_the_highest():
         wanted = np.sort(known[known <= 0.5])[::-1][: int(state.size)]
         np.testing.assert_allclose(np.sort(in_use(state))[::-1], wanted)
         assert set(batch.tolist()) <= set(in_use(state).tolist())
+    outcome = Outcome({"x": jnp.zeros(N)}, jnp.zeros(N), jnp.ones(N, bool), {})
+    _, metrics = made.update(jax.random.key(0), jnp.int32(0), states[-1], jnp.float32(3), outcome)
+    assert float(metrics["value"]) == pytest.approx(1.0 + 3.0 * in_use(states[-1]).mean(), rel=1e-6)
+    assert float(metrics["share"]) == pytest.approx(int(states[-1].size) / 40)
     kept = made.buffer(states[-1])
     assert np.isfinite(kept["score"]).sum() == int(states[-1].size)
 

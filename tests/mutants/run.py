@@ -5,7 +5,9 @@
     python tests/mutants/run.py --named                the committed list (mutants.json)
     python tests/mutants/run.py MODULE:FUNCTION:OPERATOR:INDEX ...
 
-A mutant is killed when a test of its module fails; results go to ``--out`` as they come and are not made again.
+A mutant is killed when a test of its module fails; results go to ``--out`` as they come and are not made again. Mutants
+that change nothing, or nothing that is promised, are listed with the reason in ``survivors.json`` and not run unless
+they are named.
 """
 
 import argparse
@@ -26,40 +28,65 @@ sys.path[:0] = [str(ROOT), str(HERE), str(HERE.parent)]
 
 import operators  # noqa: E402
 
-SECONDS = 240  # for the tests of one mutant
-TESTS = {  # by the beginning of a module's name, the longest that fits: its fast tests
+TESTS = {  # by the beginning of a module's name, the longest that fits: its fast tests, what is quick first
     "estimators/inner": ["estimators/test_inner.py"],
-    "estimators/lives": ["estimators/test_backprop.py", "estimators/test_evolution.py"],
-    "estimators/backprop": ["estimators/test_backprop.py", "estimators/test_rules.py", "estimators/test_critic.py"],
-    "algorithms/_ppo": ["algorithms/test_ppo.py"],
-    "algorithms/rl2": ["algorithms/test_ppo.py"],
-    "algorithms/varibad": ["algorithms/test_varibad.py"],
+    "estimators/lives": ["estimators/test_bootstrap.py", "estimators/test_evolution.py", "estimators/test_backprop.py"],
+    "estimators/backprop": ["estimators/test_critic.py", "estimators/test_rules.py"],
+    "estimators/losses": ["algorithms/test_scales.py"],
+    "estimators/critic": ["estimators/test_backprop.py"],
+    "algorithms/_ppo": ["algorithms/test_parts.py", "estimators/test_critic.py", "algorithms/test_scales.py"],
+    "algorithms/rl2": ["algorithms/test_parts.py", "algorithms/test_ppo.py"],
+    "algorithms/varibad": ["algorithms/test_parts.py"],
     "algorithms/_beliefs": ["algorithms/test_varibad.py", "test_believed.py"],
-    "algorithms/_novelty": ["algorithms/test_varibad.py"],
-    "algorithms/_held_noise": ["algorithms/test_varibad.py"],
-    "algorithms/_task_vectors": ["algorithms/test_varibad.py"],
-    "algorithms/maml": ["algorithms/test_maml.py"],
-    "algorithms/_adaptation": ["algorithms/test_maml.py", "estimators/test_inner.py"],
-    "algorithms/_outer": ["algorithms/test_maml.py"],
-    "algorithms/_baseline": ["algorithms/test_maml.py"],
+    "algorithms/_novelty": ["algorithms/test_parts.py", "algorithms/test_varibad.py"],
+    "algorithms/_held_noise": ["algorithms/test_maesn.py", "algorithms/test_varibad.py"],
+    "algorithms/_task_vectors": ["algorithms/test_varibad.py", "algorithms/test_task_features.py"],
+    "algorithms/maml": ["algorithms/test_parts.py", "algorithms/test_maml.py"],
+    "algorithms/_adaptation": ["algorithms/test_parts.py", "algorithms/test_maml.py", "estimators/test_inner.py"],
+    "algorithms/_outer": ["algorithms/test_parts.py", "algorithms/test_maml.py"],
+    "algorithms/_baseline": ["algorithms/test_parts.py", "algorithms/test_maml.py", "algorithms/test_scales.py"],
     "algorithms/maesn": ["algorithms/test_maesn.py"],
     "algorithms/_structured_noise": ["algorithms/test_maesn.py"],
     "algorithms/_latent_learning": ["algorithms/test_maesn.py"],
     "algorithms/_joined": ["algorithms/test_joined.py"],
-    "algorithms/lpg": ["algorithms/test_learned_credit.py", "estimators/test_rules.py"],
+    "algorithms/lpg": ["algorithms/test_parts.py", "algorithms/test_learned_credit.py", "estimators/test_rules.py"],
+    "algorithms/_actor_critics": [
+        "estimators/test_critic.py",
+        "estimators/test_rules.py",
+        "estimators/test_backprop.py",
+    ],
+    "algorithms/_lifetimes": [
+        "estimators/test_bootstrap.py",
+        "algorithms/test_parts.py",
+        "algorithms/test_self_tuning.py",
+        "algorithms/test_learned_credit.py",
+    ],
+    "algorithms/population": ["algorithms/test_parts.py", "algorithms/test_self_tuning.py"],
     "algorithms": ["algorithms/test_self_tuning.py", "algorithms/test_learned_credit.py", "estimators/test_rules.py"],
-    "curricula": ["curricula"],
+    "curricula": ["curricula/test_methods.py"],
+    "curricula/_buffer": ["curricula/test_buffer.py", "curricula/test_methods.py"],
+    "curricula/_scores": ["curricula/test_scores.py"],
+    "curricula/_returns": ["curricula/test_widening.py", "curricula/test_methods.py"],
+    "curricula/value_gain": ["curricula/test_space.py", "curricula/test_methods.py"],
     "rules": ["rules", "estimators/test_rules.py"],
-    "planning": ["planning", "tasks/test_references.py"],
+    "planning/candidate_bandits": ["planning/test_candidates.py"],
+    "planning/dependent_bandits": ["planning/test_bandits.py"],
+    "planning/hidden_choice": ["planning/test_candidates.py"],
+    "planning/hidden_mdp": ["planning/test_candidates.py"],
+    "planning/known_goal": ["planning/test_hidden_goal.py", "planning/test_hidden_task.py"],
+    "planning/maze_beliefs": ["planning/test_maze_search.py"],
+    "planning/walks": ["planning/test_search.py", "planning/test_maze_search.py"],
+    "planning": [],
     "rollout": ["test_rollout.py"],
-    "beliefs": ["test_beliefs.py"],
+    "beliefs": ["test_beliefs.py", "test_believed.py"],
     "statistics": ["test_statistics.py"],
-    "intervals": ["test_statistics.py", "test_adaptation.py"],
+    "intervals": ["test_intervals.py"],
     "verdict": ["test_report.py", "test_adaptation.py"],
     "controls": ["test_adaptation.py"],
     "trials": ["test_report.py", "test_adaptation.py"],
-    "evaluation": ["test_report.py", "test_believed.py", "test_adaptation.py"],
+    "evaluation": ["test_adaptation.py", "test_believed.py"],
 }
+QUICK = ("planning", "statistics", "intervals", "curricula", "rules", "trials", "verdict", "beliefs", "estimators")
 
 
 def tests_of(module: str) -> list[str]:
@@ -67,9 +94,13 @@ def tests_of(module: str) -> list[str]:
     folder, _, name = module.rpartition("/")
     own = HERE.parent / folder / f"test_{name.strip('_')}.py"
     fits = max((begin for begin in TESTS if module.startswith(begin)), key=len, default=None)
-    parts = [HERE.parent / "algorithms/test_parts.py"] if module.startswith(("algorithms", "rules")) else []
-    files = parts + ([own] if own.exists() else []) + [HERE.parent / path for path in (TESTS[fits] if fits else [])]
+    files = ([own] if own.exists() else []) + [HERE.parent / path for path in (TESTS[fits] if fits else [])]
     return list(dict.fromkeys(str(path) for path in files if path.exists()))
+
+
+def cost(mutant: operators.Mutant) -> tuple[int, str]:
+    """Modules with quick tests first, and the mutants of a module one after the other."""
+    return next((i for i, begin in enumerate(QUICK) if mutant.module.startswith(begin)), len(QUICK)), mutant.module
 
 
 class Finder(importlib.abc.MetaPathFinder, importlib.abc.SourceLoader):
@@ -88,8 +119,9 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.SourceLoader):
         return self.source.encode()
 
 
-def tested(mutant: operators.Mutant | None, files: list[str], log: Path) -> str:
-    """``killed``, ``survived`` or ``timeout``, by a process of its own that starts from what is imported here."""
+def tested(mutant: operators.Mutant | None, files: list[str], log: Path, seconds: float) -> str:
+    """``killed`` (by a test, or as a test file cannot be imported), ``survived``, ``timeout`` or ``no tests`` (pytest
+    did not come to them), by a process of its own that starts from what is imported here."""
     log.parent.mkdir(parents=True, exist_ok=True)
     child = os.fork()
     if child == 0:
@@ -105,15 +137,21 @@ def tested(mutant: operators.Mutant | None, files: list[str], log: Path) -> str:
         import pytest
 
         os._exit(int(pytest.main(["-x", "-q", "-n", "0", "-p", "no:cacheprovider", *files])))
-    end = time.monotonic() + SECONDS
+    end = time.monotonic() + seconds
     while time.monotonic() < end:
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
-            return "survived" if os.waitstatus_to_exitcode(status) == 0 else "killed"
+            return "survived" if os.waitstatus_to_exitcode(status) == 0 else "killed" if killer(log) else "no tests"
         time.sleep(0.1)
     os.killpg(child, signal.SIGKILL)
     os.waitpid(child, 0)
     return "timeout"
+
+
+def killer(log: Path) -> str:
+    """The test that failed, or the file that could not be read in."""
+    lines = [line.split(" - ")[0] for line in log.read_text().splitlines() if line.startswith(("FAILED ", "ERROR "))]
+    return lines[-1].split(" ", 1)[1].removeprefix("tests/") if lines else ""
 
 
 def main() -> int:
@@ -124,6 +162,7 @@ def main() -> int:
     parser.add_argument("--sample", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="", help="modules that begin so")
+    parser.add_argument("--seconds", type=float, default=300, help="for the tests of one mutant, then it is a timeout")
     parser.add_argument("--out", default=str(Path(tempfile.gettempdir()) / "mutants.json"))
     given = parser.parse_args()
     known = [m for module in operators.modules() if module.startswith(given.only) for m in operators.places(module)]
@@ -135,21 +174,29 @@ def main() -> int:
         chosen += [operators.parse(text) for text in json.loads((HERE / "mutants.json").read_text())]
     chosen += random.Random(given.seed).sample(known, min(given.sample, len(known)))
     import conftest  # noqa: F401 (its settings, and JAX, once for all)
+    import flax.linen  # noqa: F401 (what takes long to import, likewise)
+    import optax  # noqa: F401
+    import scipy.optimize
+    import scipy.stats  # noqa: F401
 
     out = Path(given.out)
     results = json.loads(out.read_text()) if out.exists() else {}
-    for mutant in chosen:
+    reasons = {} if given.mutants else json.loads((HERE / "survivors.json").read_text())
+    results |= {text: {"result": "equivalent", "reason": reason} for text, reason in reasons.items()}
+    for mutant in sorted(chosen, key=cost):
         if str(mutant) in results:
             continue
-        files = tests_of(mutant.module)
-        verdict = tested(mutant, files, out.with_suffix(".log")) if files else "no tests"
-        results[str(mutant)] = {"result": verdict, "change": operators.mutated(mutant)[1]}
+        files, log, begun = tests_of(mutant.module), out.with_suffix(".log"), time.monotonic()
+        verdict = tested(mutant, files, log, given.seconds)
+        found = {"result": verdict, "change": operators.mutated(mutant)[1]}
+        found |= {"seconds": round(time.monotonic() - begun), "by": killer(log) if verdict == "killed" else ""}
+        results[str(mutant)] = found
         out.write_text(json.dumps(results, indent=1) + "\n")
-        print(f"{verdict:9} {mutant}  {results[str(mutant)]['change']}", flush=True)
+        print(f"{verdict:9} {found['seconds']:4} s {mutant}  {found['change']}  {found['by']}", flush=True)
     mine = [results[str(mutant)]["result"] for mutant in chosen]
-    caught, late = mine.count("killed"), mine.count("timeout")
-    print(f"{caught} of {len(mine)} killed ({caught / max(1, len(mine)):.1%}), {late} took more than {SECONDS} s")
-    return 0 if caught == len(mine) else 1
+    counts = {kind: mine.count(kind) for kind in ("killed", "equivalent", "survived", "timeout", "no tests")}
+    print(f"of {len(mine)}: " + ", ".join(f"{count} {kind}" for kind, count in counts.items() if count))
+    return 0 if counts["killed"] + counts["equivalent"] == len(mine) else 1
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import pytest
 
 from metarl_jax import planning
 from metarl_jax.config import ConfigError
+from metarl_jax.planning import bandits
 
 
 @pytest.mark.parametrize(
@@ -19,8 +20,12 @@ def test_exact_references(arms, pulls, value):
     np.testing.assert_allclose(reference.by_pull.sum(), value, atol=0.12)
 
 
-def test_two_hundred_pulls():
-    assert abs(200 * 2 / 3 - planning.two_armed_value(200) - 2.239) < 6e-4
+def test_two_arms_are_exact_to_200_pulls_and_more_arms_to_12(monkeypatch):
+    monkeypatch.setattr(bandits, "gittins_value", lambda arms, pulls: (1.0, 0.1, np.zeros(pulls)))
+    reference = bandits.bernoulli_reference.__wrapped__
+    assert abs(200 * 2 / 3 - reference(2, 200).value - 2.239) < 6e-4
+    kinds = [reference(arms, pulls).kind for arms, pulls in ((2, 200), (2, 201), (3, 12), (3, 13))]
+    assert kinds == ["exact", "lower", "exact", "lower"]
 
 
 def test_the_two_exact_programs_agree_and_match_hand_values():

@@ -87,8 +87,10 @@ def test_the_state_that_an_episode_ends_in_is_not_seen(horizon, steps, best):
 
 
 def test_what_is_too_much_is_not_planned_for(monkeypatch):
-    monkeypatch.setattr(hidden_mdp, "MOST_NUMBERS", 10)
-    assert planning.hidden_mdp_return(np.full((2, 2, 2, 2), 0.5), np.zeros((2, 2, 2)), 2, 4) is None
+    for most in (15, 16):  # the belief in 2 candidates, over 2 actions, 2 states and again the candidates
+        monkeypatch.setattr(hidden_mdp, "MOST_NUMBERS", most)
+        found = planning.hidden_mdp_return(np.full((2, 2, 2, 2), 0.5), np.zeros((2, 2, 2)), 2, 1)
+        assert (found is None) == (most < 16)
     monkeypatch.setattr(hidden_choice, "MOST_CANDIDATES", 1)
     assert planning.hidden_choice_return([[1.0, 2.0], [3.0, 4.0]], np.zeros((2, 2)), 2) is None
     monkeypatch.setattr(candidate_bandits, "MOST_WORK", 10)
@@ -105,20 +107,26 @@ def over_choices(payoff, signal, episodes, joint):
     return max(worth)
 
 
-@pytest.mark.parametrize("kind", ["one of its own", "any", "signals", "two alike"])
+@pytest.mark.parametrize("kind", ["one of its own", "its own, and signals", "any", "signals", "two alike"])
 def test_one_choice_an_episode(kind):
     rng = np.random.default_rng(3)
     weight, signal = np.array([0.2, 0.5, 0.3]), np.zeros((3, 4), int)
     payoff = 1.0 + 0.5 * np.eye(4)[:3]
     if kind == "two alike":  # one action serves two of them
         payoff[2] = payoff[1]
-    elif kind != "one of its own":
+    elif "its own" not in kind:
         payoff = rng.choice([0.0, 1.0, 3.0], (3, 4))
-    if kind == "signals":
+    if "signals" in kind:
         signal[:, 2] = [0, 1, 1]
     found = planning.hidden_choice_return(payoff, signal, 4, weight)
     assert found is not None
     np.testing.assert_allclose(found.sum(), over_choices(payoff, signal, 4, weight), atol=1e-12)
+
+
+def test_of_many_candidates_with_an_action_each_the_likeliest_are_tried_first():
+    weight = np.arange(1.0, 21.0)
+    found = planning.hidden_choice_return(2.0 + 3.0 * np.eye(20), np.zeros((20, 20)), 3, weight)
+    np.testing.assert_allclose(found, 2.0 + 3.0 * np.cumsum([20, 19, 18]) / 210)
 
 
 def test_mistakes_are_named():

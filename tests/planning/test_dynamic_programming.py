@@ -46,6 +46,20 @@ def test_value_iteration_solves_the_bellman_equation():
         assert np.all(r + 0.95 * p @ exact <= exact[:, None] + 1e-3), "another action is better"
 
 
+@pytest.mark.parametrize("tolerance", [0.5, 1e-2, 1e-9])
+def test_value_iteration_stops_where_the_change_bounds_the_error(tolerance):
+    """A reward of 1 for ever is worth ``(1 - 0.9 ** k) / 0.1`` after k sweeps: the last adds 0.9 ** (k - 1)."""
+    value = float(planning.value_iteration(jnp.ones((1, 1, 1)), jnp.ones((1, 1)), 0.9, tolerance=tolerance).value[0])
+    exact = 0.0
+    for sweep in range(200):
+        exact, change = 1 + 0.9 * exact, 0.9**sweep
+        if change <= max(tolerance * 0.1, 2 * np.finfo(np.float32).eps) * (1 + exact):
+            break
+    # the value returned is one sweep further, as it is that of the actions' values
+    np.testing.assert_allclose(value, 1 + 0.9 * exact, rtol=1e-6)
+    assert abs(10 - value) <= max(tolerance, 1e-5) * (1 + value)
+
+
 def test_table_planners_equal_dense_ones():
     next_state, reward, discount = random_tables(1)
     transition = as_dense(np.asarray(next_state), np.asarray(discount), 7)

@@ -18,25 +18,24 @@ def grid(size):
     return table, [x * size + y for x, y in cells if x > 1 or y > 1]
 
 
-def exhaustive(next_state, start, candidates, horizon, episodes):
-    """The Bayes-optimal total by recursion over (step, cell, excluded goals, goal found)."""
+def exhaustive(next_state, start, candidates, horizon, episodes, weight=None, hit=1.0, miss=-0.1):
+    """The Bayes-optimal total by recursion over (step, cell, goals that are still possible)."""
+    weight = dict(
+        zip(candidates, np.full(len(candidates), 1 / len(candidates)) if weight is None else weight, strict=True)
+    )
 
     @functools.cache
-    def value(step, cell, possible):
+    def value(step, cell, possible):  # summed over the possible goals, each by its chance
         if step == horizon * episodes:
             return 0.0
         if step % horizon == 0:
             cell = start
         best = -np.inf
         for after in set(next_state[cell].tolist()):
+            others = possible - {after}
+            total = miss * sum(weight[goal] for goal in others) + (value(step + 1, after, others) if others else 0.0)
             if after in possible:
-                chance = 1 / len(possible)
-                found = 1 + value(step + 1, after, frozenset([after]))
-                others = possible - {after}
-                missed = -0.1 + value(step + 1, after, others) if others else 0.0
-                total = chance * found + (1 - chance) * missed
-            else:
-                total = -0.1 + value(step + 1, after, possible)
+                total += hit * weight[after] + value(step + 1, after, frozenset([after]))
             best = max(best, total)
         return best
 
@@ -54,13 +53,16 @@ def test_against_exhaustive_search(size, horizon, episodes):
     assert solution.walk.shape == (horizon * episodes + 1,)
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_against_exhaustive_search_on_random_graphs(seed):
-    """No staying, one-way moves, and a beam too narrow to find the optimum: the exact search must."""
-    rng = np.random.default_rng(seed)
-    next_state = np.stack([rng.permutation(7) for _ in range(2)], axis=1)
-    solution = planning.hidden_goal_return(next_state, 0, [6, 2, 3, 5], 4, 2, beam_width=1)
-    np.testing.assert_allclose(solution.by_episode.sum(), exhaustive(next_state, 0, [2, 3, 5, 6], 4, 2), atol=1e-9)
+@pytest.mark.parametrize(("horizon", "episodes"), [(6, 1), (4, 2), (5, 2)])
+def test_against_exhaustive_search_on_random_graphs(horizon, episodes):
+    """No staying, one-way moves, unequal chances, and a beam too narrow to find the optimum: the exact search must."""
+    for seed in (16, 26, 45):
+        rng = np.random.default_rng(seed)
+        next_state = np.stack([rng.permutation(9) for _ in range(2)], axis=1)
+        goals, weight = (1 + rng.permutation(8)[:6]).tolist(), rng.dirichlet(np.ones(6))
+        found = planning.hidden_goal_return(next_state, 0, goals, horizon, episodes, beam_width=1, weight=weight)
+        exact = exhaustive(next_state, 0, goals, horizon, episodes, weight)
+        np.testing.assert_allclose([found.by_episode.sum(), found.upper], exact, atol=1e-9)
 
 
 def test_references_of_the_5x5_grid():

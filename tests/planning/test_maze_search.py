@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from metarl_jax import planning
-from metarl_jax.planning import Candidates
+from metarl_jax.planning import Candidates, maze_beliefs
 
 MOVES = ((-1, 0), (0, 1), (1, 0), (0, -1))
 
@@ -93,6 +93,16 @@ def test_beliefs_give_the_best_of_all_policies_and_the_search_no_more(repeat):
     assert np.mean(attained) > 0.7
 
 
+@pytest.mark.parametrize(("seed", "view", "steps"), [(107, 1, 12), (106, 0, 18)])
+@pytest.mark.parametrize("repeat", [False, True])
+def test_the_search_tells_layouts_apart_where_they_first_differ(seed, view, steps, repeat):
+    candidates = random_candidates(seed, 2, 6, view, size=4)
+    exact = planning.belief_plan(candidates, steps, repeat)
+    found = planning.search_plan(candidates, steps, repeat, beam_width=20, rounds=20)
+    assert exact is not None
+    assert np.dot(found.returns, candidates.weight) == np.dot(exact.returns, candidates.weight)
+
+
 def test_a_goal_in_layouts_that_were_not_told_apart_is_reached_again_by_what_both_have():
     # The way through the middle is open in one of them only; on the way round the goal is found in both.
     floor = {(0, 0), (0, 1), (0, 2), (1, 2), (2, 2), (2, 1), (2, 0)}
@@ -104,6 +114,15 @@ def test_a_goal_in_layouts_that_were_not_told_apart_is_reached_again_by_what_bot
         exact = planning.belief_plan(candidates, steps)
         assert exact is not None and exact.returns.mean() == truth
         assert planning.search_plan(candidates, steps).returns.mean() <= truth
+
+
+def test_many_beliefs_are_left_to_the_search(monkeypatch):
+    """Goals at both ends of three cells: 4 beliefs, 2 kinds of outcome, 2 moves, 3 cells, 5 steps."""
+    corridor = np.array([[[0, 1], [0, 2], [1, 2]]])
+    candidates = Candidates(corridor, np.arange(3)[None], 1, np.array([0, 0]), np.array([0, 2]), np.array([1, 1]))
+    for most in (239, 240):
+        monkeypatch.setattr(maze_beliefs, "MOST_WORK", most)
+        assert (planning.belief_plan(candidates, 5) is None) == (most < 240)
 
 
 def test_many_tasks_are_left_to_the_search():

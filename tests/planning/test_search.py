@@ -73,6 +73,17 @@ def test_bracket_holds_the_exact_optimum(instance):
     np.testing.assert_allclose(bracket.upper, exact)
 
 
+@pytest.mark.parametrize("seed", [0, 4, 16])
+def test_no_order_visits_sooner_than_the_bound_where_moves_lead_one_way(seed):
+    rng = np.random.default_rng(seed)
+    table = np.stack([rng.permutation(8) for _ in range(2)], axis=1).astype(np.int32)
+    goals = (1 + np.random.default_rng(seed + 1000).permutation(7)[:4]).tolist()
+    times = np.sort(all_orders(table, 0, goals), axis=1)
+    bracket = planning.search_bracket(table, 0, goals, rounds=10)
+    assert (bracket.earliest <= times.min(axis=0)).all()
+    np.testing.assert_allclose(bracket.upper, times.mean(axis=1).min())
+
+
 @pytest.mark.parametrize("instance", INSTANCES)
 @pytest.mark.parametrize("trial_steps", [7, 20, 61])
 def test_no_order_returns_more_than_the_upper_bound_of_a_trial(instance, trial_steps):
