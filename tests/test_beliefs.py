@@ -9,9 +9,10 @@ import pytest
 
 from metarl_jax import tasks
 from metarl_jax.algorithms._beliefs import task_readout
-from metarl_jax.beliefs import exact_belief, scores
+from metarl_jax.beliefs import candidate_posterior, described, exact_belief, scores
 from metarl_jax.networks import actor_critic
 from metarl_jax.rollout import rollout
+from metarl_jax.types import ExactBelief
 
 HUNT = "#######\n#T...T#\n#P#.#.#\n#MS.C.#\n#.#.#.#\n#T...T#\n#######"
 TWO = ("#####\n#S..#\n#.#.#\n#...#\n#####", "#####\n#S#.#\n#...#\n#...#\n#####")
@@ -124,6 +125,67 @@ def test_a_task_held_twice_is_one_task_of_twice_the_weight(rows):
     loss = scores(belief, jax.tree.map(lambda x: x[0], distribution.tasks), at(trajectory, 0), posterior[0])
     if len(distinct) == 1:
         np.testing.assert_array_equal(loss["exact_log_loss"], 0.0)
+
+
+def test_scores_of_beliefs_by_hand():
+    exact, said = np.array([[0.2, 0.5, 0.3], [0.0, 0.9, 0.1]]), np.array([[0.6, 0.3, 0.1], [0.1, 0.7, 0.2]])
+    with_last = lambda x: jnp.asarray(
+        np.concatenate([x, np.ones((1, 3))]), jnp.float32
+    )  # said before step 0 or after T
+    belief = ExactBelief(lambda task: jnp.eye(3)[task], lambda lived: with_last(exact), 3, (1.0, 1.0, 1.0))
+    decoded = jnp.concatenate([jnp.ones((1, 3)), jnp.asarray(said, jnp.float32)])
+    found = scores(belief, jnp.int32(1), None, decoded)
+    logs = np.log(np.maximum(exact, 1e-12)) - np.log(said)
+    wanted = {
+        "right": [0.0, 1.0],
+        "confidence": [0.6, 0.7],
+        "log_loss": -np.log([0.3, 0.7]),
+        "best": [0.5, 0.9],
+        "exact_log_loss": -np.log([0.5, 0.9]),
+        "divergence": (exact * logs).sum(axis=1),
+    }
+    assert set(found) == set(wanted)
+    for name, value in wanted.items():
+        np.testing.assert_allclose(found[name], value, rtol=1e-5, err_msg=name)
+    numbers = scores(belief._replace(candidates=0), jnp.int32(1), None, decoded)
+    for name, off in (
+        ("error", said - np.eye(3)[1]),
+        ("exact_error", exact - np.eye(3)[1]),
+        ("difference", said - exact),
+    ):
+        np.testing.assert_allclose(numbers[name], np.sqrt(np.square(off).mean(axis=1)), rtol=1e-5, err_msg=name)
+
+
+def test_beliefs_are_described_by_step_by_episode_and_by_confidence():
+    """Two trials of three steps: one has two episodes, the other one that takes all three."""
+    scored = {"right": [[1.0, 0.0], [1.0, 1.0]], "confidence": [[0.55, 0.95], [0.95, 0.95]]}
+    found = described(scored, [[False, True, True], [False, False, True]], 4)
+    np.testing.assert_allclose(found["by_step"]["right"], [1.0, 0.5])
+    np.testing.assert_allclose(found["by_step"]["calibration_error"], [(0.45 + 0.05) / 2, (2 * 0.95 - 1) / 2])
+    np.testing.assert_allclose(found["by_episode"]["right"], [0.5, 0.0])
+    np.testing.assert_allclose(found["calibration_error"], (0.45 + 3 * 0.95 - 2) / 4)
+    wanted = {"share": {5: 0.25, 9: 0.75}, "confidence": {5: 0.55, 9: 0.95}, "right": {5: 1.0, 9: 2 / 3}}
+    for name, by_tenth in wanted.items():
+        nothing = 0.0 if name == "share" else np.nan
+        np.testing.assert_allclose(found["calibration"][name], [by_tenth.get(i, nothing) for i in range(10)])
+
+
+def test_what_is_shown_in_other_units_tells_as_much():
+    """Rewards 100 times as large: what is the same differs by rounding, of numbers above 1 too."""
+    distribution, trajectory, posterior = lived("gridnavi")
+
+    class Loud:
+        def __getattr__(self, name):
+            return getattr(distribution.env, name)
+
+        def advance(self, *inputs):
+            state, reward, terminated, info = distribution.env.advance(*inputs)
+            return state, 100.0 * reward, terminated, info
+
+    num = len(posterior)
+    loud = candidate_posterior(Loud(), distribution.tasks, np.full(num, 1 / num))
+    record = at(trajectory, 0)
+    np.testing.assert_allclose(loud(record._replace(reward=100.0 * record.reward)), posterior[0], atol=1e-6)
 
 
 def at(trajectory, n: int):

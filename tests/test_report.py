@@ -1,5 +1,6 @@
 import json
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -7,9 +8,11 @@ import pytest
 from metarl_jax import report as reports
 from metarl_jax import tables
 from metarl_jax.config import ConfigError
+from metarl_jax.intervals import Estimate
 from metarl_jax.report import Report, Trials, summarize
-from metarl_jax.trials import windows_of
+from metarl_jax.trials import describe, segment, windows_of
 from metarl_jax.types import Reference
+from metarl_jax.verdict import choose, exceeds
 
 NAME = {"algorithm": "rl2", "tasks": "maze-100", "trial_steps": 40, "seeds": 2}
 
@@ -32,6 +35,26 @@ def varying() -> Trials:
     lengths = [[[[4.0, 3.0, 3.0, nan]], [[10.0, nan, nan, nan]]]]
     finished = [[[[True, True, False, False]], [[False, False, False, False]]]]
     return Trials(np.array(returns), np.array(lengths), np.array(finished), np.array([[[2.0], [0.0]]]))
+
+
+def test_records_are_split_where_their_episodes_end():
+    reward, done = np.zeros((1, 2, 1, 10)), np.zeros((1, 2, 1, 10), bool)
+    reward[0, 0, 0, [3, 5]], done[0, 0, 0, [3, 6]] = 1.0, True
+    for found, wanted in zip(segment(SimpleNamespace(reward=reward, done=done)), varying(), strict=True):
+        np.testing.assert_array_equal(found, wanted[..., :3] if wanted.ndim == 4 else wanted)
+
+
+def test_what_is_not_above_zero_has_no_share_and_does_not_exceed_it():
+    optimal = Reference("optimal", "exact", np.array(2.0))
+    assert describe(optimal, 1.0, varying())["share"] == 0.5
+    assert describe(optimal, 0.0, varying())["share"] is None
+    assert [exceeds(Estimate(1.0, low, 2.0), 0.0) for low in (0.0, 1e-9)] == [False, True]
+
+
+def test_of_several_bounds_the_one_that_is_highest_on_average_is_chosen():
+    low, high = Reference("optimal", "lower", np.ones(3)), Reference("optimal", "lower", np.array(2.0))
+    for references in ((low, high), (high, low)):
+        assert choose(references, [("optimal", "lower")]) is high
 
 
 def test_the_worst_tasks_are_chosen_by_some_trials_and_counted_in_others():

@@ -40,6 +40,10 @@ def captured(monkeypatch, name: str, **options):
     keys = jax.random.split(jax.random.key(3), NUM_TASKS)
     live = jax.vmap(functools.partial(adaptation.lifetime, pieces["inner"]), in_axes=(0, None, None, 0), out_axes=1)
     windows = live(keys, state.meta, state.baseline, batch_tasks)
+    assert (
+        len(windows.earned) == pieces["inner"].num_steps + 1
+        and algorithm.steps == len(windows.earned) * algorithm.window
+    )
     return pieces["inner"], pieces["actions"], pieces["loss"], state.meta, windows
 
 

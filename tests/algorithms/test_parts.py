@@ -9,6 +9,7 @@ import pytest
 
 from metarl_jax import algorithms, rules, tasks
 from metarl_jax.algorithms import _adaptation as adaptation
+from metarl_jax.algorithms import _baseline
 from metarl_jax.algorithms import _lifetimes as lifetimes
 from metarl_jax.algorithms import _outer as outer
 from metarl_jax.algorithms import _ppo as ppo
@@ -54,6 +55,34 @@ def test_ppo_standardises_advantages_over_the_whole_batch():
     assert found.mean(axis=1).std() > 0.5
 
 
+def test_ppo_loses_what_the_paper_says():
+    """``-min(rho A, clip(rho) A) + value_cost value_loss - entropy_cost entropy``, in NumPy."""
+    rng, steps = np.random.default_rng(5), trajectory(4, 5)
+    params = POLICY.init(jax.random.key(0))
+    (layer,) = (params[name] for name in params if name.startswith("policy"))
+    (value,) = (params[name] for name in params if name.startswith("value"))
+    seen = np.asarray(steps.timestep.observation, float)
+    logits, values = (seen @ np.asarray(x["kernel"]) + np.asarray(x["bias"]) for x in (layer, value))
+    log_all = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+    log_prob = np.take_along_axis(log_all, np.asarray(steps.action)[..., None], axis=-1)[..., 0]
+    old, advantage, target = log_prob + rng.normal(size=(4, 5)), rng.normal(size=(4, 5)), rng.normal(size=(4, 5)) + 3.0
+    ratio = np.exp(log_prob - old)
+    surrogate = -np.minimum(ratio * advantage, np.clip(ratio, 0.8, 1.2) * advantage).mean()
+    of_values = 0.5 * np.square(values[..., 0] - target).mean() / (target.var() + 1e-4 * np.square(target).mean())
+    entropy = -(np.exp(log_all) * log_all).sum(axis=-1).mean()
+    numbers = dict(discount=0.9, trace=0.9, learning_rate=0.1, decay_updates=0, num_epochs=1, num_minibatches=1)
+    settings = ppo.Settings(
+        **numbers, clip=0.2, entropy_cost=0.3, entropy_updates=0, value_cost=0.7, max_gradient_norm=1.0
+    )
+    single = lambda x: jnp.asarray(x, jnp.float32)
+    batch = ppo.Batch(steps.timestep, steps.action, single(old), single(advantage), single(target))
+    loss, metrics = ppo.ppo_loss(POLICY, settings, params, batch)
+    assert of_values < 5.0  # the bound of the value loss
+    np.testing.assert_allclose(loss, surrogate + 0.7 * of_values - 0.3 * entropy, rtol=1e-5)
+    found = [metrics[name] for name in ("policy_loss", "value_loss", "entropy", "kl")]
+    np.testing.assert_allclose(found, [surrogate, of_values, entropy, (old - log_prob).mean()], rtol=1e-5)
+
+
 @pytest.mark.parametrize("kind", ["terminated", "truncated"])
 def test_advantages_of_an_adapting_agent_end_with_the_episode(kind):
     """The double sum over the steps of an episode, standardised over the window."""
@@ -73,6 +102,7 @@ def test_advantages_of_an_adapting_agent_end_with_the_episode(kind):
                     wanted[t, lane] += (discount * trace) ** (k - t) * delta
                     returns[t, lane] += discount ** (k - t) * reward[k, lane]
     np.testing.assert_allclose(found.returns, returns, rtol=1e-5)
+    np.testing.assert_allclose(found.earned, np.asarray(steps.mean_reward, float).sum() / 2, rtol=1e-5)  # two episodes
     rounding = 1e-3 * np.sqrt(np.square(returns).mean()) + 1e-8
     np.testing.assert_allclose(found.advantage, (wanted - wanted.mean()) / (wanted.std() + rounding), rtol=1e-4)
 
@@ -92,19 +122,26 @@ def test_inner_steps_beyond_those_of_training_shrink_from_the_first_one_on():
     np.testing.assert_allclose(lived.reward[::2], np.cumsum([0.0, 1.0, 1.0, 0.5, 0.25, 0.125]))
     lived = adaptation.trial(inner, 0.5, jax.random.key(0), (), (), (), 12, forget=True, greedy=False)
     np.testing.assert_array_equal(lived.reward, 0.0)
+    windows = jax.tree.map(
+        lambda x: jnp.stack([x[None]] * 3), trajectory(2, 1)
+    )  # two inner steps, then the last window
+    inner = inner._replace(said=lambda params, seen: (params, seen.reward))
+    told = outer.said_of(inner, (), windows, before=True)
+    np.testing.assert_array_equal(told.before[0][0], [0.0, 1.0])
+    np.testing.assert_array_equal(told.after[0], [2.0])
 
 
 def test_the_outer_loss_holds_new_policies_to_those_that_collected(monkeypatch):
     """KL(collected || now), by hand; the other way round is another number."""
-    collected, now = np.array([0.7, 0.2, 0.1]), np.array([0.2, 0.3, 0.5])
+    collected, now, later = np.array([0.7, 0.2, 0.1]), np.array([0.2, 0.3, 0.5]), np.array([0.6, 0.3, 0.1])
     logits = lambda p: jnp.broadcast_to(jnp.log(jnp.asarray(p, jnp.float32)), (1, 1, 1, 1, 3))
-    told = outer.Said((logits(now), jnp.zeros((1, 1, 1, 1))), (logits(now)[0], jnp.zeros((1, 1, 1))))
+    told = outer.Said((logits(now), jnp.zeros((1, 1, 1, 1))), (logits(now)[0], jnp.full((1, 1, 1), np.log(3.0))))
     monkeypatch.setattr(outer, "said_of", lambda *_, **__: told)
     zero = jnp.zeros((2, 1, 1, 1))
     windows = adaptation.Window(
         timestep=(),
         action=zero,
-        parameters=jnp.concatenate([logits(collected)] * 2),
+        parameters=jnp.concatenate([logits(collected), logits(later)]),
         log_prob=zero,
         advantage=zero,
         returns=zero,
@@ -113,9 +150,28 @@ def test_the_outer_loss_holds_new_policies_to_those_that_collected(monkeypatch):
     numbers = dict(outer="clip", max_kl=0.1, learning_rate=0.1, decay_updates=0, num_epochs=1, num_minibatches=1)
     options = outer.Outer(**numbers, clip=0.2, kl_cost=1.0)
     loss, kl = outer.outer_loss(None, POLICY.actions, options, None, windows, 0.2)
-    wanted = (collected * np.log(collected / now)).sum()
-    assert (now * np.log(now / collected)).sum() != pytest.approx(wanted, rel=0.02)
-    np.testing.assert_allclose([loss, kl], wanted, rtol=1e-5)
+    divergence = lambda p, q: (p * np.log(p / q)).sum()
+    assert divergence(now, collected) != pytest.approx(divergence(collected, now), rel=0.02)
+    np.testing.assert_allclose([loss, kl], [divergence(collected, now), divergence(later, now)], rtol=1e-5)
+    loss, _ = outer.outer_loss(None, POLICY.actions, options, None, windows._replace(advantage=zero + 0.5))
+    np.testing.assert_allclose(loss, divergence(collected, now) - 3.0 * 0.5, rtol=1e-5)  # three times as likely now
+
+
+def test_a_critics_units_are_means_over_all_of_the_first_updates():
+    """Then they forget: with a memory of 0.8 the fifth update's count a fifth, and so do those after it."""
+    bandit = tasks.bandit(num_arms=2, num_pulls=3)
+    critic = _baseline.critic(bandit, (), 0.01, num_steps=1, memory=0.8)
+    state, learn, means = critic.init(jax.random.key(0)), jax.jit(critic.learn), []
+    timestep = trajectory(3, 2).timestep
+    timestep = timestep._replace(observation=jnp.zeros((3, 2, *bandit.env.spec.observation_shape)))
+    for update in range(7):
+        returns = jnp.asarray([[1.0, 2.0], [3.0, 4.0], [5.0, 9.0]]) * (update + 1)
+        state = learn(jax.random.key(1), state, timestep, returns)
+        means.append(float(state.mean))
+    wanted = np.cumsum(4.0 * np.arange(1, 8)) / np.arange(1, 8)
+    for update in (5, 6):
+        wanted[update] = 0.8 * wanted[update - 1] + 0.2 * 4.0 * (update + 1)
+    np.testing.assert_allclose(means, wanted, rtol=1e-5)
 
 
 def test_bonuses_are_of_what_each_step_led_to_and_no_part_of_the_return(monkeypatch):
@@ -170,12 +226,13 @@ def test_a_rule_is_told_of_truncation_as_a_pause_and_of_what_followed():
     for found, observation in pairs:
         wanted = jax.nn.softmax(observation @ layer["kernel"] + layer["bias"][None, None])
         np.testing.assert_allclose(found, wanted, rtol=1e-5)
-    _, penalty = inner.learn(jax.random.key(2), meta, agent, steps)
+    older, penalty = inner.learn(jax.random.key(2), meta, agent, steps)
     said = rules.lpg.read(meta, seen)
     y = np.asarray(seen.prediction, float)
     entropy = -(y * np.log(y)).sum(axis=-1).mean()
     wanted = 0.2 * np.square(said.push).mean() + 0.1 * np.square(said.prediction).mean() - 0.3 * entropy
     np.testing.assert_allclose(penalty, wanted, rtol=1e-4)
+    assert older.memory == agent.memory + 1
 
 
 def test_an_intrinsic_reward_remembers_across_episodes():

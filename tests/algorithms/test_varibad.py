@@ -179,7 +179,8 @@ def test_bonuses_start_at_their_cost_and_fade():
     state, totals = bonus.init(jax.random.key(1)), []
     update = jax.jit(bonus.update)
     for _ in range(11):
-        state, extra, _ = update(state, seen, surprise)
+        state, extra, metrics = update(state, seen, surprise)
+        np.testing.assert_allclose(metrics["bonus"], np.sum(extra, axis=0).mean(), rtol=1e-5)  # per trial
         totals.append(float(extra.mean()))
     np.testing.assert_allclose(totals[0], 0.75, rtol=1e-5)
     assert totals[10] == 0.0 and all(a > b for a, b in itertools.pairwise(totals))

@@ -51,6 +51,7 @@ TESTS = {  # by the beginning of a module's name, the longest that fits: its fas
     "algorithms/_joined": ["algorithms/test_joined.py"],
     "algorithms/lpg": ["algorithms/test_parts.py", "algorithms/test_learned_credit.py", "estimators/test_rules.py"],
     "algorithms/_actor_critics": [
+        "algorithms/test_self_tuning.py",
         "estimators/test_critic.py",
         "estimators/test_rules.py",
         "estimators/test_backprop.py",
@@ -68,7 +69,7 @@ TESTS = {  # by the beginning of a module's name, the longest that fits: its fas
     "curricula/_scores": ["curricula/test_scores.py"],
     "curricula/_returns": ["curricula/test_widening.py", "curricula/test_methods.py"],
     "curricula/value_gain": ["curricula/test_space.py", "curricula/test_methods.py"],
-    "rules": ["rules", "estimators/test_rules.py"],
+    "rules": ["rules/test_functions.py", "estimators/test_rules.py"],
     "planning/candidate_bandits": ["planning/test_candidates.py"],
     "planning/dependent_bandits": ["planning/test_bandits.py"],
     "planning/hidden_choice": ["planning/test_candidates.py"],
@@ -119,6 +120,24 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.SourceLoader):
         return self.source.encode()
 
 
+class QuickFirst:
+    """A pytest plugin: within each file the tests that took least come first; ``path`` keeps how long they take."""
+
+    def __init__(self, path: Path):
+        self.path, self.seconds = path, json.loads(path.read_text()) if path.exists() else {}
+
+    def pytest_collection_modifyitems(self, items):
+        files = list(dict.fromkeys(item.path for item in items))
+        items.sort(key=lambda item: (files.index(item.path), self.seconds.get(item.nodeid, 1.0)))
+
+    def pytest_runtest_logreport(self, report):
+        if report.when == "call" and report.passed:
+            self.seconds[report.nodeid] = round(report.duration, 2)
+
+    def pytest_sessionfinish(self):
+        self.path.write_text(json.dumps(self.seconds, indent=1) + "\n")
+
+
 def tested(mutant: operators.Mutant | None, files: list[str], log: Path, seconds: float) -> str:
     """``killed`` (by a test, or as a test file cannot be imported), ``survived``, ``timeout`` or ``no tests`` (pytest
     did not come to them), by a process of its own that starts from what is imported here."""
@@ -136,7 +155,8 @@ def tested(mutant: operators.Mutant | None, files: list[str], log: Path, seconds
                 del sys.modules[loaded]
         import pytest
 
-        os._exit(int(pytest.main(["-x", "-q", "-n", "0", "-p", "no:cacheprovider", *files])))
+        order = QuickFirst(log.with_suffix(".seconds.json"))
+        os._exit(int(pytest.main(["-x", "-q", "-n", "0", "-p", "no:cacheprovider", *files], plugins=[order])))
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         done, status = os.waitpid(child, os.WNOHANG)
