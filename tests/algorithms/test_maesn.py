@@ -1,7 +1,9 @@
 """MAESN: what is held through an episode, what an inner step does, and what meta-training sees of tasks."""
 
 import functools
+import importlib
 import math
+from types import SimpleNamespace
 
 import jax
 import jax.flatten_util
@@ -229,6 +231,57 @@ def test_where_all_earned_the_same_nothing_is_learned():
     after = structured.learn(policy, 0.9, meta, agent, seen, 1.0)
     before = agent.latent._replace(log_std=jnp.clip(agent.latent.log_std, *structured.LOG_STD))
     jax.tree.map(np.testing.assert_array_equal, after.latent, before)
+
+
+def a_window(*shape: int, seed: int = 0) -> structured.Window:
+    return structured.Window((), (), (), numbers(*shape, seed=seed), jnp.zeros(shape, bool))
+
+
+def test_a_task_tells_of_its_windows_and_of_who_knew_it(monkeypatch):
+    """A window of episodes side by side earned what one of them did, on average."""
+    windows, informed, options = a_window(3, HORIZON, 2), a_window(HORIZON, 5, seed=1), (0.0, 0.0, 0.0, 0.2, 0.9)
+    monkeypatch.setattr(_latent_learning.adaptation, "lifetime", lambda *_: windows)
+    monkeypatch.setattr(_latent_learning, "proposed", lambda *_: None)
+    inner = SimpleNamespace(window=lambda baseline, lived: lived)
+    parts = _latent_learning.Parts(inner, lambda *_: informed, None, _latent_learning.Options(*options), None)
+    batch, earned = _latent_learning.live_one(
+        parts, lambda task: task, jax.random.key(0), structured.Meta(*[()] * 3), 7
+    )
+    np.testing.assert_allclose(earned, np.asarray(windows.reward).sum(axis=1).mean(axis=1), rtol=1e-5)
+    assert batch.task == 7 and batch.informed is informed
+    np.testing.assert_allclose(batch.advantage[1], structured.returns_of(jax.tree.map(lambda x: x[1], windows), 0.9))
+
+
+def test_what_an_update_says_is_per_episode(monkeypatch):
+    maesn = importlib.import_module("metarl_jax.algorithms.maesn")  # a function of that name stands before it
+    earned, informed = numbers(5, 3), numbers(5, HORIZON, 2)
+
+    def live_one(parts, describe, key, meta, task):
+        window = a_window(HORIZON, 2)._replace(reward=informed[task["x"]])
+        return _latent_learning.Batch((), (), window, (), ()), earned[task["x"]]
+
+    monkeypatch.setattr(_latent_learning, "live_one", live_one)
+    monkeypatch.setattr(_latent_learning, "standardised", lambda options, batch: batch)
+    monkeypatch.setattr(maesn.estimators, "minibatch_epochs", lambda key, meta, state, *_: (meta, state, {}))
+    built = algorithms.maesn(latents=2, encoder=(4,), episodes=4).build(FAMILIES["navigation"]())
+    _, outcome = built.update(jax.random.key(0), built.init(jax.random.key(1), 5), {"x": jnp.arange(5)})
+    np.testing.assert_allclose(outcome.trial_return, 4 * np.asarray(earned).sum(axis=1), rtol=1e-5)
+    wanted = {
+        "return_before": np.mean(earned[:, 0]),
+        "return_after": np.mean(earned[:, -1]),
+        "return_informed": np.asarray(informed).sum(axis=1).mean(),
+    }
+    assert {name: np.shape(x) for name, x in outcome.metrics.items()} == dict.fromkeys(wanted, ())
+    for name, value in wanted.items():
+        np.testing.assert_allclose(outcome.metrics[name], value, rtol=1e-5)
+
+
+def test_where_nothing_was_earned_advantages_are_nothing():
+    options, zero = _latent_learning.Options(1.0, 1.0, 0.0, 0.2, 0.9), jnp.zeros((2, 3, HORIZON, 4))
+    windows = a_window(*zero.shape)._replace(reward=zero)
+    batch = _latent_learning.standardised(options, _latent_learning.Batch(windows, zero, (), zero[:, 0], ()))
+    np.testing.assert_array_equal(batch.advantage, 0.0)
+    np.testing.assert_array_equal(batch.informed_advantage, 0.0)
 
 
 def test_windows_count_after_something_was_earned():

@@ -30,11 +30,16 @@ def test_environment_steps_of_all_lives_are_counted():
         8,
     ]
     assert steps(mrl.algorithms.population(size=5, **options)) == 20
+    long = mrl.tasks.navigation(horizon=7, num_episodes=8)
+    for size, recipe in ((1, mrl.algorithms.self_tuning(**options)), (5, mrl.algorithms.population(size=5, **options))):
+        built = recipe.build(long)
+        assert (built.window, built.steps) == (14, size * 28)
 
 
 def test_a_life_fits_into_a_trial():
-    """64 episodes: 16 inner updates of 4, unless said otherwise; the trial lives as many."""
-    built = mrl.algorithms.self_tuning().build(BANDIT)
+    """64 episodes: 16 inner updates of 4, unless said otherwise; the trial lives as many. All may be tuned."""
+    names = ("discount", "trace", "entropy_cost", "value_cost", "learning_rate")
+    built = mrl.algorithms.self_tuning(tuned=names, entropy_cost=0.1).build(BANDIT)
     assert (built.window, built.steps) == (4, 4)
     state = built.init(jax.random.key(0), 2)
     assert int((state.kept.lives.end + 16).max()) == 16
@@ -51,8 +56,8 @@ def test_a_life_is_a_multiple_of_a_window_and_the_way_to_a_target(window, length
 def test_a_gradient_that_is_not_finite_is_skipped_and_counted():
     def estimate(key, meta, kept, tasks):
         bad = jnp.where(kept == 1, jnp.nan, 1.0)
-        none = jnp.zeros(1)
-        return bad, kept + 1, Outcome(tasks, none, none > 0, {})
+        earned = jnp.full(1, 0.5)  # in an episode of a step
+        return 3.0 * bad, kept + 1, Outcome(tasks, earned, earned > 0, {})
 
     estimator = MetaGradient(lambda *_: jnp.int32(0), estimate)
     nothing = Actor(*[lambda *_: None] * 3)
@@ -61,9 +66,9 @@ def test_a_gradient_that_is_not_finite_is_skipped_and_counted():
     state, metas = learner.init(jax.random.key(0), 1), []
     for _ in range(3):
         state, outcome = learner.update(jax.random.key(0), state, jnp.zeros(1))
-        assert all(np.isfinite(x) for x in outcome.metrics.values())
-        metas.append(float(state.meta))
-    assert metas == [-1.0, -1.0, -2.0] and int(outcome.metrics["skipped"]) == 1
+        assert outcome.trial_return == 0.5 * 64
+        metas.append((float(state.meta), float(outcome.metrics["meta_gradient_norm"])))
+    assert metas == [(-3.0, 3.0), (-3.0, 0.0), (-6.0, 3.0)] and int(outcome.metrics["skipped"]) == 1
 
 
 def test_steps_on_hyperparameters_fall_to_a_tenth():

@@ -118,3 +118,9 @@ def test_standardised_numbers_have_no_unit_and_rounding_is_not_blown_up(scale):
     np.testing.assert_array_equal(standardised(jnp.zeros(9)), 0.0)
     assert np.abs(standardised(scale * (1.0 + 1e-7 * numbers(50)))).max() < 0.5
     np.testing.assert_allclose(root_mean_square(scale * x), scale * np.sqrt(np.square(np.float64(x)).mean()), rtol=1e-5)
+
+
+def test_rounding_is_a_millionth_of_the_numbers_themselves():
+    """100 numbers 1 +- 2 ** -16: they are ``2 ** -16 / (2 ** -16 + 1e-6)`` from their mean."""
+    x = 1.0 + 2.0**-16 * (-1.0) ** jnp.arange(100)
+    np.testing.assert_allclose(np.abs(standardised(x)), 2.0**-16 / (2.0**-16 + 1e-6), rtol=1e-2)

@@ -52,6 +52,19 @@ def test_pairs_count_within_an_episode_and_forwards_alone():
     assert (found <= 1).all() and abs(found[wanted].mean() - 0.7) < 0.15
 
 
+def test_a_pairs_weight_is_a_sigmoid_of_likeness_and_of_the_time_between():
+    weights, x = pairwise.born(jax.random.key(0), F, (), 2, 0.7), np.asarray(normal(T, E, F), float)
+    weights["gap"]["kernel"] = 3.0 * normal(3, 1, seed=4)
+    of = lambda layer, x: x @ np.asarray(layer["kernel"]) / np.sqrt(x.shape[-1]) + np.asarray(layer["bias"])
+    acting, earning = (of(weights[side]["layer_0"], x) for side in ("acting", "earning"))
+    found = pairwise.pair_weights(weights, jnp.asarray(x, jnp.float32), jnp.zeros((T, E), bool))
+    for t in range(T):
+        for u in range(t, T):
+            time = np.array([np.exp(t - u), np.exp((t - u) / 5), np.log(1 + u - t) / 3])
+            logit = (acting[t] * earning[u]).sum(axis=-1) / np.sqrt(2) + of(weights["gap"], time)
+            np.testing.assert_allclose(found[t, u], 1 / (1 + np.exp(-logit)), rtol=1e-4)
+
+
 def test_an_intrinsic_reward_of_a_step_sees_that_step_and_one_of_a_life_all_before():
     x, reward, ended = normal(T, E, F), normal(T, E, seed=1), jnp.asarray(ENDED)
     for memory_size in (0, 6):
