@@ -273,6 +273,37 @@ def test_scores_of_a_population_are_running_means_of_its_rewards():
     assert before.shape == (2, 3) and np.asarray(state.score).std() > 0
 
 
+@pytest.mark.parametrize("make", [algorithms.population, algorithms.random_search])
+def test_the_best_sound_member_is_told_of_and_acts(monkeypatch, make):
+    """Scores: means over all updates, or of the last ``interval`` ones (PBT), which here are 4."""
+    rewards, pbt = jnp.asarray([[1.0, 2.0, 3.0], [5.0, 4.0, 9.0]]), make is algorithms.population
+    monkeypatch.setattr(population.estimators, "over_tasks", lambda one, block, keys, lives, tasks: (lives, rewards))
+    distribution = tasks.navigation(horizon=5, num_episodes=6)
+    options = {"interval": 4} if pbt else {}
+    agent = make(size=3, episodes=2, life=3, **options).build(distribution)
+    state = agent.init(jax.random.key(0), 2)
+    lives = state.lives._replace(earned=jnp.asarray([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]), age=jnp.full((2, 3), 2))
+    sound, score = jnp.asarray([True, True, False]), jnp.asarray([0.0, 5.0, 99.0])
+    state = state._replace(lives=lives, score=score, sound=sound, count=jnp.int32(5))
+    new, outcome = jax.jit(agent.update)(jax.random.key(1), state, jax.tree.map(lambda x: x[:, 0], lives.task))
+    mean = np.array([3.0, 3.0, 0.0])  # who diverged earns nothing any more
+    np.testing.assert_allclose(new.score, score + (mean - score) / (4 if pbt else 6), rtol=1e-6)
+    np.testing.assert_allclose(outcome.trial_return, [2.0 / 2 * 30 / 5, 5.0 / 2 * 30 / 5], rtol=1e-6)
+    np.testing.assert_allclose(outcome.metrics["best_step_reward"], new.score[1])
+    assert outcome.metrics["diverged"] == 1
+    monkeypatch.setattr(lifetimes, "trial", lambda tasks, actor, inner, key, meta, *rest: meta)
+    acting = agent.adapt(jax.random.key(2), new, (), 30)
+    np.testing.assert_allclose(np.exp(acting["learning_rate"]), outcome.metrics["learning_rate"], rtol=1e-6)
+
+
+def test_a_grid_is_searched_where_a_grid_was_asked_for(monkeypatch):
+    bandit, refuse = tasks.bandit(num_arms=2, num_pulls=8), lambda *_: pytest.fail("not these points")
+    for make, other in ((algorithms.grid_search, "drawn"), (algorithms.random_search, "grid")):
+        with monkeypatch.context() as patched:
+            patched.setattr(population, other, refuse)
+            make(size=4, discount=(0.9, 0.9), entropy_cost=(0.1, 0.1)).build(bandit)
+
+
 @pytest.mark.parametrize("forget", [False, True])
 def test_a_control_of_agents_that_learn_learns_nothing(forget):
     """An agent that counts its inner updates: the control's count stays at nought."""

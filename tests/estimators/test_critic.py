@@ -1,5 +1,7 @@
 """The outer critic against exact values: agents that never change, in tasks that are small enough to enumerate."""
 
+import importlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -137,9 +139,23 @@ def test_outer_advantages_end_with_the_episode_and_go_on_after_the_window():
 @pytest.mark.parametrize(("discount", "counted"), [(0.9, 0.9 * 7.0), (1.0, 0.0)])
 def test_agents_values_go_on_through_a_truncation_but_at_discount_1(discount, counted):
     lived, told = cut_short(), Said(*jnp.zeros((3, 4, 1)), jnp.full((4, 1), 7.0))
-    numbers = Hyperparameters(*jnp.array([discount, 0.0, 0.0, 0.0, 0.0]))
+    numbers = Hyperparameters(*jnp.array([discount, 0.6, 0.0, 0.0, 0.0]))
     advantage, _ = generalised(lived.reward, numbers, lived, told)
     np.testing.assert_allclose(advantage[1, 0], lived.reward[1, 0] + counted, rtol=1e-5)
+
+
+def test_pairs_weigh_the_errors_of_agents_values(monkeypatch):
+    """With weights of steps with themselves alone: ``r + discount V' - V``; the targets are lambda returns."""
+    module = importlib.import_module("metarl_jax.algorithms.pairwise_weights")
+    monkeypatch.setattr(module.pairwise, "pair_weights", lambda meta, inputs, ended: jnp.eye(4)[..., None])
+    monkeypatch.setattr(module, "step_inputs", lambda spec, lived: ())
+    lived, told = cut_short(), Said(*jnp.zeros((2, 4, 1)), jnp.full((4, 1), 2.0), jnp.full((4, 1), 7.0))
+    numbers = Hyperparameters(*jnp.array([0.9, 0.6, 0.0, 0.0, 0.0]))
+    found = module.pairs(None, True, (), numbers, (), lived, told)
+    np.testing.assert_allclose(found.advantage, lived.reward + 0.9 * 7.0 - 2.0, rtol=1e-5)
+    np.testing.assert_allclose(found.target, generalised(lived.reward, numbers, lived, told)[1], rtol=1e-6)
+    found = module.pairs(None, False, (), numbers, (), lived, told)
+    np.testing.assert_allclose(found.advantage, lived.reward - 2.0, rtol=1e-5)
 
 
 @pytest.mark.parametrize(("discount", "counted"), [(0.9, 0.9 * 7.0), (1.0, 0.0)])
@@ -148,5 +164,5 @@ def test_so_do_those_of_ppo_without_memory(discount, counted):
         unroll=lambda params, memory, timestep: (None, jnp.full((4, 1), 7.0))
     )
     lived = cut_short()._replace(outputs=(None, jnp.zeros((4, 1))))
-    advantage = advantages_of(policy, discount, 0.0, False, {}, lived)
+    advantage = advantages_of(policy, discount, 0.6, False, {}, lived)
     np.testing.assert_allclose(advantage[1, 0], lived.reward[1, 0] + counted, rtol=1e-5)
