@@ -258,3 +258,10 @@ def test_halves_are_cut_at_the_episodes_end_or_between_inner_updates():
     found = controls.second_halves(Record(done), Record(late), 4, 2)  # one of three windows of four
     assert found.own.item() == found.other.item() == sum(range(5, 13))
     assert controls.second_halves(Record(done & False), Record(late), 1, 6) is None
+
+
+def test_a_trial_of_one_step_has_no_beliefs_to_compare():
+    """Each is held before a step, from the second one on."""
+    knowing = AGENTS["still"]._replace(decode=lambda state, lived: jnp.full((lived.reward.shape[0], HIDDEN), 0.25))
+    one, two = (evaluate(run_of(knowing, WHOLE), trials_per_task=2, trial_steps=n, quiet=True) for n in (1, 2))
+    assert one.belief is None and two.belief["candidates"] == HIDDEN
