@@ -102,7 +102,8 @@ def test_advantages_of_an_adapting_agent_end_with_the_episode(kind):
                     wanted[t, lane] += (discount * trace) ** (k - t) * delta
                     returns[t, lane] += discount ** (k - t) * reward[k, lane]
     np.testing.assert_allclose(found.returns, returns, rtol=1e-5)
-    np.testing.assert_allclose(found.earned, np.asarray(steps.mean_reward, float).sum() / 2, rtol=1e-5)  # two episodes
+    assert found.earned == pytest.approx(np.asarray(steps.mean_reward, float).sum() / 2, rel=1e-5)  # two side by side
+    assert found.earned.shape == ()
     rounding = 1e-3 * np.sqrt(np.square(returns).mean()) + 1e-8
     np.testing.assert_allclose(found.advantage, (wanted - wanted.mean()) / (wanted.std() + rounding), rtol=1e-4)
 

@@ -116,8 +116,10 @@ def test_one_choice_an_episode(kind):
         payoff[2] = payoff[1]
     elif "its own" not in kind:
         payoff = rng.choice([0.0, 1.0, 3.0], (3, 4))
-    if "signals" in kind:
+    if kind == "signals":
         signal[:, 2] = [0, 1, 1]
+    elif "signals" in kind:  # the likeliest one's action tells all
+        signal[:, 1] = [0, 1, 2]
     found = planning.hidden_choice_return(payoff, signal, 4, weight)
     assert found is not None
     np.testing.assert_allclose(found.sum(), over_choices(payoff, signal, 4, weight), atol=1e-12)
