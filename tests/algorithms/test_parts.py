@@ -210,6 +210,16 @@ def test_bonuses_are_of_what_each_step_led_to_and_no_part_of_the_return(monkeypa
     )
 
 
+def test_learning_rates_of_model_and_policy_fall_by_their_own_numbers_of_steps(monkeypatch):
+    """An update takes a step of the optimiser for each minibatch of each epoch."""
+    falls = []
+    monkeypatch.setattr(varibad.estimators, "falling_rate", lambda rate, steps: falls.append((rate, steps)) or rate)
+    model = dict(model_rate=0.002, model_epochs=3, model_minibatches=2)
+    policy = dict(learning_rate=0.001, num_epochs=5, num_minibatches=4)
+    algorithms.varibad(**model, **policy, decay_updates=10).build(tasks.bandit(num_arms=2, num_pulls=3))
+    assert sorted(falls) == [(0.001, 200), (0.002, 60)]
+
+
 def test_a_rule_is_told_of_truncation_as_a_pause_and_of_what_followed():
     """``going_on`` is 0 where the MDP ended alone; predictions are of the state and of what followed it."""
     parts = dict(encoder=(), bounding="clip", memory_size=4, predictions=3, optimizer="sgd", learning_rate=0.1)
