@@ -9,9 +9,9 @@ from importlib import metadata
 from pathlib import Path
 
 # Before jax is imported, and for the processes that tests start too. Most of the tests' time is compilation, and what
-# they claim does not depend on how well LLVM optimises: at its lowest level, in one piece that is not verified, and with
-# XLA's older and simpler emitters of fusions (jaxlib 0.11 has no others to choose), a program takes a fifth of the CPU
-# time to compile.
+# they claim does not depend on how well LLVM optimises: at its lowest level, in one piece that is not verified, and
+# with XLA's older and simpler emitters of fusions (jaxlib 0.11 has no others to choose), a program takes a fifth of the
+# CPU time to compile.
 _flags = ["--xla_backend_optimization_level=0", "--xla_cpu_parallel_codegen_split_count=1"]
 _flags.append("--xla_cpu_emitter_verification_level=0")
 if metadata.version("jaxlib").startswith("0.10."):

@@ -1,6 +1,8 @@
 """Algorithms and curricula of the registries keep the promises of ``types.py``: a new one needs no line here."""
 
 import collections
+import contextlib
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -12,7 +14,6 @@ from test_conformance import host, pendulum, rows
 
 import metarl_jax as mrl
 from metarl_jax import algorithms, checkpoint, curricula, tasks, training
-from metarl_jax.driver import driver
 from metarl_jax.networks import MEMORIES
 from metarl_jax.program import fitted, program_of
 from metarl_jax.rollout import first_half
@@ -53,7 +54,8 @@ VARIANTS |= {
 LEARNERS = [*algorithms.REGISTRY, *VARIANTS]
 
 
-# These differ from another learner by an option: in full only with ``-m slow``, to keep the tests within minutes.
+# These differ from another learner by an option: they live in pendulums, and in full only with ``-m slow``, to keep the
+# tests within minutes.
 KIN = (
     "fomaml",
     "e-maml",
@@ -69,11 +71,15 @@ KIN = (
     "random-search",
     "grid-search",
 )
-KIN += ("rl2, lstm", "rl2, transformer", "self-tuning, target", "self-tuning, snes")
+KIN += ("rl2, lstm", "rl2, s5", "rl2, transformer", "self-tuning, target", "self-tuning, snes")
+# The others live in bandits, as in their runs below, and in pendulums only with ``-m slow``, but for
+# these, whose kin are not many.
+BOTH = ("intrinsic-reward", "recurrent-ppo")
 
 
 def rarely(learner: str, family: str = "bandit") -> tuple:
-    return (pytest.mark.slow,) if learner in KIN and family == "bandit" else ()
+    often = learner in KIN + BOTH if family == "pendulum" else learner not in KIN
+    return () if often else (pytest.mark.slow,)
 
 
 def family_of(learner: str, family: str) -> TaskDistribution:
@@ -198,74 +204,88 @@ def test_adapt_lives_one_trial(learning):
 
 
 def train(name: str, out=None, **options):
-    options = {"num_tasks": NUM_TASKS, "num_updates": 6, "quiet": True} | options
-    return mrl.train(tiny(name), FAMILIES["bandit"](), out=out, **options)
+    options = {"num_tasks": NUM_TASKS, "num_updates": 6, "num_seeds": 2, "quiet": True} | options
+    return mrl.train(tiny(name), family_of(name, "bandit"), out=out, **options)
 
 
 @pytest.fixture(scope="module", params=[pytest.param(name, marks=rarely(name)) for name in LEARNERS])
 def unbroken(request, tmp_path_factory):
-    """A learner's name, and its six updates without a break. What has the same shapes until the next learner comes is
-    the same executable."""
+    """A learner's name, and six updates of two seeds without a break, over two devices. What has the same shapes until
+    the next learner comes is the same executable."""
     jax.clear_caches()
+    assert jax.device_count() >= 2
     with programs_once():
         yield request.param, train(request.param, tmp_path_factory.mktemp("unbroken") / "run")
+
+
+# The others go on by the program that they began with.
+BUILT_ANEW = ("ppo", "maml", "population", "self-tuning")
 
 
 def test_resuming_is_bit_exact(unbroken, tmp_path):
     name, whole = unbroken
     half = train(name, tmp_path / "run", num_updates=3)
-    with programs_once():  # the rest by a program that is built anew
+    with programs_once() if name in BUILT_ANEW else contextlib.nullcontext():
         parts = train(name, tmp_path / "run")
     assert (half.num_updates, parts.num_updates) == (3, 6)
     jax.tree.map(np.testing.assert_array_equal, host(parts.state), host(whole.state))
     lines = [(run.path / "metrics.jsonl").read_bytes() for run in (whole, parts)]
     assert lines[0] == lines[1] and lines[0].count(b"\n") == 6
-    both = jax.tree.map(lambda a, b: np.concatenate([a, b]), host(half.state), host(whole.state))
-    assert difference(both) > 1e-3
+    for seed in range(2):
+        both = jax.tree.map(lambda *x, i=seed: np.stack([y[i] for y in x]), host(half.state), host(whole.state))
+        assert difference(both) > 1e-3
 
 
-def test_seeds_side_by_side_are_the_seeds_alone(unbroken):
-    name, whole = unbroken
-    rounding, options = (5e-3, {"num_updates": 1}) if name in AMPLIFIED else (1e-4, {})
-    both = train(name, num_seeds=2, **options)
-    for i, alone in enumerate((train(name, **options) if options else whole, train(name, seed=1, **options))):
-        jax.tree.map(
-            lambda a, b, i=i: np.testing.assert_allclose(a[i], b[0], rtol=rounding, atol=rounding),
-            host(both.state),
-            host(alone.state),
-        )
-        np.testing.assert_allclose(
-            both.metrics["trial_return"][:, i], alone.metrics["trial_return"][:, 0], rtol=rounding
-        )
-    assert difference(both.state) > 1e-2
-
-
-def test_sharded_equals_unsharded(unbroken):
-    """The run over two devices against a plain loop of the algorithm's own update, on one."""
-    name, _ = unbroken
-    count, rounding = (1, 5e-3) if name in AMPLIFIED else (3, 1e-4)
-    assert jax.device_count() >= 2
-    distribution, recipe = FAMILIES["bandit"](), tiny(name)
-    algorithm = recipe.build(distribution)
+def plain_run(name: str, seed: int, num_updates: int):
+    """(state, metrics of each update) of a loop over the algorithm's own update, on one device."""
+    distribution = family_of(name, "bandit")
+    algorithm = tiny(name).build(distribution)
     sample, update = jax.jit(jax.vmap(distribution.sample)), jax.jit(algorithm.update)
-    key, keys = jax.random.split(jax.random.key(0))
-    state = jax.jit(algorithm.init, static_argnums=1)(jax.random.split(key)[0], NUM_TASKS)
-    rows = []
-    for index in range(count):
+    key, keys = jax.random.split(jax.random.key(seed))
+    state, rows = jax.jit(algorithm.init, static_argnums=1)(jax.random.split(key)[0], NUM_TASKS), []
+    for index in range(num_updates):
         task_key, update_key = jax.random.split(jax.random.fold_in(keys, index))
         state, outcome = update(update_key, state, sample(jax.random.split(task_key, NUM_TASKS)))
         rows.append(outcome.metrics | {"trial_return": outcome.trial_return.mean()})
-    sharded = train(name, num_updates=count)
-    whole = lambda tree: jax.tree.map(lambda x: x[None], host(tree))
+    assert all(len(leaf.devices()) == 1 for leaf in jax.tree.leaves(state))
+    return host(state), host(rows)
+
+
+def test_seeds_side_by_side_over_two_devices_are_each_alone_on_one(unbroken):
+    name, _ = unbroken
+    count, rounding = (1, 5e-3) if name in AMPLIFIED else (3, 1e-4)
     close = lambda a, b: np.testing.assert_allclose(a, b, rtol=rounding, atol=0.1 * rounding)
-    jax.tree.map(close, host(sharded.state), whole(state))
-    for column in rows[0]:
-        close(sharded.metrics[column][:, 0], [row[column] for row in rows])
+    sharded = train(name, num_updates=count)
+    for seed in range(2):
+        state, rows = plain_run(name, seed, count)
+        jax.tree.map(lambda a, b, i=seed: close(a[i], b), host(sharded.state), state)
+        for column in rows[0]:
+            close(sharded.metrics[column][:, seed], [row[column] for row in rows])
+    assert difference(sharded.state) > 1e-2
     # The work was really shared.
-    setting = Setting(recipe, distribution, curricula.uniform())
-    made, seeds = training.program_of(setting, NUM_TASKS, task_mesh()), jnp.array([0], jnp.int32)
+    setting = Setting(tiny(name), family_of(name, "bandit"), curricula.uniform())
+    made, seeds = training.program_of(setting, NUM_TASKS, task_mesh()), jnp.arange(2, dtype=jnp.int32)
     shared = fitted(made, seeds, jax.eval_shape(made.driver.init, seeds), True, str)[0].driver.advance.as_text()
-    assert "all-reduce" in shared and all(len(leaf.devices()) == 1 for leaf in jax.tree.leaves(state))
+    assert "all-reduce" in shared
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name == "ppo" else (pytest.mark.slow,)) for name in LEARNERS]
+)
+def test_seeds_side_by_side_are_runs_of_each_alone(name):
+    rounding, options = (5e-3, {"num_updates": 1}) if name in AMPLIFIED else (1e-4, {})
+    with programs_once():
+        both = train(name, **options)
+        for i in range(2):
+            alone = train(name, seed=i, num_seeds=1, **options)
+            jax.tree.map(
+                lambda a, b, i=i: np.testing.assert_allclose(a[i], b[0], rtol=rounding, atol=rounding),
+                host(both.state),
+                host(alone.state),
+            )
+            np.testing.assert_allclose(
+                both.metrics["trial_return"][:, i], alone.metrics["trial_return"][:, 0], rtol=rounding
+            )
 
 
 # Curricula.
@@ -315,15 +335,20 @@ WITH_CURRICULA = [
 ]
 
 
-@pytest.mark.parametrize(("name", "learner"), WITH_CURRICULA)
-def test_every_curriculum_serves_every_kind_of_learner_and_resumes_bit_for_bit(name, learner, tmp_path):
+@functools.cache
+def taught(name: str, learner: str):
+    """A driver of two seeds, their seeds, and its ``advance`` as the one program for all."""
     setting = Setting(tiny(learner), CURRICULUM_FAMILIES[learner](), curriculum_for(name, learner))
     made, seeds = program_of(setting, NUM_TASKS).driver, jnp.array([3, 5], jnp.int32)
-    fresh = lambda: made.init(seeds)
-    advance = made.advance.lower(seeds, jax.eval_shape(made.init, seeds), 0, 1).compile()  # the one program for all
-    whole, metrics, done, finite = advance(seeds, fresh(), 0, 9)
+    return made, seeds, made.advance.lower(seeds, jax.eval_shape(made.init, seeds), 0, 1).compile()
+
+
+@pytest.mark.parametrize(("name", "learner"), WITH_CURRICULA)
+def test_every_curriculum_serves_every_kind_of_learner_and_resumes_bit_for_bit(name, learner, tmp_path):
+    made, seeds, advance = taught(name, learner)
+    whole, metrics, done, finite = advance(seeds, made.init(seeds), 0, 9)
     assert int(done) == 9 and bool(finite.all())
-    first, *_ = advance(seeds, fresh(), 0, 5)
+    first, *_ = advance(seeds, made.init(seeds), 0, 5)
     checkpoint.save(tmp_path, 5, first, {}, keep=1)
     found = checkpoint.latest(tmp_path, jax.eval_shape(made.init, seeds))
     assert found is not None
@@ -339,12 +364,12 @@ def test_every_curriculum_serves_every_kind_of_learner_and_resumes_bit_for_bit(n
 
 
 def test_a_curriculum_on_two_devices_is_the_curriculum_on_one():
-    family, seeds, ends = CURRICULUM_FAMILIES["rl2"](), jnp.array([0], jnp.int32), []
-    for mesh in (None, task_mesh()):
-        made = driver(tiny("rl2").build(family), family, NUM_TASKS, mesh, curriculum_for("accel", "rl2"), capacity=8)
-        learner, metrics, done, finite = made.advance(seeds, made.init(seeds), 0, 6)
+    setting = Setting(tiny("rl2"), CURRICULUM_FAMILIES["rl2"](), curriculum_for("accel", "rl2"))
+    made, seeds, advance = taught("accel", "rl2")
+    wide, ends = program_of(setting, NUM_TASKS, task_mesh()).driver, []
+    for init, run in ((made.init, advance), (wide.init, wide.advance)):
+        learner, metrics, done, finite = run(seeds, init(seeds), 0, 6)
         assert int(done) == 6 and bool(finite.all())
-        assert made.curriculum.buffer is not None
         assert np.isfinite(learner.curriculum.score).mean() > 0.7 and learner.curriculum.replayed.sum() > 0
         ends.append(host((learner, metrics)))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), *ends)

@@ -16,10 +16,15 @@ from metarl_jax.setting import resolve
 from metarl_jax.sharding import task_mesh
 
 SMALL = dict(memory_size=4, predictions=3, window=2)
-HOME = mrl.algorithms.lpg(episodes=2, steps=5, life=4, **SMALL)
-GRIDS = functools.partial(mrl.tasks.grids, kind="random", size=4, horizon=10, num_episodes=4)
-ALSO = [(mrl.algorithms.lpg(episodes=4, life=4, **SMALL), mrl.tasks.tabular(num_states=3, horizon=4))]
-train = functools.partial(mrl.train, HOME, GRIDS(), also=ALSO, num_tasks=4, quiet=True)
+LPG = mrl.algorithms.lpg(episodes=2, steps=5, life=4, **SMALL)
+# Meta-learned where what is compiled must be small.
+PLAIN = functools.partial(
+    mrl.algorithms.self_tuning, life=4, window=2, encoder=(), optimizer="sgd", gradient="pes", outer_critic=False
+)
+HOME = PLAIN(episodes=2, steps=5)
+MDPS = functools.partial(mrl.tasks.tabular, num_states=4, num_actions=3, horizon=10, num_episodes=4)
+ALSO = [(PLAIN(episodes=4), mrl.tasks.tabular(num_states=3, horizon=4))]
+train = functools.partial(mrl.train, HOME, MDPS(), also=ALSO, num_tasks=4, quiet=True)
 
 
 def same(one, other) -> bool:
@@ -27,7 +32,7 @@ def same(one, other) -> bool:
 
 
 def test_the_meta_gradient_is_the_mean_of_all():
-    tasks, pairs, placed = GRIDS(), [*ALSO, (ALSO[0][0], mrl.tasks.tabular(num_states=2, horizon=4))], []
+    tasks, pairs, placed = MDPS(), [*ALSO, (ALSO[0][0], mrl.tasks.tabular(num_states=2, horizon=4))], []
     home, guests = HOME.build(tasks), [recipe.build(others) for recipe, others in pairs]
     others = [Elsewhere(name, guest, pair[1]) for name, guest, pair in zip("ab", guests, pairs, strict=True)]
     together = joined(home, others, lambda batch: placed.append(batch) or batch)
@@ -37,15 +42,21 @@ def test_the_meta_gradient_is_the_mean_of_all():
     assert together.steps == sum(part.steps for part in (home, *guests)) == 2 * 2 * 5 + 2 * (2 * 4 * 4)
     batch = jax.vmap(tasks.sample)(jax.random.split(key, 3))
     estimate = jax.jit(together.portable.estimator.estimate)
-    for i in range(2):  # in a life's first window nothing has been learned yet by some
-        keys = jax.random.split(jax.random.key(i), 3)
-        gradient, kept, outcome = estimate(jax.random.key(i), state.meta, state.kept, batch)
-        found = [home.portable.estimator.estimate(keys[0], state.meta, state.kept[0], batch)]
+
+    @jax.jit
+    def apart(key, meta, kept):
+        keys = jax.random.split(key, 3)
+        found = [home.portable.estimator.estimate(keys[0], meta, kept[0], batch)]
         for j, other in enumerate(others, start=1):
             draw, live = jax.random.split(keys[j])
             drawn = jax.vmap(other.tasks.sample)(jax.random.split(draw, 3))
             assert placed[j - 1].transition.shape == drawn.transition.shape
-            found.append(other.algorithm.portable.estimator.estimate(live, state.meta, state.kept[j], drawn))
+            found.append(other.algorithm.portable.estimator.estimate(live, meta, kept[j], drawn))
+        return found
+
+    for i in range(2):  # in a life's first window nothing has been learned yet by some
+        gradient, kept, outcome = estimate(jax.random.key(i), state.meta, state.kept, batch)
+        found = apart(jax.random.key(i), state.meta, state.kept)
         assert all(float(optax.tree.norm(one)) > 1e-5 for one, _, _ in found)
         mean = jax.tree.map(lambda *leaves: sum(leaves) / 3, *(one for one, _, _ in found))
         jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-7), gradient, mean)
@@ -67,7 +78,7 @@ def test_a_run_goes_on_where_it_stopped_and_is_loaded(tmp_path):
     other = [(ALSO[0][0], mrl.tasks.tabular(num_states=3, horizon=5))]
     for also, words in ((other, r"also\.0\.tasks\.options\.horizon: 4 there, 5 asked"), ((), "also")):
         with pytest.raises(mrl.ConfigError, match=words):
-            mrl.train(HOME, GRIDS(), also=also, num_tasks=4, num_updates=3, quiet=True, out=tmp_path / "run")
+            mrl.train(HOME, MDPS(), also=also, num_tasks=4, num_updates=3, quiet=True, out=tmp_path / "run")
     with pytest.raises(mrl.ConfigError, match="all of the run's, 1 pairs"):
         mrl.load(tmp_path / "run", also=[*ALSO, *ALSO])
     report = mrl.evaluate(loaded, num_tasks=2, quiet=True)
@@ -76,14 +87,14 @@ def test_a_run_goes_on_where_it_stopped_and_is_loaded(tmp_path):
 
 def test_tasks_of_ones_own_are_given_again(tmp_path):
     own = [(ALSO[0][0], ALSO[0][1]._replace(recipe=None))]
-    mrl.train(HOME, GRIDS(), also=own, num_tasks=2, num_updates=1, quiet=True, out=tmp_path)
+    train(also=own, num_updates=1, out=tmp_path)
     with pytest.raises(mrl.ConfigError, match=r"load\(path, also=...\)"):
         mrl.load(tmp_path)
     assert mrl.load(tmp_path, also=own).num_updates == 1
 
 
 def test_tasks_elsewhere_are_spread_over_devices():
-    setting = resolve(HOME, GRIDS(), "uniform", ALSO)
+    setting = resolve(HOME, MDPS(), "uniform", ALSO)
     seeds = jnp.arange(1)
     found = []
     for mesh in (None, task_mesh()):
@@ -96,34 +107,34 @@ def test_tasks_elsewhere_are_spread_over_devices():
 @pytest.mark.parametrize(
     ("algorithm", "also", "words"),
     [
-        (HOME, ["lpg"], "list of pairs"),
-        (HOME, "lpg", "list of pairs"),
-        (HOME, [("lpg", "nowhere")], r"also\[0\]: unknown task distribution"),
-        (HOME, [(HOME, "tabular"), ("lgp", "tabular")], r"also\[1\]: unknown algorithm"),
-        (HOME, [(mrl.algorithms.lpg(life=1), "tabular")], "also='tabular': life=1"),
-        (HOME, [("rl2", "tabular")], "also='tabular'.*spaces of its own"),
-        ("rl2", [(HOME, "tabular")], "the algorithm.*spaces of its own"),
-        (HOME, [(mrl.algorithms.lpg(memory_size=5, predictions=3), "tabular")], "other weights"),
-        (HOME, [("self-tuning", "tabular")], "algorithm='self-tuning' must be 'lpg'"),
-        (HOME, [(mrl.algorithms.lpg(**SMALL, lifetime=True), "tabular")], "lifetime=True must be False"),
-        (HOME, [(mrl.algorithms.lpg(**SMALL, gradient="pes"), "tabular")], "gradient='pes' must be 'backprop'"),
+        (LPG, ["lpg"], "list of pairs"),
+        (LPG, "lpg", "list of pairs"),
+        (LPG, [("lpg", "nowhere")], r"also\[0\]: unknown task distribution"),
+        (LPG, [(LPG, "tabular"), ("lgp", "tabular")], r"also\[1\]: unknown algorithm"),
+        (LPG, [(mrl.algorithms.lpg(life=1), "tabular")], "also='tabular': life=1"),
+        (LPG, [("rl2", "tabular")], "also='tabular'.*spaces of its own"),
+        ("rl2", [(LPG, "tabular")], "the algorithm.*spaces of its own"),
+        (LPG, [(mrl.algorithms.lpg(memory_size=5, predictions=3), "tabular")], "other weights"),
+        (LPG, [("self-tuning", "tabular")], "algorithm='self-tuning' must be 'lpg'"),
+        (LPG, [(mrl.algorithms.lpg(**SMALL, lifetime=True), "tabular")], "lifetime=True must be False"),
+        (LPG, [(mrl.algorithms.lpg(**SMALL, gradient="pes"), "tabular")], "gradient='pes' must be 'backprop'"),
     ],
 )
 def test_what_cannot_be_joined_is_told_before_anything_compiles(algorithm, also, words):
     with pytest.raises(mrl.ConfigError, match=words):
-        mrl.train(algorithm, GRIDS(), also=also, num_tasks=4, num_updates=1, quiet=True)
+        mrl.train(algorithm, MDPS(), also=also, num_tasks=4, num_updates=1, quiet=True)
 
 
 def test_steps_of_strategies_are_not_averaged():
     pytest.importorskip("evosax")
     own = mrl.algorithms.lpg(memory_size=4, predictions=3, life=4, window=4, gradient="snes")
     with pytest.raises(mrl.ConfigError, match="gradient='snes': takes steps of its own"):
-        mrl.train(own, GRIDS(), also=[(own, "tabular")], num_tasks=4, num_updates=1, quiet=True)
+        mrl.train(own, MDPS(), also=[(own, "tabular")], num_tasks=4, num_updates=1, quiet=True)
 
 
-@pytest.mark.parametrize("name", ["self-tuning", "learned-optimizer"])
-def test_whatever_is_portable_is_learned_in_several(name):
-    made = mrl.algorithms.REGISTRY[name](life=4, episodes=2)
+@pytest.mark.parametrize(("name", "options"), [("lpg", SMALL), ("learned-optimizer", {})])
+def test_whatever_is_portable_is_learned_in_several(name, options):
+    made = mrl.algorithms.REGISTRY[name](life=4, episodes=2, **options)
     home, others = mrl.tasks.tabular(num_states=3, num_episodes=8, horizon=3), mrl.tasks.bandit(num_pulls=2)
     together = joined(made.build(home), [Elsewhere("bandit", made.build(others), others)])
     state = together.init(jax.random.key(0), 2)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from sharing import programs_once
 
 import metarl_jax as mrl
 from metarl_jax.algorithms._lifetimes import LearnerState
@@ -21,23 +22,23 @@ TASKS = functools.partial(
 LIVES = dict(episodes=4, life=16, window=4)
 
 
-def reward_by_update(run: mrl.Run, tasks) -> np.ndarray:
-    """Of newborn agents, a mean over all tasks and many lives, ``[life]``."""
+def late_reward(algorithm, tasks):
+    """``state -> mean reward`` of the last 4 updates in the lives of newborn agents, over all tasks and many lives."""
     keys = jax.random.split(jax.random.key(7), 90)
-    state = jax.tree.map(lambda x: x[0], run.state)
     many = jax.tree.map(lambda x: jnp.tile(x, (10,) + (1,) * (x.ndim - 1)), tasks.tasks)
-    adapt = jax.jit(jax.vmap(lambda key, task: run.algorithm.adapt(key, state, task, 256).mean_reward))
-    return np.asarray(adapt(keys, many)).reshape(90, 16, -1).mean(axis=(0, 2))
+    one = lambda state, key, task: algorithm.adapt(key, state, task, 256).mean_reward
+    adapt = jax.jit(jax.vmap(one, in_axes=(None, 0, 0)))
+    return lambda state: np.asarray(adapt(state, keys, many))[:, -64:].mean()
 
 
 def test_an_update_rule_is_found():
     """Born knowing nothing, the rule pushes at random; after seconds agents learn with it, as none could before."""
     tasks = TASKS()
     recipe = mrl.algorithms.lpg(**LIVES, memory_size=16, predictions=4)
-    late = [
-        reward_by_update(mrl.train(recipe, tasks, num_updates=n, num_tasks=36, quiet=True), tasks)[-4:].mean()
-        for n in (1, 80)
-    ]
+    with programs_once():
+        runs = [mrl.train(recipe, tasks, num_updates=n, num_tasks=36, quiet=True) for n in (1, 80)]
+    reward = late_reward(runs[0].algorithm, tasks)
+    late = [reward(run.state_of(0)) for run in runs]
     print(late)
     assert late[0] < 0.6 and late[1] > 0.9
 
@@ -48,16 +49,14 @@ def test_rules_that_say_nothing_leave_actor_critics_as_they_are(name):
     tasks = TASKS()
     one = 1.0 - 1e-9  # in single precision, as the agents have it
     plain = mrl.algorithms.self_tuning(**LIVES, discount=one, trace=one).build(tasks)
-    state = plain.init(jax.random.key(0), 2)
+    state = jax.jit(plain.init, static_argnums=1)(jax.random.key(0), 2)
     options = LIVES | dict(discount=1.0, trace=1.0)
     options |= dict(weighted="errors", weight=0.5) if name == "pairwise-weights" else {}
     learned = mrl.algorithms.REGISTRY[name](**options).build(tasks)
-    meta = learned.init(jax.random.key(0), 2).meta
+    shapes = jax.eval_shape(lambda key: learned.init(key, 2).meta, jax.random.key(0))
+    meta = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
     if name == "pairwise-weights":
-        meta = jax.tree.map(jnp.zeros_like, meta)
         meta["gap"]["bias"] = jnp.full(1, 50.0)
-    else:
-        meta = jax.tree.map(jnp.zeros_like, meta)
     task = jax.tree.map(lambda x: x[4], tasks.tasks)
     lived = [
         jax.jit(lambda key, a=algorithm, m=numbers: a.adapt(key, LearnerState(m, (), ()), task, 256))(jax.random.key(1))

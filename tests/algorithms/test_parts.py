@@ -202,7 +202,8 @@ def test_bonuses_are_of_what_each_step_led_to_and_no_part_of_the_return(monkeypa
     agent = algorithms.varibad(**options, model_minibatches=1, novelty_cost=1.0, num_epochs=1, model_epochs=1)
     agent = agent.build(distribution)
     batch = jax.vmap(distribution.sample)(jax.random.split(jax.random.key(0), 4))
-    _, outcome = agent.update(jax.random.key(1), agent.init(jax.random.key(2), 4), batch)
+    state = jax.jit(agent.init, static_argnums=1)(jax.random.key(2), 4)
+    outcome, learned = jax.jit(lambda *parts: (agent.update(*parts)[1], learned))(jax.random.key(1), state, batch)
     np.testing.assert_allclose(outcome.trial_return, outcome.lived.mean_reward.sum(axis=0), rtol=1e-6)
     shown = outcome.lived.outputs[-1]
     np.testing.assert_allclose(
@@ -272,7 +273,7 @@ def test_the_worst_go_on_from_the_best():
 def test_scores_of_a_population_are_running_means_of_its_rewards():
     bandit = tasks.bandit(num_arms=2, num_pulls=4)
     agent = algorithms.random_search(size=3, episodes=2, life=4).build(bandit)
-    state = agent.init(jax.random.key(0), 2)
+    state = jax.jit(agent.init, static_argnums=1)(jax.random.key(0), 2)
     batch = jax.vmap(bandit.sample)(jax.random.split(jax.random.key(1), 2))
     rewards = []
     update = jax.jit(agent.update)

@@ -73,7 +73,7 @@ def test_a_gradient_that_is_not_finite_is_skipped_and_counted():
 
 def test_steps_on_hyperparameters_fall_to_a_tenth():
     """Adam's first step is as long as its rate, and where gradients keep their size so are the later ones."""
-    options = dict(tuned=("learning_rate",), episodes=4, window=1, meta_rate=0.01)
+    options = dict(tuned=("learning_rate",), episodes=4, window=1, meta_rate=0.01, encoder=(), outer_critic=False)
     moved = {}
     for updates in (0, 1):
         recipe = mrl.algorithms.self_tuning(decay_updates=updates, **options)
@@ -84,7 +84,7 @@ def test_steps_on_hyperparameters_fall_to_a_tenth():
 
 
 def test_a_member_that_diverges_does_not_end_the_search():
-    recipe = mrl.algorithms.random_search(size=4, optimizer="sgd", learning_rate=(1e-3, 1e30), episodes=4)
+    recipe = mrl.algorithms.random_search(size=4, optimizer="sgd", learning_rate=(1e-3, 1e30), episodes=4, encoder=())
     run = mrl.train(recipe, BANDIT, num_updates=30, num_tasks=4, quiet=True)
     diverged = run.metrics["diverged"][-1, 0]
     assert 0 < diverged < 4

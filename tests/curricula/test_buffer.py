@@ -9,8 +9,9 @@ from metarl_jax.curricula import _buffer as buffers
 
 
 def batch_of(numbers) -> dict:
-    x = jnp.asarray(numbers, jnp.int32)
-    return {"a": x, "b": jnp.stack([x / 7.0, -x / 3.0], axis=1), "c": (x % 2 == 0)[:, None]}
+    x = np.asarray(numbers, np.int32)
+    whole = {"a": x, "b": np.stack([x / 7.0, -x / 3.0], axis=1).astype(np.float32), "c": (x % 2 == 0)[:, None]}
+    return jax.tree.map(jnp.asarray, whole)
 
 
 def held(buffer) -> dict[int, float]:
@@ -18,10 +19,14 @@ def held(buffer) -> dict[int, float]:
     return dict(zip(np.asarray(buffer.tasks["a"])[at].tolist(), np.asarray(buffer.score)[at].tolist(), strict=True))
 
 
+@jax.jit
+def put_batch(buffer, batch, scores, update, allowed):
+    chances = buffers.weights(buffer, update, 1.0, 0.0)
+    return buffers.put(buffer, batch, scores, scores, update, chances, allowed)
+
+
 def put(buffer, numbers, scores, update=0, allowed=True):
-    scores = jnp.asarray(scores, jnp.float32)
-    chances = buffers.weights(buffer, jnp.int32(update), 1.0, 0.0)
-    return buffers.put(buffer, batch_of(numbers), scores, scores, jnp.int32(update), chances, allowed)
+    return put_batch(buffer, batch_of(numbers), jnp.asarray(scores, jnp.float32), jnp.int32(update), allowed)
 
 
 def empty(capacity: int):

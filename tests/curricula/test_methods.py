@@ -187,7 +187,7 @@ def test_vds_draws_a_share_by_disagreement_the_more_the_sharper():
 def test_vds_learns_from_trials_that_were_lived_alone():
     """All earned one: whoever learned from places still empty, where nought stands, would be far off."""
     made = curricula.value_disagreement(num_steps=200, learning_rate=0.03).build(COINS, ASLEEP)
-    state, batch = made.sample(jax.random.key(1), jnp.int32(0), made.init(jax.random.key(0)), ())
+    state, batch = jax.jit(made.sample)(jax.random.key(1), jnp.int32(0), made.init(jax.random.key(0)), ())
     outcome = Outcome(batch, jnp.ones(N), jnp.ones(N, bool), {})
     state, metrics = jax.jit(made.update)(jax.random.key(2), jnp.int32(0), state, (), outcome)
     assert 0.0 < float(metrics["disagreement"]) < 3.0
@@ -242,9 +242,10 @@ def test_self_paced_tasks_go_to_the_target_as_far_as_they_are_solved():
     assert made.steps(9) == 0
     assert float(metrics["share"][-1]) > 0
     state, seen = made.init(jax.random.key(0)), jnp.linspace(0.1, 1.0, N)  # trials everywhere: the point is known
+    update = jax.jit(made.update)
     for index in range(20):
         outcome = Outcome({"x": seen}, seen, jnp.ones(N, bool), {})
-        state, _ = made.update(jax.random.key(index), jnp.int32(index), state, (), outcome)
+        state, _ = update(jax.random.key(index), jnp.int32(index), state, (), outcome)
     _, batch = made.sample(jax.random.key(1), jnp.int32(0), state, ())
     np.testing.assert_allclose(batch["x"], 0.55, atol=0.08)  # half way from the least to the highest return
 
@@ -285,14 +286,14 @@ def test_what_is_replayed_is_counted_where_it_was_lived():
     made = curricula.prioritised_replay(score="learnability", capacity=32, fill=0.25).build(COINS, STUDENT)
     state, key = made.init(jax.random.key(0)), jax.random.key(5)
     half = jnp.arange(N) % 2 == 0
-    counted = 0
+    counted, sample, update = 0, jax.jit(made.sample), jax.jit(made.update)
     for index in range(4):
-        state, batch = made.sample(jax.random.fold_in(key, index), jnp.int32(index), state, ())
+        state, batch = sample(jax.random.fold_in(key, index), jnp.int32(index), state, ())
         held = set(np.asarray(state.tasks["x"])[np.isfinite(state.score)].tolist())
         record = trials(jax.random.fold_in(key, 100 + index), (), batch)
         outcome = Outcome(batch, record.reward.sum(axis=0), half, {}, record)
         before = int(state.replayed.sum())
-        state, _ = made.update(jax.random.fold_in(key, 200 + index), jnp.int32(index), state, (), outcome)
+        state, _ = update(jax.random.fold_in(key, 200 + index), jnp.int32(index), state, (), outcome)
         lived = sum(x in held for x in np.asarray(batch["x"])[np.asarray(half)].tolist())
         counted += lived
         assert int(state.replayed.sum()) <= before + lived  # places that were taken since begin anew

@@ -89,22 +89,22 @@ def test_positive_value_loss_is_of_advantages_in_the_learners_own_terms(name):
     options = dict(discount=0.5, trace=1.0) | (dict(encoder=(8,)) if name == "ppo" else dict(memory_size=8))
     algorithm = algorithms.REGISTRY[name](**options).build(family)
     student = student_of(algorithm, family, 6)
-    learner = algorithm.init(jax.random.key(0), 6)
-    batch = jax.vmap(family.sample)(jax.random.split(jax.random.key(1), 6))
-    lived = student.live(jax.random.key(2), learner, batch)
+    learner = jax.jit(algorithm.init, static_argnums=1)(jax.random.key(0), 6)
+    batch = jax.jit(jax.vmap(family.sample))(jax.random.split(jax.random.key(1), 6))
+    lived = jax.jit(student.live)(jax.random.key(2), learner, batch)
     wanted = rests(lived, 0.5, name != "ppo") - np.asarray(lived.outputs[1])
-    advantages = student.advantages(learner, lived)
+    advantages = jax.jit(student.advantages)(learner, lived)
     told = slice(None) if name != "ppo" else solved_rest(lived)  # after truncation a value says what the rest is
     np.testing.assert_allclose(advantages[told], wanted[told], rtol=1e-4, atol=1e-5)
-    score = scorer(family, student, "positive-value-loss", None)(learner, batch, lived, jnp.zeros(6))
+    score = jax.jit(scorer(family, student, "positive-value-loss", None))(learner, batch, lived, jnp.zeros(6))
     np.testing.assert_allclose(score, np.asarray(jnp.maximum(advantages, 0.0)).mean(axis=0), rtol=1e-6)
     assert float(score.std()) > 0
 
 
 def test_regret_of_the_shortest_way_is_nothing():
     family = tasks.view_maze(size=4, view=3, num_walls=4, horizon=12, solvable=True)
-    batch = jax.vmap(family.sample)(jax.random.split(jax.random.key(0), 20))
-    distance = np.asarray(jax.vmap(family.env.distance)(batch))
+    batch = jax.jit(jax.vmap(family.sample))(jax.random.split(jax.random.key(0), 20))
+    distance = np.asarray(jax.jit(jax.vmap(family.env.distance))(batch))
     best = 1.0 - 0.9 * distance / 12
     ends = (np.arange(12)[None] + 1) % distance[:, None] == 0  # there and there again, as often as time allows
     np.testing.assert_allclose(regret(family, batch, trial(ends * best[:, None], ends)), 0.0, atol=1e-6)

@@ -8,7 +8,7 @@ import jax.flatten_util
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_backprop import ACTIONS, LENGTH, POLICY, STATES, episodes, errors_of, frozen, life_reward
+from test_backprop import ACTIONS, LENGTH, POLICY, STATES, episodes, errors_of, far_from_uniform, frozen, life_reward
 
 from metarl_jax import tasks
 from metarl_jax.algorithms import _lifetimes as lifetimes
@@ -34,9 +34,9 @@ def _double():
 def born_alike(made: Inner, policy: Policy) -> Inner:
     """With one birth, in double precision and far from uniform; and meta-parameters twice as large as usual."""
     doubled = lambda x: 2.0 * jnp.asarray(x, float)
-    params = jax.tree.map(lambda x: 30.0 * x.astype(float) + 0.3, policy.init(jax.random.key(1)))
+    params = far_from_uniform(policy)
     return made._replace(
-        meta=lambda key: jax.tree.map(doubled, made.meta(key)),
+        meta=jax.jit(lambda key: jax.tree.map(doubled, made.meta(key))),
         init=lambda key, meta, task: made.init(key, meta, task)._replace(params=params),
     )
 
@@ -80,11 +80,28 @@ METHODS = {
 }
 
 
-@pytest.mark.parametrize("name", METHODS)
-@pytest.mark.parametrize("num_updates", [1, 2])
+# The others, which are kin to these and held to finite differences as well, with ``-m slow``.
+EXACT = (
+    (1, "intrinsic reward of a life"),
+    (2, "lpg, told its age"),
+    (2, "intrinsic reward of a life"),
+    (2, "weights of errors"),
+    (2, "weights of rewards"),
+)
+EVOLVED = ((False, "lpg"), (True, "lpg"), (True, "intrinsic reward"), (False, "weights of errors"))
+
+
+def often(cases, numbers, names):
+    """All pairs of a number and a name; but for ``cases`` they are slow."""
+    pairs = [(number, name) for number in numbers for name in names]
+    return [pytest.param(*pair, marks=() if pair in cases else (pytest.mark.slow,)) for pair in pairs]
+
+
+@pytest.mark.parametrize(("num_updates", "name"), often(EXACT, (1, 2), METHODS))
 def test_with_the_score_the_meta_gradient_is_exact(name, num_updates):
     """And without it, it is for one update from a fixed birth, but not for two."""
-    errors = errors_of(METHODS[name]()[0], num_updates, METHODS[name]()[1])
+    made, policy = METHODS[name]()
+    errors = errors_of(made, num_updates, policy)
     print(f"{name}, {num_updates} updates: relative error {errors[True]:.1e}, without the score {errors[False]:.1e}")
     assert errors[True] < 1e-9
     assert errors[False] < 1e-9 if num_updates == 1 else errors[False] > 1e-3
@@ -143,8 +160,9 @@ def smoothed(name: str, length: int):
     return origin, direction, float(slope)
 
 
-@pytest.mark.parametrize("name", ["lpg", "intrinsic reward", "weights of errors"])
-@pytest.mark.parametrize("persistent", [False, True])
+@pytest.mark.parametrize(
+    ("persistent", "name"), often(EVOLVED, (False, True), ("lpg", "intrinsic reward", "weights of errors"))
+)
 def test_evolution_strategies_find_it(name, persistent, length=3, count=8192, cycles=8):
     """Along one direction of the meta-parameters, within the sampling error; lives are really lived."""
     origin, direction, exact = smoothed(name, length)

@@ -16,6 +16,7 @@ from metarl_jax.rules import intrinsic, lpg, pairwise
 T, E, F, M = 7, 3, 4, 5
 ENDED = np.zeros((T, E), bool)
 ENDED[2, 0] = ENDED[4, 1] = ENDED[5, 1] = True
+rewarded, read = jax.jit(intrinsic.rewarded), jax.jit(lpg.read)
 
 
 def normal(*shape, seed=0):
@@ -70,21 +71,21 @@ def test_an_intrinsic_reward_of_a_step_sees_that_step_and_one_of_a_life_all_befo
     for memory_size in (0, 6):
         weights = intrinsic.born(jax.random.key(0), F, (8,), memory_size)
         start = jnp.zeros((E, memory_size)) if memory_size else ()
-        _, found = intrinsic.rewarded(weights, start, x, reward, ended)
-        _, other = intrinsic.rewarded(weights, start, x.at[2].add(1.0), reward.at[2].add(1.0), ended)
+        _, found = rewarded(weights, start, x, reward, ended)
+        _, other = rewarded(weights, start, x.at[2].add(1.0), reward.at[2].add(1.0), ended)
         differs = np.asarray(found != other).any(axis=1)
         np.testing.assert_array_equal(differs, [t == 2 or (t > 2 and memory_size > 0) for t in range(T)])
         assert np.abs(found).max() <= 1
         # In two parts, and what is remembered in between.
-        memory, first = intrinsic.rewarded(weights, start, x[:3], reward[:3], ended[:3])
-        _, second = intrinsic.rewarded(weights, memory, x[3:], reward[3:], ended[3:])
+        memory, first = rewarded(weights, start, x[:3], reward[:3], ended[:3])
+        _, second = rewarded(weights, memory, x[3:], reward[3:], ended[3:])
         np.testing.assert_allclose(jnp.concatenate([first, second]), found, rtol=1e-5, atol=1e-6)
 
 
 def test_an_update_rule_reads_backwards_and_starts_anew_with_each_episode():
     weights = lpg.born(jax.random.key(0), 8, M)
-    found = lpg.read(weights, seen())
-    other = lpg.read(weights, seen(reward=seen().reward.at[4].add(1.0)))
+    found = read(weights, seen())
+    other = read(weights, seen(reward=seen().reward.at[4].add(1.0)))
     differs = np.asarray(found.push != other.push)
     before = np.cumsum(ENDED, axis=0) - ENDED
     np.testing.assert_array_equal(differs, (before == before[4][None]) & (np.arange(T) <= 4)[:, None])
@@ -95,7 +96,7 @@ def test_an_update_rule_sees_everything(field):
     weights = lpg.born(jax.random.key(0), 8, M)
     value = getattr(seen(), field)
     changed = ~value if field == "ended" else value + (normal(*value.shape, seed=9) if value.ndim else 0.5)
-    found, other = lpg.read(weights, seen()), lpg.read(weights, seen(**{field: changed}))
+    found, other = read(weights, seen()), read(weights, seen(**{field: changed}))
     assert not np.allclose(found.push, other.push, atol=1e-6)
     assert not np.allclose(found.prediction, other.prediction, atol=1e-6)
 
@@ -119,11 +120,12 @@ def test_the_agents_loss_is_a_policy_gradient_and_a_divergence():
     np.testing.assert_allclose(by_y, 0.5 * p * (score - (p * score).sum(-1, keepdims=True)) / (T * E), atol=1e-6)
 
 
+SMALL = dict(life=4, window=2, encoder=(), optimizer="sgd", gradient="pes")  # little to compile
 RUNS = {
-    "lpg": dict(memory_size=4, predictions=3, life=4, window=2),
-    "intrinsic-reward": dict(hidden=(4,), life=4, window=2),
-    "intrinsic-reward, of lives": dict(hidden=(4,), memory_size=3, life=4, window=2),
-    "pairwise-weights": dict(hidden=(4,), size=2, life=4),
+    "lpg": SMALL | dict(memory_size=4, predictions=3),
+    "intrinsic-reward": SMALL | dict(hidden=(4,)),
+    "intrinsic-reward, of lives": SMALL | dict(hidden=(4,), memory_size=3),
+    "pairwise-weights": SMALL | dict(hidden=(4,), size=2),
 }
 
 
@@ -190,8 +192,8 @@ def test_a_rule_lives_in_tasks_of_other_spaces_and_a_reward_does_not():
     state, task = jax.tree.map(lambda x: x[0], run.state), jax.tree.map(lambda x: x[0], run.tasks.tasks)
     for every in (1, 15):  # of one shape: it lives in those asked about, whatever it was trained in
         tasks = late(pay_every=every)
-        assert np.isfinite(mrl.evaluate(run, tasks, trials_per_task=1, quiet=True).mean)
         lived = jax.jit(living_in(run, tasks).adapt, static_argnums=3)(jax.random.key(0), state, task, 30)
         assert (lived.reward != 0).sum() == 30 // every
+    assert np.isfinite(mrl.evaluate(run, late(pay_every=1), trials_per_task=1, quiet=True).mean)
     with pytest.raises(mrl.ConfigError, match="must have the run's spaces"):
         mrl.evaluate(learned("intrinsic-reward"), other, num_tasks=4, quiet=True)
