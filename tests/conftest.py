@@ -43,7 +43,7 @@ gc.freeze()
 gc.set_threshold(50_000, 10, 10)
 
 
-# XLA's compiler frees what it took, but glibc keeps it, in pieces that no later program fits: some gigabytes in the end.
+# XLA's compiler frees what it took, but glibc keeps it, in pieces that no later program fits: gigabytes in the end.
 trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
 STATM = Path("/proc/self/statm")
 GROWTH = 600 * 2**20  # bytes: some hundred programs

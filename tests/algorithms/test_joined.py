@@ -39,7 +39,7 @@ def test_the_meta_gradient_is_the_mean_of_all():
     key = jax.random.key(0)
     state = together.init(key, 3)
     assert same(state.meta, home.init(key, 3).meta)
-    assert together.steps == sum(part.steps for part in (home, *guests)) == 2 * 2 * 5 + 2 * (2 * 4 * 4)
+    assert together.steps == sum(part.steps for part in (home, *guests)) == 2 * (2 * 2 * 5 + 2 * (2 * 4 * 4))  # pairs
     batch = jax.vmap(tasks.sample)(jax.random.split(key, 3))
     estimate = jax.jit(together.portable.estimator.estimate)
 
