@@ -68,12 +68,12 @@ print("m a kg:", dict(zip([link.name for link in body.links], by_physics.mass.ro
 
 # %%
 agent = mrl.algorithms.rl2(memory_size=32, bounding="mean", discount=0.99, learning_rate=1e-3, num_minibatches=2)
-short = mrl.tasks.cheetah_dir(horizon=50)
+short = mrl.tasks.cheetah_dir(horizon=20)
 run = mrl.train(agent, short, num_updates=3, num_tasks=16)
 mrl.viz.plot_metrics(run.metrics)
 
 # %%
-mrl.evaluate(run)
+mrl.evaluate(run, trials_per_task=10)
 
 # %% [markdown]
 # Both tasks side by side, as a GIF.

@@ -34,7 +34,7 @@ def test_tasks_side_by_side_and_a_view_that_moves(run, tmp_path):
     both, one = (Image.open(path) for path in paths)
     with both, one:
         assert both.width == 2 * one.width
-    walkers = mrl.tasks.cheetah_dir(horizon=6, num_episodes=2)
+    walkers = mrl.tasks.hopper_dynamics(horizon=6, num_episodes=2)
     agent = mrl.algorithms.ppo(encoder=(4,), num_minibatches=1)
     walking = train(agent, walkers, num_updates=1, num_tasks=2, quiet=True)
     with Image.open(viz.animate_trial(walking, tmp_path / "walk.gif", (0, 1), stride=3, milliseconds=50)) as image:

@@ -34,12 +34,12 @@ def captured(monkeypatch, name: str, **options):
     monkeypatch.setattr(outer, "outer_loss", keep)
     distribution = FAMILIES[name]()
     algorithm = algorithms.maml(encoder=(3,), **options).build(distribution)
-    state = algorithm.init(jax.random.key(0), 1)
-    batch_tasks = jax.vmap(distribution.sample)(jax.random.split(jax.random.key(1), NUM_TASKS))
+    state = jax.jit(algorithm.init, static_argnums=1)(jax.random.key(0), 1)
+    batch_tasks = jax.jit(jax.vmap(distribution.sample))(jax.random.split(jax.random.key(1), NUM_TASKS))
     jax.eval_shape(algorithm.update, jax.random.key(2), state, batch_tasks)
     keys = jax.random.split(jax.random.key(3), NUM_TASKS)
     live = jax.vmap(functools.partial(adaptation.lifetime, pieces["inner"]), in_axes=(0, None, None, 0), out_axes=1)
-    windows = live(keys, state.meta, state.baseline, batch_tasks)
+    windows = jax.jit(live)(keys, state.meta, state.baseline, batch_tasks)
     assert (
         len(windows.earned) == pieces["inner"].num_steps + 1
         and algorithm.steps == len(windows.earned) * algorithm.window
@@ -86,13 +86,14 @@ def test_e_mamls_score_credits_every_sampled_action(monkeypatch):
     gradients = []
     for credit in ("none", "e-maml"):
         inner, _, loss, meta, batch = captured(monkeypatch, "navigation", inner_rate=0.5, credit=credit)
-        gradients.append(jax.flatten_util.ravel_pytree(jax.grad(lambda m, f=loss, b=batch: f(m, b)[0])(meta))[0])
+        gradients.append(jax.flatten_util.ravel_pytree(jax.jit(jax.grad(lambda m, f=loss, b=batch: f(m, b)[0]))(meta))[0])
     earned = np.asarray(batch.earned[-1])
     standard = (earned - earned.mean()) / earned.std()
+    score = jax.jit(jax.grad(lambda params, seen: inner.said(params, seen)[1].sum()))
     wanted = 0.0
     for n in range(NUM_TASKS):
         seen = jax.tree.map(lambda x, n=n: x[0, n], batch)
-        total = jax.grad(lambda params, seen=seen: inner.said(params, seen)[1].sum())(meta.params)
+        total = score(meta.params, seen)
         wanted = wanted - standard[n] / NUM_TASKS / 5 * jax.flatten_util.ravel_pytree(total)[0]
     np.testing.assert_allclose(gradients[1] - gradients[0], wanted, rtol=1e-3, atol=1e-5)
     assert np.abs(wanted).max() > 0.01
@@ -102,7 +103,7 @@ def test_first_order_leaves_the_curvature_out(monkeypatch):
     gradients = []
     for second_order in (True, False):
         _, _, loss, meta, batch = captured(monkeypatch, "navigation", inner_rate=0.5, second_order=second_order)
-        gradients.append(jax.flatten_util.ravel_pytree(jax.grad(lambda m, f=loss, b=batch: f(m, b)[0])(meta))[0])
+        gradients.append(jax.flatten_util.ravel_pytree(jax.jit(jax.grad(lambda m, f=loss, b=batch: f(m, b)[0]))(meta))[0])
     apart = np.linalg.norm(gradients[0] - gradients[1]) / np.linalg.norm(gradients[0])
     assert apart > 0.01
 
@@ -112,14 +113,14 @@ def test_fisher_product_is_the_hessian_of_the_divergence(monkeypatch):
     with jax.enable_x64(True):
         meta, batch = double((meta, batch))
         # The batch's last policies said this, in double precision too.
-        told = outer.said_of(inner, meta, batch).after
+        told = jax.jit(functools.partial(outer.said_of, inner))(meta, batch).after
         last = lambda all, one: all.at[-1].set(one)
         batch = batch._replace(parameters=last(batch.parameters, told[0]), log_prob=last(batch.log_prob, told[1]))
         flat, back = jax.flatten_util.ravel_pytree(meta)
-        hessian = jax.hessian(lambda x: loss(back(x), batch)[1])(flat)
+        hessian = jax.jit(jax.hessian(lambda x: loss(back(x), batch)[1]))(flat)
         fisher = outer.fisher_product(inner, actions, meta, batch)
         vector = jnp.asarray(np.random.default_rng(0).normal(size=flat.shape))
-        found = jax.flatten_util.ravel_pytree(fisher(back(vector)))[0]
+        found = jax.flatten_util.ravel_pytree(jax.jit(fisher)(back(vector)))[0]
         np.testing.assert_allclose(found, hessian @ vector, rtol=1e-6, atol=1e-9)
         assert np.linalg.eigvalsh(hessian).min() > -1e-9
 
@@ -181,8 +182,8 @@ def test_tasks_in_groups_give_the_same_gradient_and_fisher_product(monkeypatch):
     for at_once in (0, 1):
         said = functools.partial(outer.said_of, inner._replace(at_once=at_once))
         surrogate = lambda meta, said=said: jnp.mean(said(meta, batch).after[1] * batch.advantage[-1])
-        product = outer.fisher_product(inner._replace(at_once=at_once), actions, meta, batch)(meta)
-        found.append((jax.grad(surrogate)(meta), product))
+        product = outer.fisher_product(inner._replace(at_once=at_once), actions, meta, batch)
+        found.append((jax.jit(jax.grad(surrogate))(meta), jax.jit(product)(meta)))
     largest = max(float(jnp.abs(x).max()) for x in jax.tree.leaves(found[0]))
     assert largest > 1e-3
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5 * largest), *found)

@@ -1,6 +1,8 @@
 """PPO's schedules, update by update what a constant would be; memory within an episode alone; and what an agent does
 that is told its task."""
 
+import functools
+
 import jax
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ def test_the_entropy_bonus_falls_linearly_to_a_tenth():
     distribution = tasks.bandit(num_arms=3, num_pulls=5)
     batch = jax.vmap(distribution.sample)(jax.random.split(jax.random.key(0), 4))
 
+    @functools.cache
     def updates(**options):
         algorithm = algorithms.rl2(memory_size=4, num_minibatches=2, num_epochs=1, **options).build(distribution)
         return algorithm.init(jax.random.key(1), 1), jax.jit(algorithm.update)

@@ -37,7 +37,7 @@ def test_what_a_curriculum_keeps_is_a_set_to_train_and_test_on():
     with pytest.raises(ConfigError, match="member=2: must be a whole number from 0 to 1"):
         run.kept_tasks(member=2)
     with pytest.raises(ConfigError, match="curriculum='uniform': keeps no tasks"):
-        mrl.train(learner, kept, **options).kept_tasks()
+        mrl.train(mrl.algorithms.ppo(encoder=(), num_epochs=1), mrl.tasks.bandit(), **options).kept_tasks()
 
 
 def test_what_is_no_set_of_these_tasks_is_refused(tmp_path):
