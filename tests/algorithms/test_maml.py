@@ -86,7 +86,9 @@ def test_e_mamls_score_credits_every_sampled_action(monkeypatch):
     gradients = []
     for credit in ("none", "e-maml"):
         inner, _, loss, meta, batch = captured(monkeypatch, "navigation", inner_rate=0.5, credit=credit)
-        gradients.append(jax.flatten_util.ravel_pytree(jax.jit(jax.grad(lambda m, f=loss, b=batch: f(m, b)[0]))(meta))[0])
+        gradients.append(
+            jax.flatten_util.ravel_pytree(jax.jit(jax.grad(lambda m, f=loss, b=batch: f(m, b)[0]))(meta))[0]
+        )
     earned = np.asarray(batch.earned[-1])
     standard = (earned - earned.mean()) / earned.std()
     score = jax.jit(jax.grad(lambda params, seen: inner.said(params, seen)[1].sum()))
@@ -103,7 +105,9 @@ def test_first_order_leaves_the_curvature_out(monkeypatch):
     gradients = []
     for second_order in (True, False):
         _, _, loss, meta, batch = captured(monkeypatch, "navigation", inner_rate=0.5, second_order=second_order)
-        gradients.append(jax.flatten_util.ravel_pytree(jax.jit(jax.grad(lambda m, f=loss, b=batch: f(m, b)[0]))(meta))[0])
+        gradients.append(
+            jax.flatten_util.ravel_pytree(jax.jit(jax.grad(lambda m, f=loss, b=batch: f(m, b)[0]))(meta))[0]
+        )
     apart = np.linalg.norm(gradients[0] - gradients[1]) / np.linalg.norm(gradients[0])
     assert apart > 0.01
 

@@ -310,7 +310,9 @@ def test_acting_is_the_encoder_unrolled_with_any_memory(memory):
     batch = jax.jit(jax.vmap(distribution.sample))(jax.random.split(jax.random.key(1), N))
     _, lived = played(distribution, policy, params, batch)
     for found, wanted in zip(
-        jax.tree.leaves(lived.outputs), jax.tree.leaves(jax.jit(policy.unroll)(params, None, lived.timestep)), strict=True
+        jax.tree.leaves(lived.outputs),
+        jax.tree.leaves(jax.jit(policy.unroll)(params, None, lived.timestep)),
+        strict=True,
     ):
         np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
     recipe = algorithms.varibad(memory=memory, memory_size=8, num_minibatches=2, model_minibatches=2)
