@@ -87,7 +87,7 @@ def adaptation_rows() -> list[dict[str, Any]]:
 def memory(num_tasks: int, inner_steps: int, remat: bool, at_once: int = 0) -> float:
     """MiB of temporaries of an update with 10 inner episodes of 200 steps, as the compiler plans them (no run)."""
     tasks = mrl.tasks.navigation(horizon=size(200, 4), num_episodes=size(10, 4))
-    options = dict(episodes=size(10, 2), inner_steps=inner_steps, remat=remat, tasks_at_once=at_once)
+    options: dict[str, Any] = dict(episodes=size(10, 2), inner_steps=inner_steps, remat=remat, tasks_at_once=at_once)
     algorithm = mrl.algorithms.maml(outer="clip", **options).build(tasks)
     shapes = jax.eval_shape(functools.partial(algorithm.init, num_tasks=1), jax.random.key(0))
     batch = jax.eval_shape(jax.vmap(tasks.sample), jax.random.split(jax.random.key(0), num_tasks))

@@ -24,7 +24,7 @@ from metarl_jax.types import PyTree, TaskDistribution
 
 KEY = functools.partial(mrl.tasks.key_to_door, num_actions=5, noise=3.0, num_episodes=size(800, 8))
 UMBRELLA = functools.partial(mrl.tasks.umbrella, num_episodes=size(800, 8))
-CHAIN = dict(episodes=4, life=size(200, 2))
+CHAIN: dict[str, Any] = dict(episodes=4, life=size(200, 2))
 PAIRS: dict[str, Any] = size(dict(num_updates=800, num_tasks=64), dict(num_updates=1, num_tasks=2))
 TRACES = (0.0, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 1.0)
 OTHERS = "actor-critic at its best setting, chosen by two rounds"
@@ -139,13 +139,15 @@ def small_rows(seeds: list[int]) -> list[dict[str, Any]]:
 
 
 LATE = functools.partial(mrl.tasks.gridnavi, goal_visible=True, pay_every=10, num_episodes=size(200, 4))
-LATE_LIFE = dict(episodes=2, life=size(100, 2))
-AGENT = dict(discount=0.9, trace=0.9, learning_rate=0.01, entropy_cost=0.03)  # about an actor-critic's best
+LATE_LIFE: dict[str, Any] = dict(episodes=2, life=size(100, 2))
+AGENT: dict[str, Any] = dict(
+    discount=0.9, trace=0.9, learning_rate=0.01, entropy_cost=0.03
+)  # about an actor-critic's best
 REWARD: dict[str, Any] = size(dict(num_updates=1200, num_tasks=128), dict(num_updates=1, num_tasks=2))
 
 
 def reward_recipe() -> Recipe:
-    evolution = dict(window=size(10, 2), decay_updates=REWARD["num_updates"])
+    evolution: dict[str, Any] = dict(window=size(10, 2), decay_updates=REWARD["num_updates"])
     return mrl.algorithms.intrinsic_reward(**LATE_LIFE, **AGENT, **evolution)
 
 

@@ -7,6 +7,7 @@ the 3 x 3 walls around them. Every curriculum has the same number of environment
 RL^2 has 256 steps; one of MAML has an inner step after 20 episodes of 64, and 20 more after it.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -50,7 +51,8 @@ LEARNERS = size(LEARNERS, {"rl2": LEARNERS["rl2"]})
 
 def families(lengths: dict[str, Any]) -> dict[str, tuple[TaskDistribution, TaskDistribution]]:
     """(learned in, tested in), by what is held out."""
-    maze, seen = mrl.tasks.maze_200, dict(view=3, **lengths)
+    maze: Callable = mrl.tasks.maze_200
+    seen: dict[str, Any] = dict(view=3, **lengths)
     return {
         "held-out goals": (maze(split="train-goals", **lengths), maze(split="held-out-goals", **lengths)),
         "held-out layout": (mrl.tasks.random_maze(**seen), maze(split="held-out-layout", **seen)),

@@ -13,7 +13,7 @@ import metarl_jax as mrl
 
 FIRST, LATER = 4.0, 155 / 14  # Bayes-optimal returns of the first and of a later episode
 UPDATES, NUM_TASKS = size((2100, 512), (1, 8))
-OPTIONS = size({}, dict(memory_size=4, actor=(4,), decoder=(4,)))
+OPTIONS: dict[str, Any] = size({}, dict(memory_size=4, actor=(4,), decoder=(4,)))
 
 
 def recipe() -> Any:
@@ -21,8 +21,8 @@ def recipe() -> Any:
     passing. The belief has room for which cells are left; the critic knows the goal, and advantages reach an episode
     on, so that tours differ by more than noise; entropy and learning rates fall slowly, so that none is chosen before
     the episodes after it are learned, nor by the noise of a batch."""
-    credit = dict(critic="task", discount=0.99, trace=0.98)
-    schedule = dict(entropy_cost=0.12, entropy_updates=1950, decay_updates=2100)
+    credit: dict[str, Any] = dict(critic="task", discount=0.99, trace=0.98)
+    schedule: dict[str, Any] = dict(entropy_cost=0.12, entropy_updates=1950, decay_updates=2100)
     return mrl.algorithms.varibad(latent_size=16, num_epochs=4, **schedule, **credit, **OPTIONS)
 
 

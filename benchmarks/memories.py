@@ -44,13 +44,13 @@ def mazes(steps: int) -> TaskDistribution:
 
 
 @functools.cache
-def parameters(memory: str, size: int) -> int:
+def parameters(memory: Any, size: int) -> int:
     """Of the whole policy on mazes."""
     policy = policy_of(mrl.algorithms.rl2(memory=memory, memory_size=size), mazes(200))
     return sum(x.size for x in jax.tree.leaves(jax.eval_shape(policy.init, jax.random.key(0))))
 
 
-def matched(memory: str) -> tuple[Recipe, str]:
+def matched(memory: Any) -> tuple[Recipe, str]:
     """(RL^2 with this memory and as many parameters as with the GRU, how to call it)."""
     wanted, multiple = parameters("gru", GRU_SIZE), MEMORIES[memory].multiple
     sizes = range(multiple, 2 * GRU_SIZE, multiple)

@@ -28,10 +28,11 @@ from metarl_jax import algorithms
 SIZES = size("num_updates=60, num_tasks=128, num_seeds=2", "num_updates=2, num_tasks=4, num_seeds=1")
 CODE = f"""
 import sys, metarl_jax as m
+from metarl_jax.config import options_of
 algorithm, out = sys.argv[1:]
 make = m.algorithms.REGISTRY[algorithm]
 small = dict(memory_size={size(32, 4)}, num_minibatches=4)
-recipe = make(**{{option: value for option, value in small.items() if option in make.signature}})
+recipe = make(**{{option: value for option, value in small.items() if option in options_of(make)}})
 m.train(recipe, "gridnavi", {SIZES}, out=out, checkpoint_seconds=0.0, quiet=True)
 """
 

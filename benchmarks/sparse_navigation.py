@@ -34,9 +34,9 @@ def varibad() -> Any:
     seeds from leaving a side of the half circle unvisited. The critic knows the goal; entropy falls slowly, so that the
     search is not settled before goals are found; the discount lets what later episodes may still find count in the
     first ones."""
-    entropy = dict(entropy_cost=0.01, entropy_updates=900)
-    rates = dict(learning_rate=1e-3, decay_updates=1000, model_rate=1e-3)
-    policy = dict(actor=size((128, 128, 128), (4,)), standardised=True, bounding="mean", held_noise=2)
+    entropy: dict[str, Any] = dict(entropy_cost=0.01, entropy_updates=900)
+    rates: dict[str, Any] = dict(learning_rate=1e-3, decay_updates=1000, model_rate=1e-3)
+    policy: dict[str, Any] = dict(actor=size((128, 128, 128), (4,)), standardised=True, bounding="mean", held_noise=2)
     return mrl.algorithms.varibad(critic="task", discount=0.99, **policy, **rates, **entropy)
 
 

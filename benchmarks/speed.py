@@ -97,9 +97,9 @@ def training(
     seconds = shortest(update_of(recipe, tasks, num_tasks), repeats)
     living = shortest(living_only(recipe, tasks, num_tasks), repeats)
     rate = max(before, matmul_rate())
-    spec = tasks.env.spec
-    inputs = spec.observation_shape[0] + spec.num_actions + 2
-    forward = 2 * units * (3 * (inputs + units) + spec.num_actions + 1) * tasks.trial_steps * num_tasks
+    actions = tasks.env.spec.num_actions or 0
+    inputs = tasks.env.spec.observation_shape[0] + actions + 2
+    forward = 2 * units * (3 * (inputs + units) + actions + 1) * tasks.trial_steps * num_tasks
     share = 3 * epochs * forward / (seconds - living) / rate
     whole = (1 + 3 * epochs) * forward / seconds
     steps = tasks.trial_steps * num_tasks / seconds

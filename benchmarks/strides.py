@@ -26,7 +26,7 @@ SHORT: dict[str, Any] = size({}, dict(horizon=4))
 WRITTEN = written_to(FILE.parent) / FILE.name  # references
 RATES = {"cheetah": (0.98, 1e-3), "walker": (0.99, 2e-3), "hopper": (0.99, 2e-3)}  # discount a step, and Adam's
 POLICY = dict(bounding="mean", encoder=size((128, 128), (4,)), num_epochs=4, entropy_cost=0.002)
-COMMON = dict(bounding="mean", discount=0.99, learning_rate=2e-3)  # of those that adapt
+COMMON: dict[str, Any] = dict(bounding="mean", discount=0.99, learning_rate=2e-3)  # of those that adapt
 POLICIES = {"optimal": mrl.algorithms.ppo_oracle, "memoryless": mrl.algorithms.ppo}
 
 
@@ -44,13 +44,13 @@ class Entry(NamedTuple):
 
 
 def rl2(updates: int, num_epochs: int) -> Callable:
-    options = COMMON | dict(encoder=size((128,), (4,)), memory_size=size(64, 4), entropy_cost=0.002)
+    options: dict[str, Any] = COMMON | dict(encoder=size((128,), (4,)), memory_size=size(64, 4), entropy_cost=0.002)
     return lambda: mrl.algorithms.rl2(**options, decay_updates=updates, num_epochs=num_epochs)
 
 
 def maml() -> Any:
     """Exploration before the inner step stays wide while the policy's own noise falls; clipped steps of Adam."""
-    inner = dict(inner_rate=1.0, exploration_std=0.7, trace=0.97, discount=0.98)
+    inner: dict[str, Any] = dict(inner_rate=1.0, exploration_std=0.7, trace=0.97, discount=0.98)
     return mrl.algorithms.maml(outer="clip", decay_updates=400, **COMMON | inner)
 
 
@@ -114,7 +114,8 @@ def running_rows(seeds: list[int]) -> list[dict[str, Any]]:
         live_one = lambda key, run=run, state=state, one=one: run.algorithm.adapt(key, state, one, tasks.horizon)
         lived = jax.jit(jax.vmap(live_one))(jax.random.split(jax.random.key(KEY), TRIALS))
         ahead = lived.next_env_state.motion.position[:, -1, 0] - lived.env_state.motion.position[:, 0, 0]
-        speeds.append(float(ahead.mean()) / (tasks.horizon * tasks.env.body.control_seconds))
+        env: Any = tasks.env
+        speeds.append(float(ahead.mean()) / (tasks.horizon * env.body.control_seconds))
         seconds.append(round(clock.seconds, 1))
         print(f"half-cheetah seed {seed}: {speeds[-1]:.2f} m/s in {clock.seconds:.0f} s", flush=True)
     rows = [

@@ -70,7 +70,9 @@ RUNS = written_to(Path(__file__).resolve().parents[1] / "runs")
 
 
 def recipe(**options: Any) -> Recipe:
-    judged = dict(outer_discount=0.97, outer_trace=0.95, outer_critic_rate=0.003, outer_entropy_cost=0.02)
+    judged: dict[str, Any] = dict(
+        outer_discount=0.97, outer_trace=0.95, outer_critic_rate=0.003, outer_entropy_cost=0.02
+    )
     judged |= dict(outer_normalisation=0.1, max_life_gradient_norm=0.1, max_gradient_norm=0.03)
     judged |= dict(predictions=16, lifetime=True, meta_rate=0.0035, decay_updates=UPDATES) | LPG_SIZES
     return mrl.algorithms.lpg(**judged | options)

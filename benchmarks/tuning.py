@@ -72,7 +72,8 @@ def searched(method: str, seed: int) -> Chosen:
     settings = {name: points.get(name, np.full(POINTS, MIDDLE[name], np.float32)) for name in NAMES}
     middle = {name: (float(x), float(x)) for name, x in shown(MIDDLE).items()}
     ranges = {name: RANGES[name] if name in names else middle[name] for name in NAMES}
-    recipe = mrl.algorithms.population(method=method, size=POINTS, draw=seed, window=LIFE, **ranges, **AGENTS)
+    kind: Any = method
+    recipe = mrl.algorithms.population(method=kind, size=POINTS, draw=seed, window=LIFE, **ranges, **AGENTS)
     state, _, seconds = trained_by(recipe, seed, TASKS)
     earned = np.where(state.sound, state.lives.earned, -np.inf)  # [N, P]
     uses = [[use(earned, share) for share in SHARES] for use in (of_fewer_points, of_fewer_mazes)]

@@ -14,10 +14,13 @@ import math
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
 
 from metarl_jax.devices import use_cpu_cores
-from metarl_jax.types import ConfigError
+from metarl_jax.types import Algorithm, ConfigError, Curriculum, Student, TaskDistribution
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def check(condition: bool, field: str, value: Any, fix: str) -> None:
@@ -109,19 +112,31 @@ def _remake(module: str, qualified_name: str, name: str, options: dict[str, Any]
     return make(**options)._replace(name=name)
 
 
-def recipe(name: str) -> Callable[[Callable], Callable[..., Recipe]]:
+class RecipeDecorator(Protocol):
+    """Keeps the options of a function, and drops what it is built with."""
+
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[TaskDistribution, Student, P], Curriculum], /
+    ) -> Callable[P, Recipe]: ...
+    @overload
+    def __call__(self, function: Callable[Concatenate[TaskDistribution, P], Algorithm], /) -> Callable[P, Recipe]: ...
+
+
+def recipe(name: str) -> RecipeDecorator:
     """Decorator for ``function(tasks, *, option=default, ...)``: the call takes the options alone, returns a Recipe."""
-    return functools.partial(_bind, name, lambda function, resolved: Recipe(name, resolved, function))
+    make = lambda function, resolved: Recipe(name, resolved, function)
+    return typing.cast(RecipeDecorator, functools.partial(_bind, name, make, Recipe))
 
 
-def family(name: str) -> Callable[[Callable], Callable]:
+def family(name: str) -> Callable[[Callable[P, TaskDistribution]], Callable[P, TaskDistribution]]:
     """Decorator for ``function(*, option=default, ...) -> TaskDistribution``: checks options, remembers the recipe."""
     described = lambda resolved: {"name": name, "options": resolved}
     make = lambda function, resolved: function(**resolved)._replace(name=name, recipe=described(resolved))
-    return functools.partial(_bind, name, make)
+    return functools.partial(_bind, name, make, TaskDistribution)
 
 
-def _bind(name: str, make: Callable[[Callable, dict[str, Any]], Any], function: Callable) -> Callable:
+def _bind(name: str, make: Callable[[Callable, dict[str, Any]], Any], returns: type, function: Callable) -> Callable:
     """``function`` as a call of its options alone: they are resolved, then ``make(function, resolved)``."""
 
     @functools.wraps(function)
@@ -129,32 +144,36 @@ def _bind(name: str, make: Callable[[Callable, dict[str, Any]], Any], function: 
         use_cpu_cores()  # the first array that a family makes starts JAX, after which it is too late
         return make(function, resolve(function, options, name))
 
-    bound.signature = options_of(function)  # type: ignore[attr-defined]
-    return bound
+    return _with_signature(bound, options_of(function), returns)
 
 
-def preset(name: str, bound: Callable, about: str, **defaults: Any) -> Callable:
+def _with_signature(call: Callable, parameters: Mapping[str, inspect.Parameter], returns: Any) -> Callable:
+    """``call`` as ``inspect`` is to see it: with these keyword-only parameters."""
+    call.__signature__ = inspect.Signature(list(parameters.values()), return_annotation=returns)  # type: ignore[attr-defined]
+    return call
+
+
+def preset(name: str, bound: Callable[P, T], about: str, **defaults: Any) -> Callable[P, T]:
     """A recipe or family under another name with other defaults; everything else is ``bound``'s.
 
     ``about`` becomes the first line of its docstring.
     """
+    parameters = options_of(bound)
 
     def variant(**options: Any) -> Any:
         for option in options:
-            lookup(bound.signature, option, f"option of {name}")  # type: ignore[attr-defined]
-        made = bound(**defaults | options)
+            lookup(parameters, option, f"option of {name}")
+        made: Any = typing.cast(Callable, bound)(**defaults | options)
         if isinstance(made, Recipe):
             return made._replace(name=name)
         return made._replace(name=name, recipe={"name": name, "options": made.recipe["options"]})
 
-    parameters = bound.signature  # type: ignore[attr-defined]
     body = (inspect.getdoc(bound) or "").partition("\n")[2]
     variant.__doc__ = f"{about}\n{body}"
-    variant.__name__ = name
-    variant.signature = {  # type: ignore[attr-defined]
-        key: p.replace(default=defaults.get(key, p.default)) for key, p in parameters.items()
-    }
-    return variant
+    variant.__name__ = variant.__qualname__ = name.replace("-", "_")
+    variant.__module__ = bound.__module__
+    own = {key: p.replace(default=defaults.get(key, p.default)) for key, p in parameters.items()}
+    return _with_signature(variant, own, inspect.signature(bound).return_annotation)
 
 
 def options_of(function: Callable) -> dict[str, inspect.Parameter]:

@@ -148,6 +148,16 @@ class TaskDistribution(NamedTuple):
     counts: Task | None = None
     trained_on: "TaskDistribution | None" = None
 
+    def __repr__(self) -> str:
+        count = "" if self.tasks is None else f", {jax.tree.leaves(self.tasks)[0].shape[0]} tasks"
+        spec = self.env.spec
+        actions = f"{spec.num_actions} actions" if spec.num_actions is not None else f"actions [{spec.action_size}]"
+        shape = list(spec.observation_shape)
+        return (
+            f"TaskDistribution({self.name}{count}: episodes of {self.horizon} steps, trials of {self.trial_steps}, "
+            f"observations {shape}, {actions})"
+        )
+
 
 class TimeStep(NamedTuple):
     """What an agent is given before it acts; leaves ``[..., ...]`` share their leading axes.

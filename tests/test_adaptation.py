@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from metarl_jax import algorithms, controls
+from metarl_jax.config import options_of
 from metarl_jax.evaluation import evaluate, evaluation_tasks, live
 from metarl_jax.networks.actions import categorical
 from metarl_jax.program import program_of
@@ -198,7 +199,7 @@ def test_every_algorithm_offers_the_control_also_in_a_program_of_training(name):
     """What training wraps must not hide it: a report would fall back to the reset memory alone."""
     tasks = grids(kind="dense", size=3, horizon=4)
     made = algorithms.REGISTRY[name]
-    options = {k: v for k, v in {"life": 4, "window": 2, "size": 8}.items() if k in made.signature}
+    options = {k: v for k, v in {"life": 4, "window": 2, "size": 8}.items() if k in options_of(made)}
     assert controls.offers(made(**options).build(tasks), "first")
     assert controls.offers(program_of(resolve(made(**options), tasks), 8).algorithm, "first")
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import pytest
 
 from metarl_jax import algorithms, curricula, tasks
-from metarl_jax.config import ConfigError, Recipe, coerce, family, lookup, preset, recipe
+from metarl_jax.config import ConfigError, Recipe, coerce, family, lookup, options_of, preset, recipe
 from metarl_jax.types import TaskDistribution
 
 
@@ -59,9 +59,9 @@ def test_a_preset_changes_defaults_only():
     assert (made.name, made.options["count"], made.options["kind"]) == ("learner-two", 7, "none")
     assert made.options | {"count": 2, "kind": "gru"} == learner().options
     assert learner_two(count=1).options["count"] == 1 and learner().options["count"] == 2
-    assert learner_two.signature["count"].default == 7 and learner.signature["count"].default == 2
-    assert list(learner_two.signature) == list(learner.signature) and "Another learner." in learner_two.__doc__
-    assert learner_two.__name__ == "learner-two"
+    assert options_of(learner_two)["count"].default == 7 and options_of(learner)["count"].default == 2
+    assert list(options_of(learner_two)) == list(options_of(learner)) and "Another learner." in learner_two.__doc__
+    assert learner_two.__name__ == "learner_two"
     made = plain_two(share=1)
     assert made.name == "plain-two" and made.recipe == {"name": "plain-two", "options": {"size": 9, "share": 1.0}}
 
@@ -130,14 +130,30 @@ def test_lookup_suggests_the_nearest_name():
         lookup(registry, None, "algorithm")
 
 
+@pytest.mark.parametrize(
+    ("registry", "returns"),
+    [(algorithms.REGISTRY, Recipe), (tasks.REGISTRY, TaskDistribution), (curricula.REGISTRY, Recipe)],
+    ids=["algorithms", "tasks", "curricula"],
+)
+def test_help_and_completion_show_the_options(registry, returns):
+    for name, made in registry.items():
+        signature = inspect.signature(made)
+        assert dict(signature.parameters) == options_of(made) and signature.return_annotation is returns
+        assert made.__name__.isidentifier() and made.__module__.startswith("metarl_jax.")
+        for parameter in signature.parameters.values():
+            assert parameter.kind is inspect.Parameter.KEYWORD_ONLY and parameter.annotation is not parameter.empty
+
+
 @pytest.mark.parametrize("registry", [tasks.REGISTRY, algorithms.REGISTRY, curricula.REGISTRY])
 def test_registered_names_rebuild_what_they_describe(registry):
     """What config.json holds of a name must make the same thing again, through JSON."""
     for name, made in registry.items():
         first = made()
         described = first.recipe if isinstance(first, TaskDistribution) else first.describe()
-        assert described["name"] == name and set(described["options"]) == set(made.signature)
+        assert described["name"] == name and set(described["options"]) == set(options_of(made))
         assert made.__doc__, f"{name} has no docstring"
+        if isinstance(first, TaskDistribution):  # it prints on a line or two, and not its arrays
+            assert len(repr(first)) < 240 and name in repr(first) and f"trials of {first.trial_steps}" in repr(first)
         again = made(**json.loads(json.dumps(described["options"])))
         assert (again.recipe if isinstance(again, TaskDistribution) else again.describe()) == described
 

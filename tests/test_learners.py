@@ -14,6 +14,7 @@ from test_conformance import host, pendulum, rows
 
 import metarl_jax as mrl
 from metarl_jax import algorithms, checkpoint, curricula, tasks, training
+from metarl_jax.config import options_of
 from metarl_jax.networks import MEMORIES
 from metarl_jax.program import fitted, program_of
 from metarl_jax.rollout import first_half
@@ -90,7 +91,7 @@ def family_of(learner: str, family: str) -> TaskDistribution:
 
 def tiny(learner: str):
     make = algorithms.REGISTRY[learner.partition(", ")[0]]
-    options = {option: value for option, value in TINY.items() if option in make.signature}
+    options = {option: value for option, value in TINY.items() if option in options_of(make)}
     return make(**options | VARIANTS.get(learner, {}))
 
 

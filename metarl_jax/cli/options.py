@@ -17,7 +17,7 @@ REQUIRED = inspect.Parameter.empty
 
 def signature(function: Callable) -> dict[str, inspect.Parameter]:
     """The options of a registry's function, or the keyword-only parameters of any other."""
-    return dict(getattr(function, "signature", None) or options_of(function))
+    return options_of(function)
 
 
 def with_defaults(parameters: Parameters, values: Mapping[str, Any]) -> dict[str, inspect.Parameter]:

@@ -10,7 +10,7 @@ import pytest
 import metarl_jax as mrl
 from metarl_jax import algorithms, curricula, tasks
 from metarl_jax.algorithms._task_vectors import vectors
-from metarl_jax.config import ConfigError
+from metarl_jax.config import ConfigError, options_of
 from metarl_jax.evaluation import living_in
 from metarl_jax.program import program_of
 from metarl_jax.run import Run
@@ -47,7 +47,7 @@ def test_an_agent_acts_in_other_tasks_by_the_very_program_that_it_acts_by_in_its
     """The environment is one and the same: the traced programs are equal, their constants included. (Agents that learn
     from scratch divide the trial that they are given: there its length stays.)"""
     recipe, home = (VARIANTS.get(name) or algorithms.REGISTRY[name])(), FAMILIES[family]()
-    longer = "life" not in algorithms.REGISTRY[name.partition(",")[0]].signature
+    longer = "life" not in options_of(algorithms.REGISTRY[name.partition(",")[0]])
     other = subset(home, **({"trial_steps": 24} if longer else {}))
     run = untrained(recipe, home)
     state = jax.eval_shape(lambda key: run.algorithm.init(key, 8), jax.random.key(0))
