@@ -1,6 +1,6 @@
 """What adapting by gradient costs: seconds of MAML's outer iteration and their shares, and the memory of second order.
 
-For the table of ``speed`` (``python benchmarks/speed.py adaptation memory``). The peer: a PyTorch MAML-TRPO with the
+For the table of ``speed`` (``python -m benchmarks.speed adaptation memory``). The peer: a PyTorch MAML-TRPO with the
 same networks and outer step, 8.7 s an outer iteration on two cores of this kind.
 """
 
@@ -9,13 +9,14 @@ import inspect
 from typing import Any
 
 import jax
-from record import beside, row
-from sizes import size
-from timing import mesh_of, shortest, update_of
 
 import metarl_jax as mrl
-from metarl_jax.algorithms import _adaptation, _outer
-from metarl_jax.sharding import shard_tasks
+from benchmarks.record import beside, row
+from benchmarks.sizes import size
+from benchmarks.timing import mesh_of, shortest, update_of
+from metarl_jax.algorithms.gradient import inner_loop as _adaptation
+from metarl_jax.algorithms.gradient import outer_loop as _outer
+from metarl_jax.runtime.sharding import shard_tasks
 
 PEER_SECONDS = 8.7
 NUM_TASKS, EPISODES, REPEATS = size((20, 20, 5), (2, 1, 1))
@@ -23,7 +24,7 @@ AT_ONCE = 2  # one on each of two cores: what a task needs stays in their caches
 MIB = 2**20
 
 
-def parts_of(algorithm: mrl.types.Algorithm) -> tuple[Any, ...]:
+def parts_of(algorithm: mrl.records.Algorithm) -> tuple[Any, ...]:
     """(``Inner``, action distribution, loss) of a trust region's outer step: the very ones that ``update`` holds."""
     step: Any = inspect.getclosurevars(algorithm.update).nonlocals["step"]
     return step.args[:3]

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from sizes import size
+
+from benchmarks.sizes import size
 
 FIRST, FINAL, TESTED = 101, 303, 202  # keys of the lifetimes of the two rounds, and of those that are reported
 TESTING = size(256, 2)  # lifetimes reported, for each seed

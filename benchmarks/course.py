@@ -5,9 +5,9 @@ from collections.abc import Iterable, Iterator
 import jax.numpy as jnp
 
 import metarl_jax as mrl
-from metarl_jax.program import program_of
-from metarl_jax.setting import Setting, describe
-from metarl_jax.training import run_of
+from metarl_jax.training.build import program_of
+from metarl_jax.training.experiment import Setting, describe
+from metarl_jax.training.train import run_of
 
 
 def course(setting: Setting, num_tasks: int, seeds: list[int], marks: Iterable[int]) -> Iterator[tuple[int, mrl.Run]]:

@@ -1,8 +1,8 @@
 """Credit assignment that was learned, beside advantage actor-critics at their best settings, on newborn agents' lives.
 
-    python benchmarks/quality.py lpg-random-mdps
-    python benchmarks/quality.py intrinsic-reward-gridnavi
-    python benchmarks/quality.py pairwise-key-to-door
+    python -m benchmarks.quality lpg-random-mdps
+    python -m benchmarks.quality intrinsic-reward-gridnavi
+    python -m benchmarks.quality pairwise-key-to-door
 
 Rules are learned once a seed, then frozen; agents are born and live in tasks drawn anew, of ``key-to-door`` and
 ``gridnavi`` in tasks that were held out. The settings of the actor-critics are chosen by two rounds (``choosing``) on
@@ -14,13 +14,13 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from lives import Lives, actor_critics, curves, grid_of, held_out, optimal, tested
-from record import RESULTS, Clock, compared, seeded, timed, written_to
-from sizes import size
 
 import metarl_jax as mrl
+from benchmarks.lives import Lives, actor_critics, curves, grid_of, held_out, optimal, tested
+from benchmarks.record import RESULTS, Clock, compared, seeded, timed, written_to
+from benchmarks.sizes import size
 from metarl_jax.config import Recipe
-from metarl_jax.types import PyTree, TaskDistribution
+from metarl_jax.records import PyTree, TaskDistribution
 
 KEY = functools.partial(mrl.tasks.key_to_door, num_actions=5, noise=3.0, num_episodes=size(800, 8))
 UMBRELLA = functools.partial(mrl.tasks.umbrella, num_episodes=size(800, 8))
@@ -117,7 +117,7 @@ def small_rows(seeds: list[int]) -> list[dict[str, Any]]:
     settings = grid_of((0.0, 0.5, 0.9), (0.01, 0.03, 0.1, 0.3), (0.5, 0.7, 0.9, 0.99))
     known = actor_critics(lives, settings, seeds, encoder=())  # tabular, as LPG's agents are
     made = learned(recipe, lives.tasks, lives, seeds, **UPDATES)
-    mrl.rules.save(made.runs[0], written_to(mrl.rules.SHELF.folder) / f"{SHIPPED_AS}.json")
+    mrl.learned.rules.save(made.runs[0], written_to(mrl.learned.rules.SHELF.folder) / f"{SHIPPED_AS}.json")
     newborn = [recipe.build(lives.tasks).init(jax.random.key(seed), 1).meta for seed in seeds]
     untrained = tested(curves(recipe, lives), newborn, seeds).mean(axis=1).tolist()
     name = "lpg, random MDPs of 5 states"

@@ -13,16 +13,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from record import Clock, seeded, slowest, timed
-from sizes import size
 
 import metarl_jax as mrl
-from metarl_jax import estimators
-from metarl_jax.algorithms import _lifetimes as lifetimes
-from metarl_jax.algorithms._actor_critics import NAMES, actor_critic_inner, as_numbers, hyperparameters, unbounded
+from benchmarks.record import Clock, seeded, slowest, timed
+from benchmarks.sizes import size
+from metarl_jax import meta_gradients
+from metarl_jax.algorithms.lifetime import meta_learner as lifetimes
+from metarl_jax.algorithms.lifetime.actor_critic import (
+    NAMES,
+    actor_critic_inner,
+    as_numbers,
+    hyperparameters,
+    unbounded,
+)
 from metarl_jax.config import recipe
 from metarl_jax.networks import actor_critic, by_variance
-from metarl_jax.types import Algorithm, Policy, Said, TaskDistribution, Trajectory
+from metarl_jax.records import Algorithm, Policy, Said, TaskDistribution, Trajectory
 
 UPDATES, COPIES, LAST = size((50_000, 128, 1000), (2, 2, 1))
 START = dict(discount=0.95, trace=0.0, entropy_cost=0.005, value_cost=0.0, learning_rate=0.5)
@@ -81,10 +87,10 @@ def discounting(tasks: TaskDistribution, *, outer_critic: bool = True, meta_rate
         return valued(lived.timestep.observation), valued(lived.next_observation)
 
     actor = lifetimes.actor_of(tasks, policy, COPIES)._replace(said=speak)
-    critic = estimators.fixed_critic(values) if outer_critic else None
-    loss = estimators.OuterLoss(discount=1.0, trace=0.0, entropy_cost=START["entropy_cost"])
+    critic = meta_gradients.fixed_critic(values) if outer_critic else None
+    loss = meta_gradients.OuterLoss(discount=1.0, trace=0.0, entropy_cost=START["entropy_cost"])
     learning = inner._replace(init=init, learn=learn)
-    estimator = estimators.backprop(actor, learning, UPDATES, 1, loss, critic)
+    estimator = meta_gradients.backprop(actor, learning, UPDATES, 1, loss, critic)
     told = lambda meta: {"discount": numbers(meta).discount}
     return lifetimes.lifetime_learner(tasks, actor, learning, estimator, optax.adam(meta_rate), COPIES, 1, told)
 

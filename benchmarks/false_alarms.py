@@ -1,7 +1,7 @@
 """How often the interval of a gain lies above zero where there is none, and where it is four standard errors.
 
-    python3 benchmarks/false_alarms.py             # all cells, 4,000 draws each, about three minutes on one core
-    python3 benchmarks/false_alarms.py --draws 400
+    python3 -m benchmarks.false_alarms             # all cells, 4,000 draws each, about three minutes on one core
+    python3 -m benchmarks.false_alarms --draws 400
 
 Differences of two returns of one distribution (normal; one of two; seldom 1; heavy tails without a variance), over 1 to
 10 seeds, 2 to 1,000 tasks and 1 to 500 trials; seeds and tasks differ by nothing, or by as much as trials. Of a whole
@@ -15,7 +15,7 @@ import math
 
 import numpy as np
 
-from metarl_jax.intervals import mean_interval, power, scope
+from metarl_jax.evaluation.intervals import mean_interval, power, scope
 
 SEEDS, TASKS, TRIALS = (1, 2, 3, 5, 10), (2, 4, 10, 100, 1000), (1, 2, 10, 100, 500)
 KINDS = ("normal", "coins", "rare", "heavy")

@@ -1,6 +1,6 @@
 """The full maze of unsupervised environment design, uniform sampling: a layout of ours beside JaxUED's, by the clock.
 
-    python benchmarks/quality.py curricula-full-maze
+    python -m benchmarks.quality curricula-full-maze
 
 JaxUED's layout trains for ``BUDGET`` seconds, ours for a quarter of that, on the same machine, compiling and tests
 apart, on fresh mazes of 25 walls in 13 x 13 cells. Every ``BUDGET / CHECKS`` seconds the agent is tested: the share of
@@ -14,18 +14,18 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from mazes import JAXUED, JAXUED_STEPS, JAXUED_TASKS
-from record import Clock, compared, seeded, timed
-from sizes import size
-from teaching import solved
-from timing import mesh_of
 
 import metarl_jax as mrl
-from metarl_jax import compile_cache
+from benchmarks.mazes import JAXUED, JAXUED_STEPS, JAXUED_TASKS
+from benchmarks.record import Clock, compared, seeded, timed
+from benchmarks.sizes import size
+from benchmarks.teaching import solved
+from benchmarks.timing import mesh_of
 from metarl_jax.config import Recipe
-from metarl_jax.driver import chunk_length
-from metarl_jax.program import program_of
-from metarl_jax.setting import Setting
+from metarl_jax.runtime import compile_cache
+from metarl_jax.training.build import program_of
+from metarl_jax.training.experiment import Setting
+from metarl_jax.training.update_loop import chunk_length
 
 BUDGET, CHECKS, NUM_MAZES = size((360.0, 24, 1000), (0.04, 2, 4))
 

@@ -1,6 +1,6 @@
 """One hundred goals that the agent is shown, in one maze: how many it reaches, and how soon by which curriculum.
 
-    python benchmarks/quality.py curricula-goals
+    python -m benchmarks.quality curricula-goals
 
 PPO as it comes, and with a learning rate and an entropy cost that are chosen for each curriculum by two rounds of runs
 (``choosing``); rates fall over the run. Success: the share of the first episodes that end at the goal, over all 100
@@ -13,15 +13,15 @@ from typing import Any
 
 import jax
 import numpy as np
-from choosing import Choice, Rounds, Setting, choose, seeds_of
-from course import course
-from record import Clock, compared, seeded, timed
-from sizes import size
-from teaching import solved
 
 import metarl_jax as mrl
+from benchmarks.choosing import Choice, Rounds, Setting, choose, seeds_of
+from benchmarks.course import course
+from benchmarks.record import Clock, compared, seeded, timed
+from benchmarks.sizes import size
+from benchmarks.teaching import solved
 from metarl_jax.config import Recipe
-from metarl_jax.setting import Setting as Experiment
+from metarl_jax.training.experiment import Setting as Experiment
 
 NUM_TASKS, MARKS, TRIALS = size((16, range(5, 201, 5), 10), (8, range(1, 3), 1))
 CURRICULA = {"uniform": mrl.curricula.uniform, "vds": mrl.curricula.value_disagreement}

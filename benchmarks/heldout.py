@@ -1,6 +1,6 @@
 """RL^2 and MAML in two hundred mazes by curriculum, tested in goals that were held out, and in a layout that was.
 
-    python benchmarks/quality.py curricula-maze-200
+    python -m benchmarks.quality curricula-maze-200
 
 For goals they learn in four fifths of the goals of both layouts; for the layout in generated mazes, of which they see
 the 3 x 3 walls around them. Every curriculum has the same number of environment steps, its own included. A trial of
@@ -11,13 +11,13 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from record import Clock, compared, seeded, timed
-from sizes import size
-from teaching import updates_of
 
 import metarl_jax as mrl
+from benchmarks.record import Clock, compared, seeded, timed
+from benchmarks.sizes import size
+from benchmarks.teaching import updates_of
 from metarl_jax.config import Recipe
-from metarl_jax.types import TaskDistribution
+from metarl_jax.records import TaskDistribution
 
 SHORT = dict(horizon=4, trial_steps=16)
 CURRICULA = {

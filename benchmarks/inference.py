@@ -6,10 +6,9 @@ episode to 11.0714, both exact; the belief (read out of what the policy sees) to
 
 from typing import Any
 
-from record import Clock, seeded, slowest, timed
-from sizes import size
-
 import metarl_jax as mrl
+from benchmarks.record import Clock, seeded, slowest, timed
+from benchmarks.sizes import size
 
 FIRST, LATER = 4.0, 155 / 14  # Bayes-optimal returns of the first and of a later episode
 UPDATES, NUM_TASKS = size((2100, 512), (1, 8))

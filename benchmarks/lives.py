@@ -9,14 +9,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from choosing import Choice, Rounds, Setting, choose, tested_on
-from sizes import size
 
 import metarl_jax as mrl
-from metarl_jax.algorithms._actor_critics import NAMES, unbounded
-from metarl_jax.algorithms._lifetimes import LearnerState
+from benchmarks.choosing import Choice, Rounds, Setting, choose, tested_on
+from benchmarks.sizes import size
+from metarl_jax.algorithms.lifetime.actor_critic import NAMES, unbounded
+from metarl_jax.algorithms.lifetime.meta_learner import LearnerState
 from metarl_jax.config import Recipe
-from metarl_jax.types import PyTree, TaskDistribution
+from metarl_jax.records import PyTree, TaskDistribution
 
 BLOCK = 64  # lives side by side
 RATES = size(tuple(map(float, np.geomspace(2e-3, 0.3, 8))), (0.1,))  # of RMSprop

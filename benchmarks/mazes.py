@@ -7,12 +7,12 @@ run, its environments and layers where they are installed (``mazes_peer``): mach
 from typing import Any
 
 import jax
-import mazes_peer
-from record import GFLOPS, beside, living_and_learning, row
-from sizes import size
-from timing import living_only, shortest, update_of
 
 import metarl_jax as mrl
+from benchmarks import mazes_peer
+from benchmarks.record import GFLOPS, beside, living_and_learning, row
+from benchmarks.sizes import size
+from benchmarks.timing import living_only, shortest, update_of
 
 PUBLISHED = 4600.0  # steps a second of the published code's uniform sampling, on two cores of this kind
 JAXUED_TASKS, JAXUED_STEPS = size((32, 256), (4, 8))
@@ -32,7 +32,7 @@ JAXUED: dict[str, Any] = dict(
 )
 
 
-def forward_flops(spec: mrl.types.Spec) -> int:
+def forward_flops(spec: mrl.records.Spec) -> int:
     """Of a step: the convolution, four gates from inputs and from memory, the heads."""
     (rows, columns, layers), outputs = spec.observation_shape, (spec.num_actions or spec.action_size) + 1
     places, size, filters = (rows - 2) * (columns - 2), JAXUED["memory_size"], JAXUED["filters"][0]
@@ -64,7 +64,7 @@ def rate_rows(matmul_rate: float, repeats: int = size(5, 1)) -> list[dict[str, A
 
 
 if __name__ == "__main__":
-    from speed import matmul_rate
+    from benchmarks.speed import matmul_rate
 
     print(jax.devices())
     for made in rate_rows(matmul_rate()):

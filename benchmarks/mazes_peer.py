@@ -12,8 +12,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
-from timing import shortest
 
+from benchmarks.timing import shortest
 from metarl_jax.estimators import clipped_surrogate, generalised_advantages, squared_error
 
 

@@ -1,8 +1,8 @@
 """Memories of RL^2 side by side on maze-100, at 200 and 1,000 steps a trial: benchmarks/results/memories.json.
 
-    python benchmarks/memories.py                        # both parts, all seeds
-    python benchmarks/memories.py speed                  # steps a second alone: a minute or two
-    python benchmarks/memories.py maze --steps 200       # final scores at one length of trial
+    python -m benchmarks.memories                        # both parts, all seeds
+    python -m benchmarks.memories speed                  # steps a second alone: a minute or two
+    python -m benchmarks.memories maze --steps 200       # final scores at one length of trial
 
 All have as many parameters as a GRU of 128 units, heads included: S5 within 2 %, the transformer (in multiples of 8
 units, only in ``speed``) as near as it comes. ``maze`` gives each the same 15.36 million environment steps, RL^2's
@@ -12,24 +12,20 @@ default options otherwise, episodes as long as the trial. Scores are ``quality``
 import argparse
 import bisect
 import functools
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-from record import Clock, beside, check_seeds, living_and_learning, record, row, seeded, slowest, timed
-from recurrent import maze_scores
-from sizes import SMOKE, size, smoke_option
-from timing import living_only, policy_of, shortest, update_of
-
 import metarl_jax as mrl
+from benchmarks.record import Clock, beside, check_seeds, living_and_learning, record, row, seeded, slowest, timed
+from benchmarks.recurrent import maze_scores
+from benchmarks.sizes import SMOKE, size, smoke_option
+from benchmarks.timing import living_only, policy_of, shortest, update_of
 from metarl_jax.config import Recipe
-from metarl_jax.devices import use_cpu_cores
 from metarl_jax.networks import MEMORIES
-from metarl_jax.types import TaskDistribution
+from metarl_jax.records import TaskDistribution
+from metarl_jax.runtime.devices import use_cpu_cores
 
 GRU_SIZE = 128
 TASKS = size({200: 256, 1000: 128}, {8: 8})  # steps a trial: trials an update
@@ -127,7 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             rows = PARTS[part](lengths, seeds)
         told = {"steps": lengths} | ({"seeds": seeds} if part == "maze" else {})
         options = " ".join(f"--{name} {' '.join(map(str, values))}" for name, values in told.items())
-        common = learned | dict(command=f"python benchmarks/memories.py {part} {options}")
+        common = learned | dict(command=f"python -m benchmarks.memories {part} {options}")
         spent = round(clock.seconds, 1)
         record("memories", [made | common | dict(seconds=made["seconds"] or spent) for made in rows])
 

@@ -1,6 +1,6 @@
 """Estimates of one meta-gradient, their means and spreads, beside the true one, as a table and a figure.
 
-    python benchmarks/meta_gradients.py
+    python -m benchmarks.meta_gradients
 
 Linear actor-critics live ``LIFE`` inner updates in one random MDP; the gradient of what they earn, by the logarithm of
 their learning rate and by their discount, is estimated from whole lives or from windows of ``WINDOW`` inner updates.
@@ -15,16 +15,22 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from intervals import ERRORS
-from record import RESULTS, Clock, record, row
-from sizes import size, smoke_option
 
 import metarl_jax as mrl
-from metarl_jax import estimators
-from metarl_jax.algorithms import _lifetimes as lifetimes
-from metarl_jax.algorithms._actor_critics import OPTIMIZERS, actor_critic_inner, as_numbers, hyperparameters, unbounded
+from benchmarks.intervals import ERRORS
+from benchmarks.record import RESULTS, Clock, record, row
+from benchmarks.sizes import size, smoke_option
+from metarl_jax import meta_gradients
+from metarl_jax.algorithms.lifetime import meta_learner as lifetimes
+from metarl_jax.algorithms.lifetime.actor_critic import (
+    OPTIMIZERS,
+    actor_critic_inner,
+    as_numbers,
+    hyperparameters,
+    unbounded,
+)
 from metarl_jax.networks import actor_critic, by_variance
-from metarl_jax.types import Actor, Inner, MetaGradient
+from metarl_jax.records import Actor, Inner, MetaGradient
 from metarl_jax.viz.style import AGENT, CONTROL, new_figure, style
 
 LIFE, WINDOW, COPIES, DELTA, SIGMA = 20, 5, 2, 0.1, 0.1
@@ -40,7 +46,7 @@ BARS = {
 }
 
 
-def agents(tasks: mrl.types.TaskDistribution) -> tuple[Actor, Inner]:
+def agents(tasks: mrl.records.TaskDistribution) -> tuple[Actor, Inner]:
     policy = actor_critic(tasks.env.spec, "none", 0, (), False, scaled=by_variance)
     said, meta = functools.partial(lifetimes.said, policy), functools.partial(as_numbers, unbounded(START, TUNED, 0.0))
     numbers = functools.partial(hyperparameters, as_numbers(START), 0.0)
@@ -50,12 +56,12 @@ def agents(tasks: mrl.types.TaskDistribution) -> tuple[Actor, Inner]:
 
 def estimators_of(actor: Actor, inner: Inner) -> dict[str, tuple[MetaGradient, int]]:
     """By name, with the windows of a life."""
-    exact, plain = (estimators.OuterLoss(score=score) for score in (True, False))
+    exact, plain = (meta_gradients.OuterLoss(score=score) for score in (True, False))
     # Returns to go over no values: a life ends with its last episode, and nothing after it counts.
     zeros = lambda lived: (jnp.zeros_like(lived.reward), jnp.zeros_like(lived.reward))
-    critic = estimators.fixed_critic(zeros)
-    back = functools.partial(estimators.backprop, actor, inner, LIFE, critic=critic)
-    evolve = functools.partial(estimators.evolution, actor, inner, LIFE, sigma=SIGMA)
+    critic = meta_gradients.fixed_critic(zeros)
+    back = functools.partial(meta_gradients.backprop, actor, inner, LIFE, critic=critic)
+    evolve = functools.partial(meta_gradients.evolution, actor, inner, LIFE, sigma=SIGMA)
     return {
         f"back-propagation and score, {LIFE} updates": (back(loss=exact, window=LIFE), 1),
         f"back-propagation, {LIFE} updates": (back(loss=plain, window=LIFE), 1),
@@ -84,9 +90,9 @@ def truth(actor: Actor, inner: Inner, task: Any) -> dict[str, np.ndarray]:
     def earned(key, meta):
         def one(key):
             keys = jax.random.split(key)
-            life = estimators.unborn(actor, inner, task, 1, LIFE, LIFE)
+            life = meta_gradients.unborn(actor, inner, task, 1, LIFE, LIFE)
             life = jax.tree.map(lambda x: x[0], life)
-            return estimators.live_window(actor, inner, LIFE, LIFE, keys[0], meta, life, task)[1]
+            return meta_gradients.live_window(actor, inner, LIFE, LIFE, keys[0], meta, life, task)[1]
 
         return jax.lax.map(jax.vmap(one), jax.random.split(key, (16, LIVES))).mean()
 
@@ -136,7 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             found[name] = estimate(estimator, windows, inner, task)
             print(name, {k: [round(x, 5) for x in summary(v)] for k, v in found[name].items()}, flush=True)
     draw(found, true)
-    common = dict(command="python benchmarks/meta_gradients.py", seconds=[round(clock.seconds, 1)])
+    common = dict(command="python -m benchmarks.meta_gradients", seconds=[round(clock.seconds, 1)])
     record("meta_gradients", [made | common for made in rows(found, true)])
 
 

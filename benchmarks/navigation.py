@@ -12,11 +12,11 @@ from typing import Any
 
 import jax
 import numpy as np
-from record import Clock, seeded, slowest, timed
-from sizes import size
 
 import metarl_jax as mrl
-from metarl_jax.evaluation import evaluation_tasks, live
+from benchmarks.record import Clock, seeded, slowest, timed
+from benchmarks.sizes import size
+from metarl_jax.evaluation.evaluate import evaluation_tasks, live
 
 STILL, KNOWN = -38.26, -0.506
 EPISODES, GOALS = size((20, 400), (2, 4))

@@ -1,6 +1,6 @@
 """The learned optimiser beside Adam and RMSprop with tuned rates, on tasks that it never saw.
 
-    python benchmarks/quality.py learned-optimizer
+    python -m benchmarks.quality learned-optimizer
 
 trains it on small random mazes, once a seed, and lives whole lives of newborn agents with it: there (of 7 x 7 mazes
 there are so few that it knows nearly all), in larger mazes, of which there are millions, for twice as long, and in
@@ -17,20 +17,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from choosing import Choice, choose, tested_on
-from record import RESULTS, Clock, compared, row, seeded, timed, written_to
-from sizes import size
-from timing import mesh_of, shortest
 
 import metarl_jax as mrl
-from metarl_jax import estimators
-from metarl_jax.algorithms import _lifetimes as lifetimes
-from metarl_jax.algorithms._actor_critics import NAMES as HYPERPARAMETERS
-from metarl_jax.algorithms._actor_critics import OPTIMIZERS, as_numbers, hyperparameters, learners
+from benchmarks.choosing import Choice, choose, tested_on
+from benchmarks.record import RESULTS, Clock, compared, row, seeded, timed, written_to
+from benchmarks.sizes import size
+from benchmarks.timing import mesh_of, shortest
+from metarl_jax import meta_gradients
+from metarl_jax.algorithms.lifetime import meta_learner as lifetimes
+from metarl_jax.algorithms.lifetime.actor_critic import NAMES as HYPERPARAMETERS
+from metarl_jax.algorithms.lifetime.actor_critic import OPTIMIZERS, as_numbers, hyperparameters, learners
 from metarl_jax.config import Recipe
-from metarl_jax.optimizers import born, scale_by_learned
-from metarl_jax.sharding import shard_tasks
-from metarl_jax.types import Actor, Inner, PyTree, TaskDistribution
+from metarl_jax.learned.optimizers import born, scale_by_learned
+from metarl_jax.records import Actor, Inner, PyTree, TaskDistribution
+from metarl_jax.runtime.sharding import shard_tasks
 from metarl_jax.viz.style import AGENT, CONTROL, MUTED, new_figure, style
 
 LIFE, EPISODES, BLOCK = size((100, 8, 64), (2, 2, 4))
@@ -127,7 +127,7 @@ def learned_rows(seeds: list[int]) -> list[dict[str, Any]]:
         with Clock() as clock:
             run = mrl.train(recipe(), small_mazes(), seed=seed, quiet=True, **TRAINING)
         if seed == seeds[0]:
-            mrl.optimizers.save(run, written_to(mrl.optimizers.SHIPPED) / f"{SHIPPED_AS}.json")
+            mrl.learned.optimizers.save(run, written_to(mrl.learned.optimizers.SHIPPED) / f"{SHIPPED_AS}.json")
         metas.append(jax.tree.map(lambda x: x[0], run.state.meta))
         seconds.append(round(clock.seconds, 1))
         print(f"seed {seed}: {clock.seconds:.0f} s, {float(run.metrics['trial_return'][-20:].mean()):.3f}", flush=True)
@@ -201,7 +201,7 @@ def update_seconds(
     tasks: TaskDistribution, sizes: tuple[int, ...], optimizer_of: Callable, num_tasks: int, repeats: int
 ) -> float:
     meta = functools.partial(born, sizes=sizes, rate=0.03)
-    estimator = estimators.evolution(*agents(tasks, meta, optimizer_of), LIFE, LIFE, persistent=False)
+    estimator = meta_gradients.evolution(*agents(tasks, meta, optimizer_of), LIFE, LIFE, persistent=False)
     mesh = mesh_of(num_tasks)
     batch = jax.jit(jax.vmap(tasks.sample))(jax.random.split(jax.random.key(0), num_tasks))
     kept = estimator.init(jax.random.key(0), jax.eval_shape(tasks.sample, jax.random.key(0)), num_tasks)

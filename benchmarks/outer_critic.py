@@ -1,6 +1,6 @@
 """The outer critic beside exact values: agents that never change, 600 updates at default options.
 
-    python benchmarks/quality.py outer-critic
+    python -m benchmarks.quality outer-critic
 
 Agents are frozen by a learning rate of 1e-30, and all updates have the same tasks. The critic sees neither task nor
 agent, so its exact value at an observation and a time is the mean over the tasks, weighted by how likely that
@@ -16,14 +16,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from record import Clock, seeded, timed
-from sizes import size
 
 import metarl_jax as mrl
+from benchmarks.record import Clock, seeded, timed
+from benchmarks.sizes import size
 from metarl_jax import planning
-from metarl_jax.algorithms import _lifetimes as lifetimes
+from metarl_jax.algorithms.lifetime import meta_learner as lifetimes
 from metarl_jax.config import Recipe
-from metarl_jax.types import TaskDistribution, TimeStep, Trajectory
+from metarl_jax.records import TaskDistribution, TimeStep, Trajectory
 
 UPDATES, TASKS = size((600, 64), (1, 2))
 FROZEN = dict(learning_rate=1e-30)

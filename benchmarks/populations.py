@@ -14,12 +14,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from record import beside, row
-from sizes import size
-from timing import mesh_of
 
 import metarl_jax as mrl
-from metarl_jax.driver import driver
+from benchmarks.record import beside, row
+from benchmarks.sizes import size
+from benchmarks.timing import mesh_of
+from metarl_jax.training.update_loop import driver
 
 SEEDS, SETTINGS, TASKS, UPDATES, REPEATS = size((8, 8, 10, 32, 3), (2, 2, 2, 1, 1))
 BAR, WAYS = 5.0, ("s one after the other", "s together")
@@ -28,10 +28,10 @@ BAR, WAYS = 5.0, ("s one after the other", "s together")
 def population_rows() -> list[dict[str, Any]]:
     """Both run the same chunk of updates in one call, which is all that a process of its own would do besides."""
     together = timed(SETTINGS, TASKS, SEEDS)
-    code = "import json, populations; print(json.dumps(populations.timed(1, 1, 1)))"
+    code = "import json; from benchmarks import populations; print(json.dumps(populations.timed(1, 1, 1)))"
     environment = os.environ | {"METARL_JAX_CPU_DEVICES": "1"}
     told = subprocess.run(
-        [sys.executable, "-c", code], check=True, env=environment, cwd=Path(__file__).parent, capture_output=True
+        [sys.executable, "-c", code], check=True, env=environment, cwd=Path(__file__).parents[1], capture_output=True
     )
     alone = json.loads(told.stdout)
     agents = SEEDS * SETTINGS * TASKS

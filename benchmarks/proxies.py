@@ -1,6 +1,6 @@
 """What curricula take for regret, beside exact regret: how alike they rank mazes, by training time.
 
-    python benchmarks/quality.py curricula-proxies
+    python -m benchmarks.quality curricula-proxies
 
 In 2,000 small mazes as they are drawn, agents live four trials, of which every score is told (learnability of all four,
 the others as means over them), and 16 more, whose mean is the truth: the optimal return of an episode less what the
@@ -15,16 +15,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.stats
-from course import course
-from record import RESULTS, Clock, seeded, timed
-from sizes import size
-from teaching import LEARNER, MAZE, NUM_TASKS, STEPS, updates_of
 
 import metarl_jax as mrl
-from metarl_jax.curricula import _scores as scores
-from metarl_jax.driver import student_of
-from metarl_jax.setting import Setting
-from metarl_jax.types import Key, PyTree, Student, Task, TaskDistribution
+from benchmarks.course import course
+from benchmarks.record import RESULTS, Clock, seeded, timed
+from benchmarks.sizes import size
+from benchmarks.teaching import LEARNER, MAZE, NUM_TASKS, STEPS, updates_of
+from metarl_jax.curricula import scores as scores
+from metarl_jax.records import Key, PyTree, Student, Task, TaskDistribution
+from metarl_jax.training.experiment import Setting
+from metarl_jax.training.update_loop import student_of
 from metarl_jax.viz.replay import at
 from metarl_jax.viz.style import AGENT, CONTROL, MUTED, ROLES, new_figure, style
 

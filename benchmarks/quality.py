@@ -1,9 +1,9 @@
 """What the agents learn, beside the exact answers: benchmarks/results/quality.json.
 
-    python benchmarks/quality.py                         # everything, some hours on two cores
-    python benchmarks/quality.py maze-100 --seeds 300    # one job, one seed
-    python benchmarks/quality.py --list
-    python benchmarks/quality.py maze-100 --smoke        # every line of the job, at no size; nothing is written
+    python -m benchmarks.quality                         # everything, some hours on two cores
+    python -m benchmarks.quality maze-100 --seeds 300    # one job, one seed
+    python -m benchmarks.quality --list
+    python -m benchmarks.quality maze-100 --smoke        # every line of the job, at no size; nothing is written
 
 Each seed is a run of its own, trained one after the other, so that the seconds are those of one run. The seeds that a
 job's settings were chosen on are written beside it, and cannot be reported; who changes a setting after a look at
@@ -12,30 +12,29 @@ others adds those.
 
 import argparse
 import functools
-import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-import credit
-import discounting
-import full_maze
-import goals
-import heldout
-import inference
-import navigation
-import optimizers
-import outer_critic
-import proxies
-import recurrent
-import sparse_navigation
-import strides
-import teaching
-import transfer
-import tuning
-from record import Clock, check_seeds, record, row, timed
-from sizes import SMOKE, smoke_option
+from benchmarks import (
+    credit,
+    discounting,
+    full_maze,
+    goals,
+    heldout,
+    inference,
+    navigation,
+    optimizers,
+    outer_critic,
+    proxies,
+    recurrent,
+    sparse_navigation,
+    strides,
+    teaching,
+    transfer,
+    tuning,
+)
+from benchmarks.record import Clock, check_seeds, record, row, timed
+from benchmarks.sizes import SMOKE, smoke_option
 
 GRID_TOTALS = [inference.FIRST + later * inference.LATER for later in range(4)]
 FIVE, TEN = tuple(range(200, 205)), tuple(range(200, 210))  # nobody has looked at these
@@ -129,7 +128,7 @@ def run(name: str, seeds: Sequence[int] | None = None) -> None:
     job = JOBS[name]
     reported = list(job.seeds if seeds is None else seeds)[: 1 if SMOKE else None]
     check_seeds(name, reported, job.chosen_on)
-    words = ["python benchmarks/quality.py", name]
+    words = ["python -m benchmarks.quality", name]
     common: dict[str, Any] = dict(seeds=None, chosen_on=None)
     if job.chosen_on is not None:
         words += ["--seeds", *map(str, reported)]

@@ -16,14 +16,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import intervals
 import jax
 import numpy as np
-from sizes import SMOKE
-from tables import AT_LEAST, AT_MOST, FIELDS
 
+from benchmarks import intervals
+from benchmarks.sizes import SMOKE
+from benchmarks.tables import AT_LEAST, AT_MOST, FIELDS
 from metarl_jax.config import check
-from metarl_jax.files import versions
+from metarl_jax.storage.files import versions
 
 Floats = Sequence[float] | np.ndarray
 
@@ -179,7 +179,7 @@ def commit() -> str:
     """The commit measured; ``+`` where the tree held changes to the package."""
     root = Path(__file__).resolve().parents[1]
     git = lambda *words: subprocess.run(["git", *words], cwd=root, capture_output=True, text=True).stdout.strip()
-    written = ("tasks/references.json", "optimizers/shipped", "rules/shipped")  # by benchmarks themselves
+    written = ("tasks/references.json", "learned/shipped")  # by benchmarks themselves
     changed = git("status", "--porcelain", "metarl_jax", *(f":!metarl_jax/{path}" for path in written))
     return git("rev-parse", "--short=10", "HEAD") + ("+" if changed else "")
 

@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from record import RESULTS, Clock, seeded, slowest, timed
-from sizes import size
 
 import metarl_jax as mrl
-from metarl_jax.evaluation import live
-from metarl_jax.trials import segment
+from benchmarks.record import RESULTS, Clock, seeded, slowest, timed
+from benchmarks.sizes import size
+from metarl_jax.evaluation.evaluate import live
+from metarl_jax.evaluation.trials import segment
 
 DEMO = "import sys; from metarl_jax.cli import main; sys.exit(main(['demo', *sys.argv[1:]]))"  # what dev.py demo runs
 DEMO_OPTIONS = size((), ("--num-updates", "1", "--num-tasks", "8", "--algorithm.memory-size", "4"))
@@ -139,7 +139,7 @@ def maze_scores(run: mrl.Run) -> dict[str, float]:
 def search_of(run: mrl.Run) -> tuple[float, np.ndarray]:
     """(the best known mean time to find, shortest path of each goal) of the run's one layout."""
     from metarl_jax import planning
-    from metarl_jax.tasks._layouts import successors
+    from metarl_jax.tasks.layouts import successors
 
     tasks = run.tasks.tasks
     assert tasks is not None

@@ -1,7 +1,7 @@
 """Runs killed at random times and resumed by the same command: benchmarks/results/resume.json.
 
-    python benchmarks/resume.py            # 20 runs, five minutes on two cores
-    python benchmarks/resume.py maml       # of these algorithms
+    python -m benchmarks.resume            # 20 runs, five minutes on two cores
+    python -m benchmarks.resume maml       # of these algorithms
 
 Each run is killed (SIGKILL) at a time drawn uniformly from the length of an uninterrupted one, started again, killed
 once more with probability 1/2, and then left to end. Its parameters, optimiser state and metrics are compared bit for
@@ -19,10 +19,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-from record import Clock, record, row
-from sizes import SMOKE, size, smoke_option
-
+from benchmarks.record import Clock, record, row
+from benchmarks.sizes import SMOKE, size, smoke_option
 from metarl_jax import algorithms
 
 SIZES = size("num_updates=60, num_tasks=128, num_seeds=2", "num_updates=2, num_tasks=4, num_seeds=1")
@@ -91,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             hits += killed(name, out, whole[name][1], dice)
             same.append(digest(out) == whole[name][0])
             print(f"run {i + 1}: {name}, {'identical' if same[-1] else 'DIFFERS'}, {hits} kills so far", flush=True)
-    command = f"python benchmarks/resume.py {' '.join(names)} --runs {asked.runs} --seed {asked.seed}"
+    command = f"python -m benchmarks.resume {' '.join(names)} --runs {asked.runs} --seed {asked.seed}"
     what = f"{asked.runs} runs killed at random times ({hits} kills), resumed: bit-identical ends"
     made = row(f"{', '.join(names)}: {what}", sum(same), "runs", at_least=asked.runs)
     record("resume", [made | dict(seconds=round(clock.seconds, 1), command=command)])

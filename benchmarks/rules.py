@@ -3,16 +3,16 @@
 from typing import Any
 
 import jax
-from record import GFLOPS, beside, row
-from sizes import size
-from timing import shortest, update_of
 
 import metarl_jax as mrl
+from benchmarks.record import GFLOPS, beside, row
+from benchmarks.sizes import size
+from benchmarks.timing import shortest, update_of
 
 AGENTS, WORKERS, STEPS, UPDATES, SIZE, PREDICTIONS = size((16, 64, 20, 5, 256, 30), (2, 2, 4, 2, 4, 2))
 PEER = "ours", "published"
 PUBLISHED = 0.142  # meta-updates a second on two cores of this kind, at these sizes
-FEATURES = mrl.rules.lpg.FEATURES
+FEATURES = mrl.learned.lpg_rule.FEATURES
 
 
 def recipe() -> Any:
@@ -44,7 +44,7 @@ def rate_rows(matmul_rate: float, repeats: int = size(3, 1)) -> list[dict[str, A
 
 
 if __name__ == "__main__":
-    from speed import matmul_rate
+    from benchmarks.speed import matmul_rate
 
     print(jax.devices())
     for made in rate_rows(matmul_rate()):

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from record import Clock, row, seeded, timed
-from sizes import size
 
 import metarl_jax as mrl
-from metarl_jax.evaluation import evaluation_tasks, live
+from benchmarks.record import Clock, row, seeded, timed
+from benchmarks.sizes import size
+from metarl_jax.evaluation.evaluate import evaluation_tasks, live
 
 GOALS, EPISODES, KEY = size(400, 4), 5, 500  # the key: of the test's goals and trials, the same for all seeds
 ENV_STEPS = size(27_200_000, 1)  # of a run
@@ -55,7 +55,7 @@ def returns_of(run: mrl.Run, greedy: bool = False) -> np.ndarray:
     return np.asarray(lived.reward).reshape(GOALS, EPISODES, run.tasks.horizon).sum(axis=-1)
 
 
-def known_return(tasks: mrl.types.TaskDistribution) -> float:
+def known_return(tasks: mrl.records.TaskDistribution) -> float:
     """Of an episode with the goal known, on average over the test's goals."""
     assert tasks.references is not None
     goals = evaluation_tasks(jax.random.key(KEY), tasks, GOALS)

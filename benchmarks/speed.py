@@ -1,7 +1,7 @@
 """How fast: benchmarks/results/speed.json. Ratios of what is measured in one run; unchanged on a GPU.
 
-    python benchmarks/speed.py                # all parts, a few minutes
-    python benchmarks/speed.py stepping       # of: stepping, training, startup, inference, adaptation, memory, walking,
+    python -m benchmarks.speed                # all parts, a few minutes
+    python -m benchmarks.speed stepping       # of: stepping, training, startup, inference, adaptation, memory, walking,
                                               # populations, optimizers, rules, maze
 
 stepping: environment steps a second with a random policy, every task its own, beside gymnax 1.x.
@@ -24,26 +24,19 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-import mazes
-import optimizers
-import populations
-import rules
-import walking
-from adaptation import adaptation_rows, memory_rows
-from intervals import RUNS
-from record import GFLOPS, Clock, beside, living_and_learning, record, row
-from sizes import size, smoke_option
-from stepping import gymnax_loop, ours, steps_per_second
-from timing import living_only, shortest, update_of
-
 import metarl_jax as mrl
-from metarl_jax.devices import use_cpu_cores
+from benchmarks import mazes, optimizers, populations, rules, walking
+from benchmarks.adaptation import adaptation_rows, memory_rows
+from benchmarks.intervals import RUNS
+from benchmarks.record import GFLOPS, Clock, beside, living_and_learning, record, row
+from benchmarks.sizes import size, smoke_option
+from benchmarks.stepping import gymnax_loop, ours, steps_per_second
+from benchmarks.timing import living_only, shortest, update_of
+from metarl_jax.runtime.devices import use_cpu_cores
 
 FAMILIES = {name: make for name, make in mrl.tasks.REGISTRY.items() if name != "maze"}  # maze-100 by default
 FAMILIES |= {  # as the peers have it
@@ -194,7 +187,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             parser.error(f"unknown part {part!r}: choose of {', '.join(PARTS)}")
         with Clock() as clock:
             rows = PARTS[part]()
-        common = dict(seconds=round(clock.seconds, 1), command=f"python benchmarks/speed.py {part}")
+        common = dict(seconds=round(clock.seconds, 1), command=f"python -m benchmarks.speed {part}")
         record("speed", [made | common for made in rows])
 
 

@@ -2,11 +2,11 @@
 
 import jax
 import jax.numpy as jnp
-from timing import shortest
 
+from benchmarks.timing import shortest
 from metarl_jax.networks import first_timestep
 from metarl_jax.rollout import Place, advance
-from metarl_jax.sharding import shard_tasks
+from metarl_jax.runtime.sharding import shard_tasks
 
 
 def random_actions(key, shape: tuple[int, ...], num_actions: int | None, size: int = 0):

@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from record import RESULTS, Clock, commit, compared, gained, seeded, slowest, timed, written_to
-from sizes import size
 
 import metarl_jax as mrl
-from metarl_jax.evaluation import evaluation_tasks, live
-from metarl_jax.tasks._stored import FILE, ROLES, stored
+from benchmarks.record import RESULTS, Clock, commit, compared, gained, seeded, slowest, timed, written_to
+from benchmarks.sizes import size
+from metarl_jax.evaluation.evaluate import evaluation_tasks, live
+from metarl_jax.tasks.stored import FILE, ROLES, stored
 
 FAMILIES = ("cheetah-dir", "cheetah-vel", "cheetah-broken", "walker-dynamics", "walker-slope", "hopper-dynamics")
 TRIALS, KEY = size(240, 4), 700  # of the test, the same for all seeds
@@ -70,7 +70,7 @@ def returns_of(run: mrl.Run, episodes: int = 2) -> np.ndarray:
     return np.asarray(lived.reward).reshape(-1, episodes, horizon).sum(axis=-1).mean(axis=0)
 
 
-def policy_run(make: Callable, tasks: mrl.types.TaskDistribution, num_updates: int, seed: int) -> mrl.Run:
+def policy_run(make: Callable, tasks: mrl.records.TaskDistribution, num_updates: int, seed: int) -> mrl.Run:
     discount, rate = RATES[tasks.name.split("-")[0]]
     algorithm = make(**POLICY, discount=discount, learning_rate=rate, decay_updates=num_updates)
     return mrl.train(algorithm, tasks, num_updates=num_updates, num_tasks=NUM_TASKS, seed=seed, quiet=True)
@@ -91,7 +91,7 @@ def reference_rows(family: str, seeds: list[int]) -> list[dict[str, Any]]:
     options = {name: value for name, value in tasks.recipe["options"].items() if name != "num_episodes"}
     if min(found["optimal"]) > max(found["memoryless"]):
         known = json.loads(FILE.read_text()) if FILE.exists() else {}
-        command = f"python benchmarks/quality.py references-{family} --seeds {' '.join(map(str, seeds))}"
+        command = f"python -m benchmarks.quality references-{family} --seeds {' '.join(map(str, seeds))}"
         known[family] = {"options": options, **found, "command": command, "commit": commit()}
         WRITTEN.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
         stored.cache_clear()
@@ -165,6 +165,6 @@ def rows(name: str, seeds: list[int]) -> list[dict[str, Any]]:
 def reference_of(family: str, role: str) -> float:
     """Return of an episode."""
     tasks = mrl.tasks.REGISTRY[family]()
-    assert tasks.references is not None, f"run: python benchmarks/quality.py references-{family}"
+    assert tasks.references is not None, f"run: python -m benchmarks.quality references-{family}"
     found = tasks.references(evaluation_tasks(jax.random.key(KEY), tasks, 1), tasks.trial_steps)
     return next(float(r.by_episode[0]) for r in found if r.role == role)

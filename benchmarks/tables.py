@@ -1,8 +1,8 @@
 """Writes the README's results from ``benchmarks/results/*.json``, between ``<!-- results -->`` and
 ``<!-- /results -->``.
 
-    python3 benchmarks/tables.py           # rewrite README.md
-    python3 benchmarks/tables.py --check   # only say whether it is up to date (exit code 1 where it is not)
+    python3 -m benchmarks.tables           # rewrite README.md
+    python3 -m benchmarks.tables --check   # only say whether it is up to date (exit code 1 where it is not)
 
 Each file is a list of rows with the fields of ``FIELDS``: what was measured, the bar that it is held to and whether it
 held, and how to measure it again. A row whose bar does not hold stays in the table.
@@ -38,7 +38,9 @@ def main(arguments: Sequence[str]) -> int:
     old = README.read_text(encoding="utf-8")
     new = rewritten(old, tables(RESULTS))
     if "--check" in arguments:
-        print("README.md is up to date" if new == old else "README.md is not up to date: run benchmarks/tables.py")
+        print(
+            "README.md is up to date" if new == old else "README.md is not up to date: run python -m benchmarks.tables"
+        )
         return int(new != old)
     README.write_text(new, encoding="utf-8")
     return 0

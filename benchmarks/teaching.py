@@ -1,7 +1,7 @@
 """Curricula: small mazes of which little is seen, the hardest of them above all; narrow gates.
 
-    python benchmarks/quality.py curricula-maze
-    python benchmarks/quality.py curricula-gate
+    python -m benchmarks.quality curricula-maze
+    python -m benchmarks.quality curricula-gate
 
 In mazes RL^2 learns by each curriculum for the same number of environment steps, those that a curriculum lives for
 itself included. Scores: the share of first episodes solved, in 2,000 solvable mazes held out, ten trials in each; the
@@ -14,17 +14,17 @@ from typing import Any
 
 import jax
 import numpy as np
-from record import Clock, compared, row, seeded, timed
-from sizes import size
 
 import metarl_jax as mrl
+from benchmarks.record import Clock, compared, row, seeded, timed
+from benchmarks.sizes import size
 from metarl_jax.config import Recipe
-from metarl_jax.evaluation import live
-from metarl_jax.program import program_of
-from metarl_jax.setting import Setting
-from metarl_jax.statistics import cvar_again
-from metarl_jax.trials import segment
-from metarl_jax.types import TaskDistribution
+from metarl_jax.evaluation.evaluate import live
+from metarl_jax.evaluation.summary import cvar_again
+from metarl_jax.evaluation.trials import segment
+from metarl_jax.records import TaskDistribution
+from metarl_jax.training.build import program_of
+from metarl_jax.training.experiment import Setting
 
 STEPS = size(5_000_000, 1)
 NUM_TASKS, NUM_MAZES, TRIALS = size((128, 2000, 10), (8, 4, 2))

@@ -9,11 +9,11 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from metarl_jax.config import Recipe
-from metarl_jax.driver import driver
 from metarl_jax.networks import actor_critic
+from metarl_jax.records import Policy, TaskDistribution
 from metarl_jax.rollout import rollout
-from metarl_jax.sharding import shard_tasks, task_mesh
-from metarl_jax.types import Policy, TaskDistribution
+from metarl_jax.runtime.sharding import shard_tasks, task_mesh
+from metarl_jax.training.update_loop import driver
 
 
 def shortest(call: Callable[[], Any], repeats: int) -> float:

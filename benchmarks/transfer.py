@@ -1,6 +1,6 @@
 """A frozen rule of LPG on unseen tasks, beside actor-critics tuned on each family of them.
 
-    python benchmarks/quality.py lpg-transfer
+    python -m benchmarks.quality lpg-transfer
 
 One rule is learned in random MDPs of five states and three kinds of random grids at once. The claim is held on families
 that nobody had looked at when the rule's settings were frozen (``UNSEEN``). Beside them stand the eight that its
@@ -19,15 +19,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from choosing import TESTING, Choice, Rounds, choose
-from credit import LPG_SIZES, SMALL, SMALL_LIFE, meta_of_run
-from lives import Baseline, Lives, actor_critics, curves, grid_of, optimal, tested
-from record import Clock, compared, seeded, timed, written_to
-from sizes import size
 
 import metarl_jax as mrl
+from benchmarks.choosing import TESTING, Choice, Rounds, choose
+from benchmarks.credit import LPG_SIZES, SMALL, SMALL_LIFE, meta_of_run
+from benchmarks.lives import Baseline, Lives, actor_critics, curves, grid_of, optimal, tested
+from benchmarks.record import Clock, compared, seeded, timed, written_to
+from benchmarks.sizes import size
 from metarl_jax.config import Recipe
-from metarl_jax.types import PyTree
+from metarl_jax.records import PyTree
 
 RANDOM = functools.partial(mrl.tasks.grids, kind="random")
 HOME = functools.partial(RANDOM, size=9, horizon=100, num_episodes=320)
@@ -125,7 +125,7 @@ def lived_by_rules(metas: list[PyTree], lives: Lives, seeds: list[int]) -> tuple
 def transfer_rows(seeds: list[int]) -> list[dict[str, Any]]:
     """A rule a seed, in every family: shares of the tuned actor-critic's area under the curve, and of the optimum."""
     runs, seconds = zip(*map(learned, seeds), strict=True)
-    mrl.rules.save(runs[0], written_to(mrl.rules.SHELF.folder) / f"{SHIPPED_AS}.json")
+    mrl.learned.rules.save(runs[0], written_to(mrl.learned.rules.SHELF.folder) / f"{SHIPPED_AS}.json")
     metas = [meta_of_run(run) for run in runs]
     rows, shares = [], {}
     for name, make in FAMILIES.items():

@@ -12,16 +12,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from choosing import Choice, Rounds, Setting, choose, seeds_of
-from record import Clock
-from sizes import size
 
 import metarl_jax as mrl
-from metarl_jax.algorithms._actor_critics import NAMES, hyperparameters, unbounded
-from metarl_jax.algorithms._lifetimes import LearnerState
+from benchmarks.choosing import Choice, Rounds, Setting, choose, seeds_of
+from benchmarks.record import Clock
+from benchmarks.sizes import size
+from metarl_jax.algorithms.lifetime.actor_critic import NAMES, hyperparameters, unbounded
+from metarl_jax.algorithms.lifetime.meta_learner import LearnerState
 from metarl_jax.config import Recipe
-from metarl_jax.driver import driver
-from metarl_jax.types import PyTree
+from metarl_jax.records import PyTree
+from metarl_jax.training.update_loop import driver
 
 WALLS = (
     "#########,#S..#...#,###.#.#.#,#.....#.#,#.###.#.#,#.#...#.#,#.#.###.#,#.#.....#,#########",
@@ -66,7 +66,7 @@ CANDIDATES = size(ALL_CANDIDATES, FEW)
 Found = tuple[list[float], float]  # hyperparameters in the order of NAMES, unbounded; seconds that were not compiling
 
 
-def mazes(split: Any, walls: tuple[str, ...] = WALLS) -> mrl.types.TaskDistribution:
+def mazes(split: Any, walls: tuple[str, ...] = WALLS) -> mrl.records.TaskDistribution:
     layouts = tuple(one.replace(",", "\n") for one in walls)
     return mrl.tasks.maze(layouts=layouts, horizon=HORIZON, trial_steps=STEPS, split=split)
 

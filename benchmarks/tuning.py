@@ -1,6 +1,6 @@
 """Agents that tune themselves on a set of mazes, beside a grid, random search and PBT: equal environment steps.
 
-    python benchmarks/quality.py self-tuning-mazes
+    python -m benchmarks.quality self-tuning-mazes
 
 Four 9x9 layouts, each floor cell a goal: every fifth is held out. In each of ``TASKS`` mazes agents are born, live
 ``LIFE`` inner updates of ``COPIES`` episodes side by side, and die; a life is scored by all that it earned, learning
@@ -23,8 +23,10 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from record import RESULTS, compared, row, seeded, timed
-from tuners import (
+
+import metarl_jax as mrl
+from benchmarks.record import RESULTS, compared, row, seeded, timed
+from benchmarks.tuners import (
     AGENTS,
     GRID,
     LEAST,
@@ -46,12 +48,10 @@ from tuners import (
     steps_of_choosing,
     trained_by,
 )
-
-import metarl_jax as mrl
-from metarl_jax import compile_cache
-from metarl_jax.algorithms._actor_critics import NAMES
-from metarl_jax.algorithms.population import drawn, grid
-from metarl_jax.types import PyTree
+from metarl_jax.algorithms.lifetime.actor_critic import NAMES
+from metarl_jax.algorithms.lifetime.population import drawn, grid
+from metarl_jax.records import PyTree
+from metarl_jax.runtime import compile_cache
 from metarl_jax.viz.style import AGENT, CONTROL, MUTED, ROLES, new_figure, style
 
 

@@ -12,14 +12,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from record import beside, row
-from sizes import size
-from stepping import ours, random_actions, steps_per_second
-from timing import mesh_of, shortest
 
 import metarl_jax as mrl
-from metarl_jax.tasks.walkers import WalkerTask
-from metarl_jax.walkers import BODIES, Motion, control_step, dynamics, standard, varied
+from benchmarks.record import beside, row
+from benchmarks.sizes import size
+from benchmarks.stepping import ours, random_actions, steps_per_second
+from benchmarks.timing import mesh_of, shortest
+from metarl_jax.physics import BODIES, Motion, control_step, dynamics, standard, varied
+from metarl_jax.tasks.locomotion import WalkerTask
 
 STEPS, FRAME_SKIP = size(200, 2), 5
 BATCHES = size((256, 1024), (4,))
@@ -27,7 +27,7 @@ BRAX_BAR, MUJOCO_BAR = 10.0, 1.0
 TESTED = size(BODIES, {"hopper": BODIES["hopper"]})
 
 
-def different_bodies() -> mrl.types.TaskDistribution:
+def different_bodies() -> mrl.records.TaskDistribution:
     """The half-cheetah of ``cheetah-dir``, each with dynamics of its own."""
     sample = lambda key: WalkerTask(varied(key, standard(BODIES["half-cheetah"]), 3.0), jnp.ones(()))
     return mrl.tasks.cheetah_dir()._replace(sample=sample, tasks=None)

@@ -13,37 +13,37 @@ if TYPE_CHECKING:
         algorithms,
         curricula,
         estimators,
+        learned,
+        meta_gradients,
         networks,
-        optimizers,
+        physics,
         planning,
+        records,
         rollout,
-        rules,
         tasks,
-        types,
         viz,
-        walkers,
     )
     from metarl_jax.config import ConfigError
-    from metarl_jax.evaluation import evaluate
-    from metarl_jax.report import Report
-    from metarl_jax.run import Run
-    from metarl_jax.training import Diverged, Stopped, load, train
+    from metarl_jax.evaluation.evaluate import evaluate
+    from metarl_jax.evaluation.report import Report
+    from metarl_jax.training.run import Run
+    from metarl_jax.training.train import Diverged, Stopped, load, train
     from metarl_jax.tuning import Range, Tuned, tune
 
 __version__ = "0.1.0"
 
 # Loaded when first asked for: importing the package costs no more than importing jax.
 _LAZY = {
-    "train": "metarl_jax.training",
-    "load": "metarl_jax.training",
-    "Stopped": "metarl_jax.training",
-    "Diverged": "metarl_jax.training",
-    "evaluate": "metarl_jax.evaluation",
+    "train": "metarl_jax.training.train",
+    "load": "metarl_jax.training.train",
+    "Stopped": "metarl_jax.training.train",
+    "Diverged": "metarl_jax.training.train",
+    "evaluate": "metarl_jax.evaluation.evaluate",
     "tune": "metarl_jax.tuning",
     "Range": "metarl_jax.tuning",
     "Tuned": "metarl_jax.tuning",
-    "Run": "metarl_jax.run",
-    "Report": "metarl_jax.report",
+    "Run": "metarl_jax.training.run",
+    "Report": "metarl_jax.evaluation.report",
     "ConfigError": "metarl_jax.config",
 }
 
@@ -59,18 +59,18 @@ __all__ = [
     "curricula",
     "estimators",
     "evaluate",
+    "learned",
     "load",
+    "meta_gradients",
     "networks",
-    "optimizers",
+    "physics",
     "planning",
+    "records",
     "rollout",
-    "rules",
     "tasks",
     "train",
     "tune",
-    "types",
     "viz",
-    "walkers",
 ]
 
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from metarl_jax.networks import first_timestep, to_bounds
-from metarl_jax.types import Environment, Key, Policy, PyTree, State, Task, TimeStep, Trajectory
+from metarl_jax.records import Environment, Key, Policy, PyTree, State, Task, TimeStep, Trajectory
 
 
 class Place(NamedTuple):

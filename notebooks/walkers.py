@@ -38,12 +38,12 @@ mrl.viz.draw_distribution(mrl.tasks.cheetah_broken())
 # %% [markdown]
 # ## The machine itself
 #
-# `metarl_jax.walkers` knows nothing of tasks: a body, its constants, positions and velocities, and one function that
+# `metarl_jax.physics` knows nothing of tasks: a body, its constants, positions and velocities, and one function that
 # moves them by a control step. It can be jitted, batched and differentiated: here, how far a hopper gets in ten
 # control steps by its first control, and by the mass of each of its links.
 
 # %%
-from metarl_jax import walkers as machines
+from metarl_jax import physics as machines
 
 body = machines.hopper()
 start = machines.at_rest(body)
@@ -64,7 +64,7 @@ print("m a kg:", dict(zip([link.name for link in body.links], by_physics.mass.ro
 # ## Two walking agents
 #
 # The first example that anyone gives of meta-RL: run forward, or run backward; the reward has to tell which. RL^2
-# learns it in some minutes on one CPU core (`benchmarks/quality.py rl2-cheetah-dir`); here it only starts.
+# learns it in some minutes on one CPU core (`python -m benchmarks.quality rl2-cheetah-dir`); here it only starts.
 
 # %%
 agent = mrl.algorithms.rl2(memory_size=32, bounding="mean", discount=0.99, learning_rate=1e-3, num_minibatches=2)

@@ -21,6 +21,7 @@ _flags += [os.environ.get("XLA_FLAGS", ""), "--xla_force_host_platform_device_co
 os.environ["XLA_FLAGS"] = " ".join(_flags)
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["MPLBACKEND"] = "Agg"
+os.environ["METARL_JAX_BENCHMARKS"] = "smoke"  # before a benchmark is imported: sizes are set then
 os.environ["JUPYTER_PLATFORM_DIRS"] = "1"
 
 _user = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "")
@@ -34,7 +35,7 @@ os.environ["MPLCONFIGDIR"] = str(SCRATCH / "matplotlib")
 import jax  # noqa: E402
 import pytest  # noqa: E402
 
-from metarl_jax import compile_cache  # noqa: E402
+from metarl_jax.runtime import compile_cache  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 compile_cache.enable()  # kept between runs, outside the repository

@@ -18,9 +18,9 @@ from gymnax.environments import environment, spaces
 from gymnax.wrappers import purerl
 
 import metarl_jax as mrl
-from metarl_jax import memory
 from metarl_jax.config import ConfigError
-from metarl_jax.types import Spec, TaskDistribution
+from metarl_jax.records import Spec, TaskDistribution
+from metarl_jax.training import memory
 
 
 class State(NamedTuple):
@@ -134,7 +134,7 @@ ENVIRONMENTS = [
     (
         "no spec",
         lambda: train(own(type("E", (Own,), {"spec": (2,)})())),
-        r"env.spec=\(2,\): give a metarl_jax.types.Spec",
+        r"env.spec=\(2,\): give a metarl_jax.records.Spec",
     ),
     (
         "noise of one step",

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from metarl_jax import tasks
-from metarl_jax.algorithms._beliefs import task_readout
-from metarl_jax.beliefs import candidate_posterior, described, exact_belief, scores
+from metarl_jax.algorithms.inference.elbo import task_readout
+from metarl_jax.beliefs import candidate_posterior, exact_belief
+from metarl_jax.evaluation.belief_scores import described, scores
 from metarl_jax.networks import actor_critic
+from metarl_jax.records import ExactBelief
 from metarl_jax.rollout import rollout
-from metarl_jax.types import ExactBelief
 
 HUNT = "#######\n#T...T#\n#P#.#.#\n#MS.C.#\n#.#.#.#\n#T...T#\n#######"
 TWO = ("#####\n#S..#\n#.#.#\n#...#\n#####", "#####\n#S#.#\n#...#\n#...#\n#####")

@@ -2,30 +2,24 @@
 
 import functools
 import importlib
-import os
 import re
 import shlex
-import sys
 from pathlib import Path
 
 import jax
 import pytest
 
+from benchmarks import record, stepping, tables
 from metarl_jax import tasks
 
-os.environ["METARL_JAX_BENCHMARKS"] = "smoke"  # before any benchmark is imported: sizes are set then
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "benchmarks"))
 
-import record  # noqa: E402
-import stepping  # noqa: E402
-import tables  # noqa: E402
 
 FAST = (  # a few CPU seconds each with nothing compiled before; the others take up to half a minute: -m slow
-    *("quality.py planners", "quality.py bandit-5x10", "quality.py discounting-chain", "quality.py maml-navigation"),
-    *("quality.py maml-sparse", "quality.py curricula-proxies", "quality.py lpg-transfer"),
-    *("speed.py stepping", "speed.py training", "speed.py memory", "speed.py maze", "speed.py optimizers"),
-    *("speed.py rules", "speed.py populations"),
+    *("quality planners", "quality bandit-5x10", "quality discounting-chain", "quality maml-navigation"),
+    *("quality maml-sparse", "quality curricula-proxies", "quality lpg-transfer"),
+    *("speed stepping", "speed training", "speed memory", "speed maze", "speed optimizers"),
+    *("speed rules", "speed populations"),
 )
 
 
@@ -34,25 +28,25 @@ def jobs() -> list:
     stored = (row["command"] for file in tables.RESULTS.glob("*.json") for row in tables.read(file))
     known = sorted({re.sub(r" --(seeds|steps|runs|seed)( \d+)+", "", command) for command in stored})
     return [
-        job if job.removeprefix("python benchmarks/") in FAST else pytest.param(job, marks=pytest.mark.slow)
+        job if job.removeprefix("python -m benchmarks.") in FAST else pytest.param(job, marks=pytest.mark.slow)
         for job in known
     ]
 
 
 @pytest.mark.parametrize("job", jobs())
 def test_the_command_of_a_result_runs(job, monkeypatch):
-    python, script, *arguments = shlex.split(job)
-    command = importlib.import_module(Path(script).stem)
+    python, option, module, *arguments = shlex.split(job)
+    command = importlib.import_module(module)
     write, recorded = record.record, []
     monkeypatch.setattr(command, "record", lambda *rows: (write(*rows), recorded.append(rows)))
-    monkeypatch.chdir(ROOT / "benchmarks")
+    monkeypatch.chdir(ROOT)
     command.main([*arguments, "--smoke"])
-    assert python == "python" and len(recorded) == 1
+    assert (python, option) == ("python", "-m") and len(recorded) == 1
     ((table, rows),) = recorded
     stored = {row["row"]: row for row in tables.read(record.RESULTS / f"{table}.json")}
     assert rows and {row["row"] for row in rows} <= set(stored)
     for row in rows:
-        assert stored[row["row"]]["unit"] and stored[row["row"]]["command"].startswith(f"{python} {script}")
+        assert stored[row["row"]]["unit"] and stored[row["row"]]["command"].startswith(f"{python} -m {module}")
 
 
 def test_all_families_are_stepped():

@@ -1,4 +1,4 @@
-"""All task distributions keep the promises of ``types.py``: a new entry is held to them without a line here (learners:
+"""All task distributions keep the promises of ``records``: a new entry is held to them without a line here (learners:
 ``test_learners``)."""
 
 import collections
@@ -11,9 +11,11 @@ import jax.numpy as jnp
 import mujoco
 import numpy as np
 import pytest
+from helpers.conformance import host, pendulum, rows
 
 from metarl_jax import tasks
 from metarl_jax.networks.actions import for_spec
+from metarl_jax.records import Policy, TaskDistribution, Trajectory
 from metarl_jax.rollout import rollout
 from metarl_jax.tasks.bandit import BanditTask
 from metarl_jax.tasks.chain import ChainTask
@@ -21,13 +23,12 @@ from metarl_jax.tasks.credit import CreditTask
 from metarl_jax.tasks.gate import GateTask
 from metarl_jax.tasks.gridnavi import GridTask
 from metarl_jax.tasks.grids import ObjectsTask
-from metarl_jax.tasks.maze import MazeTask
+from metarl_jax.tasks.locomotion import WalkerTask
+from metarl_jax.tasks.mazes.maze import MazeTask
+from metarl_jax.tasks.mazes.view_maze import ViewTask
 from metarl_jax.tasks.navigation import PointTask
 from metarl_jax.tasks.tabular import TabularTask
 from metarl_jax.tasks.treasure import TreasureTask
-from metarl_jax.tasks.ued_maze import ViewTask
-from metarl_jax.tasks.walkers import WalkerTask
-from metarl_jax.types import Policy, TaskDistribution, Trajectory
 
 N = 120
 
@@ -57,16 +58,6 @@ def arrays() -> TaskDistribution:
     return tasks.from_arrays(
         generator.dirichlet(np.ones(3), (6, 3, 2)), generator.normal(size=(6, 3, 2)), horizon=4, reward_std=0.5
     )
-
-
-def pendulum(horizon: int = 25, num_episodes: int = 3) -> TaskDistribution:
-    env, params = gymnax.make("Pendulum-v1")
-
-    def sample(key):
-        mass, length = jax.random.uniform(key, (2,), minval=0.5, maxval=2.0)
-        return params.replace(m=mass, l=length)
-
-    return tasks.from_gymnax(env, sample, name="pendulum", horizon=horizon, num_episodes=num_episodes)
 
 
 def mountain_car() -> TaskDistribution:
@@ -154,10 +145,6 @@ def case(name: str) -> Case:
     return Case(distribution, batch, compiled, noise, host(compiled(jax.random.key(1), batch, noise)))
 
 
-def host(tree: Any) -> Any:
-    return jax.tree.map(np.asarray, tree)
-
-
 def script(spec, actions: np.ndarray) -> jax.Array:
     """Action parameters under which these actions are (all but) certain."""
     if spec.num_actions is not None:
@@ -203,11 +190,6 @@ def test_sample_matches_the_set_and_varies(each):
         count = len(rows(distribution.tasks))
         assert len(set(rows(distribution.tasks))) == count, "a task is twice in the set"
         assert set(rows(many)) == set(rows(distribution.tasks))
-
-
-def rows(batch: Any) -> list[bytes]:
-    leaves = [np.asarray(x) for x in jax.tree.leaves(batch)]
-    return [b"".join(leaf[i].tobytes() for leaf in leaves) for i in range(len(leaves[0]))]
 
 
 def test_shapes_and_types_agree_with_the_spec(each):

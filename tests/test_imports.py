@@ -8,36 +8,55 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "metarl_jax"
-# From the bottom up. A module may import from its own line and from lines above it in this table.
+# From the bottom up. A module may import from its own package and from those above it in this list.
 LAYERS = [
-    {"types"},
-    {"devices", "config"},
-    {"files"},
-    {"shelf"},
-    {"planning", "walkers"},
-    {"tasks"},
-    {"networks", "optimizers"},
-    {"rules"},
-    {"estimators"},
-    {"rollout"},
-    {"beliefs"},
-    {"algorithms"},
-    {"curricula"},
-    {"checkpoint", "logging", "compile_cache", "sharding", "signals"},
-    {"statistics", "intervals", "controls", "verdict", "tables", "trials", "report"},
-    {"memory", "identity"},
-    {"run", "driver", "setting"},
-    {"program", "divergence"},
-    {"training"},
-    {"evaluation"},
-    {"tuning"},
-    {"viz"},
-    {"cli"},
-    {"__init__"},
+    "records",
+    "runtime",
+    "config",
+    "storage",
+    "planning",
+    "physics",
+    "estimators",
+    "meta_gradients",
+    "networks",
+    "learned",
+    "tasks",
+    "rollout",
+    "beliefs",
+    "wrappers",
+    "algorithms",
+    "curricula",
+    "training",
+    "evaluation",
+    "tuning",
+    "viz",
+    "cli",
+    "__init__",
 ]
-RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
-SIBLINGS_APART = {"tasks", "algorithms", "curricula"}
-SHARED = {"environment", "trial", "__init__"}  # bases inside those folders, beside names with an underscore
+RANK = {name: rank for rank, name in enumerate(LAYERS)}
+FLAT = {"rollout", "beliefs"}  # modules of the top level; all others are in packages
+APART = {"tasks", "curricula"}  # one file a method or family: none imports another
+SHARED = {
+    "tasks": {
+        "as_gymnax",
+        "batches",
+        "checks",
+        "environment",
+        "features",
+        "fingerprints",
+        "layouts",
+        "priors",
+        "shapes",
+        "stored",
+    },
+    "curricula": {"return_history", "scores", "starts", "task_buffer", "task_numbers"},
+}
+FAMILIES = {
+    "recurrent": set(),
+    "gradient": set(),
+    "inference": {"recurrent"},
+    "lifetime": set(),
+}  # and what each may use
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -58,13 +77,20 @@ def imported(file: Path) -> list[tuple[int, tuple[str, ...]]]:
     return found
 
 
+def is_module(name: list[str]) -> bool:
+    path = PACKAGE.joinpath(*name)
+    return path.is_dir() or path.with_suffix(".py").exists()
+
+
 def own_imports(file: Path) -> list[tuple[int, tuple[str, ...]]]:
     """The package's modules that a file imports: (line, (layer, module or nothing))."""
     own = []
     for line, (root, *rest) in imported(file):
-        if root == "metarl_jax":
+        if root == "metarl_jax" and rest:
             head = rest[0] if rest and rest[0] in RANK else "__init__"
-            inside = [rest[1]] if len(rest) > 1 and (PACKAGE / head / f"{rest[1]}.py").exists() else []
+            inside = (
+                [part for depth, part in enumerate(rest[1:], 2) if is_module(rest[:depth])] if head == rest[0] else []
+            )
             own.append((line, (head, *inside)))
     return own
 
@@ -72,13 +98,40 @@ def own_imports(file: Path) -> list[tuple[int, tuple[str, ...]]]:
 @pytest.mark.parametrize("file", FILES, ids=lambda f: "/".join(module_name(f)))
 def test_imports_flow_downwards(file):
     name = module_name(file)
-    assert name[0] in RANK, f"{file}: give the new module its place in LAYERS (DESIGN, layout)"
+    assert name[0] in RANK, f"{file}: give the new package its place in LAYERS (DESIGN, layout)"
     for line, target in own_imports(file):
         where = f"{file}:{line} imports {'.'.join(target)}"
         assert RANK[target[0]] <= RANK[name[0]], f"{where}, which is above it"
-        if target[0] == name[0] in SIBLINGS_APART and name[1] != "__init__":
-            shared = len(target) > 1 and (target[1] in SHARED or target[1].startswith("_"))
-            assert shared, f"{where}: modules of {name[0]}/ stand alone; share through a base in the folder"
+        if target[0] == name[0] in APART and name[1] != "__init__":
+            same = len(target) > 2 and target[1] == name[1]  # within one folder, such as that of the mazes
+            assert same or (len(target) > 1 and target[1] in SHARED[name[0]]), (
+                f"{where}: one file a method; share below"
+            )
+        if target[0] == name[0] == "algorithms" and name[1] in FAMILIES:
+            assert target[1] in FAMILIES[name[1]] | {name[1]}, f"{where}: families stand apart"
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: "/".join(module_name(f)))
+def test_what_a_module_keeps_to_itself_is_not_imported_elsewhere(file):
+    for line, target in imported(file):
+        if target[0] == "metarl_jax":
+            hidden = [part for part in target if part.startswith("_") and part != "__init__"]
+            inside = module_name(file)[:-1] == target[1:-1]
+            assert inside or not hidden, f"{file}:{line} imports {'.'.join(target)}"
+
+
+def test_modules_have_names_of_their_own_and_lie_in_packages():
+    names = [module_name(file) for file in FILES]
+    assert not {name[-1] for name in names} & set(sys.stdlib_module_names)
+    assert {name[0] for name in names if len(name) == 1} == FLAT | {"__init__"}
+
+
+def test_no_test_imports_another():
+    for file in Path(__file__).parent.rglob("*.py"):
+        for line, name in imported(file):
+            assert not [part for part in name[:-1] if part.startswith("test_")], (
+                f"{file}:{line}: share in tests/helpers"
+            )
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: "/".join(module_name(f)))

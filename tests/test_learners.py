@@ -1,4 +1,4 @@
-"""Algorithms and curricula of the registries keep the promises of ``types.py``: a new one needs no line here."""
+"""Algorithms and curricula of the registries keep the promises of ``records``: a new one needs no line here."""
 
 import collections
 import contextlib
@@ -9,18 +9,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from sharing import programs_once
-from test_conformance import host, pendulum, rows
+from helpers.conformance import host, pendulum, rows
+from helpers.sharing import programs_once
 
 import metarl_jax as mrl
-from metarl_jax import algorithms, checkpoint, curricula, tasks, training
+from metarl_jax import algorithms, curricula, tasks
 from metarl_jax.config import options_of
 from metarl_jax.networks import MEMORIES
-from metarl_jax.program import fitted, program_of
+from metarl_jax.records import Outcome, TaskDistribution, Trajectory
 from metarl_jax.rollout import first_half
-from metarl_jax.setting import Setting
-from metarl_jax.sharding import task_mesh
-from metarl_jax.types import Outcome, TaskDistribution, Trajectory
+from metarl_jax.runtime.sharding import task_mesh
+from metarl_jax.storage import checkpoint
+from metarl_jax.training import train as training
+from metarl_jax.training.build import fitted, program_of
+from metarl_jax.training.experiment import Setting
 
 # Algorithms.
 

@@ -10,8 +10,8 @@ import pytest
 
 import metarl_jax as mrl
 from metarl_jax import algorithms, tasks
+from metarl_jax.records import Spec, TaskDistribution
 from metarl_jax.tasks.bandit import BanditEnv, BanditTask
-from metarl_jax.types import Spec, TaskDistribution
 
 QUICK = {"learning_rate": 1e-2, "num_minibatches": 2, "num_epochs": 2, "discount": 0.9}
 

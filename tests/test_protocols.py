@@ -1,27 +1,13 @@
 """How benchmarks are set up: tasks held out, optima of lives, rates that fall, jobs with seeds nobody looked at."""
 
-import os
-import sys
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import metarl_jax as mrl
-from metarl_jax.types import ConfigError
-
-os.environ["METARL_JAX_BENCHMARKS"] = "smoke"  # as in test_benchmarks: sizes are set when they are imported
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-
-import choosing
-import lives
-import optimizers
-import quality
-import teaching
-import transfer
-import tuners
+from benchmarks import choosing, lives, optimizers, quality, teaching, transfer, tuners
+from metarl_jax.records import ConfigError
 
 SIDE, HORIZON = 3, 4
 

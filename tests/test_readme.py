@@ -9,14 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import tables
 from metarl_jax import algorithms, curricula, tasks
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PROGRAMS = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
-sys.path.insert(0, str(ROOT / "benchmarks"))
 
-import tables  # noqa: E402
 
 ROW = {
     "row": "RL^2 | bandits",
@@ -35,7 +34,7 @@ ROW = {
     "seeds": [0, 1, 2],
     "chosen_on": [7],
     "seconds": 130.0,
-    "command": "python benchmarks/quality.py --only bandit",
+    "command": "python -m benchmarks.quality --only bandit",
     "device": "2 CPU cores",
     "versions": {"jax": "1.2"},
     "commit": "0123456789abcdef",
@@ -43,7 +42,7 @@ ROW = {
 
 
 def test_results_are_the_recorded_ones():
-    assert tables.rewritten(README, tables.tables(tables.RESULTS)) == README, "run benchmarks/tables.py"
+    assert tables.rewritten(README, tables.tables(tables.RESULTS)) == README, "run python -m benchmarks.tables"
 
 
 def test_tables_show_every_row(tmp_path):

@@ -1,24 +1,14 @@
 """Rows of results: intervals of comparisons, what holds, seeds that are not reported, settings chosen in two rounds."""
 
 import json
-import os
-import sys
-from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 from scipy import stats
 
-from metarl_jax.types import ConfigError
-
-os.environ["METARL_JAX_BENCHMARKS"] = "smoke"  # as in test_benchmarks: sizes are set when they are imported
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-
-import choosing
-import intervals
-import record
-import tables
+from benchmarks import choosing, intervals, record, tables
+from metarl_jax.records import ConfigError
 
 STORED = [row for file in sorted(tables.RESULTS.glob("*.json")) for row in tables.read(file)]
 ACCEL, UNIFORM = [0.38, 0.15, 0.32, 0.39, 0.19], [0.08, 0.22, 0.1, 0.15, 0.27]  # CVaR of small mazes, five seeds
@@ -66,7 +56,7 @@ def test_a_comparison_holds_by_its_interval_not_by_its_value():
 
 def test_seeds_that_settings_were_chosen_on_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(record, "RESULTS", tmp_path)
-    common = dict(seconds=[1.0, 1.0], command="python benchmarks/quality.py job --seeds 5 6")
+    common = dict(seconds=[1.0, 1.0], command="python -m benchmarks.quality job --seeds 5 6")
     made = record.seeded("score", [1.0, 2.0], "share", at_least=1.0)
     with pytest.raises(ConfigError, match=r"seeds=\[6\]: settings of 'score' were chosen on them"):
         record.record("quality", [made | common | dict(seeds=[5, 6], chosen_on=[6, 7])])
@@ -102,9 +92,9 @@ def test_a_stored_row_says_what_it_is(row):
     assert row["direction"] in (None, "at least", "at most")
     assert (row["interval"] is None) == (row["interval_kind"] is None)
     assert row["interval"] is None or row["interval"][0] <= row["value"] <= row["interval"][1]
-    learned = ("quality.py" in row["command"] and "planners" not in row["command"]) or "memories.py maze" in row[
-        "command"
-    ]
+    learned = (
+        "benchmarks.quality" in row["command"] and "planners" not in row["command"]
+    ) or "benchmarks.memories maze" in row["command"]
     assert learned == (row["seeds"] is not None) == (row["chosen_on"] is not None)
     if row["holds"]:
         assert not set(row["seeds"] or ()) & set(row["chosen_on"] or ()) or row["unit"] == "minutes"

@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from metarl_jax.algorithms._ppo import advantages_of, learning_batch
+from metarl_jax.algorithms.recurrent.ppo import advantages_of, learning_batch
 from metarl_jax.networks import actor_critic
 from metarl_jax.networks.actions import categorical
+from metarl_jax.records import Policy, Spec
 from metarl_jax.rollout import enter, replay, rollout
 from metarl_jax.tasks import Environment
-from metarl_jax.types import Policy, Spec
 
 N = 4
 

@@ -1,15 +1,15 @@
 """Meta-learners. A new one is one file and one line here."""
 
-from metarl_jax.algorithms.intrinsic_reward import intrinsic_reward
-from metarl_jax.algorithms.learned_optimizer import learned_optimizer
-from metarl_jax.algorithms.lpg import lpg
-from metarl_jax.algorithms.maesn import maesn
-from metarl_jax.algorithms.maml import anil, cavia, e_maml, fomaml, maml, meta_sgd, promp, reptile
-from metarl_jax.algorithms.pairwise_weights import pairwise_weights
-from metarl_jax.algorithms.population import grid_search, population, random_search
-from metarl_jax.algorithms.rl2 import ppo, ppo_oracle, recurrent_ppo, rl2
-from metarl_jax.algorithms.self_tuning import self_tuning
-from metarl_jax.algorithms.varibad import hyperx, posterior_sampling, varibad, varibad_task
+from metarl_jax.algorithms.gradient.maesn import maesn
+from metarl_jax.algorithms.gradient.maml import anil, cavia, e_maml, fomaml, maml, meta_sgd, promp, reptile
+from metarl_jax.algorithms.inference.varibad import hyperx, posterior_sampling, varibad, varibad_task
+from metarl_jax.algorithms.lifetime.intrinsic_reward import intrinsic_reward
+from metarl_jax.algorithms.lifetime.learned_optimizer import learned_optimizer
+from metarl_jax.algorithms.lifetime.lpg import lpg
+from metarl_jax.algorithms.lifetime.pairwise_credit import pairwise_weights
+from metarl_jax.algorithms.lifetime.population import grid_search, population, random_search
+from metarl_jax.algorithms.lifetime.self_tuning import self_tuning
+from metarl_jax.algorithms.recurrent.rl2 import ppo, ppo_oracle, recurrent_ppo, rl2
 
 REGISTRY = {
     "rl2": rl2,

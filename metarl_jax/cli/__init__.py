@@ -75,9 +75,9 @@ def exit_code(error: BaseException) -> int | None:
     """What the shell is told of an error; None where it is a bug of ours."""
     if isinstance(error, KeyboardInterrupt):  # of its kind is Stopped, which knows the signal
         return 128 + getattr(error, "signal_number", 2)
-    from metarl_jax.checkpoint import CheckpointError
     from metarl_jax.config import ConfigError
-    from metarl_jax.training import Diverged
+    from metarl_jax.storage.checkpoint import CheckpointError
+    from metarl_jax.training.train import Diverged
 
     if isinstance(error, Diverged):
         return 1

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from metarl_jax import algorithms, curricula, tasks
 from metarl_jax.cli import options
 from metarl_jax.config import ConfigError, about, lookup
-from metarl_jax.devices import use_cpu_cores
-from metarl_jax.files import user_path
+from metarl_jax.runtime.devices import use_cpu_cores
+from metarl_jax.storage.files import user_path
 
 if TYPE_CHECKING:
-    from metarl_jax.report import Report
-    from metarl_jax.run import Run
+    from metarl_jax.evaluation.report import Report
+    from metarl_jax.training.run import Run
 
 LIST_HELP = "usage: metarl list\n\nLists the algorithms, task distributions and curricula that have names.\n"
 PLOT_HELP = """usage: metarl plot RUN
@@ -102,7 +102,7 @@ def demo(words: list[str]) -> None:
 
 def trained(prog: str, names: list[str], words: list[str], folder: str | None = None) -> "Run":
     """Reads the options and trains."""
-    from metarl_jax.training import train as function
+    from metarl_jax.training.train import train as function
 
     values = chosen(function, prog, names, words, folder)
     values["out"] = values["out"] or str(Path("runs", f"{names[0]}-{names[1]}-seed{values['seed']}"))
@@ -146,9 +146,9 @@ def kinds() -> list[tuple[dict[str, Any], str]]:
 
 def evaluate(words: list[str]) -> None:
     """``metarl evaluate RUN [TASKS] [options]``; the run's task distribution may get other options."""
-    from metarl_jax.evaluation import evaluate as function
-    from metarl_jax.run import read_config
-    from metarl_jax.training import load
+    from metarl_jax.evaluation.evaluate import evaluate as function
+    from metarl_jax.training.run_folder import read_config
+    from metarl_jax.training.train import load
 
     names, rest = options.leading(words)
     groups, known, family = {}, {}, None
@@ -180,7 +180,7 @@ def examine(run: "Run", values: Mapping[str, Any], other: Any, name: str) -> Non
     import numpy as np
 
     from metarl_jax import viz
-    from metarl_jax.evaluation import evaluate as function
+    from metarl_jax.evaluation.evaluate import evaluate as function
 
     assert run.path is not None
     report = function(run, other, **values, save=False)
@@ -210,9 +210,9 @@ def show(report: "Report") -> None:
 def plot(words: list[str]) -> None:
     """``metarl plot RUN``: figures from what the folder holds; nothing is computed again."""
     from metarl_jax import viz
-    from metarl_jax.logging import read_metrics
-    from metarl_jax.report import Report
-    from metarl_jax.run import read_config
+    from metarl_jax.evaluation.report import Report
+    from metarl_jax.storage.metrics import read_metrics
+    from metarl_jax.training.run_folder import read_config
 
     names, rest = options.leading(words)
     if rest or len(names) != 1:
@@ -234,8 +234,8 @@ def plot(words: list[str]) -> None:
 def plot_kept(folder: Path) -> None:
     """Pictures of the tasks that the run's curriculum keeps, if it keeps any that can be drawn."""
     from metarl_jax import viz
-    from metarl_jax.run import read_config
-    from metarl_jax.training import load
+    from metarl_jax.training.run_folder import read_config
+    from metarl_jax.training.train import load
     from metarl_jax.viz.kept import orders
 
     if read_config(folder)["config"]["curriculum"]["name"] == "uniform":

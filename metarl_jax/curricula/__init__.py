@@ -1,12 +1,12 @@
 """Curricula: which tasks come next. A new one is one file and one line here."""
 
-from metarl_jax.curricula.learnability import sampling_for_learnability
-from metarl_jax.curricula.prioritised_replay import accel, prioritised_replay, robust_plr
+from metarl_jax.curricula.adr import automatic_domain_randomisation
+from metarl_jax.curricula.plr import accel, prioritised_replay, robust_plr
 from metarl_jax.curricula.self_paced import self_paced
+from metarl_jax.curricula.sfl import sampling_for_learnability
+from metarl_jax.curricula.space import value_gain
 from metarl_jax.curricula.uniform import uniform
-from metarl_jax.curricula.value_disagreement import value_disagreement
-from metarl_jax.curricula.value_gain import value_gain
-from metarl_jax.curricula.widening import automatic_domain_randomisation
+from metarl_jax.curricula.vds import value_disagreement
 
 REGISTRY = {
     "uniform": uniform,

@@ -5,12 +5,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from metarl_jax.algorithms._task_vectors import vectors
 from metarl_jax.config import ConfigError, check, check_counts, recipe
-from metarl_jax.curricula import _returns as trials
-from metarl_jax.curricula._numbers import as_numbers
-from metarl_jax.curricula._returns import Returns
-from metarl_jax.types import Curriculum, Outcome, PyTree, Student, Task, TaskDistribution
+from metarl_jax.curricula import return_history as trials
+from metarl_jax.curricula.return_history import Returns
+from metarl_jax.curricula.task_numbers import as_numbers
+from metarl_jax.records import Curriculum, Outcome, PyTree, Student, Task, TaskDistribution
+from metarl_jax.tasks.features import vectors
 
 
 class Walk(NamedTuple):

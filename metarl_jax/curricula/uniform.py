@@ -3,7 +3,7 @@
 import jax
 
 from metarl_jax.config import recipe
-from metarl_jax.types import Curriculum, Student, TaskDistribution
+from metarl_jax.records import Curriculum, Student, TaskDistribution
 
 
 @recipe("uniform")

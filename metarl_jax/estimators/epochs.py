@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from metarl_jax.types import Key, PyTree
+from metarl_jax.records import Key, PyTree
 
 
 def minibatch_epochs(

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from metarl_jax.types import PyTree
+from metarl_jax.records import PyTree
 
 
 def trust_region_step(

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metarl_jax.config import check
-from metarl_jax.types import ActionDistribution, Spec
+from metarl_jax.records import ActionDistribution, Spec
 
 Bounding = Literal["clip", "mean", "tanh"]
 MOST_LOG_STD = 2.0  # of continuous actions, in units where their bounds are -1 and 1

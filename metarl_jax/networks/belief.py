@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from metarl_jax.networks.memories import initial_memory
 from metarl_jax.networks.mlp import MLP
 from metarl_jax.networks.policy import Trunk, as_vector, flat, from_module, held
-from metarl_jax.types import Policy, PyTree, Spec, TimeStep
+from metarl_jax.records import Policy, PyTree, Spec, TimeStep
 
 FARTHEST = 5.0  # standard deviations that an actor sees of a standardised belief
 

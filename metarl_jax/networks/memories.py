@@ -13,7 +13,7 @@ from metarl_jax.networks.gru import GRU
 from metarl_jax.networks.lstm import LSTM
 from metarl_jax.networks.s5 import S5
 from metarl_jax.networks.transformer import NUM_HEADS, Transformer
-from metarl_jax.types import PyTree
+from metarl_jax.records import PyTree
 
 
 class Memoryless(nn.Module):

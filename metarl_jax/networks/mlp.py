@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from metarl_jax.types import Key, PyTree
+from metarl_jax.records import Key, PyTree
 
 
 class MLP(nn.Module):

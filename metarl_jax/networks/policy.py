@@ -14,7 +14,7 @@ from metarl_jax.networks import actions
 from metarl_jax.networks.convolution import check_filters, patches
 from metarl_jax.networks.memories import MEMORIES, initial_memory
 from metarl_jax.networks.mlp import Network
-from metarl_jax.types import Policy, PyTree, Spec, TimeStep, Trajectory
+from metarl_jax.records import Policy, PyTree, Spec, TimeStep, Trajectory
 
 
 class Trunk(nn.Module):

@@ -1,24 +1,16 @@
 """Sets of MDPs. A new family is one file and one line here."""
 
-from metarl_jax.tasks._checks import check_tasks
-from metarl_jax.tasks._named_mazes import maze_names
 from metarl_jax.tasks.adapters import from_gymnax
 from metarl_jax.tasks.bandit import bandit, dependent_bandit
 from metarl_jax.tasks.chain import discounting_chain
+from metarl_jax.tasks.checks import check_tasks
 from metarl_jax.tasks.credit import key_to_door, umbrella
 from metarl_jax.tasks.diversity import Diversity, diversity
 from metarl_jax.tasks.environment import Environment
 from metarl_jax.tasks.gate import gate
 from metarl_jax.tasks.gridnavi import gridnavi
 from metarl_jax.tasks.grids import grids
-from metarl_jax.tasks.maze import maze, maze_100, maze_200, random_maze
-from metarl_jax.tasks.mjx import from_brax, from_mjx
-from metarl_jax.tasks.navigation import corner_navigation, navigation, sparse_navigation
-from metarl_jax.tasks.sets import finite, load_tasks, save_tasks
-from metarl_jax.tasks.tabular import from_arrays, tabular
-from metarl_jax.tasks.treasure import treasure
-from metarl_jax.tasks.ued_maze import named_mazes, view_maze
-from metarl_jax.tasks.walkers import (
+from metarl_jax.tasks.locomotion import (
     cheetah_broken,
     cheetah_dir,
     cheetah_vel,
@@ -26,6 +18,14 @@ from metarl_jax.tasks.walkers import (
     walker_dynamics,
     walker_slope,
 )
+from metarl_jax.tasks.mazes.maze import maze, maze_100, maze_200, random_maze
+from metarl_jax.tasks.mazes.named import maze_names
+from metarl_jax.tasks.mazes.view_maze import named_mazes, view_maze
+from metarl_jax.tasks.mjx import from_brax, from_mjx
+from metarl_jax.tasks.navigation import corner_navigation, navigation, sparse_navigation
+from metarl_jax.tasks.sets import finite, load_tasks, save_tasks
+from metarl_jax.tasks.tabular import from_arrays, tabular
+from metarl_jax.tasks.treasure import treasure
 
 REGISTRY = {
     "bandit": bandit,

@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from metarl_jax.config import ConfigError, check, whole
-from metarl_jax.devices import use_cpu_cores
-from metarl_jax.tasks._checks import check_tasks, unjitted
-from metarl_jax.tasks._gymnax import going_on, name_of
-from metarl_jax.tasks._shapes import a_key, depends_on_input, traced
+from metarl_jax.records import Key, Spec, Task, TaskDistribution
+from metarl_jax.runtime.devices import use_cpu_cores
+from metarl_jax.tasks.as_gymnax import going_on, name_of
+from metarl_jax.tasks.checks import check_tasks, unjitted
 from metarl_jax.tasks.environment import Environment, strong
-from metarl_jax.types import Key, Spec, Task, TaskDistribution
+from metarl_jax.tasks.shapes import a_key, depends_on_input, traced
 
 LIMIT = "max_steps_in_episode"  # gymnax's name
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from metarl_jax import planning
 from metarl_jax.config import check, family
-from metarl_jax.tasks._priors import elsewhere, of_these, prior_of
+from metarl_jax.records import ExactBelief, Reference, Spec, TaskDistribution, Trajectory
 from metarl_jax.tasks.environment import Environment
-from metarl_jax.types import ExactBelief, Reference, Spec, TaskDistribution, Trajectory
+from metarl_jax.tasks.priors import elsewhere, of_these, prior_of
 
 BAR, GROUND, PULLED = (86, 140, 200), (236, 236, 232), (213, 94, 0)
 

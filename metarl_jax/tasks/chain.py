@@ -9,9 +9,9 @@ import numpy as np
 
 from metarl_jax import planning
 from metarl_jax.config import check, family
-from metarl_jax.tasks._priors import of_these, prior_of
+from metarl_jax.records import Reference, Spec, TaskDistribution
 from metarl_jax.tasks.environment import Environment, another_of, episode_after_episode, one_of
-from metarl_jax.types import Reference, Spec, TaskDistribution
+from metarl_jax.tasks.priors import of_these, prior_of
 
 GROUND, WAIT, PAID, HERE = (236, 236, 232), (200, 208, 216), (86, 140, 200), (213, 94, 0)
 

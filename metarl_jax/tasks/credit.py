@@ -9,9 +9,9 @@ import numpy as np
 
 from metarl_jax import planning
 from metarl_jax.config import check, check_all, family
-from metarl_jax.tasks._priors import of_these, prior_of
+from metarl_jax.records import Reference, Spec, TaskDistribution
 from metarl_jax.tasks.environment import Environment, another_of, one_of
-from metarl_jax.types import Reference, Spec, TaskDistribution
+from metarl_jax.tasks.priors import of_these, prior_of
 
 GROUND, WAY, DOOR, HERE = (236, 236, 232), (200, 208, 216), (120, 95, 75), (213, 94, 0)
 KEY, HELD = (240, 200, 90), (0, 158, 115)

@@ -6,10 +6,10 @@ import jax
 import numpy as np
 
 from metarl_jax.config import ConfigError, check, whole
-from metarl_jax.tasks._batches import checked
-from metarl_jax.tasks._checks import check_tasks
-from metarl_jax.tasks._fingerprints import fingerprints
-from metarl_jax.types import Task, TaskDistribution
+from metarl_jax.records import Task, TaskDistribution
+from metarl_jax.tasks.batches import checked
+from metarl_jax.tasks.checks import check_tasks
+from metarl_jax.tasks.fingerprints import fingerprints
 
 QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
 

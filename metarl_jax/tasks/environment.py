@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metarl_jax.types import Key, PyTree, Spec, State, Task
+from metarl_jax.records import Key, PyTree, Spec, State, Task
 
 
 class Environment:

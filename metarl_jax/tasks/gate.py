@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from metarl_jax.config import check_all, family
+from metarl_jax.records import Spec, TaskDistribution
 from metarl_jax.tasks.environment import Environment
-from metarl_jax.types import Spec, TaskDistribution
 
 SUBSTEPS, TIME_STEP = 10, 0.01
 GAIN, PUSH, NOISE = 1.5, 10.0, 0.05  # acceleration per action; the largest action; noise of the acceleration

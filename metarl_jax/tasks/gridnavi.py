@@ -9,10 +9,10 @@ import numpy as np
 
 from metarl_jax import planning
 from metarl_jax.config import check, check_all, family
-from metarl_jax.tasks._layouts import open_grid
-from metarl_jax.tasks._priors import of_these, prior_of
+from metarl_jax.records import Reference, Spec, TaskDistribution
 from metarl_jax.tasks.environment import Environment, episode_after_episode, one_hot_cell, one_of
-from metarl_jax.types import Reference, Spec, TaskDistribution
+from metarl_jax.tasks.layouts import open_grid
+from metarl_jax.tasks.priors import of_these, prior_of
 
 MOVES = ((0, 0), (-1, 0), (0, 1), (1, 0), (0, -1))  # stay, up, right, down, left, in (row, column)
 MOST_GOALS = 63  # that the planner over beliefs can hold: all of sizes up to 8

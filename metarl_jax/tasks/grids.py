@@ -9,9 +9,9 @@ import numpy as np
 
 from metarl_jax import planning
 from metarl_jax.config import check, check_all, family
-from metarl_jax.tasks._layouts import open_grid
+from metarl_jax.records import Reference, Spec, TaskDistribution
 from metarl_jax.tasks.environment import Environment
-from metarl_jax.types import Reference, Spec, TaskDistribution
+from metarl_jax.tasks.layouts import open_grid
 
 MOVES = ((0, 0), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1))  # stay, north, clockwise
 MOST_WORK = 10**8  # numbers in the backward induction of a task: half a second

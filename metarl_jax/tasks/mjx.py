@@ -1,6 +1,6 @@
 """MuJoCo models in MJX, and Brax environments, whose named fields differ from task to task.
 
-For those who want the standard physics (our own walkers: ``metarl_jax.walkers``). Needs ``metarl-jax[mjx]`` (Brax you
+For those who want the standard physics (our own walkers: ``metarl_jax.physics``). Needs ``metarl-jax[mjx]`` (Brax you
 bring yourself). Beware of what a model derives from its fields when it is compiled (subtree masses, inverse weights):
 it stays that of the model given, unless you override it, too.
 """
@@ -17,10 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from metarl_jax.config import ConfigError, check, check_all, not_installed, whole
-from metarl_jax.devices import use_cpu_cores
-from metarl_jax.tasks._shapes import traced
+from metarl_jax.records import Key, Spec, TaskDistribution
+from metarl_jax.runtime.devices import use_cpu_cores
 from metarl_jax.tasks.environment import Environment, strong
-from metarl_jax.types import Key, Spec, TaskDistribution
+from metarl_jax.tasks.shapes import traced
 
 Fields = Mapping[str, jax.Array]  # a task: what replaces fields of the model, by name
 

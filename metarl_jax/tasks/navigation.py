@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from metarl_jax.config import check, check_all, family
+from metarl_jax.records import Reference, Spec, TaskDistribution
 from metarl_jax.tasks.environment import Environment, episode_after_episode, one_of
-from metarl_jax.types import Reference, Spec, TaskDistribution
 
 CORNERS = ((-2.0, -2.0), (2.0, -2.0), (-2.0, 2.0), (2.0, 2.0))
 PIXELS, GROUND, ORIGIN, GOAL, AGENT = 61, (236, 236, 232), (140, 170, 200), (0, 158, 115), (213, 94, 0)

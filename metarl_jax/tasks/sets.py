@@ -8,14 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from metarl_jax.config import ConfigError, check
-from metarl_jax.files import is_key, key_data, user_path
-from metarl_jax.tasks._batches import checked
-from metarl_jax.tasks._checks import check_tasks
+from metarl_jax.records import Reference, Task, TaskDistribution
+from metarl_jax.storage.files import is_key, key_data, user_path
+from metarl_jax.tasks.batches import checked
+from metarl_jax.tasks.checks import check_tasks
 from metarl_jax.tasks.environment import one_of
-from metarl_jax.types import Reference, Task, TaskDistribution
 
 
 def finite(tasks: TaskDistribution, batch: Task) -> TaskDistribution:
@@ -100,3 +101,10 @@ def named(path: str | os.PathLike) -> Path:
     fits = isinstance(path, str | os.PathLike) and Path(path).suffix == ".npz"
     check(fits, "path", path, "give the name of a .npz file")
     return user_path(path)
+
+
+def which(candidates: Task, task: Task) -> jax.Array:
+    """``[G]``: 1 for the one of ``candidates [G]``, all distinct, that ``task`` is, 0 for the others."""
+    equal = lambda some, one: (some == jnp.asarray(one)[None]).reshape(some.shape[0], -1).all(axis=1)
+    same = jax.tree.leaves(jax.tree.map(equal, candidates, task))
+    return jnp.stack(same).all(axis=0).astype(jnp.float32)

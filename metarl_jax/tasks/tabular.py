@@ -9,10 +9,10 @@ import numpy as np
 
 from metarl_jax import planning
 from metarl_jax.config import ConfigError, check, family
-from metarl_jax.devices import use_cpu_cores
-from metarl_jax.tasks._priors import elsewhere, of_these, prior_of
+from metarl_jax.records import Reference, Spec, TaskDistribution
+from metarl_jax.runtime.devices import use_cpu_cores
 from metarl_jax.tasks.environment import Environment, episode_after_episode, one_of
-from metarl_jax.types import Reference, Spec, TaskDistribution
+from metarl_jax.tasks.priors import elsewhere, of_these, prior_of
 
 
 class TabularTask(NamedTuple):

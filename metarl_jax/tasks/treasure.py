@@ -9,10 +9,10 @@ import numpy as np
 
 from metarl_jax import planning
 from metarl_jax.config import check, check_all, family
-from metarl_jax.tasks._layouts import reachable, successors
-from metarl_jax.tasks._priors import of_these, prior_of
+from metarl_jax.records import Reference, Spec, TaskDistribution
 from metarl_jax.tasks.environment import Environment, episode_after_episode, one_hot_cell, one_of
-from metarl_jax.types import Reference, Spec, TaskDistribution
+from metarl_jax.tasks.layouts import reachable, successors
+from metarl_jax.tasks.priors import of_these, prior_of
 
 # Two rooms of six alleys, each with a site at its end; between them the start, a camp and a mountain.
 TWO_ROOMS = """

@@ -14,19 +14,19 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from metarl_jax import evaluation
 from metarl_jax.config import ConfigError, Recipe, check, check_counts, check_seeds, not_installed
-from metarl_jax.devices import check_precision, use_cpu_cores
-from metarl_jax.files import user_path
-from metarl_jax.logging import Progress
-from metarl_jax.memory import NoRoom
-from metarl_jax.program import program_of
-from metarl_jax.run import Run
-from metarl_jax.setting import Setting, describe, resolve
-from metarl_jax.training import Diverged, Stopped, train
+from metarl_jax.evaluation import evaluate as evaluation
+from metarl_jax.records import TaskDistribution
+from metarl_jax.runtime.devices import check_precision, use_cpu_cores
+from metarl_jax.storage.files import user_path
+from metarl_jax.storage.metrics import Progress
+from metarl_jax.training.build import program_of
+from metarl_jax.training.experiment import Setting, describe, resolve
+from metarl_jax.training.memory import NoRoom
+from metarl_jax.training.run import Run
+from metarl_jax.training.train import Diverged, Stopped, train
 from metarl_jax.tuning import sweep
 from metarl_jax.tuning.space import Range, checked_space, distribution
-from metarl_jax.types import TaskDistribution
 
 POLL_SECONDS = 1.0
 KEY_DOMAIN = 0x7E5D  # options must not be chosen by the trials that ``evaluate`` reports on

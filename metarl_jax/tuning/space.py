@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from metarl_jax.config import check, coerce, lookup, options_of
-from metarl_jax.setting import Setting
+from metarl_jax.training.experiment import Setting
 
 
 class Range(NamedTuple):

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from metarl_jax.config import ConfigError
-from metarl_jax.files import locked
-from metarl_jax.run import check_free, refuse_changes
+from metarl_jax.storage.files import locked
+from metarl_jax.training.run_folder import check_free, refuse_changes
 
 DATABASE = "study.db"
 HEARTBEAT_SECONDS, GRACE_SECONDS = 10, 60  # a worker that was not heard of for so long is dead

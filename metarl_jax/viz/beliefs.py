@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from metarl_jax.config import check
-from metarl_jax.tasks._priors import prior_of
-from metarl_jax.types import TaskDistribution
+from metarl_jax.records import TaskDistribution
+from metarl_jax.tasks.priors import prior_of
 from metarl_jax.viz import style
 from metarl_jax.viz.replay import PAUSE, at, enlarged, has_picture, pick, picture, with_trail
 from metarl_jax.viz.trials import animate
 
 if TYPE_CHECKING:
-    from metarl_jax.run import Run
+    from metarl_jax.training.run import Run
 
 HEAT, LINE, TRUTH = np.array((178, 24, 43)), (255, 255, 255), "#009e73"  # certain; between panels; the task itself
 SIDE = 160  # pixels of a panel, about

@@ -10,7 +10,7 @@ from metarl_jax.config import check
 from metarl_jax.viz import style
 
 if TYPE_CHECKING:
-    from metarl_jax.run import Run
+    from metarl_jax.training.run import Run
 
 
 def credit_weights(run: "Run", num_episodes: int = 64, seed: int = 0) -> np.ndarray:
@@ -23,9 +23,9 @@ def credit_weights(run: "Run", num_episodes: int = 64, seed: int = 0) -> np.ndar
     import jax
     import jax.numpy as jnp
 
+    from metarl_jax.learned import pairwise_credit_rule as pairwise
     from metarl_jax.networks import actor_critic, by_variance, step_inputs
     from metarl_jax.rollout import rollout
-    from metarl_jax.rules import pairwise
 
     name = run.config["algorithm"]["name"]
     check(name == "pairwise-weights", "run", name, "give a run of pairwise-weights")

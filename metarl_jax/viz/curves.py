@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from metarl_jax.tables import has_inner_steps, label
+from metarl_jax.evaluation.format import label
+from metarl_jax.evaluation.render import has_inner_steps
 from metarl_jax.viz import style
 
 if TYPE_CHECKING:
-    from metarl_jax.report import Report
+    from metarl_jax.evaluation.report import Report
 
 FEW = 0.5  # an episode that fewer of the trials began is drawn faint: only the easy tasks are left
 LEAST = 0.1  # ... and not at all below this
@@ -235,7 +236,7 @@ def draw_metric(axes: Any, over: np.ndarray, values: np.ndarray, name: str) -> N
 
 def thin(values: np.ndarray) -> np.ndarray:
     """``values [records, ...]`` averaged into at most ``MOST_POINTS`` stretches of records."""
-    from metarl_jax.statistics import masked_mean
+    from metarl_jax.evaluation.summary import masked_mean
 
     if len(values) <= MOST_POINTS:
         return values

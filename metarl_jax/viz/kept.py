@@ -10,7 +10,7 @@ from metarl_jax.viz.replay import at, check_drawable, picture
 from metarl_jax.viz.trials import draw_tasks
 
 if TYPE_CHECKING:
-    from metarl_jax.run import Run
+    from metarl_jax.training.run import Run
 
 ORDERS = {"score": "score {:.2g}", "replayed": "replayed {:.0f} times", "best": "best return {:.2g}"}
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from metarl_jax.config import check, check_all, whole
-from metarl_jax.types import Task, TaskDistribution
+from metarl_jax.records import Task, TaskDistribution
 from metarl_jax.viz.trials import animate, draw_tasks
 
 if TYPE_CHECKING:
-    from metarl_jax.run import Run
+    from metarl_jax.training.run import Run
 
 TRAIL = 0.3  # how much of the agent's colour its trail keeps
 PAUSE = 6  # frames that the end of an episode stays

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from metarl_jax.files import user_path
+from metarl_jax.storage.files import user_path
 
 AGENT, CONTROL, MUTED = "#0072B2", "#D55E00", "#8A8A8A"
 ROLES = {

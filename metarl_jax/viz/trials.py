@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from metarl_jax.files import user_path
+from metarl_jax.storage.files import user_path
 from metarl_jax.viz import style
 
 COLOURS = 256  # of a GIF's palette; two are kept for captions

@@ -7,20 +7,22 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from metarl_jax import algorithms, rules, tasks
-from metarl_jax.algorithms import _adaptation as adaptation
-from metarl_jax.algorithms import _baseline
-from metarl_jax.algorithms import _lifetimes as lifetimes
-from metarl_jax.algorithms import _outer as outer
-from metarl_jax.algorithms import _ppo as ppo
-from metarl_jax.algorithms._baseline import Baseline
-from metarl_jax.algorithms._novelty import Novelty
+from metarl_jax import algorithms, tasks
+from metarl_jax.algorithms.gradient import baseline as _baseline
+from metarl_jax.algorithms.gradient import inner_loop as adaptation
+from metarl_jax.algorithms.gradient import outer_loop as outer
+from metarl_jax.algorithms.gradient.baseline import Baseline
+from metarl_jax.algorithms.inference.exploration_bonus import Novelty
+from metarl_jax.algorithms.lifetime import meta_learner as lifetimes
+from metarl_jax.algorithms.recurrent import ppo as ppo
+from metarl_jax.learned import rules
 from metarl_jax.networks import actor_critic
-from metarl_jax.types import Actor, Inner, Spec, TimeStep, Trajectory
+from metarl_jax.records import Actor, Inner, Spec, TimeStep, Trajectory
 
 # Functions of these names stand before the modules.
 lpg, population, varibad = (
-    importlib.import_module(f"metarl_jax.algorithms.{name}") for name in ("lpg", "population", "varibad")
+    importlib.import_module(f"metarl_jax.algorithms.{name}")
+    for name in ("lifetime.lpg", "lifetime.population", "inference.varibad")
 )
 SPEC = Spec((2,), num_actions=3)
 POLICY = actor_critic(SPEC, "none", 0, (), False)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from metarl_jax import tasks
-from metarl_jax.algorithms import _adaptation as adaptation
-from metarl_jax.algorithms._baseline import critic, linear
-from metarl_jax.algorithms._ppo import Settings, proximal
+from metarl_jax.algorithms.gradient import inner_loop as adaptation
+from metarl_jax.algorithms.gradient.baseline import critic, linear
+from metarl_jax.algorithms.recurrent.ppo import Settings, proximal
 from metarl_jax.networks import actor_critic
 from metarl_jax.rollout import replay, rollout
 

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from metarl_jax.curricula._returns import share_of_range
+from metarl_jax.curricula.return_history import share_of_range
 
 
 @pytest.mark.parametrize("unit", [1e-4, 1.0, 1e6])

@@ -7,7 +7,7 @@ import pytest
 
 from metarl_jax import algorithms, tasks
 from metarl_jax.config import ConfigError
-from metarl_jax.curricula._scores import (
+from metarl_jax.curricula.scores import (
     best_return,
     chosen,
     episodes,
@@ -18,8 +18,8 @@ from metarl_jax.curricula._scores import (
     scorer,
     solved,
 )
-from metarl_jax.driver import student_of
-from metarl_jax.types import Student, TimeStep, Trajectory
+from metarl_jax.records import Student, TimeStep, Trajectory
+from metarl_jax.training.update_loop import student_of
 
 
 def trial(reward, terminated, truncated=None, values=None) -> Trajectory:

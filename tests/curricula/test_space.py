@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_methods import COINS, STEPS, STUDENT, Coins, N, trials
+from helpers.coins import COINS, STEPS, STUDENT, Coins, N, trials
 
 from metarl_jax import curricula
-from metarl_jax.types import Outcome
+from metarl_jax.records import Outcome
 
 
 def expecting(value):

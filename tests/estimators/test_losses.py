@@ -5,13 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from metarl_jax.estimators import (
-    clipped_surrogate,
-    root_mean_square,
-    squared_error,
-    standardised,
-    value_loss,
-)
+from metarl_jax.estimators import clipped_surrogate, root_mean_square, squared_error, standardised, value_loss
 
 CLIP = 0.2
 

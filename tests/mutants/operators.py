@@ -11,8 +11,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 PACKAGE = Path(__file__).parents[2] / "metarl_jax"
-FOLDERS = ("estimators", "algorithms", "curricula", "rules", "planning")
-FILES = ("rollout", "beliefs", "evaluation", "trials", "statistics", "verdict", "intervals", "controls")
+FOLDERS = ("estimators", "meta_gradients", "algorithms", "wrappers", "curricula", "learned", "planning")
+FILES = (
+    "rollout",
+    "beliefs",
+    *(
+        f"evaluation/{name}"
+        for name in ("evaluate", "trials", "summary", "adaptation_test", "intervals", "controls", "belief_scores")
+    ),
+)
 CHECKS = ("check", "check_all", "check_counts", "check_divides", "ConfigError", "ValueError")  # words, not mathematics
 
 

@@ -8,7 +8,7 @@ import scipy.stats
 
 from metarl_jax.networks import to_bounds
 from metarl_jax.networks.actions import categorical, for_spec, gaussian
-from metarl_jax.types import ConfigError, Spec
+from metarl_jax.records import ConfigError, Spec
 
 LOGITS = jnp.array([[0.0, 1.0, -2.0, 0.5], [3.0, 3.0, 3.0, -30.0]])
 SPEC = Spec((1,), action_size=2, action_low=(-2.0, 0.0), action_high=(2.0, 10.0))

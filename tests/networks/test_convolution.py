@@ -7,7 +7,7 @@ import pytest
 
 from metarl_jax.networks import actor_critic, first_timestep
 from metarl_jax.networks.convolution import patches
-from metarl_jax.types import ConfigError, Spec
+from metarl_jax.records import ConfigError, Spec
 
 SPEC = Spec((6, 5, 2), num_actions=3)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from metarl_jax.networks import MEMORIES, actor_critic, num_parameters, transformer
-from metarl_jax.types import ConfigError, Spec
+from metarl_jax.records import ConfigError, Spec
 
 T, N, H, F, WINDOW = 11, 3, 8, 4, 5  # trials longer than the transformer's window
 RECURRENT = [name for name in MEMORIES if name != "none"]

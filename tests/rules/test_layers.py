@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 
-from metarl_jax.rules.layers import mlp_applied, mlp_born
+from metarl_jax.learned.layers import mlp_applied, mlp_born
 
 
 def test_layers_divide_by_the_root_of_their_width_and_the_last_has_its_own_scale():

@@ -7,7 +7,7 @@ import pytest
 
 from metarl_jax import tasks
 from metarl_jax.config import ConfigError
-from metarl_jax.tasks.ued_maze import ViewTask
+from metarl_jax.tasks.mazes.view_maze import ViewTask
 
 
 def row(*goals: int, wall: int | None = None) -> ViewTask:

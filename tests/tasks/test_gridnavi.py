@@ -7,8 +7,8 @@ import pytest
 
 import metarl_jax as mrl
 from metarl_jax.networks.actions import for_spec
+from metarl_jax.records import Policy, Trajectory
 from metarl_jax.rollout import rollout
-from metarl_jax.types import Policy, Trajectory
 
 
 def lived(tasks, actions: np.ndarray) -> Trajectory:

@@ -10,10 +10,10 @@ import pytest
 import metarl_jax as mrl
 from metarl_jax import planning
 from metarl_jax.networks.actions import for_spec
+from metarl_jax.records import Policy
 from metarl_jax.rollout import rollout
 from metarl_jax.tasks import grids
 from metarl_jax.tasks.grids import KINDS, ObjectsEnv, ObjectsTask
-from metarl_jax.types import Policy
 
 STAY, NORTH, EAST, SOUTH, WEST = 0, 1, 3, 5, 7
 

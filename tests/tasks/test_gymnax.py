@@ -13,8 +13,8 @@ from gymnax.wrappers import purerl
 
 import metarl_jax as mrl
 from metarl_jax.networks.actions import for_spec
+from metarl_jax.records import Policy, Spec, TaskDistribution, Trajectory
 from metarl_jax.rollout import rollout
-from metarl_jax.types import Policy, Spec, TaskDistribution, Trajectory
 
 N = 8
 
@@ -213,7 +213,7 @@ def test_adr_leaves_alone_what_does_not_differ():
     env, params = gymnax.make("Pendulum-v1")
     sample = lambda key: params.replace(m=jax.random.uniform(key, minval=0.5, maxval=2.0))
     tasks = mrl.tasks.from_gymnax(env, sample, name="masses", horizon=5, num_episodes=2)
-    student = mrl.types.Student(lambda *_: pytest.fail("lived"), 64, True)
+    student = mrl.records.Student(lambda *_: pytest.fail("lived"), 64, True)
     adr = mrl.curricula.REGISTRY["adr"](start=0.1).build(tasks, student)
     batch = jax.jit(lambda key: adr.sample(key, 0, adr.init(key), ())[1])(jax.random.key(0))
     assert (batch.max_steps_in_episode == 5).all() and batch.max_steps_in_episode.dtype == jnp.int32

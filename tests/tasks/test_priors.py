@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 import metarl_jax as mrl
-from metarl_jax import tables, verdict
+from metarl_jax.evaluation import adaptation_test as verdict
+from metarl_jax.evaluation import format
+from metarl_jax.evaluation.report import summarize
+from metarl_jax.evaluation.trials import Trials, describe
 from metarl_jax.planning import candidate_bandits
-from metarl_jax.report import summarize
-from metarl_jax.tasks._priors import DRAWN_FROM, elsewhere, of_these, prior_of, same_prior
+from metarl_jax.records import Reference
 from metarl_jax.tasks.environment import another_of
-from metarl_jax.trials import Trials, describe
-from metarl_jax.types import Reference
+from metarl_jax.tasks.priors import DRAWN_FROM, elsewhere, of_these, prior_of, same_prior
 
 TASKS = {"a": jnp.array([[3.0, 0.0], [1.0, 2.0], [3.0, -0.0], [1.0, 2.0], [3.0, 0.0]]), "b": jnp.array([7, 1, 7, 2, 7])}
 
@@ -48,7 +49,7 @@ def test_a_score_is_not_held_to_what_other_tasks_are_worth():
     references = [Reference("bayes", "exact", 4.0, of="others"), Reference("optimal", "exact", np.array([5.0, 7.0]))]
     known = [describe(reference, 3.0, trials) for reference in references]
     assert (known[0]["share"], known[0]["regret"], known[0]["value"]) == (None, None, 4.0)
-    assert tables.label(known[0]) == "Bayes-optimal of others, exact" and tables.label(known[1]).endswith(
+    assert format.label(known[0]) == "Bayes-optimal of others, exact" and format.label(known[1]).endswith(
         "known, exact"
     )
     scores, control = trials.trial_return, trials.trial_return - 1.0

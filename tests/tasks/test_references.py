@@ -9,13 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from brute_force import Machine
+from helpers.brute_force import Machine
 
 from metarl_jax import tasks
+from metarl_jax.records import Reference, TaskDistribution
 from metarl_jax.tasks.bandit import BanditTask
 from metarl_jax.tasks.navigation import PointTask
 from metarl_jax.tasks.tabular import TabularTask
-from metarl_jax.types import Reference, TaskDistribution
 
 HUNT = "#######\n#T...T#\n#P#.#.#\n#MS.C.#\n#.#.#.#\n#T...T#\n#######"
 ROOMS = "#####\n#...#\n#S#.#\n#...#\n#####"

@@ -9,9 +9,9 @@ import pytest
 
 import metarl_jax as mrl
 from metarl_jax.config import ConfigError
+from metarl_jax.records import Policy
 from metarl_jax.rollout import rollout
 from metarl_jax.tasks import treasure
-from metarl_jax.types import Policy
 
 STAY, UP, RIGHT, DOWN, LEFT = range(5)
 

@@ -1,0 +1,1 @@
+"""Adaptation by gradient steps: MAML and its relatives, MAESN."""

@@ -1,0 +1,167 @@
+"""An agent that acts on latents, and the inner step that adapts them (Gupta et al. 2018, MAESN).
+
+The policy acts on ``(o, z)`` with ``z = mean + exp(log_std) e``; the environment draws ``e`` and shows it
+(``_held_noise``). Axis letters: ``[Z]`` latents, ``[T]`` steps, ``[E]`` episodes of a window.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from metarl_jax import estimators
+from metarl_jax.networks import actor, held, scattered
+from metarl_jax.records import Policy, PyTree, Spec, TimeStep, Trajectory
+from metarl_jax.rollout import replay
+
+LOG_STD = (-3.0, 0.0)  # where latents' log standard deviations are kept
+CORRECTIONS = 2  # natural gradient steps of an inner step
+
+
+class Latent(NamedTuple):
+    """A diagonal Gaussian over latents: ``mean`` and ``log_std [..., Z]``."""
+
+    mean: jax.Array
+    log_std: jax.Array
+
+
+class Agent(NamedTuple):
+    """What acts in one task: the policy's parameters and the latents that it acts on."""
+
+    params: PyTree
+    latent: Latent
+
+
+def standard_normal(size: int) -> Latent:
+    """Where a trial starts: mean 0, standard deviation 1."""
+    return Latent(jnp.zeros(size), jnp.zeros(size))
+
+
+def latent_actor(spec: Spec, size: int, encoder: tuple[int, ...], spread: float) -> Policy:
+    """A Policy of ``Agent``s on the observations of ``HeldNoise``: an MLP on ``(o, z)``, no memory, no critic. ``init``
+    makes the network's parameters alone.
+
+    Latents lead apart at birth (``scattered``); other actors are born indifferent. Continuous actions vary little from
+    step to step then (a standard deviation about ``exp(-0.7)``), since the latents explore.
+    """
+    features = int(np.prod(spec.observation_shape)) + size
+    base = actor(spec._replace(observation_shape=(features,)), encoder, own_std=False)
+    leading = scattered(base, spec, size, spread)
+
+    def init(key):
+        params = leading.init(key)
+        if spec.num_actions is not None:
+            return params
+        bias = params["policy_head"]["bias"].at[spec.action_size :].set(-0.7)
+        return params | {"policy_head": params["policy_head"] | {"bias": bias}}
+
+    def seen(agent: Agent, timestep: TimeStep) -> TimeStep:
+        plain, noise = held(timestep.observation, size)
+        mean, log_std = (x.reshape((1,) * (noise.ndim - 1) + (-1,)) for x in agent.latent)
+        return timestep._replace(observation=jnp.concatenate([plain, mean + jnp.exp(log_std) * noise], axis=-1))
+
+    step: Any = lambda agent, memory, timestep: base.step(agent.params, memory, seen(agent, timestep))
+    unroll: Any = lambda agent, memory, timesteps: base.unroll(agent.params, memory, seen(agent, timesteps))
+    return base._replace(init=init, step=step, unroll=unroll)
+
+
+class Step(NamedTuple):
+    """An inner step's size, meta-learned; see ``learn``."""
+
+    actions: jax.Array  # [Z, Z]
+    draws: jax.Array  # [Z, Z]
+    log_widths: jax.Array  # [Z]
+    narrowing: jax.Array
+    log_scale: jax.Array
+
+
+class Meta(NamedTuple):
+    """All that is meta-learned; ``proposal`` (of a task's latents) serves meta-training alone."""
+
+    params: optax.Params
+    step: Step
+    proposal: optax.Params
+
+
+class Window(NamedTuple):
+    """Episodes lived with one agent, ``[T, E, ...]``; ``ended``: the step was its episode's last."""
+
+    timestep: TimeStep
+    action: jax.Array
+    log_prob: jax.Array
+    reward: jax.Array
+    ended: jax.Array
+
+
+def first_step(latents: int) -> Step:
+    """Where the inner step starts to be learned: to where it paid, and narrower there."""
+    number = lambda x: jnp.asarray(x, jnp.float32)
+    return Step(jnp.eye(latents), jnp.eye(latents), jnp.zeros(latents), number(1.5), number(np.log(0.1)))
+
+
+def window(policy: Policy, baseline: tuple, lived: Trajectory) -> Window:
+    del baseline  # the inner step knows what paid without one
+    log_prob = policy.actions.log_prob(lived.outputs[0], lived.action)
+    return Window(lived.timestep, lived.action, log_prob, lived.reward, lived.terminated | lived.truncated)
+
+
+def returns_of(seen: Window, discount: float) -> jax.Array:
+    """Of the rest of each episode: ``[T, E]``."""
+    return estimators.discounted_sums(seen.reward, discount * (1.0 - seen.ended.astype(seen.reward.dtype)))
+
+
+def credits(seen: Window, discount: float, log_scale: jax.Array) -> jax.Array:
+    """What paid, ``[T, E]`` with sum 1: ``w_t = c_t / sum c``, ``c_t = (G_t - G)+ / ((G_t - G)+ + C)``. ``G_t`` is the
+    return of the rest of the episode, ``G`` its mean over the window; the more sharply ``c`` tells hits from near ones,
+    the larger ``C``. 0 everywhere where all earned the same.
+    """
+    returns = returns_of(seen, discount)
+    above = jax.nn.relu(returns - returns.mean())
+    credit = above / (above + jnp.exp(log_scale))
+    return credit / (credit.sum() + 1e-3)
+
+
+def learn(policy: Policy, discount: float, meta: Meta, agent: Agent, seen: Window, scale: float | jax.Array) -> Agent:
+    """An inner step: the latents' Gaussian moves to where a window's episodes say that it paid.
+
+    With ``credits`` ``w`` of what was done at ``z = mean + std e``:
+
+    - ``s = sum w (z - mean)`` and ``v = sum w (e^2 - 1) / 2 - narrowing sum w``: the natural gradient of the weighted
+      ``log N(z; mean, std)``, the latent as an action, with a learned preference for narrowing where it paid:
+      ``mean' = mean + s D`` and ``log std' = log std + exp(u) v``.
+    - There, ``CORRECTIONS`` times, ``mean' = mean' + d A`` with ``d`` the natural gradient of
+      ``sum w log pi(a | o, z = mean')``: which latents make what paid likelier.
+
+    ``A, D [Z, Z]``, ``u [Z]``, ``narrowing`` and ``C`` are meta-learned (matrices as in Park and Oliva 2019, where the
+    paper learns a step size a latent). Policy parameters do not adapt.
+    """
+    (mean, log_std), step = agent.latent, meta.step
+    plain, noise = held(seen.timestep.observation, mean.size)
+    still = seen.timestep._replace(observation=jnp.concatenate([plain, jnp.zeros_like(noise)], axis=-1))
+    weight = credits(seen, discount, step.log_scale)
+    moved = mean + scale * (jnp.exp(log_std) * jnp.einsum("te,tez->z", weight, noise)) @ step.draws
+    wider = jnp.einsum("te,tez->z", weight, 0.5 * (jnp.square(noise) - 1.0)) - step.narrowing * weight.sum()
+    told = lambda mean: replay(policy, Agent(agent.params, Latent(mean, log_std)), still)[0]
+    for _ in range(CORRECTIONS):
+        moved = moved + scale * natural_gradient(policy, told, moved, weight, seen.action) @ step.actions
+    return Agent(agent.params, Latent(moved, jnp.clip(log_std + scale * jnp.exp(step.log_widths) * wider, *LOG_STD)))
+
+
+def natural_gradient(policy: Policy, told: Any, mean: jax.Array, weight: jax.Array, action: jax.Array) -> jax.Array:
+    """``d / sqrt(1 + |d|^2)``, ``d = (F + I)^-1 g``: ``g`` the gradient by ``mean`` of ``sum weight log pi(action)``,
+    ``F`` the weighted Fisher information of ``mean``, both ``[Z]``; ``told(mean)`` says the action parameters.
+
+    Outer gradients see ``g`` alone, not the metric.
+    """
+    gradient = jax.grad(lambda mean: (weight * policy.actions.log_prob(told(mean), action)).sum())(mean)
+    parameters, push = jax.linearize(told, jax.lax.stop_gradient(mean))
+    parameters = jax.lax.stop_gradient(parameters)
+    slope = jax.grad(lambda new: (weight * policy.actions.kl(parameters, new)).sum())
+    pushed = jax.vmap(push)(jnp.eye(mean.size))
+    curved = jax.vmap(lambda tangent: jax.jvp(slope, (parameters,), (tangent,))[1])(pushed)
+    fisher = jnp.einsum("itep,jtep->ij", pushed, curved)
+    metric = jax.lax.stop_gradient(fisher) + jnp.eye(mean.size)
+    direction = estimators.solve_positive(metric, gradient)
+    return direction * jax.lax.rsqrt(1.0 + jnp.square(direction).sum())

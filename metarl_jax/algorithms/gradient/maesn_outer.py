@@ -1,0 +1,129 @@
+"""How MAESN is meta-learned: trials from the prior, episodes from ``q(z | task)``, and the outer loss on both."""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from metarl_jax import estimators
+from metarl_jax.algorithms.gradient import inner_loop as adaptation
+from metarl_jax.algorithms.gradient import maesn_inner as structured
+from metarl_jax.algorithms.gradient.maesn_inner import LOG_STD, Agent, Latent, Meta, Window
+from metarl_jax.networks import Network
+from metarl_jax.networks.actions import normal_divergence
+from metarl_jax.records import Task, Trajectory
+
+
+class Batch(NamedTuple):
+    """What the epochs learn from, leaves ``[1, N, ...]``: whole trials and the episodes of agents who knew the task."""
+
+    windows: Window  # [K, T, E]
+    advantage: jax.Array  # [K, T, E], first the return
+    informed: Window  # [T, E]
+    informed_advantage: jax.Array  # [T, E], first the return
+    task: jax.Array  # [F]
+
+
+class Options(NamedTuple):
+    """Of the outer loss, by the names under which ``maesn`` documents them."""
+
+    informed_weight: float
+    search_weight: float
+    prior_cost: float
+    clip: float
+    discount: float
+
+
+class Parts(NamedTuple):
+    """What an update is made of."""
+
+    inner: adaptation.Inner
+    live_informed: Callable[..., Trajectory]
+    proposal: Network
+    options: Options
+    entropy: Callable[[jax.Array], jax.Array]
+
+
+def proposed(parts: Parts, meta: Meta, task: jax.Array) -> Latent:
+    """``q(z | task)``, its mean of length ``sqrt(Z)``: for two latents, where exploration looks (``TurningNoise``)."""
+    mean, log_std = jnp.split(parts.proposal.apply(meta.proposal, task), 2)
+    mean = mean * jax.lax.rsqrt(jnp.square(mean).mean() + 1e-6)
+    return Latent(mean, jnp.clip(log_std - 1.0, *LOG_STD))
+
+
+def live_one(parts: Parts, describe: Callable, key, meta: Meta, task: Task) -> tuple[Batch, jax.Array]:
+    """A trial in one task and the episodes of an agent who knows it: (its part of the batch, earned ``[K]``)."""
+    keys = jax.random.split(key)
+    code = describe(task)
+    windows = adaptation.lifetime(parts.inner, keys[0], meta, (), task)
+    known = Agent(meta.params, proposed(parts, meta, code))
+    informed = parts.inner.window((), parts.live_informed(keys[1], known, task))
+    told = functools.partial(structured.returns_of, discount=parts.options.discount)
+    batch = Batch(windows, jax.vmap(told)(windows), informed, told(informed), code)
+    return batch, windows.reward.sum(axis=1).mean(axis=1)
+
+
+def standardised(options: Options, batch: Batch) -> Batch:
+    """Advantages over the size of returns: of an agent's who knows the task, or of others' while it returns less.
+
+    After a find, and where the task is known: the return of the rest of an episode less its mean over the window's.
+    Before it: ``search_weight`` times what an episode adds to the best of its window.
+    """
+    rms = estimators.root_mean_square
+    size = jnp.maximum(rms(batch.informed_advantage), rms(batch.advantage))
+    size = jnp.where(size > 0, size, 1.0)
+    above = lambda x: (x - x.mean(axis=-1, keepdims=True)) * (x.shape[-1] / (x.shape[-1] - 1) / size)
+    alone = jax.vmap(jax.vmap(functools.partial(added, discount=options.discount)))(batch.windows.reward)
+    found = jax.vmap(after_a_find)(batch.windows.reward)[..., None, None]
+    advantage = jnp.where(found, above(batch.advantage), alone * (options.search_weight / size))
+    return batch._replace(advantage=advantage, informed_advantage=above(batch.informed_advantage))
+
+
+def after_a_find(reward: jax.Array) -> jax.Array:
+    """Which windows came after one in which something was earned (or paid): ``[K, T, E] -> [K]``."""
+    earned = jnp.abs(reward).sum(axis=(1, 2)) > 0
+    return jnp.cumsum(earned) - earned > 0
+
+
+def added(reward: jax.Array, discount: float) -> jax.Array:
+    """``(R_i - M_i)+ - (P_it - M_i)+`` for rewards ``[T, E]``: what lane ``i`` adds from step ``t`` on to the best of
+    all lanes.
+
+    ``R_i = sum_t discount^t r_it``, ``P_it`` is the part of it before ``t``, ``M_i = max_{j != i} R_j``. Times the
+    scores of the actions, summed, its expectation is the gradient of ``E[max_i R_i]``: lanes share the search.
+    """
+    worth = jnp.power(discount, jnp.arange(reward.shape[0], dtype=reward.dtype))[:, None] * reward
+    through = jnp.cumsum(worth, axis=0)
+    others = best_of_others(through[-1:])
+    return jax.nn.relu(through[-1:] - others) - jax.nn.relu(through - worth - others)
+
+
+def best_of_others(returns: jax.Array) -> jax.Array:
+    """``max_{j != i} x_j`` over the last axis: ``[..., E]``."""
+    apart = jnp.where(jnp.eye(returns.shape[-1], dtype=bool), -jnp.inf, returns[..., None, :])
+    return apart.max(axis=-1)
+
+
+def outer_loss(
+    parts: Parts, entropy_cost: float | jax.Array, meta: Meta, minibatch: Batch
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """PPO's loss on trials and on informed episodes and ``KL(q || N(0, I))``, less the entropy bonus."""
+    batch, o = jax.tree.map(lambda x: x[0], minibatch), parts.options
+
+    def one(windows: Window, informed: Window, task):
+        said = adaptation.adapt(parts.inner, meta, windows, before=True)[1]
+        known = proposed(parts, meta, task)
+        prior = structured.standard_normal(known.mean.size)
+        return said, parts.inner.said(Agent(meta.params, known), informed)[1], normal_divergence(*known, *prior)
+
+    (parameters, log_prob), said, prior = jax.vmap(one)(batch.windows, batch.informed, batch.task)
+    surrogate = functools.partial(estimators.clipped_surrogate, clip=o.clip)
+    policy_loss = surrogate(log_prob, batch.windows.log_prob, batch.advantage).mean()
+    informed_loss = surrogate(said, batch.informed.log_prob, batch.informed_advantage).mean()
+    entropy = parts.entropy(parameters).mean()
+    metrics = {"policy_loss": policy_loss, "informed_loss": informed_loss}
+    metrics |= {"kl_prior": prior.mean(), "entropy": entropy}
+    loss = policy_loss + o.informed_weight * informed_loss - entropy_cost * entropy
+    return loss + o.prior_cost * metrics["kl_prior"], metrics

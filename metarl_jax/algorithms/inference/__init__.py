@@ -1,0 +1,1 @@
+"""Adaptation by inference: a belief over tasks that the policy sees."""

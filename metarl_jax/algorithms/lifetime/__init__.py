@@ -1,0 +1,1 @@
+"""Agents that learn from scratch in each task, and what is meta-learned about their learning."""

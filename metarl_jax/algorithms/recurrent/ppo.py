@@ -1,0 +1,119 @@
+"""Proximal policy optimisation (Schulman et al. 2017) on whole trials: what RL^2 and VariBAD share."""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from metarl_jax import estimators
+from metarl_jax.config import check_all, check_divides
+from metarl_jax.records import Policy, TimeStep, Trajectory
+from metarl_jax.rollout import after_steps, replay
+
+
+class Settings(NamedTuple):
+    """The options of ``rl2`` by the same names."""
+
+    discount: float
+    trace: float
+    learning_rate: float
+    decay_updates: int
+    num_epochs: int
+    num_minibatches: int
+    clip: float
+    entropy_cost: float
+    entropy_updates: int
+    value_cost: float
+    max_gradient_norm: float
+
+
+class PPO(NamedTuple):
+    """``init(params) -> optimiser state``; ``improve(key, params, optimiser state, lived [T, N]) -> (params, optimiser
+    state, metrics)``; ``advantages(params, lived) -> [T, N]``; ``check(num_tasks)`` raises ConfigError."""
+
+    init: Callable
+    improve: Callable
+    advantages: Callable[[optax.Params, Trajectory], jax.Array]
+    check: Callable[[int], None]
+
+
+class Batch(NamedTuple):
+    """What the epochs learn from, leaves ``[T, N, ...]``."""
+
+    timestep: TimeStep
+    action: jax.Array
+    log_prob: jax.Array
+    advantage: jax.Array
+    target: jax.Array
+
+
+def proximal(policy: Policy, settings: Settings, across_episodes: bool = True) -> PPO:
+    """PPO for ``policy``; ``across_episodes``: see ``rl2``."""
+    numbers = settings._asdict()
+    names = ("learning_rate", "num_epochs", "num_minibatches", "clip", "max_gradient_norm")
+    check_all({name: numbers[name] for name in names}, lambda x: x > 0, "must be above 0")
+    names = ("entropy_cost", "value_cost", "decay_updates", "entropy_updates")
+    check_all({name: numbers[name] for name in names}, lambda x: x >= 0, "must not be negative")
+    names = ("discount", "trace")
+    check_all({name: numbers[name] for name in names}, lambda x: 0 <= x <= 1, "must lie between 0 and 1")
+    per_update = settings.num_epochs * settings.num_minibatches
+    rate = estimators.falling_rate(settings.learning_rate, per_update * settings.decay_updates)
+    optimizer = optax.chain(optax.clip_by_global_norm(settings.max_gradient_norm), optax.adam(rate, eps=1e-5))
+    judge = functools.partial(advantages_of, policy, settings.discount, settings.trace, across_episodes)
+
+    def improve(key, params, optimizer_state, lived: Trajectory):
+        steps = per_update * settings.entropy_updates
+        entropy_cost = estimators.falling_cost(settings.entropy_cost, steps, optimizer_state)
+        loss = functools.partial(ppo_loss, policy, settings._replace(entropy_cost=entropy_cost))
+        batch = learning_batch(policy, lived, judge(params, lived))
+        passes = settings.num_epochs, settings.num_minibatches
+        return estimators.minibatch_epochs(key, params, optimizer_state, batch, loss, optimizer, *passes)
+
+    check = functools.partial(check_divides, "num_minibatches", settings.num_minibatches)
+    return PPO(optimizer.init, improve, judge, check)
+
+
+def ppo_loss(policy: Policy, settings: Settings, params, batch: Batch):
+    """PPO's loss on whole trials, replayed from their start, and its parts."""
+    parameters, value = replay(policy, params, batch.timestep)
+    log_prob = policy.actions.log_prob(parameters, batch.action)
+    policy_loss = estimators.clipped_surrogate(log_prob, batch.log_prob, batch.advantage, settings.clip).mean()
+    value_loss = estimators.value_loss(value, batch.target)
+    entropy = policy.actions.entropy(parameters).mean()
+    kl = (batch.log_prob - log_prob).mean()
+    metrics = {"policy_loss": policy_loss, "value_loss": value_loss, "entropy": entropy, "kl": kl}
+    return policy_loss + settings.value_cost * value_loss - settings.entropy_cost * entropy, metrics
+
+
+def learning_batch(policy: Policy, lived: Trajectory, advantages: jax.Array) -> Batch:
+    """Whole trials ``[T, N]``, their value targets and their advantages, standardised over the batch."""
+    parameters, values = lived.outputs
+    log_prob = policy.actions.log_prob(parameters, lived.action)
+    targets = advantages + values
+    standard = estimators.standardised(advantages, estimators.ROUNDING * estimators.root_mean_square(targets))
+    return Batch(lived.timestep, lived.action, log_prob, standard, targets)
+
+
+def advantages_of(
+    policy: Policy, discount: float, trace: float, across_episodes: bool, params, lived: Trajectory
+) -> jax.Array:
+    """Generalised advantages of whole trials ``[T, N]``; ``across_episodes``: see ``rl2``."""
+    values = lived.outputs[1]
+    following = jnp.concatenate([values[1:], jnp.zeros_like(values[:1])])
+    discounts, traces = jnp.full_like(values, discount), jnp.full_like(values, trace)
+    rewards, last = lived.reward, jnp.arange(values.shape[0])[:, None] == values.shape[0] - 1
+    if not across_episodes and jax.tree.leaves(policy.carry(())):
+        done = lived.terminated | lived.truncated
+        rewards = jnp.where(last & ~done, values, rewards)  # what the episode is worth from there on
+        discounts = jnp.where(last | done, 0.0, discounts)
+    elif not across_episodes:
+        _, after = replay(policy, params, after_steps(lived))
+        cut = lived.truncated | last
+        following = jnp.where(cut, after, following)
+        traces = jnp.where(cut, 0.0, traces)
+        ended = lived.terminated | lived.truncated if discount == 1 else lived.terminated  # else values have no bound
+        discounts = jnp.where(ended, 0.0, discounts)
+    return estimators.generalised_advantages(rewards, values, following, discounts, traces)

@@ -1,0 +1,144 @@
+"""A set of tasks that is kept with its scores, and from which tasks are replayed."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from metarl_jax.records import Key, Task
+from metarl_jax.tasks.fingerprints import fingerprints
+
+
+class Buffer(NamedTuple):
+    """Leaves ``[B, ...]``: ``tasks``; what each is worth (``score``, -inf where the place is empty); the ``best``
+    return of an episode seen in it; the update that it was ``last`` scored in; how many trials the agent learned from
+    in it since it came in (``replayed``)."""
+
+    tasks: Task
+    score: jax.Array
+    best: jax.Array
+    last: jax.Array
+    replayed: jax.Array
+
+
+def places_for(task: Task, capacity: int) -> Task:
+    """Zeros where ``capacity`` tasks of the shapes of ``task`` are to stand."""
+    return jax.tree.map(lambda x: jnp.zeros((capacity, *x.shape), x.dtype), task)
+
+
+def empty(task: Task, capacity: int) -> Buffer:
+    """``task``: any one, for its shapes."""
+    low = jnp.full(capacity, -jnp.inf)
+    return Buffer(places_for(task, capacity), low, low, jnp.zeros(capacity, jnp.int32), jnp.zeros(capacity, jnp.int32))
+
+
+def first_replaced(batch: Task, other: Task, when: jax.Array | bool = True) -> Task:
+    """``batch [N]``, its first tasks replaced by ``other [M]``, where ``when`` (one for all, or ``[M]``) holds."""
+
+    def swap(old: jax.Array, new: jax.Array) -> jax.Array:
+        replaced = jnp.broadcast_to(when, (len(new),)).reshape(-1, *(1,) * (new.ndim - 1))
+        return old.at[: len(new)].set(jnp.where(replaced, new, old[: len(new)]))
+
+    return jax.tree.map(swap, batch, other)
+
+
+def filled(buffer: Buffer) -> jax.Array:
+    """The share of its places that hold a task."""
+    return jnp.isfinite(buffer.score).mean()
+
+
+def weights(buffer: Buffer, update: jax.Array, temperature: float, staleness: float) -> jax.Array:
+    """The chances ``[B]`` of being replayed: ``(1 - c) rank(score)^(-1 / temperature) + c age``, each normalised
+    (Jiang et al. 2021); 0 for empty places."""
+    held = jnp.isfinite(buffer.score)
+    order = jnp.argsort(-buffer.score)
+    rank = jnp.zeros_like(order).at[order].set(jnp.arange(1, len(order) + 1, dtype=order.dtype))
+    ranked = jnp.where(held, rank.astype(jnp.float32) ** (-1.0 / temperature), 0.0)
+    age = jnp.where(held, update - buffer.last, 0).astype(jnp.float32)
+    share = lambda x: x / jnp.maximum(x.sum(), 1e-9)
+    age = jnp.where(age.sum() > 0, age, held.astype(jnp.float32))
+    mixed = (1.0 - staleness) * share(ranked) + staleness * share(age)
+    return jnp.where(held, jnp.maximum(mixed, 1e-30), 0.0)  # low ranks are not to vanish among empty places
+
+
+def draw(key: Key, chances: jax.Array, count: int) -> jax.Array:
+    """``count`` different places, by chances ``[B]`` (Gumbel's top k); those of no chance come last."""
+    noise = jax.random.gumbel(key, chances.shape)
+    return jax.lax.top_k(jnp.where(chances > 0, jnp.log(chances) + noise, -jnp.inf), count)[1]
+
+
+def draw_for_replay(key: Key, chances: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
+    """``(places [count], holds [count])``: different places by chances ``[B]``, and which of them hold a task.
+
+    Where ``count`` is above the capacity, a full set serves the rest again, by its chances.
+    """
+    capacity = len(chances)
+    once_key, again_key = jax.random.split(key)
+    places = draw(once_key, chances, min(count, capacity))
+    holds = chances[places] > 0
+    if count <= capacity:
+        return places, holds
+    again = jax.random.categorical(again_key, jnp.log(chances), shape=(count - capacity,))
+    full = jnp.broadcast_to((chances > 0).all(), again.shape)
+    return jnp.concatenate([places, again]), jnp.concatenate([holds, full])
+
+
+def places_of(buffer: Buffer, batch: Task) -> jax.Array:
+    """Where each of ``batch [M]`` is kept, -1 where it is not."""
+    same = (fingerprints(batch)[:, None] == fingerprints(buffer.tasks)[None]) & jnp.isfinite(buffer.score)[None]
+    return jnp.where(same.any(axis=1), jnp.argmax(same, axis=1), -1)
+
+
+def best_of(buffer: Buffer, batch: Task) -> jax.Array:
+    """The best return seen in each of ``batch [M]``, -inf for those that are not kept."""
+    places = places_of(buffer, batch)
+    return jnp.where(places >= 0, buffer.best[places], -jnp.inf)
+
+
+def count(buffer: Buffer, batch: Task, ended: jax.Array) -> Buffer:
+    """With the trials of ``batch [N]`` that ended in tasks that are kept."""
+    places = places_of(buffer, batch)
+    known = jnp.where(ended & (places >= 0), places, len(buffer.score))  # out of bounds: dropped
+    return buffer._replace(replayed=buffer.replayed.at[known].add(1, mode="drop"))
+
+
+def put(
+    buffer: Buffer,
+    batch: Task,
+    score: jax.Array,
+    best: jax.Array,
+    update: jax.Array,
+    chances: jax.Array,
+    allowed: jax.Array | bool = True,
+) -> Buffer:
+    """Scores of ``batch [M]``: of tasks that are kept they replace what was known; a new task takes the place of the
+    one with the least ``chances`` to be replayed, if it is worth more, the best of the new ones first.
+
+    Args:
+      allowed: ``[M]``, which of them count.
+    """
+    count, capacity = len(score), len(buffer.score)
+    marks = fingerprints(batch)
+    twin = (jnp.tril(marks[:, None] == marks[None], -1) & jnp.broadcast_to(allowed, (count,))[None]).any(axis=1)
+    usable = allowed & ~twin & jnp.isfinite(score)
+    places = places_of(buffer, batch)
+    known = jnp.where(usable & (places >= 0), places, capacity)  # out of bounds: dropped
+    buffer = buffer._replace(
+        score=buffer.score.at[known].set(score, mode="drop"),
+        best=buffer.best.at[known].max(best, mode="drop"),
+        last=buffer.last.at[known].set(update, mode="drop"),
+    )
+    fresh = usable & (places < 0)
+    first = jnp.argsort(jnp.where(fresh, -score, jnp.inf))[:capacity]
+    held = jnp.isfinite(buffer.score)
+    poorest = jnp.argsort(jnp.where(held, chances, -1.0))[: len(first)]
+    better = fresh[first] & (score[first] > buffer.score[poorest])
+    place = jnp.where(better, poorest, capacity)
+    put_in = lambda old, new: old.at[place].set(new[first], mode="drop")
+    return Buffer(
+        jax.tree.map(put_in, buffer.tasks, batch),
+        put_in(buffer.score, score),
+        put_in(buffer.best, best),
+        buffer.last.at[place].set(update, mode="drop"),
+        buffer.replayed.at[place].set(0, mode="drop"),
+    )

@@ -1,0 +1,1 @@
+"""Meta-test: trials, intervals, the adaptation test and the report."""

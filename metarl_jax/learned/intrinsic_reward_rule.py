@@ -1,0 +1,46 @@
+"""A learned intrinsic reward: of state and action (LIRPG, Zheng et al. 2018), or of an agent's whole life so far (Zheng
+et al. 2020).
+
+Axis letters: ``[T]`` steps, ``[E]`` episodes lived side by side, ``[F]`` features, ``[H]`` units.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from metarl_jax.learned.layers import dense, dense_born, mlp_applied, mlp_born, scaled
+from metarl_jax.networks.gru import gru_sequence
+from metarl_jax.records import Key, PyTree
+
+GATES = ("reset", "update", "candidate")
+
+
+def born(key: Key, features: int, hidden: tuple[int, ...], memory_size: int = 0) -> PyTree:
+    """Weights of a reward that is nearly zero. With a memory: of ``features`` and the two numbers of ``lived``."""
+    keys = jax.random.split(key, 3)
+    if not memory_size:
+        return {"reward": mlp_born(keys[0], (features, *hidden, 1), 0.01)}
+    inputs, recurrent = (zip(GATES, jax.random.split(k, 3), strict=True) for k in keys[1:])
+    return {
+        "inputs": {gate: dense_born(k, features + 2, memory_size) for gate, k in inputs},
+        "recurrent": {gate: jax.random.normal(k, (memory_size, memory_size)) for gate, k in recurrent},
+        "recurrent_bias": {"candidate": jnp.zeros(memory_size)},
+        "reward": mlp_born(keys[0], (memory_size, *hidden, 1), 0.01),
+    }
+
+
+def rewarded(weights: PyTree, memory: PyTree, x: jax.Array, reward: jax.Array, ended: jax.Array):
+    """``(memory, intrinsic reward [T, E])`` of steps, each in ``[-1, 1]``.
+
+    Args:
+      memory: ``[E, H]`` of the life so far, which nothing resets; ``()`` where only the step itself counts.
+      x: observation and action, ``[T, E, F]``.
+      reward: the task's own; ended: bool, an episode's last step; ``[T, E]``.
+    """
+    if "inputs" in weights:
+        x = jnp.concatenate([x, jnp.stack([reward, ended.astype(x.dtype)], axis=-1)], axis=-1)
+        r, z, n = (dense(weights["inputs"][gate], x) for gate in GATES)
+        kr, kz, kn = (scaled(weights["recurrent"][gate]) for gate in GATES)
+        never = jnp.zeros(reward.shape, bool)
+        x = gru_sequence((r, z, n), never, memory, (kr, kz, kn), weights["recurrent_bias"]["candidate"])
+        memory = x[-1]
+    return memory, jnp.tanh(mlp_applied(weights["reward"], x)[..., 0])

@@ -1,0 +1,50 @@
+"""Learned weights of pairs of steps: how much of what is earned at one is owed to the action of another (Zheng et al.
+2022, "Adaptive Pairwise Weights for Temporal Credit Assignment").
+
+Axis letters: ``[T]`` steps that act, ``[U]`` the same steps as those that earn, ``[E]`` episodes side by side.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+from metarl_jax.learned.layers import dense, dense_born, mlp_applied, mlp_born
+from metarl_jax.records import Key, PyTree
+
+GAPS = 3  # what is told of the time between two steps
+
+
+def born(key: Key, features: int, hidden: tuple[int, ...], size: int, weight: float) -> PyTree:
+    """Weights under which every pair's is about ``weight``."""
+    keys = jax.random.split(key, 3)
+    gap = dense_born(keys[2], GAPS, 1, 0.1)
+    return {
+        "acting": mlp_born(keys[0], (features, *hidden, size), 0.3),
+        "earning": mlp_born(keys[1], (features, *hidden, size), 0.3),
+        "gap": gap | {"bias": gap["bias"] + math.log(weight / (1 - weight))},
+    }
+
+
+def pair_weights(weights: PyTree, x: jax.Array, ended: jax.Array) -> jax.Array:
+    """``w [T, U, E]``, in ``[0, 1]``: 0 where step u came before t, or in another episode; else
+    ``sigmoid(a(x_t) . b(x_u) + c(u - t))``.
+
+    Args:
+      x: what steps look like, ``[T, E, F]``. ended: bool ``[T, E]``, an episode's last step.
+    """
+    length = x.shape[0]
+    acting, earning = (mlp_applied(weights[side], x) for side in ("acting", "earning"))
+    likeness = jnp.einsum("tes,ues->tue", acting, earning) / math.sqrt(acting.shape[-1])
+    gap = (jnp.arange(length)[None] - jnp.arange(length)[:, None]).astype(x.dtype)
+    far = jnp.maximum(gap, 0.0)
+    told = jnp.stack([jnp.exp(-far), jnp.exp(-far / 5.0), jnp.log1p(far) / 3.0], axis=-1)
+    logits = likeness + dense(weights["gap"], told)
+    before = jnp.cumsum(ended, axis=0) - ended  # episodes that ended earlier
+    same = (before[:, None] == before[None]) & (gap >= 0)[..., None]
+    return jnp.where(same, jax.nn.sigmoid(logits), 0.0)
+
+
+def credited(weights: jax.Array, earned: jax.Array) -> jax.Array:
+    """``sum_u w(t, u) earned(u)``; ``[T, U, E], [U, E] -> [T, E]``."""
+    return jnp.einsum("tue,ue->te", weights, earned)

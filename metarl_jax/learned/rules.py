@@ -1,0 +1,87 @@
+"""Rules of credit assignment that were meta-learned, as plain functions of a trajectory, for any training loop.
+
+rule = metarl_jax.learned.rules.load("random-mdps")
+wanted = rule(metarl_jax.learned.lpg_rule.Seen(...))  # what each action and prediction should become
+"""
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from metarl_jax.learned import intrinsic_reward_rule as intrinsic
+from metarl_jax.learned import lpg_rule as lpg
+from metarl_jax.learned import pairwise_credit_rule as pairwise
+from metarl_jax.learned import weights as shelf
+
+__all__ = ["available", "intrinsic", "load", "lpg", "pairwise", "read", "save"]
+
+FUNCTIONS = {"lpg": lpg.read, "intrinsic-reward": intrinsic.rewarded, "pairwise-weights": pairwise.pair_weights}
+SHELF = shelf.Shelf(Path(__file__).with_name("shipped") / "rules", "learned rule", tuple(FUNCTIONS))
+
+
+def load(name: str | Path) -> Callable:
+    """The rule of a file, or one of ``available()``, frozen: of a run of
+
+    - ``lpg``: ``rules.lpg.Seen -> rules.lpg.Wanted``, how an agent is to be updated (``rules.lpg.agent_loss``);
+    - ``intrinsic-reward``: ``(memory, inputs, reward, ended) -> (memory, rewards)``, see ``rules.intrinsic.rewarded``;
+    - ``pairwise-weights``: ``(inputs, ended) -> weights``, see ``rules.pairwise.pair_weights``.
+
+    Raises:
+      ConfigError: no such file, or none of this format.
+    """
+    found = read(name)
+    function = FUNCTIONS[found["config"]["algorithm"]["name"]]
+    return functools.partial(function, jax.tree.map(jnp.asarray, found["weights"]))
+
+
+def available() -> list[str]:
+    """The names of the rules that come with the package."""
+    return shelf.available(SHELF)
+
+
+def read(name: str | Path) -> dict[str, Any]:
+    """What ``save`` wrote: ``weights`` (numpy), ``config`` of the run that made them and its ``curve``, what the lives
+    of each update earned."""
+    found = shelf.read(SHELF, name)
+    try:
+        options = found["config"]["algorithm"]["options"]
+        learner = found["config"]["algorithm"]["name"]
+        wanted = jax.eval_shape(functools.partial(like, learner, found["weights"], options))
+        shapes = [jax.tree.map(jnp.shape, tree) for tree in (found["weights"], wanted)]
+        if shapes[0] != shapes[1]:
+            raise ValueError("weights of wrong shapes")
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise shelf.unusable(SHELF, name, found["path"], error) from error
+    return found
+
+
+def like(learner: str, weights: Any, options: Any) -> Any:
+    """Newborn weights of a learner's rule with these options, that sees as many features as ``weights``."""
+    key = jax.random.key(0)
+    if learner == "lpg":
+        return lpg.born(key, options["memory_size"], options["predictions"])
+    if learner == "pairwise-weights":
+        features = weights["acting"]["layer_0"]["kernel"].shape[0]
+        return pairwise.born(key, features, tuple(options["hidden"]), options["size"], options["weight"])
+    size = options["memory_size"]
+    features = (
+        weights["inputs"]["reset"]["kernel"].shape[0] - 2 if size else weights["reward"]["layer_0"]["kernel"].shape[0]
+    )
+    return intrinsic.born(key, features, tuple(options["hidden"]), size)
+
+
+def save(run: Any, path: str | Path, member: int = 0) -> None:
+    """Writes the rule that a run of ``lpg``, ``intrinsic-reward`` or ``pairwise-weights`` has learned, with the run's
+    configuration and curve.
+
+    Args:
+      member: which of the run's seeds.
+
+    Raises:
+      ConfigError: another algorithm's run, or no such seed.
+    """
+    shelf.save(SHELF, run, path, member)

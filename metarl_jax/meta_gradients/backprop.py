@@ -1,0 +1,191 @@
+"""Meta-gradients by back-propagation through a window of inner updates (Xu et al. 2018; truncated, lives go on)."""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from metarl_jax.estimators.advantages import generalised_advantages
+from metarl_jax.meta_gradients.bootstrapped_target import Target, matched
+from metarl_jax.meta_gradients.lifetimes import Life, Window, renewed, unborn, unroll
+from metarl_jax.meta_gradients.outer_critic import Critic
+from metarl_jax.meta_gradients.task_batches import over_blocks
+from metarl_jax.records import Actor, Inner, Key, MetaGradient, Outcome, PyTree, Trajectory
+
+
+class OuterLoss(NamedTuple):
+    """``discount``, ``trace``: gamma and lambda of the outer advantages; ``normalisation``: above 0, those of a life's
+    window are divided by their standard deviation plus this; ``entropy_cost``: of the entropy bonus; ``score``: credit
+    for the samples that inner updates learned from; ``max_norm``: above 0, each life's gradient is cut to that norm
+    before the mean is taken, since those of lives close to chaos are orders of magnitude longer than the others.
+
+    Advantages are of what is left of the episode: nothing counts after its end, by termination or by truncation, since
+    nothing more is earned in it. (To go on through a truncation has no fixed point at gamma 1.)
+
+    With a window as long as a life, gamma and lambda 1, and episodes of one length, the gradient is then the mean
+    reward's, on average. Nothing is counted after an inner update's last step: what follows has its credit already."""
+
+    discount: float = 1.0
+    trace: float = 1.0
+    entropy_cost: float = 0.0
+    score: bool = False
+    normalisation: float = 0.0
+    max_norm: float = 0.0
+
+
+class Kept(NamedTuple):
+    """``lives [N]``; the state of the outer critic (``()`` where the agents' own values are used)."""
+
+    lives: Life
+    critic: PyTree
+
+
+def backprop(
+    actor: Actor,
+    inner: Inner,
+    length: int,
+    window: int,
+    loss: OuterLoss,
+    critic: Critic | None = None,
+    remat: bool = False,
+    target: Target | None = None,
+    block: int = 0,
+) -> MetaGradient:
+    """Lives of ``length`` inner updates, differentiated ``window`` of them at a time.
+
+    Loss: ``-mean_{n, k, t, e} log pi_{theta_k}(a | s) A``, ``theta_k`` the agent after ``k`` updates of the window,
+    which is all that is differentiated; what came before the window is a constant (the truncation's bias). With
+    ``window=1`` it is Xu et al.'s: one update on a trajectory, judged on the next.
+
+    Args:
+      critic: of the outer advantages; without it the agents' own values, which know nothing of ``loss.discount`` (the
+        bias that Bonnet et al. 2022 describe).
+      remat: compute inner updates again for the gradient instead of keeping what they computed.
+      target: the loss is instead that of ``bootstrap.matched``, ``mean_n match(target_n, theta_K)``, where the outer
+        loss above has a say in the target; ``length`` is a multiple of ``window + target.updates - 1``.
+      block: tasks whose lives are computed, and differentiated, at a time, see ``over_blocks``.
+    """
+
+    lived = window + (0 if target is None else target.updates - 1)
+
+    def init(key, task, num_tasks):
+        lives = unborn(actor, inner, task, num_tasks, length, lived)
+        return Kept(lives, () if critic is None else critic.init(key))
+
+    def estimate(key, meta, kept: Kept, tasks):
+        keys = jax.random.split(key, kept.lives.age.shape[0])
+        one = functools.partial(window_loss, actor, inner, length, window, loss, critic, remat, target)
+        of_block = functools.partial(gradients, one, loss, critic, meta, kept)
+        (gradient, slope, metrics), lives = over_blocks(of_block, block, keys, kept.lives, tasks)
+        state = kept.critic if critic is None else critic.update(kept.critic, slope)
+        outcome = Outcome(lives.task, lives.earned / lives.age, lives.age >= lives.end, metrics)
+        return gradient, Kept(lives, state), outcome
+
+    return MetaGradient(init, estimate)
+
+
+def gradients(
+    one: Callable,
+    loss: OuterLoss,
+    critic: Critic | None,
+    meta: PyTree,
+    kept: Kept,
+    keys: Key,
+    lives: Life,
+    tasks: PyTree,
+) -> tuple[tuple[PyTree, PyTree, dict[str, jax.Array]], Life]:
+    """``((the outer gradient, the outer critic's, metrics), lives [N])``, means over the lives given."""
+    kept = kept._replace(lives=lives)
+    told = {}
+    if loss.max_norm:
+        each = jax.vmap(jax.grad(one, argnums=1, has_aux=True), in_axes=(0, None, None, 0, 0))
+        slopes, (lives, seen) = each(keys, meta, kept.critic, kept.lives, tasks)
+        total, num_cut = optax.per_example_global_norm_clip(slopes, loss.max_norm)
+        gradient = jax.tree.map(lambda x: x / keys.shape[0], total)
+        told = {"gradients_cut": num_cut / keys.shape[0]}
+    else:
+        gradient, (lives, seen) = jax.grad(mean_loss, argnums=2, has_aux=True)(one, keys, meta, kept, tasks)
+    slope, metrics = (), told | {"entropy": seen.said.entropy.mean(), "step_reward": seen.lived.mean_reward.mean()}
+    if critic is not None:
+        metrics["outer_value_loss"], slope = improvement(critic, loss, kept.critic, seen)
+    return (gradient, slope, metrics), lives
+
+
+def mean_loss(
+    one: Callable, keys: Key, meta: PyTree, kept: Kept, tasks: PyTree
+) -> tuple[jax.Array, tuple[Life, Window]]:
+    """Of all lives ``[N]``; ``one``: ``window_loss`` from its key on."""
+    losses, led = jax.vmap(one, in_axes=(0, None, None, 0, 0))(keys, meta, kept.critic, kept.lives, tasks)
+    return losses.mean(), led
+
+
+def window_loss(
+    actor: Actor,
+    inner: Inner,
+    length: int,
+    num_updates: int,
+    loss: OuterLoss,
+    critic: Critic | None,
+    remat: bool,
+    target: Target | None,
+    key: Key,
+    meta: PyTree,
+    critic_state: PyTree,
+    life: Life,
+    task: PyTree,
+) -> tuple[jax.Array, tuple[Life, Window]]:
+    """The outer loss of one life's window, and where it led."""
+    keys = jax.random.split(key, 2 if target is None else 3)
+    life = renewed(actor, inner, length, keys[0], meta, life, task)
+    life, seen = unroll(actor, inner, num_updates, keys[1], meta, life, remat)
+    judged = functools.partial(judgement, loss, critic, critic_state)
+    if target is None:
+        return judged(seen), (life, seen)
+    return matched(target, actor, inner, judged, keys[2], meta, life, seen)
+
+
+def judgement(loss: OuterLoss, critic: Critic | None, state: PyTree, seen: Window) -> jax.Array:
+    """``surrogate``, of the outer critic's values if there is one."""
+    values = None if critic is None else jax.vmap(functools.partial(critic.values, state))(seen.lived, seen.time)
+    return surrogate(loss, seen, values)
+
+
+def surrogate(loss: OuterLoss, seen: Window, values: tuple[jax.Array, jax.Array] | None = None) -> jax.Array:
+    """``-mean log pi A - entropy_cost * H + penalty`` of a window ``[K, T, E]``; ``values``: an outer critic's."""
+    value, following = (seen.said.value, seen.said.next_value) if values is None else values
+    value, following = jax.lax.stop_gradient((value, following))
+    credit = jax.vmap(functools.partial(outer_advantages, loss))(seen.lived, value, following)
+    if loss.score:
+        credit = credit + later(seen.lived)[:, None, None]
+    if loss.normalisation:
+        credit = credit / (credit.std() + loss.normalisation)
+    gain = (seen.said.log_prob * credit).mean() + loss.entropy_cost * seen.said.entropy.mean()
+    return seen.penalty.mean() - gain
+
+
+def outer_advantages(loss: OuterLoss, lived: Trajectory, value: jax.Array, following: jax.Array) -> jax.Array:
+    """``[T, E]``: what follows the window counts, what follows an episode does not, whatever ended it."""
+    discounts = loss.discount * (1.0 - (lived.terminated | lived.truncated).astype(value.dtype))
+    if loss.score:
+        last = (jnp.arange(discounts.shape[0]) == discounts.shape[0] - 1)[:, None]
+        following = jnp.where(last, 0.0, following)
+    return generalised_advantages(lived.reward, value, following, discounts, loss.trace)
+
+
+def later(lived: Trajectory) -> jax.Array:
+    """Of each inner update ``[K]``, what all later ones earned: credit that its samples share, since the agent learned
+    from all of them: the sum over ``E`` of what was earned side by side, as the loss is a mean over ``E``."""
+    earned = lived.reward.sum(axis=(1, 2))
+    return jnp.flip(jnp.cumsum(jnp.flip(earned))) - earned
+
+
+def improvement(critic: Critic, loss: OuterLoss, state: PyTree, seen: Window) -> tuple[jax.Array, PyTree]:
+    """The outer critic's error on windows ``[N, K, T, E]``, from lambda returns of the outer discount, and its
+    slope."""
+    lived, time = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), (seen.lived, seen.time))
+    value, following = jax.vmap(functools.partial(critic.values, state))(lived, time)
+    target = jax.vmap(functools.partial(outer_advantages, loss))(lived, value, following) + value
+    return critic.error(state, lived, time, target)

@@ -1,0 +1,59 @@
+"""Bootstrapped targets for meta-gradients (Flennerhag et al. 2022, "Bootstrapped Meta-Learning", BMG).
+
+The outer loss of a window is then no judgement of what its agent earns, but how far the agent is from what it becomes a
+little later. That sees further than the window without being differentiated further.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from metarl_jax.meta_gradients.lifetimes import Life, Window, unroll
+from metarl_jax.records import Actor, Inner, Key, PyTree, Trajectory
+
+
+class Target(NamedTuple):
+    """``updates``: L, from the window's end to the target, the last of them a step of ``rate`` on the outer loss;
+    ``match(target, agent, Trajectory [T, E])``: a scalar, how far the agent is from the target."""
+
+    updates: int
+    rate: float
+    match: Callable[[PyTree, PyTree, Trajectory], jax.Array]
+
+
+def matched(
+    target: Target,
+    actor: Actor,
+    inner: Inner,
+    judged: Callable[[Window], jax.Array],
+    key: Key,
+    meta: PyTree,
+    life: Life,
+    seen: Window,
+) -> tuple[jax.Array, tuple[Life, Window]]:
+    """``match(target, theta_K) + penalty`` of a life at its window's end, and where the life led, ``[K + L - 1]``.
+
+    ``target = theta_{K+L-1} - rate * grad judged(theta_{K+L-1})``, a constant: the agent after ``L - 1`` more inner
+    updates, and a step on the outer loss of what it lived last; on that the two are matched. Those updates are the
+    life's own, as where the paper's agents learn online: it goes on from ``theta_{K+L-1}``, and no step is lived for
+    the target alone. The last step is plain gradient descent, whatever optimiser the agents have.
+
+    Args:
+      judged: the outer loss of a Window ``[1, T, E]``.
+    """
+    agent = life.agent
+    meta, life = jax.lax.stop_gradient((meta, life))
+    life, more = unroll(actor, inner, target.updates - 1, key, meta, life)
+    lived, everything = life.pending, jax.tree.map(lambda *x: jnp.concatenate(x), seen, more)
+
+    def outer(later: PyTree) -> jax.Array:
+        record, said = jax.tree.map(lambda x: x[None], (lived, actor.said(later, lived)))
+        return judged(Window(record, said, jnp.zeros(1), everything.time[-1:]))
+
+    # An optimiser's state may hold counts; what does not speak has no gradient, and stays.
+    gradient = jax.grad(outer, allow_int=True)(life.agent)
+    moved = lambda x, g: x if g.dtype == jax.dtypes.float0 else x - target.rate * g
+    reached = jax.lax.stop_gradient(jax.tree.map(moved, life.agent, gradient))
+    return target.match(reached, agent, lived) + seen.penalty.mean(), (life, everything)

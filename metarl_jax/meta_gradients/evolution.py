@@ -1,0 +1,107 @@
+"""Meta-gradients by evolution strategies: what lives under perturbed meta-parameters earn, and nothing differentiated.
+
+Salimans et al. 2017 (antithetic pairs), Vicol et al. 2021 (persistent ES). A pair shares its task and all randomness.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from metarl_jax.meta_gradients.lifetimes import Life, live_window, unborn
+from metarl_jax.meta_gradients.task_batches import over_blocks
+from metarl_jax.records import Actor, Inner, Key, MetaGradient, Outcome, PyTree
+
+
+class Kept(NamedTuple):
+    """``lives [N]``, persistent ones in pairs ``[N, 2]``, under ``meta + noise`` and ``meta - noise``; ``summed [N]``:
+    the noise of a life's windows so far (``()`` where lives are truncated)."""
+
+    lives: Life
+    summed: PyTree
+
+
+def evolution(
+    actor: Actor,
+    inner: Inner,
+    length: int,
+    window: int,
+    sigma: float = 0.1,
+    persistent: bool = True,
+    block: int = 0,
+) -> MetaGradient:
+    """Loss: minus the mean reward a step of a window. Gradient, for noise ``e ~ N(0, sigma^2)`` and ``F+-`` the mean
+    rewards under ``meta +- e``:
+
+    - persistent: ``-mean_n (F+ - F-) / (2 sigma^2) * (sum of e over the life so far)``. The two lives of a pair go
+      their own ways from birth to death, so that what an early window does to later ones counts: unbiased for whole
+      lives, but for the smoothing by ``sigma``.
+    - else: ``-mean_n (F+ - F-) / (2 sigma^2) * e``, both from one life, which goes on unperturbed: truncated, and
+      biased, unless ``window == length``: that is full-life ES.
+
+    ``block``: tasks whose lives are computed at a time, see ``over_blocks``.
+    """
+    live = functools.partial(live_window, actor, inner, length, window)
+
+    def init(key, task, num_tasks):
+        del key
+        lives = unborn(actor, inner, task, num_tasks, length, window)
+        if not persistent:
+            return Kept(lives, ())
+        shape = jax.eval_shape(inner.meta, jax.random.key(0))
+        summed = jax.tree.map(lambda x: jnp.zeros((num_tasks, *x.shape), x.dtype), shape)
+        return Kept(jax.tree.map(lambda x: jnp.stack([x, x], axis=1), lives), summed)
+
+    def estimate(key, meta, kept: Kept, tasks):
+        keys = jax.random.split(key, kept.lives.age.shape[0])
+        step = persistent_pair if persistent else functools.partial(truncated_pair, window == length)
+        of_block = functools.partial(slopes, functools.partial(step, live, sigma), meta)
+        (gradient, reward), (kept, lives) = over_blocks(of_block, block, keys, kept, tasks)
+        outcome = Outcome(lives.task, lives.earned / lives.age, lives.age >= lives.end, {"step_reward": reward})
+        return gradient, kept, outcome
+
+    return MetaGradient(init, estimate, lives=2 if persistent or window == length else 3)
+
+
+def slopes(pair: Callable, meta: PyTree, keys: Key, kept: Kept, tasks: PyTree):
+    """``((gradient, reward), (kept [N], lives [N]))``, means over the tasks given; ``pair``: one task's."""
+    gradients, kept, lives, rewards = jax.vmap(pair, in_axes=(0, None, 0, 0))(keys, meta, kept, tasks)
+    return (jax.tree.map(lambda x: x.mean(axis=0), gradients), rewards.mean()), (kept, lives)
+
+
+def persistent_pair(live: Callable, sigma: float, key: Key, meta: PyTree, kept: Kept, task: PyTree):
+    """(gradient, kept, one life of the pair, mean rewards of both) of one task; leaves of ``kept.lives [2, ...]``."""
+    noise, live_key = drawn(sigma, key, meta)
+    ended = kept.lives.age[0] >= kept.lives.end[0]
+    summed = jax.tree.map(lambda old, new: jnp.where(ended, 0.0, old) + new, kept.summed, noise)
+    lives, rewards = both(live, live_key, meta, noise, kept.lives, 0, task)
+    first = jax.tree.map(lambda x: x[0], lives)._replace(earned=lives.earned.mean())
+    return slope(rewards, sigma, summed), Kept(lives, summed), first, rewards
+
+
+def truncated_pair(whole: bool, live: Callable, sigma: float, key: Key, meta: PyTree, kept: Kept, task: PyTree):
+    """As ``persistent_pair``, of one life that goes on unperturbed (``whole``: that ends here)."""
+    noise, live_key = drawn(sigma, key, meta)
+    lives, rewards = both(live, live_key, meta, noise, kept.lives, None, task)
+    life = jax.tree.map(lambda x: x[0], lives) if whole else live(live_key, meta, kept.lives, task)[0]
+    return slope(rewards, sigma, noise), Kept(life, ()), life, rewards
+
+
+def drawn(sigma: float, key: Key, meta: PyTree) -> tuple[PyTree, Key]:
+    """(noise like ``meta``, a key for the lives)."""
+    keys = jax.random.split(key)
+    return optax.tree.scale(sigma, optax.tree.random_like(keys[0], meta, jax.random.normal)), keys[1]
+
+
+def both(live: Callable, key: Key, meta: PyTree, noise: PyTree, lives: Life, axis: int | None, task: PyTree):
+    """``live`` under ``meta + noise`` and ``meta - noise``, with the same randomness: leaves ``[2, ...]``."""
+    metas = jax.tree.map(lambda x, e: jnp.stack([x + e, x - e]), meta, noise)
+    return jax.vmap(live, in_axes=(None, 0, axis, None))(key, metas, lives, task)
+
+
+def slope(rewards: jax.Array, sigma: float, noise: PyTree) -> PyTree:
+    """The gradient of minus the reward, from ``rewards [2]``."""
+    return optax.tree.scale((rewards[1] - rewards[0]) / (2.0 * sigma**2), noise)

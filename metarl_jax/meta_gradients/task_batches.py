@@ -1,0 +1,57 @@
+"""Blocks of tasks: some of them side by side, the others after them, so that memory is that of a block.
+
+Axis letters: ``[N]`` tasks, ``[B]`` those of a block. Without blocks (``block`` is 0, N, or does not divide N) the
+program is the one that knows of none.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from metarl_jax.records import PyTree
+
+
+def over_tasks(function: Callable, block: int, *inputs: PyTree) -> PyTree:
+    """``function`` of each task, leaves ``[N, ...]``. On a CPU what a few tasks need stays in the cache."""
+    return over_blocks(lambda *inputs: ((), jax.vmap(function)(*inputs)), block, *inputs)[1]
+
+
+def over_blocks(function: Callable, block: int, *inputs: PyTree) -> tuple[PyTree, PyTree]:
+    """``function(*inputs [B, ...]) -> (means over its tasks, leaves [B, ...])`` of each block; the same of all ``[N]``.
+
+    What ``function`` differentiates is differentiated a block at a time, and only means are kept of it.
+    """
+    count = jax.tree.leaves(inputs)[0].shape[0]
+    if not block or count % block or count == block:
+        return function(*inputs)
+    num_blocks = count // block
+    # Tasks are spread over devices in runs of neighbours: a block takes one of every `num_blocks`, an equal share of
+    # each device's, and the loop is never over the axis that is spread.
+    split = lambda x: jnp.moveaxis(x.reshape(block, num_blocks, *x.shape[1:]), 1, 0)
+    join = lambda x: jnp.moveaxis(x, 0, 1).reshape(count, *x.shape[2:])
+    blocks = jax.tree.map(split, inputs)
+
+    def body(total, inputs):
+        means, led = function(*inputs)
+        return jax.tree.map(jnp.add, total, means), led
+
+    shapes, _ = jax.eval_shape(function, *jax.tree.map(lambda x: x[0], blocks))
+    total, led = jax.lax.scan(body, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes), blocks)
+    return jax.tree.map(lambda x: x / num_blocks, total), jax.tree.map(join, led)
+
+
+def left_open(name: str, block: int, remat: bool | None, num_tasks: int, num_devices: int) -> dict[str, tuple]:
+    """``Algorithm.left_open`` of options ``remat`` (None: open) and ``name``, a size of blocks (0: open)."""
+    found: dict[str, tuple] = {"remat": (False, True)} if remat is None else {}
+    return found if block else found | {name: halvings(num_tasks, num_devices)}
+
+
+def halvings(num_tasks: int, num_devices: int = 1) -> tuple[int, ...]:
+    """Blocks from all tasks (0) down to one a device, each at most half of the one before; all can be shared evenly."""
+    sizes, most = [], num_tasks // 2
+    for size in range(most, 0, -1):
+        if size <= most and num_tasks % size == 0 and size % num_devices == 0:
+            sizes.append(size)
+            most = size // 2
+    return (0, *sizes)

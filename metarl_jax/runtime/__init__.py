@@ -1,0 +1,1 @@
+"""Devices, sharding, the compilation cache and signals."""

@@ -1,0 +1,1 @@
+"""Files: checkpoints, metrics, and what both are written with."""

@@ -1,0 +1,1 @@
+"""Mazes: layouts, generators, the two families and their references."""

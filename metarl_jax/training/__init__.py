@@ -1,0 +1,1 @@
+"""Meta-training: one run from its options to its folder."""

@@ -1,0 +1,81 @@
+"""A run: what training returns, and the folder it lives in.
+
+config.json      the resolved configuration, and the devices and versions it last ran on, with the memory predicted
+checkpoints/     the last few, each one file with a digest
+metrics.jsonl    a record an update
+report.json      written by evaluate, with the figures report.png, trial.gif beside it
+"""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from metarl_jax.beliefs import exact_belief
+from metarl_jax.config import ConfigError, Recipe, check, whole
+from metarl_jax.records import Algorithm, ExactBelief, PyTree, TaskDistribution
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A meta-learner as training left it. ``state``: the algorithm's, leaves ``[S, ...]``; ``metrics``: by name,
+    ``[updates, S]``; ``num_updates``: how many were done; ``path``: its folder, or None when it lives in memory;
+    ``kept``: the tasks that the curriculum keeps and what it knows of them, leaves ``[S, B, ...]`` (see
+    ``Curriculum.buffer``), if it keeps any; ``diverged``: of the seeds, by index, whose numbers stopped being finite,
+    in which update and why. They are as they were before it; ``recipe``: of the algorithm."""
+
+    algorithm: Algorithm
+    tasks: TaskDistribution
+    state: PyTree
+    config: Mapping[str, Any]
+    metrics: Mapping[str, np.ndarray]
+    num_updates: int
+    path: Path | None = None
+    kept: Mapping[str, PyTree] | None = None
+    diverged: Mapping[int, str] = dataclasses.field(default_factory=dict)
+    recipe: Recipe | None = None
+
+    @property
+    def num_seeds(self) -> int:
+        return self.config["num_seeds"]
+
+    @functools.cached_property
+    def belief(self) -> ExactBelief | None:
+        """The exact belief over its tasks, where one is known (made once, so that what uses it compiles once)."""
+        return exact_belief(self.tasks)
+
+    def state_of(self, seed_index: int = 0) -> PyTree:
+        """The algorithm's state of one seed: ``state`` without its axis of seeds.
+
+        Raises:
+          ConfigError: there is no such seed.
+        """
+        fits = whole(seed_index) and 0 <= seed_index < self.num_seeds
+        check(fits, "seed_index", seed_index, f"must be a whole number from 0 to {self.num_seeds - 1}")
+        return jax.tree.map(lambda x: x[seed_index], self.state)
+
+    def kept_tasks(self, member: int = 0) -> TaskDistribution:
+        """The tasks that the curriculum of seed number ``member`` keeps as a finite set, those worth the most first: to
+        be trained or tested on, or saved (``tasks.save_tasks``).
+
+        Raises:
+          ConfigError: it keeps none, or there is no such seed.
+        """
+        from metarl_jax.tasks.sets import finite
+
+        fits = whole(member) and 0 <= member < self.num_seeds
+        check(fits, "member", member, f"must be a whole number from 0 to {self.num_seeds - 1}")
+        if self.kept is None or not np.isfinite(self.kept["score"][member]).any():
+            raise ConfigError(f"curriculum={self.config['curriculum']['name']!r}: keeps no tasks, or none yet")
+        score = self.kept["score"][member]
+        places = np.argsort(-score, kind="stable")[: np.isfinite(score).sum()]
+        return finite(self.tasks, jax.tree.map(lambda x: x[member][places], self.kept["tasks"]))
+
+    def __repr__(self) -> str:
+        names = f"{self.config['algorithm']['name']} on {self.config['tasks']['name']}"
+        place = f", {self.path}" if self.path else ", in memory"
+        return f"Run({names}: {self.num_updates} updates, {self.num_seeds} seeds{place})"
