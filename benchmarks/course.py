@@ -5,15 +5,17 @@ from collections.abc import Iterable, Iterator
 import jax.numpy as jnp
 
 import metarl_jax as mrl
-from metarl_jax.training.build import program_of
-from metarl_jax.training.experiment import Setting, describe
+from metarl_jax.training.build import build_program
+from metarl_jax.training.experiment import Experiment, describe
 from metarl_jax.training.train import run_of
 
 
-def course(setting: Setting, num_tasks: int, seeds: list[int], marks: Iterable[int]) -> Iterator[tuple[int, mrl.Run]]:
+def course(
+    setting: Experiment, num_tasks: int, seeds: list[int], marks: Iterable[int]
+) -> Iterator[tuple[int, mrl.Run]]:
     """``(environment steps of a seed, run)`` at each of ``marks``, numbers of updates that rise; the seeds are trained
     side by side. What a run's agents know is theirs until the next one is asked for."""
-    program = program_of(setting, num_tasks)
+    program = build_program(setting, num_tasks)
     numbers, done = jnp.asarray(seeds, jnp.int32), 0
     learner = program.driver.init(numbers)
     config = describe(setting, num_tasks=num_tasks, seed=seeds[0], num_seeds=len(seeds))

@@ -24,11 +24,11 @@ from metarl_jax.algorithms.lifetime.actor_critic import (
     actor_critic_inner,
     as_numbers,
     hyperparameters,
-    unbounded,
+    to_unconstrained,
 )
 from metarl_jax.config import recipe
-from metarl_jax.networks import actor_critic, by_variance
-from metarl_jax.records import Algorithm, Policy, Said, TaskDistribution, Trajectory
+from metarl_jax.networks import actor_critic, variance_scaled_init
+from metarl_jax.records import ActionEvaluation, Algorithm, Policy, TaskDistribution, Trajectory
 
 UPDATES, COPIES, LAST = size((50_000, 128, 1000), (2, 2, 1))
 START = dict(discount=0.95, trace=0.0, entropy_cost=0.005, value_cost=0.0, learning_rate=0.5)
@@ -54,10 +54,10 @@ def exact_values(tasks: TaskDistribution, logits: jax.Array, discount, observati
     return jnp.where(chain < 0, jax.nn.softmax(logits) @ (reward * discount ** (delay - 1.0)), chosen)
 
 
-def said(tasks: TaskDistribution, policy: Policy, agent: ValuingAgent, lived: Trajectory) -> Said:
-    told = lifetimes.said(policy, agent, lived)
-    valued = functools.partial(exact_values, tasks, lived.outputs[0][0, 0], agent.discount)
-    values = valued(lived.timestep.observation), valued(lived.next_observation)
+def said(tasks: TaskDistribution, policy: Policy, agent: ValuingAgent, trajectory: Trajectory) -> ActionEvaluation:
+    told = lifetimes.said(policy, agent, trajectory)
+    valued = functools.partial(exact_values, tasks, trajectory.outputs[0][0, 0], agent.discount)
+    values = valued(trajectory.timestep.observation), valued(trajectory.next_observation)
     value, following = jax.lax.stop_gradient(values)
     return told._replace(value=value, next_value=following)
 
@@ -65,10 +65,10 @@ def said(tasks: TaskDistribution, policy: Policy, agent: ValuingAgent, lived: Tr
 @recipe("discounting")
 def discounting(tasks: TaskDistribution, *, outer_critic: bool = True, meta_rate: float = 0.1) -> Algorithm:
     """``outer_critic``: the outer advantages' values have the outer discount, 1; else the agent's."""
-    policy = actor_critic(tasks.env.spec, "none", 0, (), False, scaled=by_variance)
+    policy = actor_critic(tasks.env.spec, "none", 0, (), False, scaled=variance_scaled_init)
     numbers = functools.partial(hyperparameters, as_numbers(START), 0.9)
     speak = functools.partial(said, tasks, policy)
-    meta = functools.partial(as_numbers, unbounded(START, ("discount",), 0.9))
+    meta = functools.partial(as_numbers, to_unconstrained(START, ("discount",), 0.9))
     inner = actor_critic_inner(policy, speak, meta, numbers, lambda meta: optax.identity())
 
     def valuing(agent, meta) -> ValuingAgent:
@@ -78,13 +78,13 @@ def discounting(tasks: TaskDistribution, *, outer_critic: bool = True, meta_rate
     def init(key, meta, task):
         return valuing(inner.init(key, meta, task), meta)
 
-    def learn(key, meta, agent: ValuingAgent, lived):
-        learned, told = inner.learn(key, meta, valuing(agent, meta), lived)
+    def learn(key, meta, agent: ValuingAgent, trajectory):
+        learned, told = inner.learn(key, meta, valuing(agent, meta), trajectory)
         return valuing(learned, meta), told
 
-    def values(lived: Trajectory):
-        valued = functools.partial(exact_values, tasks, lived.outputs[0][0, 0], 1.0)
-        return valued(lived.timestep.observation), valued(lived.next_observation)
+    def values(trajectory: Trajectory):
+        valued = functools.partial(exact_values, tasks, trajectory.outputs[0][0, 0], 1.0)
+        return valued(trajectory.timestep.observation), valued(trajectory.next_observation)
 
     actor = lifetimes.actor_of(tasks, policy, COPIES)._replace(said=speak)
     critic = meta_gradients.fixed_critic(values) if outer_critic else None

@@ -23,8 +23,8 @@ from benchmarks.teaching import solved
 from benchmarks.timing import mesh_of
 from metarl_jax.config import Recipe
 from metarl_jax.runtime import compile_cache
-from metarl_jax.training.build import program_of
-from metarl_jax.training.experiment import Setting
+from metarl_jax.training.build import build_program
+from metarl_jax.training.experiment import Experiment
 from metarl_jax.training.update_loop import chunk_length
 
 BUDGET, CHECKS, NUM_MAZES = size((360.0, 24, 1000), (0.04, 2, 4))
@@ -78,8 +78,8 @@ def held_out() -> Any:
 def curve_of(layout: Layout, seed: int, mazes: Any, budget: float, between: float) -> Curve:
     """Trains for ``budget`` seconds and tests on the way, with so many ``between`` two tests."""
     tasks = mrl.tasks.view_maze()._replace(trial_steps=layout.steps)
-    made = program_of(
-        Setting(layout.recipe, tasks, mrl.curricula.uniform()), layout.num_tasks, mesh_of(layout.num_tasks)
+    made = build_program(
+        Experiment(layout.recipe, tasks, mrl.curricula.uniform()), layout.num_tasks, mesh_of(layout.num_tasks)
     )
     algorithm, program = made.algorithm, made.driver
     seeds = jnp.asarray([seed], jnp.int32)

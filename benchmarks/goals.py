@@ -21,7 +21,7 @@ from benchmarks.record import Clock, compared, seeded, timed
 from benchmarks.sizes import size
 from benchmarks.teaching import solved
 from metarl_jax.config import Recipe
-from metarl_jax.training.experiment import Setting as Experiment
+from metarl_jax.training.experiment import Experiment as Experiment
 
 NUM_TASKS, MARKS, TRIALS = size((16, range(5, 201, 5), 10), (8, range(1, 3), 1))
 CURRICULA = {"uniform": mrl.curricula.uniform, "vds": mrl.curricula.value_disagreement}

@@ -13,7 +13,7 @@ import numpy as np
 import metarl_jax as mrl
 from benchmarks.choosing import Choice, Rounds, Setting, choose, tested_on
 from benchmarks.sizes import size
-from metarl_jax.algorithms.lifetime.actor_critic import NAMES, unbounded
+from metarl_jax.algorithms.lifetime.actor_critic import NAMES, to_unconstrained
 from metarl_jax.algorithms.lifetime.meta_learner import LearnerState
 from metarl_jax.config import Recipe
 from metarl_jax.records import PyTree, TaskDistribution
@@ -114,7 +114,7 @@ def meta_of(setting: Setting) -> dict[str, jax.Array]:
     # 1 - 1e-9 is 1 in single precision: at a discount of 1 a truncation is an end.
     within = {name: float(np.clip(value, 1e-6, 1 - 1e-9)) for name, value in start.items() if name in NAMES[:2]}
     above = {name: max(value, 1e-9) for name, value in start.items() if name not in within}
-    return {name: jnp.float32(x) for name, x in unbounded(within | above, NAMES, 0.0).items()}
+    return {name: jnp.float32(x) for name, x in to_unconstrained(within | above, NAMES, 0.0).items()}
 
 
 def optimal(lives: Lives, seed: int) -> float:

@@ -74,7 +74,7 @@ def chosen(log_probs: jax.Array, action: jax.Array) -> jax.Array:
 
 
 def live(peer: Peer, params, memory, seen, state, key):
-    """``(memory, what is seen, state, lived [T, N], the values of what followed [N])``."""
+    """``(memory, what is seen, state, trajectory [T, N], the values of what followed [N])``."""
 
     def step(carry, key):
         memory, seen, state, ended = carry
@@ -84,16 +84,16 @@ def live(peer: Peer, params, memory, seen, state, key):
         keys = jax.random.split(step_key, peer.num_tasks)
         stepped = jax.vmap(peer.env.step, (0, 0, 0, None))(keys, state, action, peer.env.default_params)
         following, state, reward, over, _ = stepped
-        lived = (seen, ended, action, chosen(log_probs[0], action), value[0], reward, over)
-        return (memory, following, state, over), lived
+        trajectory = (seen, ended, action, chosen(log_probs[0], action), value[0], reward, over)
+        return (memory, following, state, over), trajectory
 
     start = (memory, seen, state, jnp.zeros(peer.num_tasks, bool))
-    (memory, seen, state, ended), lived = jax.lax.scan(step, start, jax.random.split(key, peer.steps))
-    return memory, seen, state, lived, peer.agent.apply(params, once(seen), once(ended), memory)[2][0]
+    (memory, seen, state, ended), trajectory = jax.lax.scan(step, start, jax.random.split(key, peer.steps))
+    return memory, seen, state, trajectory, peer.agent.apply(params, once(seen), once(ended), memory)[2][0]
 
 
-def loss_of(params, peer: Peer, memory, lived, credit) -> jax.Array:
-    (seen, starts, action, log_prob, value, _, _), sizes = lived, peer.sizes
+def loss_of(params, peer: Peer, memory, trajectory, credit) -> jax.Array:
+    (seen, starts, action, log_prob, value, _, _), sizes = trajectory, peer.sizes
     _, log_probs, predicted = peer.agent.apply(params, seen, starts, memory)
     weight = (credit - credit.mean()) / (credit.std() + 1e-5)
     policy_loss = clipped_surrogate(chosen(log_probs, action), log_prob, weight, sizes["clip"]).mean()
@@ -107,14 +107,14 @@ def update(peer: Peer, carry):
     """Lives on and learns from it."""
     params, moments, memory, seen, state, key = carry
     key, live_key = jax.random.split(key)
-    later, seen, state, lived, last = live(peer, params, memory, seen, state, live_key)
-    *_, value, reward, over = lived
+    later, seen, state, trajectory, last = live(peer, params, memory, seen, state, live_key)
+    *_, value, reward, over = trajectory
     following = jnp.concatenate([value[1:], last[None]])
     credit = generalised_advantages(reward, value, following, peer.sizes["discount"] * ~over, peer.sizes["trace"])
 
     def epoch(carry, _):
         params, moments = carry
-        change, moments = peer.optimizer.update(jax.grad(loss_of)(params, peer, memory, lived, credit), moments)
+        change, moments = peer.optimizer.update(jax.grad(loss_of)(params, peer, memory, trajectory, credit), moments)
         return (optax.apply_updates(params, change), moments), None
 
     (params, moments), _ = jax.lax.scan(epoch, (params, moments), None, peer.sizes["num_epochs"])

@@ -27,9 +27,9 @@ from metarl_jax.algorithms.lifetime.actor_critic import (
     actor_critic_inner,
     as_numbers,
     hyperparameters,
-    unbounded,
+    to_unconstrained,
 )
-from metarl_jax.networks import actor_critic, by_variance
+from metarl_jax.networks import actor_critic, variance_scaled_init
 from metarl_jax.records import Actor, Inner, MetaGradient
 from metarl_jax.viz.style import AGENT, CONTROL, new_figure, style
 
@@ -47,8 +47,11 @@ BARS = {
 
 
 def agents(tasks: mrl.records.TaskDistribution) -> tuple[Actor, Inner]:
-    policy = actor_critic(tasks.env.spec, "none", 0, (), False, scaled=by_variance)
-    said, meta = functools.partial(lifetimes.said, policy), functools.partial(as_numbers, unbounded(START, TUNED, 0.0))
+    policy = actor_critic(tasks.env.spec, "none", 0, (), False, scaled=variance_scaled_init)
+    said, meta = (
+        functools.partial(lifetimes.said, policy),
+        functools.partial(as_numbers, to_unconstrained(START, TUNED, 0.0)),
+    )
     numbers = functools.partial(hyperparameters, as_numbers(START), 0.0)
     inner = actor_critic_inner(policy, said, meta, numbers, lambda meta: OPTIMIZERS["sgd"]())
     return lifetimes.actor_of(tasks, policy, COPIES), inner
@@ -58,7 +61,7 @@ def estimators_of(actor: Actor, inner: Inner) -> dict[str, tuple[MetaGradient, i
     """By name, with the windows of a life."""
     exact, plain = (meta_gradients.OuterLoss(score=score) for score in (True, False))
     # Returns to go over no values: a life ends with its last episode, and nothing after it counts.
-    zeros = lambda lived: (jnp.zeros_like(lived.reward), jnp.zeros_like(lived.reward))
+    zeros = lambda trajectory: (jnp.zeros_like(trajectory.reward), jnp.zeros_like(trajectory.reward))
     critic = meta_gradients.fixed_critic(zeros)
     back = functools.partial(meta_gradients.backprop, actor, inner, LIFE, critic=critic)
     evolve = functools.partial(meta_gradients.evolution, actor, inner, LIFE, sigma=SIGMA)
@@ -90,7 +93,7 @@ def truth(actor: Actor, inner: Inner, task: Any) -> dict[str, np.ndarray]:
     def earned(key, meta):
         def one(key):
             keys = jax.random.split(key)
-            life = meta_gradients.unborn(actor, inner, task, 1, LIFE, LIFE)
+            life = meta_gradients.empty_lifetimes(actor, inner, task, 1, LIFE, LIFE)
             life = jax.tree.map(lambda x: x[0], life)
             return meta_gradients.live_window(actor, inner, LIFE, LIFE, keys[0], meta, life, task)[1]
 

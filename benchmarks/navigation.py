@@ -34,9 +34,12 @@ def scores(run: mrl.Run) -> np.ndarray:
     """S before adaptation and after one, two and three inner steps: ``[4]``."""
     key = jax.random.key(KEY)
     goals = evaluation_tasks(key, run.tasks, GOALS)
-    lived = live(run, goals, key, 1, 4 * EPISODES * run.tasks.horizon, forget=False)
+    trajectory = live(run, goals, key, 1, 4 * EPISODES * run.tasks.horizon, forget=False)
     returns = (
-        np.asarray(lived.reward).reshape(-1, GOALS, 4, EPISODES, run.tasks.horizon).sum(axis=-1).mean(axis=(0, 1, 3))
+        np.asarray(trajectory.reward)
+        .reshape(-1, GOALS, 4, EPISODES, run.tasks.horizon)
+        .sum(axis=-1)
+        .mean(axis=(0, 1, 3))
     )
     return (returns - STILL) / (KNOWN - STILL)
 

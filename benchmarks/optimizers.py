@@ -26,9 +26,9 @@ from benchmarks.timing import mesh_of, shortest
 from metarl_jax import meta_gradients
 from metarl_jax.algorithms.lifetime import meta_learner as lifetimes
 from metarl_jax.algorithms.lifetime.actor_critic import NAMES as HYPERPARAMETERS
-from metarl_jax.algorithms.lifetime.actor_critic import OPTIMIZERS, as_numbers, hyperparameters, learners
+from metarl_jax.algorithms.lifetime.actor_critic import OPTIMIZERS, as_numbers, hyperparameters, make_agents
 from metarl_jax.config import Recipe
-from metarl_jax.learned.optimizers import born, scale_by_learned
+from metarl_jax.learned.optimizers import init, scale_by_learned
 from metarl_jax.records import Actor, Inner, PyTree, TaskDistribution
 from metarl_jax.runtime.sharding import shard_tasks
 from metarl_jax.viz.style import AGENT, CONTROL, MUTED, new_figure, style
@@ -81,7 +81,7 @@ def agents(
     options = recipe().options
     numbers = hyperparameters(as_numbers({name: options[name] for name in HYPERPARAMETERS} | UNIT_RATE), 0.0, {})
     known = options["encoder"], options["bounding"], EPISODES
-    return learners(tasks, meta, lambda meta: numbers, optimizer_of, *known)[1:]
+    return make_agents(tasks, meta, lambda meta: numbers, optimizer_of, *known)[1:]
 
 
 def curves(
@@ -93,8 +93,8 @@ def curves(
     def one(meta: PyTree, key: jax.Array) -> jax.Array:
         keys, steps = jax.random.split(key), life * EPISODES * tasks.horizon
         task = tasks.sample(keys[0])
-        lived = lifetimes.trial(tasks, actor, inner, keys[1], meta, task, steps, EPISODES, False, False)
-        return lived.mean_reward.reshape(life, -1).sum(axis=1) / EPISODES
+        trajectory = lifetimes.trial(tasks, actor, inner, keys[1], meta, task, steps, EPISODES, False, False)
+        return trajectory.mean_reward.reshape(life, -1).sum(axis=1) / EPISODES
 
     return jax.jit(lambda keys, meta: jax.lax.map(functools.partial(one, meta), keys, batch_size=BLOCK))
 
@@ -200,7 +200,7 @@ def throughput_rows(num_tasks: int = size(64, 2), repeats: int = size(3, 1)) -> 
 def update_seconds(
     tasks: TaskDistribution, sizes: tuple[int, ...], optimizer_of: Callable, num_tasks: int, repeats: int
 ) -> float:
-    meta = functools.partial(born, sizes=sizes, rate=0.03)
+    meta = functools.partial(init, sizes=sizes, rate=0.03)
     estimator = meta_gradients.evolution(*agents(tasks, meta, optimizer_of), LIFE, LIFE, persistent=False)
     mesh = mesh_of(num_tasks)
     batch = jax.jit(jax.vmap(tasks.sample))(jax.random.split(jax.random.key(0), num_tasks))

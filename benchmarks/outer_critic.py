@@ -138,8 +138,8 @@ def critic_values(tasks: TaskDistribution, recipe: Recipe, state: Any, kinds: ja
     time = jnp.broadcast_to(jnp.arange(horizon)[:, None], seen.shape[:2])
     none = jnp.zeros(seen.shape[:2])
     step = TimeStep(seen, none, none, none, none)
-    lived = Trajectory(step, none, none, none, none, none, seen, (), (), ())
-    return critic.values(state.kept.critic, lived, time)[0]
+    trajectory = Trajectory(step, none, none, none, none, none, seen, (), (), ())
+    return critic.values(state.kept.critic, trajectory, time)[0]
 
 
 def rows(seeds: list[int]) -> list[dict[str, Any]]:

@@ -23,7 +23,7 @@ from benchmarks.sizes import size
 from benchmarks.teaching import LEARNER, MAZE, NUM_TASKS, STEPS, updates_of
 from metarl_jax.curricula import scores as scores
 from metarl_jax.records import Key, PyTree, Student, Task, TaskDistribution
-from metarl_jax.training.experiment import Setting
+from metarl_jax.training.experiment import Experiment
 from metarl_jax.training.update_loop import student_of
 from metarl_jax.viz.replay import at
 from metarl_jax.viz.style import AGENT, CONTROL, MUTED, ROLES, new_figure, style
@@ -45,13 +45,13 @@ def told(student: Student, tasks: TaskDistribution, mazes: Task, learner: PyTree
     assert advantages is not None
 
     def one(key):
-        lived = student.live(key, learner, mazes)
+        trajectory = student.live(key, learner, mazes)
         return {
-            "positive-value-loss": jnp.maximum(advantages(learner, lived), 0.0).mean(axis=0),
-            "value": lived.outputs[1].mean(axis=0),
-            "best": scores.best_return(lived),
-            "solved": scores.solved(lived, 0.0),
-            "regret": scores.regret(tasks, mazes, lived),
+            "positive-value-loss": jnp.maximum(advantages(learner, trajectory), 0.0).mean(axis=0),
+            "value": trajectory.outputs[1].mean(axis=0),
+            "best": scores.best_return(trajectory),
+            "solved": scores.solved(trajectory, 0.0),
+            "regret": scores.regret(tasks, mazes, trajectory),
         }
 
     each = jax.lax.map(one, jax.random.split(key, TRIALS + MORE))
@@ -96,7 +96,7 @@ def rows(seeds: list[int]) -> list[dict[str, Any]]:
         with Clock() as clock:
             looks = [
                 (steps, judged(run, mazes))
-                for steps, run in course(Setting(learner, tasks, make()), NUM_TASKS, seeds, marks)
+                for steps, run in course(Experiment(learner, tasks, make()), NUM_TASKS, seeds, marks)
             ]
         seconds.append(round(clock.seconds, 1))
         curves[name] = looks

@@ -143,7 +143,7 @@ def search_of(run: mrl.Run) -> tuple[float, np.ndarray]:
 
     tasks = run.tasks.tasks
     assert tasks is not None
-    bracket = planning.search_bracket(
+    bracket = planning.search_bounds(
         np.asarray(successors(tasks.walls[0])), int(tasks.start[0]), np.asarray(tasks.goal)
     )
     return bracket.upper, bracket.distance

@@ -51,8 +51,8 @@ def returns_of(run: mrl.Run, greedy: bool = False) -> np.ndarray:
     """Return by goal and episode of the trial: ``[N, E]``."""
     key = jax.random.key(KEY)
     goals = evaluation_tasks(key, run.tasks, GOALS)
-    lived = live(run, goals, key, 1, run.tasks.trial_steps, forget=False, greedy=greedy)
-    return np.asarray(lived.reward).reshape(GOALS, EPISODES, run.tasks.horizon).sum(axis=-1)
+    trajectory = live(run, goals, key, 1, run.tasks.trial_steps, forget=False, greedy=greedy)
+    return np.asarray(trajectory.reward).reshape(GOALS, EPISODES, run.tasks.horizon).sum(axis=-1)
 
 
 def known_return(tasks: mrl.records.TaskDistribution) -> float:

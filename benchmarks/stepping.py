@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from benchmarks.timing import shortest
 from metarl_jax.networks import first_timestep
-from metarl_jax.rollout import Place, advance
+from metarl_jax.rollout import RolloutState, advance
 from metarl_jax.runtime.sharding import shard_tasks
 
 
@@ -28,7 +28,7 @@ def ours(tasks, num_tasks: int, num_steps: int, mesh=None):
         env_key, action_key = jax.random.split(key)
         batch = shard_tasks(batch, mesh)
         state = jax.vmap(env.begin)(env.draw(env_key, (num_tasks,)), batch)
-        place = Place(state, first_timestep(env.spec, (num_tasks,)), ())
+        place = RolloutState(state, first_timestep(env.spec, (num_tasks,)), ())
 
         def step(carry, noise):
             place, total = carry
@@ -36,7 +36,7 @@ def ours(tasks, num_tasks: int, num_steps: int, mesh=None):
             state, timestep, (reward, *_) = advance(env, env_noise, place, action, batch)
             # Everything that an agent would be given is used.
             total = total + reward + timestep.observation.reshape(num_tasks, -1).sum(axis=-1)
-            return (Place(state, timestep, ()), total), None
+            return (RolloutState(state, timestep, ()), total), None
 
         shape = (num_steps, num_tasks)
         noise = (

@@ -66,8 +66,8 @@ def returns_of(run: mrl.Run, episodes: int = 2) -> np.ndarray:
     key, horizon = jax.random.key(KEY), run.tasks.horizon
     tasks = evaluation_tasks(key, run.tasks, TRIALS)
     repeats = max(1, TRIALS // jax.tree.leaves(tasks)[0].shape[0])
-    lived = live(run, tasks, key, repeats, episodes * horizon, forget=False)
-    return np.asarray(lived.reward).reshape(-1, episodes, horizon).sum(axis=-1).mean(axis=0)
+    trajectory = live(run, tasks, key, repeats, episodes * horizon, forget=False)
+    return np.asarray(trajectory.reward).reshape(-1, episodes, horizon).sum(axis=-1).mean(axis=0)
 
 
 def policy_run(make: Callable, tasks: mrl.records.TaskDistribution, num_updates: int, seed: int) -> mrl.Run:
@@ -112,8 +112,8 @@ def running_rows(seeds: list[int]) -> list[dict[str, Any]]:
             run = policy_run(mrl.algorithms.ppo, tasks, RUNNING_UPDATES, seed)
         state, one = jax.tree.map(lambda x: x[0], (run.state, tasks.tasks))
         live_one = lambda key, run=run, state=state, one=one: run.algorithm.adapt(key, state, one, tasks.horizon)
-        lived = jax.jit(jax.vmap(live_one))(jax.random.split(jax.random.key(KEY), TRIALS))
-        ahead = lived.next_env_state.motion.position[:, -1, 0] - lived.env_state.motion.position[:, 0, 0]
+        trajectory = jax.jit(jax.vmap(live_one))(jax.random.split(jax.random.key(KEY), TRIALS))
+        ahead = trajectory.next_env_state.motion.position[:, -1, 0] - trajectory.env_state.motion.position[:, 0, 0]
         env: Any = tasks.env
         speeds.append(float(ahead.mean()) / (tasks.horizon * env.body.control_seconds))
         seconds.append(round(clock.seconds, 1))

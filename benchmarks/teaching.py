@@ -23,8 +23,8 @@ from metarl_jax.evaluation.evaluate import live
 from metarl_jax.evaluation.summary import cvar_again
 from metarl_jax.evaluation.trials import segment
 from metarl_jax.records import TaskDistribution
-from metarl_jax.training.build import program_of
-from metarl_jax.training.experiment import Setting
+from metarl_jax.training.build import build_program
+from metarl_jax.training.experiment import Experiment
 
 STEPS = size(5_000_000, 1)
 NUM_TASKS, NUM_MAZES, TRIALS = size((128, 2000, 10), (8, 4, 2))
@@ -48,13 +48,13 @@ CURRICULA = size(ALL, {name: ALL[name] for name in ("uniform", BEST)})
 
 def updates_of(learner: Recipe, curriculum: Recipe, tasks: TaskDistribution, num_tasks: int, steps: int) -> int:
     """How many updates ``steps`` environment steps are, the curriculum's own included."""
-    return max(1, program_of(Setting(learner, tasks, curriculum), num_tasks).updates_within(steps))
+    return max(1, build_program(Experiment(learner, tasks, curriculum), num_tasks).updates_within(steps))
 
 
 def solved(run: mrl.Run, mazes: Any, trials: int, steps: int) -> np.ndarray:
     """Whether the first episode of each trial reached the goal: ``[S, N, R]``."""
-    lived = segment(live(run, mazes, jax.random.key(77), trials, steps))
-    return lived.returns[..., 0] > 0
+    trajectory = segment(live(run, mazes, jax.random.key(77), trials, steps))
+    return trajectory.returns[..., 0] > 0
 
 
 def scores(won: np.ndarray) -> tuple[float, float]:
@@ -100,9 +100,9 @@ GATES: dict[str, Any] = {"uniform": mrl.curricula.uniform, "self-paced": mrl.cur
 def discounted(run: mrl.Run, trials: int = size(200, 2)) -> float:
     """The discounted return of the first episode at the narrow gates."""
     target = mrl.tasks.gate(gates="target")
-    lived = live(run, target.tasks, jax.random.key(78), trials, target.horizon, False)
-    first = np.cumsum(lived.done, axis=-1) - lived.done == 0
-    return float((lived.reward * first * DISCOUNT ** np.arange(target.horizon)).sum(axis=-1).mean())
+    trajectory = live(run, target.tasks, jax.random.key(78), trials, target.horizon, False)
+    first = np.cumsum(trajectory.done, axis=-1) - trajectory.done == 0
+    return float((trajectory.reward * first * DISCOUNT ** np.arange(target.horizon)).sum(axis=-1).mean())
 
 
 def gate_rows(seeds: list[int]) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ import metarl_jax as mrl
 from benchmarks.choosing import Choice, Rounds, Setting, choose, seeds_of
 from benchmarks.record import Clock
 from benchmarks.sizes import size
-from metarl_jax.algorithms.lifetime.actor_critic import NAMES, hyperparameters, unbounded
+from metarl_jax.algorithms.lifetime.actor_critic import NAMES, hyperparameters, to_unconstrained
 from metarl_jax.algorithms.lifetime.meta_learner import LearnerState
 from metarl_jax.config import Recipe
 from metarl_jax.records import PyTree
@@ -42,7 +42,7 @@ RANGES = dict(
     discount=(0.8, 0.99), trace=(0.8, 0.99), entropy_cost=(1e-3, 0.1), value_cost=(0.1, 2.0), learning_rate=(1e-3, 0.1)
 )
 GRID = ("discount", "entropy_cost", "learning_rate")
-LEAST, MOST = (unbounded({name: ends[i] for name, ends in RANGES.items()}, NAMES, 0.0) for i in (0, 1))
+LEAST, MOST = (to_unconstrained({name: ends[i] for name, ends in RANGES.items()}, NAMES, 0.0) for i in (0, 1))
 MIDDLE = {name: (LEAST[name] + MOST[name]) / 2 for name in NAMES}
 AGENTS: dict[str, Any] = dict(optimizer="adam", episodes=COPIES, life=LIFE)
 PBT: dict[str, Any] = dict(size=size(32, 2))
@@ -111,7 +111,7 @@ def self_tuned(setting: Setting, share: float, seed: int, walls: tuple[str, ...]
     recipe = mrl.algorithms.self_tuning(**start, **SELF_TUNING, **options, **AGENTS)
     _, metrics, seconds = trained_by(recipe, seed, num_tasks, share, walls)
     last = {name: metrics[name][-max(1, updates // 4) :].tolist() for name in NAMES}
-    return [float(np.mean([unbounded({k: x}, (k,), 0.0)[k] for x in last[k]])) for k in NAMES], seconds
+    return [float(np.mean([to_unconstrained({k: x}, (k,), 0.0)[k] for x in last[k]])) for k in NAMES], seconds
 
 
 TUNERS: dict[str, Callable[..., Found]] = {"PBT": bred, "self-tuning": self_tuned}

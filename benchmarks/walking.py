@@ -18,7 +18,7 @@ from benchmarks.record import beside, row
 from benchmarks.sizes import size
 from benchmarks.stepping import ours, random_actions, steps_per_second
 from benchmarks.timing import mesh_of, shortest
-from metarl_jax.physics import BODIES, Motion, control_step, dynamics, standard, varied
+from metarl_jax.physics import BODIES, Motion, control_step, dynamics, randomize_dynamics, standard
 from metarl_jax.tasks.locomotion import WalkerTask
 
 STEPS, FRAME_SKIP = size(200, 2), 5
@@ -29,7 +29,7 @@ TESTED = size(BODIES, {"hopper": BODIES["hopper"]})
 
 def different_bodies() -> mrl.records.TaskDistribution:
     """The half-cheetah of ``cheetah-dir``, each with dynamics of its own."""
-    sample = lambda key: WalkerTask(varied(key, standard(BODIES["half-cheetah"]), 3.0), jnp.ones(()))
+    sample = lambda key: WalkerTask(randomize_dynamics(key, standard(BODIES["half-cheetah"]), 3.0), jnp.ones(()))
     return mrl.tasks.cheetah_dir()._replace(sample=sample, tasks=None)
 
 
@@ -108,7 +108,7 @@ def stability_rows(count: int = size(1000, 2), steps: int = size(1000, 2)) -> li
     """A million random control steps of each body, with the widest dynamics of ``walker-dynamics``."""
     rows = []
     for name in TESTED:
-        physics = jax.vmap(varied, (0, None, None))(
+        physics = jax.vmap(randomize_dynamics, (0, None, None))(
             jax.random.split(jax.random.key(0), count), standard(BODIES[name]), 3.0
         )
         finite, low, high, speed = (float(x) for x in random_play(name, jax.random.key(1), physics, steps))

@@ -9,7 +9,7 @@ import numpy as np
 
 from metarl_jax.networks import first_timestep
 from metarl_jax.records import Environment, ExactBelief, Task, TaskDistribution, Trajectory
-from metarl_jax.rollout import Place, advance, select
+from metarl_jax.rollout import RolloutState, advance, select
 from metarl_jax.tasks.priors import prior_of
 from metarl_jax.tasks.sets import which
 
@@ -46,30 +46,32 @@ def candidate_posterior(env: Environment, candidates: Task, weight: np.ndarray) 
     num = jax.tree.leaves(candidates)[0].shape[0]
     env_state = jax.vmap(lambda task: env.begin((), task))(candidates)
     first = first_timestep(env.spec, (num,), jax.vmap(env.observe)(env_state, candidates))
-    start = Place(env_state, first, ())
+    start = RolloutState(env_state, first, ())
 
     def same(some: jax.Array, one: jax.Array) -> jax.Array:
         near = jnp.abs(some - one[None]) <= TOLERANCE * (1 + jnp.abs(one[None]))
         return near.reshape(num, -1).all(axis=1)
 
-    def step(carry: tuple[Place, jax.Array], record: tuple):
-        lived, shown, visible = record
-        begins = jnp.broadcast_to(lived.timestep.trial_start, num)
+    def step(carry: tuple[RolloutState, jax.Array], record: tuple):
+        collected, shown, visible = record
+        begins = jnp.broadcast_to(collected.timestep.trial_start, num)
         place, possible = jax.tree.map(lambda new, old: select(begins, new, old), (start, begins), carry)
-        possible &= ~begins | same(start.timestep.observation, lived.timestep.observation)
-        action = jnp.broadcast_to(lived.action, (num, *lived.action.shape))
+        possible &= ~begins | same(start.timestep.observation, collected.timestep.observation)
+        action = jnp.broadcast_to(collected.action, (num, *collected.action.shape))
         env_state, timestep, (reward, *_) = advance(env, (), place, action, candidates)
-        possible &= same(reward, lived.reward) & (timestep.episode_start == (lived.terminated | lived.truncated))
+        possible &= same(reward, collected.reward) & (
+            timestep.episode_start == (collected.terminated | collected.truncated)
+        )
         possible &= same(timestep.observation, shown) | ~visible
-        return (Place(env_state, timestep, ()), possible), possible
+        return (RolloutState(env_state, timestep, ()), possible), possible
 
     def posterior(trajectory: Trajectory) -> jax.Array:
         observation = trajectory.timestep.observation
         shown = jnp.concatenate([observation[1:], trajectory.next_observation[-1:]])
         ends = (trajectory.terminated | trajectory.truncated)[-1]  # then what the last step shows is not on record
         visible = (jnp.arange(observation.shape[0]) < observation.shape[0] - 1) | ~ends
-        lived = trajectory._replace(outputs=(), env_state=(), next_env_state=())
-        _, possible = jax.lax.scan(step, (start, jnp.ones(num, bool)), (lived, shown, visible))
+        collected = trajectory._replace(outputs=(), env_state=(), next_env_state=())
+        _, possible = jax.lax.scan(step, (start, jnp.ones(num, bool)), (collected, shown, visible))
         left = possible * jnp.asarray(weight / weight.max(), jnp.float32)[None]
         total = left.sum(axis=1, keepdims=True)
         return left / jnp.where(total > 0, total, 1.0)

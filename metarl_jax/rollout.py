@@ -12,7 +12,7 @@ from metarl_jax.networks import first_timestep, to_bounds
 from metarl_jax.records import Environment, Key, Policy, PyTree, State, Task, TimeStep, Trajectory
 
 
-class Place(NamedTuple):
+class RolloutState(NamedTuple):
     """Where ``[N]`` agents are in their trials: environment states, what they see, what they remember."""
 
     env_state: State
@@ -20,12 +20,12 @@ class Place(NamedTuple):
     memory: PyTree
 
 
-def enter(key: Key, env: Environment, policy: Policy, tasks: Task) -> Place:
+def init_rollout(key: Key, env: Environment, policy: Policy, tasks: Task) -> RolloutState:
     """The start of a trial in each of ``tasks [N]``."""
     num_tasks = jax.tree.leaves(tasks)[0].shape[0]
     env_state = jax.vmap(env.begin)(env.draw(key, (num_tasks,)), tasks)
     observation = jax.vmap(env.observe)(env_state, tasks)
-    return Place(env_state, first_timestep(env.spec, (num_tasks,), observation), policy.carry((num_tasks,)))
+    return RolloutState(env_state, first_timestep(env.spec, (num_tasks,), observation), policy.carry((num_tasks,)))
 
 
 def rollout(
@@ -35,11 +35,11 @@ def rollout(
     params: PyTree,
     tasks: Task,
     num_steps: int,
-    place: Place | None = None,
+    place: RolloutState | None = None,
     forget: bool | int | jax.Array = False,
     greedy: bool = False,
     first: tuple[Task, int] | None = None,
-) -> tuple[Place, Trajectory]:
+) -> tuple[RolloutState, Trajectory]:
     """Lives ``num_steps`` steps in each of ``tasks [N]``; an episode that ends is followed by one in the same task.
 
     Nothing about a task is drawn here: tasks never change inside a trial, but for a control (``first``). All randomness
@@ -56,7 +56,7 @@ def rollout(
     """
     enter_key, env_key, action_key = jax.random.split(key, 3)
     if place is None:
-        place = enter(enter_key, env, policy, tasks if first is None else first[0])
+        place = init_rollout(enter_key, env, policy, tasks if first is None else first[0])
     shape = (num_steps, *place.timestep.last_reward.shape)
 
     def task_of(episode: jax.Array):
@@ -71,18 +71,18 @@ def rollout(
         env_state, timestep, record = advance(
             env, env_noise, place, action, task_of(ended), forget, policy.actions.bounded, task_of(ended + 1)
         )
-        lived = Trajectory(place.timestep, action, *record, place.env_state, outputs)
-        return (Place(env_state, timestep, memory), ended + timestep.episode_start), lived
+        trajectory = Trajectory(place.timestep, action, *record, place.env_state, outputs)
+        return (RolloutState(env_state, timestep, memory), ended + timestep.episode_start), trajectory
 
     noise = (env.draw(env_key, shape), policy.actions.noise(action_key, shape))
-    (place, _), lived = jax.lax.scan(step, (place, jnp.zeros(shape[1:], jnp.int32)), noise, length=num_steps)
-    return place, lived
+    (place, _), trajectory = jax.lax.scan(step, (place, jnp.zeros(shape[1:], jnp.int32)), noise, length=num_steps)
+    return place, trajectory
 
 
 def advance(
     env: Environment,
     noise: PyTree,
-    place: Place,
+    place: RolloutState,
     action: jax.Array,
     tasks: Task,
     forget: bool | int | jax.Array = False,
@@ -121,10 +121,10 @@ def select(condition: jax.Array, chosen: jax.Array, other: jax.Array) -> jax.Arr
     return jnp.where(condition.reshape(condition.shape + (1,) * (other.ndim - 1)), chosen, other)
 
 
-def after_steps(lived: Trajectory) -> TimeStep:
+def after_steps(trajectory: Trajectory) -> TimeStep:
     """What followed each step of a record, before any new episode began."""
-    flags = jnp.zeros_like(lived.terminated)
-    return TimeStep(lived.next_observation, lived.action, lived.reward, flags, flags)
+    flags = jnp.zeros_like(trajectory.terminated)
+    return TimeStep(trajectory.next_observation, trajectory.action, trajectory.reward, flags, flags)
 
 
 def replay(policy: Policy, params: PyTree, timesteps: TimeStep, memory: PyTree | None = None):

@@ -27,7 +27,7 @@ FAMILIES = {
 
 
 @functools.cache
-def lived(name: str, steps: int | None = None, forget: bool = False):
+def collected(name: str, steps: int | None = None, forget: bool = False):
     """Random play in every task of the set: ``(distribution, trajectory [T, G], posterior [G, T, G])``."""
     distribution = FAMILIES[name]()
     policy = actor_critic(distribution.env.spec, "none", 4, (), True)
@@ -70,7 +70,7 @@ def by_brute_force(distribution, trajectory, n: int) -> np.ndarray:
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_is_bayes_rule(name):
-    distribution, trajectory, posterior = lived(name)
+    distribution, trajectory, posterior = collected(name)
     num = posterior.shape[0]
     for n in range(0, num, max(1, num // 2)):
         np.testing.assert_allclose(posterior[n], by_brute_force(distribution, trajectory, n), atol=1e-6)
@@ -78,7 +78,7 @@ def test_is_bayes_rule(name):
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_sums_to_one_never_leaves_the_truth_and_only_narrows(name):
-    distribution, _, posterior = lived(name)
+    distribution, _, posterior = collected(name)
     truth = np.asarray(jax.vmap(exact_belief(distribution).truth)(distribution.tasks))
     np.testing.assert_array_equal(truth, np.eye(len(truth)))
     np.testing.assert_allclose(posterior.sum(-1), 1.0, rtol=1e-5)
@@ -89,7 +89,7 @@ def test_sums_to_one_never_leaves_the_truth_and_only_narrows(name):
 
 @pytest.mark.parametrize(("name", "reward"), [("gridnavi", 1.0), ("maze", 1.0), ("treasure", 1.0)])
 def test_all_mass_is_on_the_goal_once_it_is_found(name, reward):
-    _, trajectory, posterior = lived(name)
+    _, trajectory, posterior = collected(name)
     found = np.maximum.accumulate(trajectory.reward == reward, axis=0).T  # [G, T]
     truth = posterior[np.arange(len(posterior)), :, np.arange(len(posterior))]
     assert found.any() and not found.all()
@@ -133,7 +133,7 @@ def test_scores_of_beliefs_by_hand():
     with_last = lambda x: jnp.asarray(
         np.concatenate([x, np.ones((1, 3))]), jnp.float32
     )  # said before step 0 or after T
-    belief = ExactBelief(lambda task: jnp.eye(3)[task], lambda lived: with_last(exact), 3, (1.0, 1.0, 1.0))
+    belief = ExactBelief(lambda task: jnp.eye(3)[task], lambda collected: with_last(exact), 3, (1.0, 1.0, 1.0))
     decoded = jnp.concatenate([jnp.ones((1, 3)), jnp.asarray(said, jnp.float32)])
     found = scores(belief, jnp.int32(1), None, decoded)
     logs = np.log(np.maximum(exact, 1e-12)) - np.log(said)
@@ -173,7 +173,7 @@ def test_beliefs_are_described_by_step_by_episode_and_by_confidence():
 
 def test_what_is_shown_in_other_units_tells_as_much():
     """Rewards 100 times as large: what is the same differs by rounding, of numbers above 1 too."""
-    distribution, trajectory, posterior = lived("gridnavi")
+    distribution, trajectory, posterior = collected("gridnavi")
 
     class Loud:
         def __getattr__(self, name):
@@ -195,7 +195,7 @@ def at(trajectory, n: int):
 
 def test_a_map_tells_all_unless_the_episode_ends_on_it():
     """With a horizon of two steps the peak is only ever reached at an episode's end: nothing is seen from it."""
-    _, trajectory, posterior = lived("treasure")
+    _, trajectory, posterior = collected("treasure")
     at_peak = (trajectory.timestep.observation[..., 14:].sum(-1) > 0)[1:].T  # acted upon at t + 1: shown after step t
     truth = posterior[np.arange(4), :, np.arange(4)][:, :-1]
     assert at_peak.any()
@@ -235,7 +235,7 @@ def scripted(distribution, like, actions):
 
 def test_starts_anew_where_a_trial_does():
     """What forgets at each episode: its belief is that of the episode alone."""
-    distribution, trajectory, posterior = lived("gridnavi", forget=True)
+    distribution, trajectory, posterior = collected("gridnavi", forget=True)
     horizon, goals = distribution.horizon, np.asarray(distribution.tasks.goal)
     assert trajectory.timestep.trial_start[::horizon].all()
     for start in range(0, len(trajectory.reward), horizon):

@@ -106,7 +106,7 @@ class Case(NamedTuple):
     batch: Any
     live: Any  # (key, tasks [N], action parameters [T, N, P]) -> Trajectory [T, N]
     noise: Any  # action parameters of random play
-    lived: Trajectory  # random play, on the host
+    trajectory: Trajectory  # random play, on the host
 
 
 def scripted(spec) -> Policy:
@@ -210,7 +210,7 @@ def test_shapes_and_types_agree_with_the_spec(each):
     truncated = jax.eval_shape(env.is_truncated, state_after, one)
     assert truncated.shape == () and truncated.dtype == bool
     assert env.horizon == distribution.horizon >= 1 and distribution.trial_steps >= 1
-    for leaf in jax.tree.leaves(told(each.lived)):
+    for leaf in jax.tree.leaves(told(each.trajectory)):
         assert leaf.shape[:2] == (distribution.trial_steps, N) and np.isfinite(leaf).all()
 
 
@@ -250,15 +250,15 @@ def test_gymnax_face_restarts_an_episode_in_the_same_task(name):
 
 
 def test_episodes_end_by_the_horizon(each):
-    ended = each.lived.terminated | each.lived.truncated
-    assert not (each.lived.terminated & each.lived.truncated).any()
+    ended = each.trajectory.terminated | each.trajectory.truncated
+    assert not (each.trajectory.terminated & each.trajectory.truncated).any()
     length = np.zeros(N, int)
     for t in range(len(ended)):
-        np.testing.assert_array_equal(each.lived.timestep.episode_start[t], length == 0)
+        np.testing.assert_array_equal(each.trajectory.timestep.episode_start[t], length == 0)
         length += 1
         assert (length <= each.distribution.horizon).all()
         np.testing.assert_array_equal(
-            each.lived.truncated[t], (length == each.distribution.horizon) & ~each.lived.terminated[t]
+            each.trajectory.truncated[t], (length == each.distribution.horizon) & ~each.trajectory.terminated[t]
         )
         length[ended[t]] = 0
     if each.distribution.trial_steps > each.distribution.horizon:
@@ -280,24 +280,24 @@ def test_nothing_about_the_task_is_drawn_at_the_start(each):
             else:
                 assert (np.asarray(leaf) == np.asarray(leaf)[:1]).all()
         return
-    again = host(each.live(jax.random.key(77), each.batch, script(env.spec, each.lived.action)))
-    jax.tree.map(np.testing.assert_array_equal, again, each.lived)
+    again = host(each.live(jax.random.key(77), each.batch, script(env.spec, each.trajectory.action)))
+    jax.tree.map(np.testing.assert_array_equal, again, each.trajectory)
     other = host(each.live(jax.random.key(77), each.batch, each.noise))
-    assert (other.action != each.lived.action).any()  # the key did matter
+    assert (other.action != each.trajectory.action).any()  # the key did matter
 
 
 def test_a_task_does_not_change_inside_a_trial(each):
     """What the trial shows late, it would have shown at once."""
-    spec, lived, steps = each.distribution.env.spec, each.lived, each.distribution.trial_steps
+    spec, trajectory, steps = each.distribution.env.spec, each.trajectory, each.distribution.trial_steps
     if is_deterministic(each.distribution):
         # Start the trial with what was done from the second episode on: it must show the same.
-        second = np.argmax(lived.timestep.episode_start[1:], axis=0) + 1
-        several = lived.timestep.episode_start[1:].any(axis=0)
+        second = np.argmax(trajectory.timestep.episode_start[1:], axis=0) + 1
+        several = trajectory.timestep.episode_start[1:].any(axis=0)
         index = np.minimum(np.arange(steps)[:, None] + second, steps - 1)
-        again = host(each.live(jax.random.key(3), each.batch, script(spec, lived.action[index, np.arange(N)])))
+        again = host(each.live(jax.random.key(3), each.batch, script(spec, trajectory.action[index, np.arange(N)])))
         inside = (np.arange(steps)[:, None] + second < steps) & several
         assert several.any() and inside.sum() > 100
-        for name, leaf in told(lived).items():
+        for name, leaf in told(trajectory).items():
             np.testing.assert_array_equal(told(again)[name][inside], leaf[index, np.arange(N)][inside], err_msg=name)
     # The expected reward of what was seen and done is one number a task, and so is whether that ends the episode, but
     # in grids, where chance says. Mountain cars see new things at every step, views of mazes pay less with time.
@@ -306,9 +306,9 @@ def test_a_task_does_not_change_inside_a_trial(each):
         for n in range(min(N, 60)):
             means = collections.defaultdict(set)
             for t in range(steps):
-                seen = (lived.timestep.observation[t, n].tobytes(), int(lived.action[t, n]))
-                ends = each.distribution.name != "grids" and bool(lived.terminated[t, n])
-                means[seen].add((float(lived.mean_reward[t, n]), ends))
+                seen = (trajectory.timestep.observation[t, n].tobytes(), int(trajectory.action[t, n]))
+                ends = each.distribution.name != "grids" and bool(trajectory.terminated[t, n])
+                means[seen].add((float(trajectory.mean_reward[t, n]), ends))
             if each.distribution.name not in ("mountain-car", "maze-view", "maze-view-named"):
                 assert max(map(len, means.values())) == 1
             differs.add(tuple(sorted((key, tuple(value)) for key, value in means.items())))
@@ -334,8 +334,8 @@ def test_every_leaf_of_a_task_matters(each):
                 continue
             batch = jax.tree.unflatten(structure, [*leaves[:i], changed, *leaves[i + 1 :]])
             trial = host(each.live(jax.random.key(1), jax.tree.map(jnp.asarray, batch), each.noise))
-            np.testing.assert_array_equal(trial.action, each.lived.action)
-            if any((told(trial)[name] != leaf).any() for name, leaf in told(each.lived).items()):
+            np.testing.assert_array_equal(trial.action, each.trajectory.action)
+            if any((told(trial)[name] != leaf).any() for name, leaf in told(each.trajectory).items()):
                 break
         else:
             pytest.fail(f"the leaf {path} has no effect on any trial")
@@ -344,12 +344,19 @@ def test_every_leaf_of_a_task_matters(each):
 # Each family against its rules, written again in numpy.
 
 
-def transitions(lived: Trajectory):
+def transitions(trajectory: Trajectory):
     """(task, state before, action, reward, terminated, observation after) of every step."""
-    for t in range(len(lived.reward)):
+    for t in range(len(trajectory.reward)):
         for n in range(N):
-            state = jax.tree.map(lambda x: x[t, n], lived.env_state)  # noqa: B023
-            yield n, state, lived.action[t, n], lived.reward[t, n], lived.terminated[t, n], lived.next_observation[t, n]
+            state = jax.tree.map(lambda x: x[t, n], trajectory.env_state)  # noqa: B023
+            yield (
+                n,
+                state,
+                trajectory.action[t, n],
+                trajectory.reward[t, n],
+                trajectory.terminated[t, n],
+                trajectory.next_observation[t, n],
+            )
 
 
 GRID_MOVES = {
@@ -360,13 +367,13 @@ GRID_MOVES = {
 
 @pytest.mark.parametrize("name", [n for n in BUILD if n.startswith(("maze", "gridnavi")) and "maze-view" not in n])
 def test_grids_obey_their_rules(name):
-    distribution, batch, _, _, lived = case(name)
+    distribution, batch, _, _, trajectory = case(name)
     env, batch = distribution.env, host(batch)
     is_maze = isinstance(batch, MazeTask)
     size = batch.walls.shape[1:] if is_maze else (env.size, env.size)
     found = 0
-    lived = jax.tree.map(lambda x: x[:120], lived)
-    for n, state, action, reward, terminated, after in transitions(lived):
+    trajectory = jax.tree.map(lambda x: x[:120], trajectory)
+    for n, state, action, reward, terminated, after in transitions(trajectory):
         row, column = divmod(int(state.cell), size[1])
         move = GRID_MOVES[type(batch)][action]
         ahead = (row + move[0], column + move[1])
@@ -387,19 +394,19 @@ def test_grids_obey_their_rules(name):
         np.testing.assert_array_equal(after, np.concatenate(wanted))
         found += at_goal
     assert found > 20
-    started = lived.timestep.episode_start
-    cells = lived.env_state.cell
+    started = trajectory.timestep.episode_start
+    cells = trajectory.env_state.cell
     np.testing.assert_array_equal(
         cells[started], np.broadcast_to(batch.start if is_maze else np.zeros(N, int), cells.shape)[started]
     )
 
 
 def test_treasure_hunts_obey_their_rules():
-    _, batch, _, _, lived = case("treasure")
+    _, batch, _, _, trajectory = case("treasure")
     letters = np.array([list(line) for line in SMALL["treasure"]["layout"].splitlines()])
     rows, columns = letters.shape
     found = read = 0
-    for n, state, action, reward, terminated, after in transitions(lived):
+    for n, state, action, reward, terminated, after in transitions(trajectory):
         row, column = divmod(int(state.cell), columns)
         move = GRID_MOVES[GridTask][action]
         if letters[row + move[0], column + move[1]] != "#":
@@ -414,60 +421,60 @@ def test_treasure_hunts_obey_their_rules():
         np.testing.assert_array_equal(after, np.concatenate([np.arange(size) == place for place, size in places]))
         found, read = found + at_treasure, read + (letters[row, column] == "P")
     assert found > 20 and read > 20
-    cells = lived.env_state.cell[lived.timestep.episode_start]
+    cells = trajectory.env_state.cell[trajectory.timestep.episode_start]
     assert (letters.ravel()[cells] == "S").all()
 
 
 @pytest.mark.parametrize("name", [n for n in BUILD if n.startswith("bandit")])
 def test_bandits_pay_as_they_say(name):
-    _, batch, _, _, lived = case(name)
-    chance = np.asarray(batch.probability)[np.arange(N), lived.action]
-    np.testing.assert_array_equal(lived.mean_reward, chance)
-    assert set(np.unique(lived.reward)) == {0.0, 1.0} and lived.terminated.all()
-    z = (lived.reward - chance).sum() / np.sqrt((chance * (1 - chance)).sum())
+    _, batch, _, _, trajectory = case(name)
+    chance = np.asarray(batch.probability)[np.arange(N), trajectory.action]
+    np.testing.assert_array_equal(trajectory.mean_reward, chance)
+    assert set(np.unique(trajectory.reward)) == {0.0, 1.0} and trajectory.terminated.all()
+    z = (trajectory.reward - chance).sum() / np.sqrt((chance * (1 - chance)).sum())
     assert abs(z) < 4
     for low in (0.0, 0.5):  # calibrated, not only right on average
         part = (chance >= low) & (chance < low + 0.5)
-        z = (lived.reward - chance)[part].sum() / np.sqrt((chance * (1 - chance))[part].sum())
+        z = (trajectory.reward - chance)[part].sum() / np.sqrt((chance * (1 - chance))[part].sum())
         assert abs(z) < 4
 
 
 @pytest.mark.parametrize("name", ["tabular", "arrays"])
 def test_tabular_moves_as_its_arrays_say(name):
-    _, batch, _, _, lived = case(name)
-    batch, state, action = host(batch), lived.env_state.state, lived.action
+    _, batch, _, _, trajectory = case(name)
+    batch, state, action = host(batch), trajectory.env_state.state, trajectory.action
     task = np.broadcast_to(np.arange(N), state.shape)
-    np.testing.assert_array_equal(lived.mean_reward, batch.reward[task, state, action])
-    noise = (lived.reward - lived.mean_reward) / batch.reward_std
+    np.testing.assert_array_equal(trajectory.mean_reward, batch.reward[task, state, action])
+    noise = (trajectory.reward - trajectory.mean_reward) / batch.reward_std
     assert abs(noise.mean()) < 4 / np.sqrt(noise.size) and abs(noise.std() - 1) < 4 / np.sqrt(2 * noise.size)
     probability = batch.transition[task, state, action]  # [T, N, S]
-    following = lived.next_observation
+    following = trajectory.next_observation
     assert (following.sum(-1) == 1).all()
     z = (following - probability).sum((0, 1)) / np.sqrt((probability * (1 - probability)).sum((0, 1)))
     assert np.abs(z).max() < 4.5
     expected = (probability * probability).sum(-1)  # how probable the states are that came, on average
     z = ((following * probability).sum(-1) - expected).sum() / np.sqrt(((probability**3).sum(-1) - expected**2).sum())
     assert abs(z) < 4
-    assert (state[lived.timestep.episode_start] == 0).all() and not lived.terminated.any()
+    assert (state[trajectory.timestep.episode_start] == 0).all() and not trajectory.terminated.any()
 
 
 @pytest.mark.parametrize("name", ["pendulum", "mountain-car"])
 def test_adapted_gymnax_is_gymnax(name):
     """Our trial loop against gymnax's own step, state by state."""
-    distribution, batch, _, _, lived = case(name)
+    distribution, batch, _, _, trajectory = case(name)
     env = distribution.env.env
     step = jax.jit(jax.vmap(env.step_env))
-    last = np.argmax(lived.truncated, axis=0)
+    last = np.argmax(trajectory.truncated, axis=0)
     for t in (0, 7, 20, int(last.max())):
-        action = lived.action[t]
+        action = trajectory.action[t]
         if distribution.env.spec.num_actions is None:
             action = 2.0 * np.clip(action[:, 0], -1, 1)  # the torque's bounds
-        state = jax.tree.map(lambda x, t=t: x[t], lived.env_state.state)
+        state = jax.tree.map(lambda x, t=t: x[t], trajectory.env_state.state)
         seen, _, reward, terminated, _ = step(jax.random.split(jax.random.key(0), N), state, jnp.asarray(action), batch)
-        np.testing.assert_allclose(lived.next_observation[t], seen, rtol=1e-5, atol=1e-5)
-        np.testing.assert_allclose(lived.reward[t], reward, rtol=1e-5, atol=1e-5)
-        np.testing.assert_array_equal(lived.terminated[t], terminated)
-    starts = lived.timestep.observation[lived.timestep.episode_start]
+        np.testing.assert_allclose(trajectory.next_observation[t], seen, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(trajectory.reward[t], reward, rtol=1e-5, atol=1e-5)
+        np.testing.assert_array_equal(trajectory.terminated[t], terminated)
+    starts = trajectory.timestep.observation[trajectory.timestep.episode_start]
     assert len(np.unique(starts, axis=0)) > 0.9 * len(starts)  # each episode its own start
     assert (np.asarray(batch.max_steps_in_episode) == distribution.horizon).all()
 
@@ -704,7 +711,7 @@ def test_random_play_earns_what_its_reference_says(name):
         assert name.startswith(("maze", "navigation")), "what random play earns is easily known"
         return
     (reference,) = known
-    difference = case(name).lived.reward.sum(0) - np.asarray(reference.trial_return)
+    difference = case(name).trajectory.reward.sum(0) - np.asarray(reference.trial_return)
     assert abs(difference.mean()) < 4 * difference.std() / np.sqrt(N)
     assert difference.std() > 0
     assert reference.kind == "exact"
@@ -718,7 +725,7 @@ def test_optimal_in_mazes_is_the_shortest_path(name):
         distance = breadth_first(batch.walls[n], batch.start[n])[batch.goal[n]]
         wanted = distribution.trial_steps // distance if distance <= distribution.horizon else 0
         assert optimal.trial_return[n] == wanted
-    assert (case(name).lived.reward.sum(0) <= optimal.trial_return).all()
+    assert (case(name).trajectory.reward.sum(0) <= optimal.trial_return).all()
 
 
 @pytest.mark.parametrize("name", ["gridnavi", "tabular", "arrays"])

@@ -21,8 +21,8 @@ from metarl_jax.rollout import first_half
 from metarl_jax.runtime.sharding import task_mesh
 from metarl_jax.storage import checkpoint
 from metarl_jax.training import train as training
-from metarl_jax.training.build import fitted, program_of
-from metarl_jax.training.experiment import Setting
+from metarl_jax.training.build import build_program, fit_to_memory
+from metarl_jax.training.experiment import Experiment
 
 # Algorithms.
 
@@ -175,23 +175,23 @@ def test_adapt_lives_one_trial(learning):
     live = lambda task, forget, first: host(
         adapt(jax.random.key(0), states[-1], task, steps, jnp.int32(forget), False, first)
     )
-    lived, forgot = (live(one, forget, one) for forget in range(2))
-    assert isinstance(lived, Trajectory)
-    assert all(leaf.shape[0] == steps for leaf in jax.tree.leaves(lived))
-    assert lived.reward.shape == lived.terminated.shape == lived.truncated.shape == (steps,)
-    begins = lived.timestep.episode_start if name in FORGETFUL else np.arange(steps) == 0
-    np.testing.assert_array_equal(lived.timestep.trial_start, begins)
-    assert lived.timestep.episode_start.sum() > 1
-    jax.tree.map(np.testing.assert_array_equal, live(one, 0, one), lived)
-    first = np.argmax(lived.timestep.episode_start[1:]) + 1
+    trajectory, forgot = (live(one, forget, one) for forget in range(2))
+    assert isinstance(trajectory, Trajectory)
+    assert all(leaf.shape[0] == steps for leaf in jax.tree.leaves(trajectory))
+    assert trajectory.reward.shape == trajectory.terminated.shape == trajectory.truncated.shape == (steps,)
+    begins = trajectory.timestep.episode_start if name in FORGETFUL else np.arange(steps) == 0
+    np.testing.assert_array_equal(trajectory.timestep.trial_start, begins)
+    assert trajectory.timestep.episode_start.sum() > 1
+    jax.tree.map(np.testing.assert_array_equal, live(one, 0, one), trajectory)
+    first = np.argmax(trajectory.timestep.episode_start[1:]) + 1
     same = lambda a, b, stop: jax.tree.map(lambda x, y: np.testing.assert_array_equal(x[:stop], y[:stop]), a, b)
-    same(lived.outputs, forgot.outputs, first)  # the first episode is the same, to the last bit
+    same(trajectory.outputs, forgot.outputs, first)  # the first episode is the same, to the last bit
     matters = FORGETTING_MATTERS.get(name.partition(", ")[0])
     if matters is True:
-        assert np.abs(lived.outputs[1][first:] - forgot.outputs[1][first:]).max() > 1e-4
+        assert np.abs(trajectory.outputs[1][first:] - forgot.outputs[1][first:]).max() > 1e-4
     elif matters is False:
         for field in ("action", "reward", "outputs", "next_observation"):
-            jax.tree.map(np.testing.assert_array_equal, getattr(lived, field), getattr(forgot, field))
+            jax.tree.map(np.testing.assert_array_equal, getattr(trajectory, field), getattr(forgot, field))
     # With the memory of another task: the first half is in that one, the second in the trial's own.
     swapped, elsewhere = live(one, 0, other), live(other, 0, other)
     length = algorithm.window if algorithm.window > 1 else horizon
@@ -203,7 +203,7 @@ def test_adapt_lives_one_trial(learning):
         assert name in FORGETFUL or not swapped.timestep.trial_start[1:].any()
         if matters is False:
             again = lambda some: jax.tree.map(lambda x: x[start:], fields(some))
-            jax.tree.map(np.testing.assert_array_equal, again(swapped), again(lived))
+            jax.tree.map(np.testing.assert_array_equal, again(swapped), again(trajectory))
 
 
 def train(name: str, out=None, **options):
@@ -266,9 +266,9 @@ def test_seeds_side_by_side_over_two_devices_are_each_alone_on_one(unbroken):
             close(sharded.metrics[column][:, seed], [row[column] for row in rows])
     assert difference(sharded.state) > 1e-2
     # The work was really shared.
-    setting = Setting(tiny(name), family_of(name, "bandit"), curricula.uniform())
-    made, seeds = training.program_of(setting, NUM_TASKS, task_mesh()), jnp.arange(2, dtype=jnp.int32)
-    shared = fitted(made, seeds, jax.eval_shape(made.driver.init, seeds), True, str)[0].driver.advance.as_text()
+    setting = Experiment(tiny(name), family_of(name, "bandit"), curricula.uniform())
+    made, seeds = training.build_program(setting, NUM_TASKS, task_mesh()), jnp.arange(2, dtype=jnp.int32)
+    shared = fit_to_memory(made, seeds, jax.eval_shape(made.driver.init, seeds), True, str)[0].driver.advance.as_text()
     assert "all-reduce" in shared
 
 
@@ -341,8 +341,8 @@ WITH_CURRICULA = [
 @functools.cache
 def taught(name: str, learner: str):
     """A driver of two seeds, their seeds, and its ``advance`` as the one program for all."""
-    setting = Setting(tiny(learner), CURRICULUM_FAMILIES[learner](), curriculum_for(name, learner))
-    made, seeds = program_of(setting, NUM_TASKS).driver, jnp.array([3, 5], jnp.int32)
+    setting = Experiment(tiny(learner), CURRICULUM_FAMILIES[learner](), curriculum_for(name, learner))
+    made, seeds = build_program(setting, NUM_TASKS).driver, jnp.array([3, 5], jnp.int32)
     return made, seeds, made.advance.lower(seeds, jax.eval_shape(made.init, seeds), 0, 1).compile()
 
 
@@ -367,9 +367,9 @@ def test_every_curriculum_serves_every_kind_of_learner_and_resumes_bit_for_bit(n
 
 
 def test_a_curriculum_on_two_devices_is_the_curriculum_on_one():
-    setting = Setting(tiny("rl2"), CURRICULUM_FAMILIES["rl2"](), curriculum_for("accel", "rl2"))
+    setting = Experiment(tiny("rl2"), CURRICULUM_FAMILIES["rl2"](), curriculum_for("accel", "rl2"))
     made, seeds, advance = taught("accel", "rl2")
-    wide, ends = program_of(setting, NUM_TASKS, task_mesh()).driver, []
+    wide, ends = build_program(setting, NUM_TASKS, task_mesh()).driver, []
     for init, run in ((made.init, advance), (wide.init, wide.advance)):
         learner, metrics, done, finite = run(seeds, init(seeds), 0, 6)
         assert int(done) == 6 and bool(finite.all())

@@ -120,14 +120,14 @@ def test_the_critic_learns_what_is_coming():
     """After learning, 1 a pull: the value is the discounted sum of what is left, and PPO's that of one pull."""
     run = trained("ppo same")
     params, task = jax.tree.map(lambda x: x[0], run.state), SAME.sample(jax.random.key(0))
-    lived = jax.jit(lambda key: run.algorithm.adapt(key, params, task, 6, False))(jax.random.key(1))
-    np.testing.assert_allclose(lived.outputs[1], np.ones(6), atol=0.15)
+    trajectory = jax.jit(lambda key: run.algorithm.adapt(key, params, task, 6, False))(jax.random.key(1))
+    np.testing.assert_allclose(trajectory.outputs[1], np.ones(6), atol=0.15)
     run = trained("rl2 same")
     params = jax.tree.map(lambda x: x[0], run.state)
-    lived = jax.jit(lambda key: run.algorithm.adapt(key, params, task, 6, False))(jax.random.key(1))
+    trajectory = jax.jit(lambda key: run.algorithm.adapt(key, params, task, 6, False))(jax.random.key(1))
     left = (1 - 0.9 ** np.arange(6, 0, -1)) / 0.1
-    np.testing.assert_allclose(lived.outputs[1], left, atol=0.8)
-    assert lived.outputs[1][0] > lived.outputs[1][-1] + 1.5  # it counts the pulls
+    np.testing.assert_allclose(trajectory.outputs[1], left, atol=0.8)
+    assert trajectory.outputs[1][0] > trajectory.outputs[1][-1] + 1.5  # it counts the pulls
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from metarl_jax.algorithms.recurrent.ppo import advantages_of, learning_batch
 from metarl_jax.networks import actor_critic
 from metarl_jax.networks.actions import categorical
 from metarl_jax.records import Policy, Spec
-from metarl_jax.rollout import enter, replay, rollout
+from metarl_jax.rollout import init_rollout, replay, rollout
 from metarl_jax.tasks import Environment
 
 N = 4
@@ -85,13 +85,13 @@ def live(num_steps: int, forget: bool = False, continued: bool = False):
 
 
 @pytest.fixture(scope="module")
-def lived():
+def collected():
     place, trajectory = live(20)(jax.random.key(0))
     return jax.tree.map(np.asarray, place), jax.tree.map(np.asarray, trajectory)
 
 
-def test_episodes_start_when_the_last_one_ended(lived):
-    _, trajectory = lived
+def test_episodes_start_when_the_last_one_ended(collected):
+    _, trajectory = collected
     starts = trajectory.timestep.episode_start
     assert starts.shape == (20, N) and starts.dtype == bool
     for n, length in enumerate(LENGTHS):
@@ -101,16 +101,16 @@ def test_episodes_start_when_the_last_one_ended(lived):
     assert trajectory.timestep.trial_start[0].all() and not trajectory.timestep.trial_start[1:].any()
 
 
-def test_terminated_and_truncated_are_apart(lived):
-    _, trajectory = lived
+def test_terminated_and_truncated_are_apart(collected):
+    _, trajectory = collected
     ends = (np.arange(20)[:, None] + 1) % LENGTHS == 0
     np.testing.assert_array_equal(trajectory.terminated, ends & [True, True, False, True])
     np.testing.assert_array_equal(trajectory.truncated, ends & [False, False, True, False])
 
 
-def test_last_action_and_reward_are_those_of_the_step_before(lived):
+def test_last_action_and_reward_are_those_of_the_step_before(collected):
     """Across the end of an episode too: RL^2 must see what ended it."""
-    _, trajectory = lived
+    _, trajectory = collected
     np.testing.assert_array_equal(trajectory.action, np.tile(np.arange(20)[:, None] % 3, (1, N)))
     rewards = np.asarray(TASKS.reward) * (np.arange(20)[:, None] % LENGTHS + 1)
     np.testing.assert_array_equal(trajectory.reward, rewards)
@@ -120,8 +120,8 @@ def test_last_action_and_reward_are_those_of_the_step_before(lived):
     assert not trajectory.timestep.last_action[0].any() and not trajectory.timestep.last_reward[0].any()
 
 
-def test_next_observation_is_what_came_before_the_new_episode(lived):
-    _, trajectory = lived
+def test_next_observation_is_what_came_before_the_new_episode(collected):
+    _, trajectory = collected
     seen, following = trajectory.timestep.observation, trajectory.next_observation
     for n, length in enumerate(LENGTHS):
         np.testing.assert_array_equal(following[:, n, 0], np.arange(20) % length + 1)
@@ -131,8 +131,8 @@ def test_next_observation_is_what_came_before_the_new_episode(lived):
     assert (seen[..., 1] == -1)[trajectory.timestep.episode_start].all()
 
 
-def test_each_episode_begins_with_fresh_noise(lived):
-    _, trajectory = lived
+def test_each_episode_begins_with_fresh_noise(collected):
+    _, trajectory = collected
     for n, length in enumerate(LENGTHS):
         noise = trajectory.timestep.observation[: 20 // length * length, n, 2].reshape(-1, length)
         assert (noise == noise[:, :1]).all() and len(np.unique(noise[:, 0])) == len(noise)
@@ -140,15 +140,15 @@ def test_each_episode_begins_with_fresh_noise(lived):
     assert len(set(first.tolist())) == N
 
 
-def test_values_of_the_policy_are_kept(lived):
-    _, trajectory = lived
+def test_values_of_the_policy_are_kept(collected):
+    _, trajectory = collected
     logits, values = trajectory.outputs
     np.testing.assert_array_equal(values, np.tile(np.arange(20.0)[:, None], (1, N)))
     np.testing.assert_array_equal(logits.argmax(-1), trajectory.action)
 
 
-def test_a_rollout_goes_on_from_its_place(lived):
-    whole_place, whole = lived
+def test_a_rollout_goes_on_from_its_place(collected):
+    whole_place, whole = collected
     place, first = live(8)(jax.random.key(1))
     place, second = live(12, continued=True)(jax.random.key(2), place)
     joined = jax.tree.map(lambda a, b: np.concatenate([a, b]), first, second)
@@ -208,7 +208,7 @@ def test_greedy_takes_the_mode():
 
 
 def test_enter_is_the_start_of_a_trial():
-    place = enter(jax.random.key(0), ENV, Cycle.policy(), TASKS)
+    place = init_rollout(jax.random.key(0), ENV, Cycle.policy(), TASKS)
     assert place.timestep.episode_start.all() and place.timestep.trial_start.all()
     assert not place.env_state.time.any() and not place.memory.any()
     np.testing.assert_array_equal(place.timestep.observation[:, 2], place.env_state.noise)
@@ -303,59 +303,61 @@ def test_the_first_action_of_a_trial_sees_no_last_action(recurrent):
 GAMMA = 0.9
 
 
-def batch_of(policy, params, lived, trace, across_episodes):
+def batch_of(policy, params, collected, trace, across_episodes):
     judge = functools.partial(advantages_of, policy, GAMMA, trace, across_episodes)
-    return jax.jit(lambda params, lived: learning_batch(policy, lived, judge(params, lived)))(params, lived)
+    return jax.jit(lambda params, collected: learning_batch(policy, collected, judge(params, collected)))(
+        params, collected
+    )
 
 
 def test_learning_batch_of_ppo_cuts_at_termination_and_bootstraps_at_truncation():
     policy = actor_critic(ENV.spec, "none", 8, (6,), False)
     params = born(policy)
-    _, lived = jax.jit(lambda key: rollout(key, ENV, policy, params, TASKS, 7))(jax.random.key(1))
-    batch = batch_of(policy, params, lived, 0.0, False)
+    _, collected = jax.jit(lambda key: rollout(key, ENV, policy, params, TASKS, 7))(jax.random.key(1))
+    batch = batch_of(policy, params, collected, 0.0, False)
     step = jax.jit(policy.step)
     value = lambda observation: np.asarray(
-        step(params, (), jax.tree.map(lambda x: x[0], lived.timestep)._replace(observation=observation))[1][1]
+        step(params, (), jax.tree.map(lambda x: x[0], collected.timestep)._replace(observation=observation))[1][1]
     )
     for t in range(7):
         # lambda = 0: the target is r + gamma V(next), nothing after termination.
-        going_on = np.where(lived.terminated[t], 0.0, value(lived.next_observation[t]))
-        np.testing.assert_allclose(batch.target[t], lived.reward[t] + GAMMA * going_on, rtol=1e-4)
-    assert bool(lived.truncated.any()) and bool(lived.terminated.any())
+        going_on = np.where(collected.terminated[t], 0.0, value(collected.next_observation[t]))
+        np.testing.assert_allclose(batch.target[t], collected.reward[t] + GAMMA * going_on, rtol=1e-4)
+    assert bool(collected.truncated.any()) and bool(collected.terminated.any())
     # lambda = 1: returns of each episode alone. Task 0 (two steps): 1 + gamma 2; task 2 is truncated after 5.
-    batch = batch_of(policy, params, lived, 1.0, False)
+    batch = batch_of(policy, params, collected, 1.0, False)
     np.testing.assert_allclose(batch.target[:6, 0], [1 + GAMMA * 2, 2.0] * 3, rtol=1e-4)
-    last = value(lived.next_observation[4])[2]
+    last = value(collected.next_observation[4])[2]
     wanted = sum(GAMMA**k * 100.0 * (k + 1) for k in range(5)) + GAMMA**5 * last
     np.testing.assert_allclose(batch.target[0, 2], wanted, rtol=1e-4)
     # The trial's end (step 7) is a truncation too: task 1 is then at step 1 of its third episode.
-    np.testing.assert_allclose(batch.target[6, 1], 10.0 + GAMMA * value(lived.next_observation[6])[1], rtol=1e-4)
+    np.testing.assert_allclose(batch.target[6, 1], 10.0 + GAMMA * value(collected.next_observation[6])[1], rtol=1e-4)
 
 
 def test_learning_batch_of_rl2_runs_through_the_whole_trial(recurrent):
-    policy, params, lived = recurrent
-    batch = batch_of(policy, params, lived, 1.0, True)
+    policy, params, collected = recurrent
+    batch = batch_of(policy, params, collected, 1.0, True)
     wanted, total = np.zeros((20, N)), np.zeros(N)
     for t in reversed(range(20)):
-        total = np.asarray(lived.reward[t]) + GAMMA * total
+        total = np.asarray(collected.reward[t]) + GAMMA * total
         wanted[t] = total
     np.testing.assert_allclose(batch.target, wanted, rtol=1e-4)
-    batch = batch_of(policy, params, lived, 0.0, True)
-    values = np.asarray(lived.outputs[1])
+    batch = batch_of(policy, params, collected, 0.0, True)
+    values = np.asarray(collected.outputs[1])
     following = np.concatenate([values[1:], np.zeros((1, N))])  # the end of the trial is worth nothing
-    np.testing.assert_allclose(batch.target, lived.reward + GAMMA * following, rtol=1e-4)
+    np.testing.assert_allclose(batch.target, collected.reward + GAMMA * following, rtol=1e-4)
 
 
 def test_learning_batch_of_a_memory_within_episodes_is_made_of_each_alone(recurrent):
     """Generalised advantages, by hand: an episode's end is worth nothing however it came, and one that the trial's end
     leaves unfinished is worth what its last step said."""
     policy, params, _ = recurrent
-    _, lived = jax.jit(lambda key: rollout(key, ENV, policy, params, TASKS, 18, forget=True))(jax.random.key(1))
-    batch = batch_of(policy, params, lived, 0.8, False)
+    _, collected = jax.jit(lambda key: rollout(key, ENV, policy, params, TASKS, 18, forget=True))(jax.random.key(1))
+    batch = batch_of(policy, params, collected, 0.8, False)
     rewards, values, done = (
-        np.asarray(x) for x in (lived.reward, lived.outputs[1], lived.terminated | lived.truncated)
+        np.asarray(x) for x in (collected.reward, collected.outputs[1], collected.terminated | collected.truncated)
     )
-    assert bool(lived.truncated.any()) and 0 < done[-1].sum() < N
+    assert bool(collected.truncated.any()) and 0 < done[-1].sum() < N
     for task in range(N):
         for steps in np.split(np.arange(18), np.flatnonzero(done[:-1, task]) + 1):
             reward, value = rewards[steps, task], values[steps, task]
@@ -371,8 +373,8 @@ def test_learning_batch_of_a_memory_within_episodes_is_made_of_each_alone(recurr
 
 
 def test_learning_batch_standardises_and_keeps_old_log_probs(recurrent):
-    policy, params, lived = recurrent
-    batch = batch_of(policy, params, lived, 0.95, True)
+    policy, params, collected = recurrent
+    batch = batch_of(policy, params, collected, 0.95, True)
     assert abs(float(batch.advantage.mean())) < 1e-5 and abs(float(batch.advantage.std()) - 1) < 1e-3
-    np.testing.assert_array_equal(batch.log_prob, policy.actions.log_prob(lived.outputs[0], lived.action))
-    assert batch.timestep is not None and (batch.action == lived.action).all()
+    np.testing.assert_array_equal(batch.log_prob, policy.actions.log_prob(collected.outputs[0], collected.action))
+    assert batch.timestep is not None and (batch.action == collected.action).all()

@@ -15,7 +15,7 @@ from metarl_jax.tasks.features import examples
 NEAR = 1e-4  # of a number's whole range: as near to an edge a task stands on it, whatever rounding did
 
 
-class Ranges(NamedTuple):
+class ADRState(NamedTuple):
     """``share [F, 2]`` of each number's range, below and above the centre; of the trials at each edge since it was last
     looked at, ``earned [F, 2]`` in all, and ``tried [F, 2]``; the ``least`` and the ``most`` that any trial earned."""
 
@@ -77,7 +77,7 @@ def automatic_domain_randomisation(
 
     def init(key):
         nothing = jnp.zeros((size, 2))
-        return Ranges(nothing + start, nothing, nothing, jnp.float32(jnp.inf), jnp.float32(-jnp.inf))
+        return ADRState(nothing + start, nothing, nothing, jnp.float32(jnp.inf), jnp.float32(-jnp.inf))
 
     def edges(share: jax.Array) -> jax.Array:
         return centre[:, None] + share * (ends - centre[:, None])
@@ -91,11 +91,11 @@ def automatic_domain_randomisation(
         put = task.at[number].set(edges(share)[number, side])
         return jnp.where(jax.random.bernoulli(edge_key, boundary), put, task)
 
-    def sample(key, update, state: Ranges, learner: PyTree):
+    def sample(key, update, state: ADRState, learner: PyTree):
         numbers = jax.vmap(one, (None, 0))(state.share, jax.random.split(key, count))
         return state, jax.vmap(unflatten)(numbers)
 
-    def update(key, update, state: Ranges, learner: PyTree, outcome: Outcome):
+    def update(key, update, state: ADRState, learner: PyTree, outcome: Outcome):
         """An edge is told by where a task stands: lives under way may have begun when it was elsewhere."""
         gap = jnp.abs(jax.vmap(flat)(outcome.tasks)[:, :, None] - edges(state.share)[None])
         there = ((gap <= near[None, :, None]) & outcome.ended[:, None, None]).astype(jnp.float32)  # [N, F, 2]
@@ -107,7 +107,7 @@ def automatic_domain_randomisation(
         due = tried >= trials
         move = step * ((worth > widen_above).astype(jnp.float32) - (worth < narrow_below))
         share = jnp.clip(state.share + jnp.where(due, move, 0.0), start, 1.0)
-        state = Ranges(share, jnp.where(due, 0.0, earned), jnp.where(due, 0.0, tried), least, most)
+        state = ADRState(share, jnp.where(due, 0.0, earned), jnp.where(due, 0.0, tried), least, most)
         return state, {"width": share[varies].mean()}
 
     return Curriculum(init, sample, update)

@@ -93,9 +93,9 @@ def prioritised_replay(
         again = jax.tree.map(lambda x: x[places], buffer.tasks)
         return buffers.first_replaced(batch, again, holds & (buffers.filled(buffer) >= fill))
 
-    def keep(buffer: Buffer, update, learner, batch: Task, lived: Trajectory, allowed: jax.Array | bool = True):
-        best = jnp.maximum(best_return(lived), buffers.best_of(buffer, batch))
-        score = worth(learner, batch, lived, best)
+    def keep(buffer: Buffer, update, learner, batch: Task, trajectory: Trajectory, allowed: jax.Array | bool = True):
+        best = jnp.maximum(best_return(trajectory), buffers.best_of(buffer, batch))
+        score = worth(learner, batch, trajectory, best)
         return buffers.put(buffer, batch, score, best, update, chances(buffer, update), allowed)
 
     def explore(key, update, buffer: Buffer, learner: PyTree) -> Buffer:
@@ -115,17 +115,17 @@ def prioritised_replay(
         return buffer, replay(place_key, update, buffer, batch, again)
 
     def update(key, update, buffer: Buffer, learner: PyTree, outcome: Outcome):
-        batch, lived = outcome.tasks, outcome.lived
+        batch, trajectory = outcome.tasks, outcome.trajectory
         buffer = buffers.count(buffer, batch, outcome.ended)
-        if lived is None:  # of lives under way: trials of its own say what their tasks are worth now
+        if trajectory is None:  # of lives under way: trials of its own say what their tasks are worth now
             buffer = keep(buffer, update, learner, batch, student.live(key, learner, batch))
         else:
-            buffer = keep(buffer, update, learner, batch, lived, outcome.ended)
+            buffer = keep(buffer, update, learner, batch, trajectory, outcome.ended)
         held = jnp.isfinite(buffer.score)
         mean = jnp.where(held, buffer.score, 0.0).sum() / jnp.maximum(held.sum(), 1)
         return buffer, {"filled": held.mean(), "score": mean}
 
-    each = (looked + count * (not student.tells_trials)) * tasks.trial_steps
+    each = (looked + count * (not student.returns_trajectories)) * tasks.trial_steps
     steps = lambda num_updates: num_updates * each
     makes = functools.partial(made_by_edits, tasks, num_edits) if changed else None
     return Curriculum(init, sample, update, steps, lambda buffer: buffer._asdict(), makes)

@@ -32,7 +32,7 @@ def held(returns: Returns) -> jax.Array:
 def remember(returns: Returns, seen: jax.Array, outcome: Outcome) -> Returns:
     """With the trials of an update in tasks ``seen [N, F]`` that are over."""
     size = len(returns.earned)
-    earned = outcome.trial_return if outcome.lived is None else mean_return(outcome.lived)
+    earned = outcome.trial_return if outcome.trajectory is None else mean_return(outcome.trajectory)
     order = jnp.cumsum(outcome.ended, dtype=jnp.int32) - 1
     place = jnp.where(outcome.ended, (returns.count + order) % size, size)  # out of bounds: dropped
     return Returns(

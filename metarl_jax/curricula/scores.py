@@ -19,19 +19,19 @@ class Episodes(NamedTuple):
     ended: jax.Array
 
 
-def episodes(lived: Trajectory) -> Episodes:
-    ended = lived.terminated | lived.truncated
+def episodes(trajectory: Trajectory) -> Episodes:
+    ended = trajectory.terminated | trajectory.truncated
     step = jnp.arange(ended.shape[0], dtype=jnp.int32)[:, None]
     last_end = jax.lax.cummax(jnp.where(ended, step, -1), axis=0)
     before = jnp.concatenate([jnp.full_like(last_end[:1], -1), last_end[:-1]])  # of earlier steps
-    total = jnp.cumsum(lived.mean_reward, axis=0)
+    total = jnp.cumsum(trajectory.mean_reward, axis=0)
     paid = jnp.where(before >= 0, jnp.take_along_axis(total, jnp.maximum(before, 0), axis=0), 0.0)
     return Episodes(total - paid, ended)
 
 
-def solved(lived: Trajectory, solved_above: float) -> jax.Array:
+def solved(trajectory: Trajectory, solved_above: float) -> jax.Array:
     """``p``: the share of the episodes that ended which returned more than ``solved_above``; 0 if none ended."""
-    earned, ended = episodes(lived)
+    earned, ended = episodes(trajectory)
     return (ended & (earned > solved_above)).sum(axis=0) / jnp.maximum(ended.sum(axis=0), 1)
 
 
@@ -47,35 +47,35 @@ def check_episodes(tasks: TaskDistribution, field: str, value: object, trials: i
     check(enough, field, value, fix)
 
 
-def best_return(lived: Trajectory) -> jax.Array:
+def best_return(trajectory: Trajectory) -> jax.Array:
     """Of an episode that ended; where none did, of the one under way."""
-    earned, ended = episodes(lived)
+    earned, ended = episodes(trajectory)
     return jnp.where(ended.any(axis=0), jnp.where(ended, earned, -jnp.inf).max(axis=0), earned[-1])
 
 
-def mean_return(lived: Trajectory) -> jax.Array:
+def mean_return(trajectory: Trajectory) -> jax.Array:
     """Of the episodes that ended; where none did, of the one under way."""
-    earned, ended = episodes(lived)
+    earned, ended = episodes(trajectory)
     mean = jnp.where(ended, earned, 0.0).sum(axis=0) / jnp.maximum(ended.sum(axis=0), 1)
     return jnp.where(ended.any(axis=0), mean, earned[-1])
 
 
-def max_mc(lived: Trajectory, best: jax.Array) -> jax.Array:
+def max_mc(trajectory: Trajectory, best: jax.Array) -> jax.Array:
     """``mean_t(R_max - V(s_t))``, ``R_max`` the ``best [M]`` return of an episode ever seen (Jiang et al. 2021)."""
-    return best - lived.outputs[1].mean(axis=0)
+    return best - trajectory.outputs[1].mean(axis=0)
 
 
-def regret(tasks: TaskDistribution, batch: Task, lived: Trajectory) -> jax.Array:
+def regret(tasks: TaskDistribution, batch: Task, trajectory: Trajectory) -> jax.Array:
     """The optimal return less the one earned: exact, up to the chance of one trial.
 
     Of an episode where these may end early, else of the trial: tasks in which many episodes fit into a trial would seem
     to hold more to learn.
     """
     if tasks.best_episode is not None:
-        return jax.vmap(tasks.best_episode)(batch) - mean_return(lived)
+        return jax.vmap(tasks.best_episode)(batch) - mean_return(trajectory)
     optimum = tasks.optimum
     assert optimum is not None
-    return jax.vmap(lambda task: optimum(task, lived.reward.shape[0]))(batch) - lived.mean_reward.sum(axis=0)
+    return jax.vmap(lambda task: optimum(task, trajectory.reward.shape[0]))(batch) - trajectory.mean_reward.sum(axis=0)
 
 
 def threshold(tasks: TaskDistribution, solved_above: float | None) -> float:
@@ -90,13 +90,13 @@ def chosen(tasks: TaskDistribution, student: Student) -> Score:
     """The score that is most alike to true regret (README), of those that can be told cheaply."""
     if tasks.best_episode is not None:
         return "regret"
-    return "max-mc" if student.episodic else "positive-value-loss"
+    return "max-mc" if student.values_per_episode else "positive-value-loss"
 
 
 def scorer(
     tasks: TaskDistribution, student: Student, score: Score | None, solved_above: float | None
 ) -> Callable[[PyTree, Task, Trajectory, jax.Array], jax.Array]:
-    """``(learner, tasks [M], lived [T, M], the best returns known [M]) -> scores [M]``.
+    """``(learner, tasks [M], trajectory [T, M], the best returns known [M]) -> scores [M]``.
 
     Raises:
       ConfigError: the agent has no such values, or the tasks no optimum or no word for solved, where the score needs
@@ -108,16 +108,16 @@ def scorer(
     if score == "learnability":
         check_episodes(tasks, "score", score)
         above = threshold(tasks, solved_above)
-        return lambda learner, batch, lived, best: learnability(solved(lived, above))
+        return lambda learner, batch, trajectory, best: learnability(solved(trajectory, above))
     if score == "regret":
         known = tasks.optimum or tasks.best_episode
         check(known is not None, "score", score, f"needs the exact optimum, which {tasks.name} does not trace")
-        return lambda learner, batch, lived, best: regret(tasks, batch, lived)
+        return lambda learner, batch, trajectory, best: regret(tasks, batch, trajectory)
     if advantages is None:
         fix = "needs an algorithm that learns values (rl2, ppo, varibad): take 'learnability' or 'regret'"
         raise ConfigError(f"score={score!r}: {fix}")
     if score == "positive-value-loss":
-        return lambda learner, batch, lived, best: jnp.maximum(advantages(learner, lived), 0.0).mean(axis=0)
+        return lambda learner, batch, trajectory, best: jnp.maximum(advantages(learner, trajectory), 0.0).mean(axis=0)
     fix = "needs values of an episode (ppo): those of this algorithm are of whole trials; take 'positive-value-loss'"
-    check(student.episodic, "score", score, fix)
-    return lambda learner, batch, lived, best: max_mc(lived, best)
+    check(student.values_per_episode, "score", score, fix)
+    return lambda learner, batch, trajectory, best: max_mc(trajectory, best)

@@ -13,7 +13,7 @@ from metarl_jax.records import Curriculum, Outcome, PyTree, Student, Task, TaskD
 from metarl_jax.tasks.features import vectors
 
 
-class Walk(NamedTuple):
+class SelfPacedState(NamedTuple):
     """Ways through the space of tasks, from ``start [P, F]`` to ``end``; the ``share [P]`` of each that tasks had gone
     when they were last drawn on it; the last trials."""
 
@@ -69,7 +69,7 @@ def self_paced(
         start_key, end_key = jax.random.split(key)
         draws = lambda sample, key: jax.vmap(lambda key: flat(sample(key)))(jax.random.split(key, ways))
         start, end = draws(tasks.sample, start_key), draws(target, end_key)
-        return Walk(start, end, jnp.zeros(ways), trials.none(remembered, features.size))
+        return SelfPacedState(start, end, jnp.zeros(ways), trials.none(remembered, features.size))
 
     def expected(returns: Returns, points: jax.Array) -> jax.Array:
         """Returns at ``points [C, F]``, as shares of what trials brought."""
@@ -79,7 +79,7 @@ def self_paced(
         places = jax.lax.top_k(near, neighbours)[1]
         return trials.shares(returns)[places].mean(axis=1, where=known[places])
 
-    def farthest(state: Walk, way: jax.Array) -> jax.Array:
+    def farthest(state: SelfPacedState, way: jax.Array) -> jax.Array:
         """How far along a way."""
         shares = jnp.linspace(0.0, 1.0, candidates)
         points = state.start[way][None] + shares[:, None] * (state.end - state.start)[way][None]
@@ -88,14 +88,14 @@ def self_paced(
         last = jnp.where(reached.any(), jnp.where(reached, shares, -1.0).max(), shares[jnp.argmax(hopes)])
         return jnp.where(state.returns.count >= neighbours, last, 0.0)
 
-    def sample(key, update, state: Walk, learner: PyTree):
+    def sample(key, update, state: SelfPacedState, learner: PyTree):
         way = jax.random.randint(key, (count,), 0, ways)
         share = jax.vmap(farthest, (None, 0))(state, way)
         points = state.start[way] + share[:, None] * (state.end - state.start)[way]
         batch: Task = jax.vmap(unflatten)(points)
         return state._replace(share=state.share.at[way].set(share)), batch
 
-    def update(key, update, state: Walk, learner: PyTree, outcome: Outcome):
+    def update(key, update, state: SelfPacedState, learner: PyTree, outcome: Outcome):
         returns = trials.remember(state.returns, jax.vmap(features.vector)(outcome.tasks), outcome)
         return state._replace(returns=returns), {"share": state.share.mean()}
 

@@ -12,7 +12,7 @@ from metarl_jax.curricula.scores import check_episodes, learnability, solved, th
 from metarl_jax.records import Curriculum, Outcome, PyTree, Student, Task, TaskDistribution
 
 
-class Kept(NamedTuple):
+class SFLState(NamedTuple):
     """The most learnable tasks ``[B]`` of the last look, and how learnable they were."""
 
     tasks: Task
@@ -57,7 +57,7 @@ def sampling_for_learnability(
     chosen = round(learnable * count)
 
     def init(key):
-        return Kept(buffers.places_for(jax.eval_shape(tasks.sample, key), size), jnp.zeros(size))
+        return SFLState(buffers.places_for(jax.eval_shape(tasks.sample, key), size), jnp.zeros(size))
 
     def scored(learner: PyTree, key):
         """As many new tasks as an update has, and how learnable they are."""
@@ -66,20 +66,20 @@ def sampling_for_learnability(
         share = lambda key: solved(student.live(key, learner, batch), above)
         return batch, learnability(jax.vmap(share)(jax.random.split(live_key, trials)).mean(axis=0))
 
-    def look(key, learner: PyTree) -> Kept:
+    def look(key, learner: PyTree) -> SFLState:
         batch, score = jax.lax.map(functools.partial(scored, learner), jax.random.split(key, rounds))
         flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), (batch, score))
         best, places = jax.lax.top_k(flat[1], size)
-        return Kept(jax.tree.map(lambda x: x[places], flat[0]), best)
+        return SFLState(jax.tree.map(lambda x: x[places], flat[0]), best)
 
-    def sample(key, update, state: Kept, learner: PyTree):
+    def sample(key, update, state: SFLState, learner: PyTree):
         look_key, place_key, new_key = jax.random.split(key, 3)
         state = jax.lax.cond(update % period == 0, lambda: look(look_key, learner), lambda: state)
         batch = jax.vmap(tasks.sample)(jax.random.split(new_key, count))
         places = jax.random.randint(place_key, (chosen,), 0, size)
         return state, buffers.first_replaced(batch, jax.tree.map(lambda x: x[places], state.tasks))
 
-    def update(key, update, state: Kept, learner: PyTree, outcome: Outcome):
+    def update(key, update, state: SFLState, learner: PyTree, outcome: Outcome):
         return state, {"score": state.score.mean(), "learnable": (state.score > 0).mean()}
 
     steps = lambda num_updates: -(-num_updates // period) * rounds * count * trials * tasks.trial_steps

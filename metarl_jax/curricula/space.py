@@ -11,7 +11,7 @@ from metarl_jax.curricula.starts import differ
 from metarl_jax.records import Curriculum, Outcome, PyTree, Student, Task, TaskDistribution
 
 
-class Paced(NamedTuple):
+class SPaCEState(NamedTuple):
     """A set of tasks ``[B]``, what the agent expected of each (``value``) at the last look, by how much that was more
     than at the one before (``gain``); their ``order``, of which the first ``size`` are in use."""
 
@@ -64,16 +64,16 @@ def value_gain(
         draw_key, order_key = jax.random.split(key)
         drawn = jax.vmap(tasks.sample)(jax.random.split(draw_key, size)) if whole is None else whole
         order = jax.random.permutation(order_key, size).astype(jnp.int32)
-        return Paced(drawn, jnp.zeros(size), jnp.zeros(size), order, jnp.int32(min(start, size)))
+        return SPaCEState(drawn, jnp.zeros(size), jnp.zeros(size), order, jnp.int32(min(start, size)))
 
-    def used(state: Paced) -> jax.Array:
+    def used(state: SPaCEState) -> jax.Array:
         return jnp.zeros(size, bool).at[state.order].set(jnp.arange(size) < state.size)
 
     def values(learner: PyTree, key, batch: Task) -> jax.Array:
-        lived = student.live(key, learner, batch, length)
-        return lived.outputs[1][0] if valued else mean_return(lived)
+        trajectory = student.live(key, learner, batch, length)
+        return trajectory.outputs[1][0] if valued else mean_return(trajectory)
 
-    def look(key, update, state: Paced, learner: PyTree) -> Paced:
+    def look(key, update, state: SPaCEState, learner: PyTree) -> SPaCEState:
         places = (jnp.arange(rounds * count, dtype=jnp.int32) % size).reshape(rounds, count)
         batches = jax.tree.map(lambda x: x[places], state.tasks)
         seen = jax.lax.map(lambda x: values(learner, *x), (jax.random.split(key, rounds), batches))
@@ -83,18 +83,18 @@ def value_gain(
         gain = jnp.where(later, value - state.value, 0.0)
         order = jnp.where(later, jnp.argsort(-gain).astype(jnp.int32), state.order)
         grown = jnp.minimum(state.size + min(growth, size), size)
-        return Paced(state.tasks, value, gain, order, jnp.where(still, grown, state.size))
+        return SPaCEState(state.tasks, value, gain, order, jnp.where(still, grown, state.size))
 
-    def sample(key, update, state: Paced, learner: PyTree):
+    def sample(key, update, state: SPaCEState, learner: PyTree):
         look_key, place_key = jax.random.split(key)
         state = jax.lax.cond(update % period == 0, lambda: look(look_key, update, state, learner), lambda: state)
         places = state.order[jax.random.randint(place_key, (count,), 0, state.size)]
         return state, jax.tree.map(lambda x: x[places], state.tasks)
 
-    def update(key, update, state: Paced, learner: PyTree, outcome: Outcome):
+    def update(key, update, state: SPaCEState, learner: PyTree, outcome: Outcome):
         return state, {"share": state.size / size, "value": state.value.mean(where=used(state))}
 
-    def buffer(state: Paced) -> dict[str, Any]:
+    def buffer(state: SPaCEState) -> dict[str, Any]:
         return {"tasks": state.tasks, "score": jnp.where(used(state), state.gain, -jnp.inf)}
 
     steps = lambda num_updates: -(-num_updates // period) * rounds * count * length

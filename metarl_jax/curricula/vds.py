@@ -13,12 +13,12 @@ from metarl_jax.curricula import return_history as trials
 from metarl_jax.curricula import task_buffer as buffers
 from metarl_jax.curricula.return_history import Returns
 from metarl_jax.curricula.starts import starts
-from metarl_jax.networks import by_variance, flat, mlp
+from metarl_jax.networks import flat, mlp, variance_scaled_init
 from metarl_jax.records import Curriculum, Outcome, PyTree, Student, TaskDistribution
 from metarl_jax.tasks.features import vectors
 
 
-class Opinions(NamedTuple):
+class EnsembleState(NamedTuple):
     """``members``: parameters of the ensemble, ``[M, ...]``, and what they learn from: the last trials."""
 
     members: PyTree
@@ -76,7 +76,7 @@ def value_disagreement(
     features = vectors(tasks)
     first_seen = starts(tasks)
     width = features.size + math.prod(tasks.env.spec.observation_shape)
-    network, optimizer = mlp(width, hidden, 1, scaled=by_variance), optax.adam(learning_rate)
+    network, optimizer = mlp(width, hidden, 1, scaled=variance_scaled_init), optax.adam(learning_rate)
     predicted = lambda params, seen: network.apply(params, seen)[..., 0]
     disagreement = lambda ensemble, seen: jax.vmap(predicted, (0, None))(ensemble, seen).std(axis=0)
 
@@ -85,9 +85,9 @@ def value_disagreement(
 
     def init(key):
         ensemble = jax.vmap(network.init)(jax.random.split(key, members))
-        return Opinions(ensemble, jax.vmap(optimizer.init)(ensemble), trials.none(remembered * count, width))
+        return EnsembleState(ensemble, jax.vmap(optimizer.init)(ensemble), trials.none(remembered * count, width))
 
-    def sample(key, update, state: Opinions, learner: PyTree):
+    def sample(key, update, state: EnsembleState, learner: PyTree):
         sample_key, choice_key, new_key = jax.random.split(key, 3)
         candidates = jax.vmap(tasks.sample)(jax.random.split(sample_key, num_candidates))
         seen = jax.vmap(describe)(candidates)
@@ -103,15 +103,15 @@ def value_disagreement(
         updates, moments = optimizer.update(jax.grad(loss)(params), moments, params)
         return optax.apply_updates(params, updates), moments
 
-    def learn(state: Opinions, key):
+    def learn(state: EnsembleState, key):
         """A gradient step of each member, on trials drawn for it."""
         returns = state.returns
         place = jax.random.randint(key, (members, batch_size), 0, jnp.minimum(returns.count, remembered * count))
         goal = trials.shares(returns)[place]
         ensemble, moments = jax.vmap(step)(state.members, state.optimizer, returns.seen[place], goal)
-        return Opinions(ensemble, moments, returns), None
+        return EnsembleState(ensemble, moments, returns), None
 
-    def update(key, update, state: Opinions, learner: PyTree, outcome: Outcome):
+    def update(key, update, state: EnsembleState, learner: PyTree, outcome: Outcome):
         returns = trials.remember(state.returns, jax.vmap(describe)(outcome.tasks), outcome)
         state = state._replace(returns=returns)
         learned, _ = jax.lax.scan(learn, state, jax.random.split(key, num_steps))

@@ -23,7 +23,7 @@ def trust_region_step(
     """``theta - c x`` with ``F x = g`` by conjugate gradient and ``c = sqrt(2 max_kl / x F x)``, shrunk until it helps.
 
     Args:
-      evaluate: ``params -> (loss, KL from the policy that lived the batch)``.
+      evaluate: ``params -> (loss, KL from the policy that trajectory the batch)``.
       fisher: ``v -> F v`` at ``params``.
       max_kl: of a step, on average over the batch.
       damping: added to ``F``. iterations: of conjugate gradient. backtracks, shrink: of the line search.

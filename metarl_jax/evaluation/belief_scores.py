@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 from metarl_jax.records import ExactBelief, Task, Trajectory
 
 
-def scores(exact: ExactBelief, task: Task, lived: Trajectory, decoded: jax.Array) -> dict[str, jax.Array]:
+def scores(exact: ExactBelief, task: Task, trajectory: Trajectory, decoded: jax.Array) -> dict[str, jax.Array]:
     """A trial's decoded beliefs ``[T, C]``, each held before its step, beside the exact ones: ``[T - 1]`` by name,
     after 1, 2, ... T - 1 steps.
 
@@ -20,7 +20,7 @@ def scores(exact: ExactBelief, task: Task, lived: Trajectory, decoded: jax.Array
     ``divergence`` (KL from the exact belief). Of numbers, root mean squares: ``error`` and ``exact_error`` from the
     truth, ``difference`` of the two.
     """
-    known, said, truth = exact.posterior(lived)[:-1], decoded[1:], exact.truth(task)[None]
+    known, said, truth = exact.posterior(trajectory)[:-1], decoded[1:], exact.truth(task)[None]
     if not exact.candidates:
         rms = lambda x: jnp.sqrt(jnp.square(x).mean(axis=-1))
         return {"error": rms(said - truth), "exact_error": rms(known - truth), "difference": rms(said - known)}

@@ -25,7 +25,7 @@ from metarl_jax.training.run import Run
 KEY_DOMAIN = 0x7E57  # test keys are never training keys, whatever the seeds
 
 
-class Lived(NamedTuple):
+class EvaluatedTrials(NamedTuple):
     """What is kept of a trial, leaves ``[..., T]``; ``belief``: if asked, see ``belief_scores``, ``[..., T - 1]``."""
 
     reward: jax.Array
@@ -169,7 +169,7 @@ def live(
     progress: Progress | None = None,
     believed: ExactBelief | None = None,
     first: tuple[Task, np.ndarray] | None = None,
-) -> Lived:
+) -> EvaluatedTrials:
     """Every seed's agent lives ``repeats`` trials in each of the ``[N]`` tasks: leaves ``[S, N, R, T]`` (numpy).
 
     The same trial has the same key whatever is asked of it, so that controls are paired with the agent; another seed's
@@ -197,8 +197,8 @@ def live(
             returns = np.nan if control else np.asarray(parts[-1].reward)[:, :trials].sum(axis=-1).mean()
             progress.total = max(progress.total, progress.done + trials)  # one control is run where others ask for it
             progress.advance(trials, trials * steps * run.num_seeds, float(returns))
-    lived = jax.tree.map(lambda *x: np.concatenate(x, axis=1)[:, :total], *parts)
-    return jax.tree.map(lambda x: x.reshape(x.shape[0], count, repeats, -1), lived)
+    trajectory = jax.tree.map(lambda *x: np.concatenate(x, axis=1)[:, :total], *parts)
+    return jax.tree.map(lambda x: x.reshape(x.shape[0], count, repeats, -1), trajectory)
 
 
 def take(tree: Task, index: np.ndarray) -> Task:
@@ -217,14 +217,14 @@ def compiled(algorithm: Algorithm, steps: int, greedy: bool, believed: ExactBeli
 
     def one(forget, scored, key, state, task, first):
         more = {"first": first} if swaps else {}
-        lived = algorithm.adapt(key, state, task, steps, forget, **options, **more)
+        trajectory = algorithm.adapt(key, state, task, steps, forget, **options, **more)
         belief = {}
         if believed is not None and algorithm.decode is not None:
             exact, decode = believed, algorithm.decode
-            score = lambda: belief_scores.scores(exact, task, lived, decode(state, lived))
+            score = lambda: belief_scores.scores(exact, task, trajectory, decode(state, trajectory))
             nothing = lambda: jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(score))
             belief = jax.lax.cond(scored, score, nothing)
-        return Lived(lived.mean_reward, lived.terminated | lived.truncated, belief)
+        return EvaluatedTrials(trajectory.mean_reward, trajectory.terminated | trajectory.truncated, belief)
 
     def every(keys, states, tasks, first, forget, scored):
         fold = jax.vmap(jax.random.fold_in, in_axes=(0, None))

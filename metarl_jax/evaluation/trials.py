@@ -30,10 +30,10 @@ class Swapped(NamedTuple):
     other: np.ndarray
 
 
-def segment(lived: Any) -> Trials:
+def segment(trajectory: Any) -> Trials:
     """Splits records with ``reward`` and ``done`` at their episodes' ends: ``[S, N, R, T] -> [S, N, R, E]``, E the most
     episodes that any trial began."""
-    reward, done = np.asarray(lived.reward, np.float64), np.asarray(lived.done)
+    reward, done = np.asarray(trajectory.reward, np.float64), np.asarray(trajectory.done)
     shape, steps = done.shape[:-1], done.shape[-1]
     reward, done = reward.reshape(-1, steps), done.reshape(-1, steps)
     episode = np.cumsum(done, axis=1) - done  # of each step
@@ -113,8 +113,8 @@ def windows_of(reward: np.ndarray, steps: int, horizon: int) -> Windows:
     """``reward [S, N, R, T]``."""
     by_step = np.asarray(reward, np.float64).mean(axis=(0, 1, 2))
     edges = np.arange(0, by_step.size, steps)
-    lived = np.diff(np.append(edges, by_step.size))
-    return Windows(steps, horizon, horizon * np.add.reduceat(by_step, edges) / lived)
+    trajectory = np.diff(np.append(edges, by_step.size))
+    return Windows(steps, horizon, horizon * np.add.reduceat(by_step, edges) / trajectory)
 
 
 def by_adaptation(trials: Trials, references: Sequence[dict], windows: Windows | None) -> dict[str, Any]:

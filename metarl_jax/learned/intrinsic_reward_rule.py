@@ -7,24 +7,24 @@ Axis letters: ``[T]`` steps, ``[E]`` episodes lived side by side, ``[F]`` featur
 import jax
 import jax.numpy as jnp
 
-from metarl_jax.learned.layers import dense, dense_born, mlp_applied, mlp_born, scaled
+from metarl_jax.learned.layers import dense, dense_init, mlp_applied, mlp_init, scaled
 from metarl_jax.networks.gru import gru_sequence
 from metarl_jax.records import Key, PyTree
 
 GATES = ("reset", "update", "candidate")
 
 
-def born(key: Key, features: int, hidden: tuple[int, ...], memory_size: int = 0) -> PyTree:
-    """Weights of a reward that is nearly zero. With a memory: of ``features`` and the two numbers of ``lived``."""
+def init(key: Key, features: int, hidden: tuple[int, ...], memory_size: int = 0) -> PyTree:
+    """Weights of a reward that is nearly zero. With a memory: of ``features`` and the two numbers of ``trajectory``."""
     keys = jax.random.split(key, 3)
     if not memory_size:
-        return {"reward": mlp_born(keys[0], (features, *hidden, 1), 0.01)}
+        return {"reward": mlp_init(keys[0], (features, *hidden, 1), 0.01)}
     inputs, recurrent = (zip(GATES, jax.random.split(k, 3), strict=True) for k in keys[1:])
     return {
-        "inputs": {gate: dense_born(k, features + 2, memory_size) for gate, k in inputs},
+        "inputs": {gate: dense_init(k, features + 2, memory_size) for gate, k in inputs},
         "recurrent": {gate: jax.random.normal(k, (memory_size, memory_size)) for gate, k in recurrent},
         "recurrent_bias": {"candidate": jnp.zeros(memory_size)},
-        "reward": mlp_born(keys[0], (memory_size, *hidden, 1), 0.01),
+        "reward": mlp_init(keys[0], (memory_size, *hidden, 1), 0.01),
     }
 
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from metarl_jax.records import Key, PyTree
 
 
-def dense_born(key: Key, width: int, size: int, scale: float = 1.0) -> PyTree:
+def dense_init(key: Key, width: int, size: int, scale: float = 1.0) -> PyTree:
     return {"kernel": scale * jax.random.normal(key, (width, size)), "bias": jnp.zeros(size)}
 
 
@@ -25,12 +25,12 @@ def scaled(kernel: jax.Array) -> jax.Array:
     return kernel / math.sqrt(kernel.shape[0])
 
 
-def mlp_born(key: Key, widths: Sequence[int], scale: float = 1.0) -> PyTree:
+def mlp_init(key: Key, widths: Sequence[int], scale: float = 1.0) -> PyTree:
     """Layers from ``widths[0]`` numbers to ``widths[-1]``; ``scale``: of the last one's weights."""
     count = len(widths) - 1
     keys = jax.random.split(key, count)
     scales = [1.0] * (count - 1) + [scale]
-    return {f"layer_{i}": dense_born(keys[i], widths[i], widths[i + 1], scales[i]) for i in range(count)}
+    return {f"layer_{i}": dense_init(keys[i], widths[i], widths[i + 1], scales[i]) for i in range(count)}
 
 
 def mlp_applied(layers: PyTree, x: jax.Array, activation: Callable[[jax.Array], jax.Array] = jnp.tanh) -> jax.Array:

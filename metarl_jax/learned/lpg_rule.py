@@ -9,7 +9,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from metarl_jax.learned.layers import dense, dense_born, mlp_applied, mlp_born, scaled
+from metarl_jax.learned.layers import dense, dense_init, mlp_applied, mlp_init, scaled
 from metarl_jax.networks.lstm import lstm_sequence
 from metarl_jax.records import Key, PyTree
 
@@ -18,7 +18,7 @@ FEATURES = 7
 GATES = ("input", "forget", "cell", "output")
 
 
-class Seen(NamedTuple):
+class RuleInputs(NamedTuple):
     """What a rule reads, ``[T, ...]`` (``progress``: a scalar).
 
     ``reward``; ``going_on``: 0 where the MDP ended, else 1; ``ended``: bool, the episode's last step, for whatever
@@ -37,7 +37,7 @@ class Seen(NamedTuple):
     life: jax.Array
 
 
-class Wanted(NamedTuple):
+class RuleTargets(NamedTuple):
     """What a rule says: ``push [T, ...]``, by how much each action is to become more likely; ``prediction
     [T, ..., M]``: logits of what was to be predicted."""
 
@@ -45,23 +45,23 @@ class Wanted(NamedTuple):
     prediction: jax.Array
 
 
-def born(key: Key, memory_size: int, predictions: int) -> PyTree:
+def init(key: Key, memory_size: int, predictions: int) -> PyTree:
     """Weights of a rule that pushes little, and at random."""
     keys = jax.random.split(key, 4)
     inputs, recurrent = (jax.random.split(k, len(GATES)) for k in keys[:2])
     sizes = {"push": 1, "prediction": predictions}
     heads = zip(sizes.items(), jax.random.split(keys[2]), strict=True)
     return {
-        "embedding": mlp_born(keys[3], (predictions, EMBEDDING, 1)),
-        "inputs": {gate: dense_born(k, FEATURES, memory_size) for gate, k in zip(GATES, inputs, strict=True)},
+        "embedding": mlp_init(keys[3], (predictions, EMBEDDING, 1)),
+        "inputs": {gate: dense_init(k, FEATURES, memory_size) for gate, k in zip(GATES, inputs, strict=True)},
         "recurrent": {
             gate: jax.random.normal(k, (memory_size, memory_size)) for gate, k in zip(GATES, recurrent, strict=True)
         },
-        "heads": {name: dense_born(k, memory_size, size, 0.1) for (name, size), k in heads},
+        "heads": {name: dense_init(k, memory_size, size, 0.1) for (name, size), k in heads},
     }
 
 
-def read(weights: PyTree, seen: Seen) -> Wanted:
+def read(weights: PyTree, seen: RuleInputs) -> RuleTargets:
     """What the rule says of a record: an LSTM over ``(r, going on, pi(a | s), e(y), e(y'), progress, life)`` from the
     last step to the first, which begins anew with each episode."""
     embed = lambda y: mlp_applied(weights["embedding"], y, jax.nn.relu)[..., 0]
@@ -72,10 +72,10 @@ def read(weights: PyTree, seen: Seen) -> Wanted:
     kernels = tuple(scaled(weights["recurrent"][gate]) for gate in GATES)
     states = lstm_sequence(projections, seen.ended, kernels, True)
     heads = weights["heads"]
-    return Wanted(dense(heads["push"], states)[..., 0], dense(heads["prediction"], states))
+    return RuleTargets(dense(heads["push"], states)[..., 0], dense(heads["prediction"], states))
 
 
-def agent_loss(wanted: Wanted, log_prob: jax.Array, prediction: jax.Array, prediction_cost: float) -> jax.Array:
+def agent_loss(wanted: RuleTargets, log_prob: jax.Array, prediction: jax.Array, prediction_cost: float) -> jax.Array:
     """``mean(prediction_cost KL(y || wanted y) - push log pi(a | s))``, ``prediction [T, ..., M]`` the agent's logits
     of ``y``: its gradient is the rule's update."""
     now, goal = jax.nn.log_softmax(prediction), jax.nn.log_softmax(wanted.prediction)

@@ -30,7 +30,7 @@ class LearnedState(NamedTuple):
     squares: jax.Array
 
 
-def born(key: Key, sizes: tuple[int, ...], rate: float) -> PyTree:
+def init(key: Key, sizes: tuple[int, ...], rate: float) -> PyTree:
     """Weights whose steps are Adam's at ``rate``: the last layer is zero. All are about one in size, since layers
     divide by the root of their width, so that one size of perturbation suits all of them."""
     widths = (FEATURES, *sizes, 2)

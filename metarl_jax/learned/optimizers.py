@@ -13,12 +13,12 @@ import optax
 
 from metarl_jax.config import check_counts
 from metarl_jax.learned import weights as shelf
-from metarl_jax.learned.optimizer_rule import FEATURES, born, scale_by_learned
+from metarl_jax.learned.optimizer_rule import FEATURES, init, scale_by_learned
 
-__all__ = ["available", "born", "load", "read", "save", "scale_by_learned"]
+__all__ = ["available", "init", "load", "read", "save", "scale_by_learned"]
 
 SHIPPED = Path(__file__).with_name("shipped") / "optimizers"
-SHELF = shelf.Shelf(SHIPPED, "learned optimiser", ("learned-optimizer",))
+SHELF = shelf.WeightStore(SHIPPED, "learned optimiser", ("learned-optimizer",))
 
 
 def load(name: str | Path, total_updates: int) -> optax.GradientTransformation:

@@ -9,19 +9,19 @@ import math
 import jax
 import jax.numpy as jnp
 
-from metarl_jax.learned.layers import dense, dense_born, mlp_applied, mlp_born
+from metarl_jax.learned.layers import dense, dense_init, mlp_applied, mlp_init
 from metarl_jax.records import Key, PyTree
 
 GAPS = 3  # what is told of the time between two steps
 
 
-def born(key: Key, features: int, hidden: tuple[int, ...], size: int, weight: float) -> PyTree:
+def init(key: Key, features: int, hidden: tuple[int, ...], size: int, weight: float) -> PyTree:
     """Weights under which every pair's is about ``weight``."""
     keys = jax.random.split(key, 3)
-    gap = dense_born(keys[2], GAPS, 1, 0.1)
+    gap = dense_init(keys[2], GAPS, 1, 0.1)
     return {
-        "acting": mlp_born(keys[0], (features, *hidden, size), 0.3),
-        "earning": mlp_born(keys[1], (features, *hidden, size), 0.3),
+        "acting": mlp_init(keys[0], (features, *hidden, size), 0.3),
+        "earning": mlp_init(keys[1], (features, *hidden, size), 0.3),
         "gap": gap | {"bias": gap["bias"] + math.log(weight / (1 - weight))},
     }
 

@@ -20,7 +20,7 @@ from metarl_jax.learned import weights as shelf
 __all__ = ["available", "intrinsic", "load", "lpg", "pairwise", "read", "save"]
 
 FUNCTIONS = {"lpg": lpg.read, "intrinsic-reward": intrinsic.rewarded, "pairwise-weights": pairwise.pair_weights}
-SHELF = shelf.Shelf(Path(__file__).with_name("shipped") / "rules", "learned rule", tuple(FUNCTIONS))
+SHELF = shelf.WeightStore(Path(__file__).with_name("shipped") / "rules", "learned rule", tuple(FUNCTIONS))
 
 
 def load(name: str | Path) -> Callable:
@@ -63,15 +63,15 @@ def like(learner: str, weights: Any, options: Any) -> Any:
     """Newborn weights of a learner's rule with these options, that sees as many features as ``weights``."""
     key = jax.random.key(0)
     if learner == "lpg":
-        return lpg.born(key, options["memory_size"], options["predictions"])
+        return lpg.init(key, options["memory_size"], options["predictions"])
     if learner == "pairwise-weights":
         features = weights["acting"]["layer_0"]["kernel"].shape[0]
-        return pairwise.born(key, features, tuple(options["hidden"]), options["size"], options["weight"])
+        return pairwise.init(key, features, tuple(options["hidden"]), options["size"], options["weight"])
     size = options["memory_size"]
     features = (
         weights["inputs"]["reset"]["kernel"].shape[0] - 2 if size else weights["reward"]["layer_0"]["kernel"].shape[0]
     )
-    return intrinsic.born(key, features, tuple(options["hidden"]), size)
+    return intrinsic.init(key, features, tuple(options["hidden"]), size)
 
 
 def save(run: Any, path: str | Path, member: int = 0) -> None:

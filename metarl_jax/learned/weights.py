@@ -13,7 +13,7 @@ from metarl_jax.storage.files import user_path, write_json
 FORMAT = 1
 
 
-class Shelf(NamedTuple):
+class WeightStore(NamedTuple):
     """``folder`` of what comes with the package; ``what`` is on it, in a word or two; the ``learners`` whose runs it
     takes."""
 
@@ -22,11 +22,11 @@ class Shelf(NamedTuple):
     learners: tuple[str, ...]
 
 
-def available(shelf: Shelf) -> list[str]:
+def available(shelf: WeightStore) -> list[str]:
     return sorted(file.stem for file in shelf.folder.glob("*.json"))
 
 
-def read(shelf: Shelf, name: str | Path) -> dict[str, Any]:
+def read(shelf: WeightStore, name: str | Path) -> dict[str, Any]:
     """What ``save`` wrote, ``weights`` as nested dicts and lists of arrays.
 
     Raises:
@@ -54,7 +54,7 @@ def read(shelf: Shelf, name: str | Path) -> dict[str, Any]:
     return found | {"weights": weights, "path": path}
 
 
-def unusable(shelf: Shelf, name: str | Path, path: Path, error: Exception) -> ConfigError:
+def unusable(shelf: WeightStore, name: str | Path, path: Path, error: Exception) -> ConfigError:
     return ConfigError(f"name={str(name)!r}: {path} holds no {shelf.what} ({error!r})")
 
 
@@ -67,7 +67,7 @@ def as_arrays(tree: Any) -> Any:
     return np.asarray(tree, np.float32)
 
 
-def save(shelf: Shelf, run: Any, path: str | Path, member: int = 0) -> None:
+def save(shelf: WeightStore, run: Any, path: str | Path, member: int = 0) -> None:
     """Writes what a run has learned (its state's ``meta``), with the run's configuration and curve: what the lives of
     each update earned.
 

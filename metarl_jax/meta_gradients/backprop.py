@@ -10,7 +10,7 @@ import optax
 
 from metarl_jax.estimators.advantages import generalised_advantages
 from metarl_jax.meta_gradients.bootstrapped_target import Target, matched
-from metarl_jax.meta_gradients.lifetimes import Life, Window, renewed, unborn, unroll
+from metarl_jax.meta_gradients.lifetimes import Lifetime, Window, empty_lifetimes, reset_if_done, unroll
 from metarl_jax.meta_gradients.outer_critic import Critic
 from metarl_jax.meta_gradients.task_batches import over_blocks
 from metarl_jax.records import Actor, Inner, Key, MetaGradient, Outcome, PyTree, Trajectory
@@ -36,10 +36,10 @@ class OuterLoss(NamedTuple):
     max_norm: float = 0.0
 
 
-class Kept(NamedTuple):
+class BackpropState(NamedTuple):
     """``lives [N]``; the state of the outer critic (``()`` where the agents' own values are used)."""
 
-    lives: Life
+    lives: Lifetime
     critic: PyTree
 
 
@@ -69,20 +69,20 @@ def backprop(
       block: tasks whose lives are computed, and differentiated, at a time, see ``over_blocks``.
     """
 
-    lived = window + (0 if target is None else target.updates - 1)
+    trajectory = window + (0 if target is None else target.updates - 1)
 
     def init(key, task, num_tasks):
-        lives = unborn(actor, inner, task, num_tasks, length, lived)
-        return Kept(lives, () if critic is None else critic.init(key))
+        lives = empty_lifetimes(actor, inner, task, num_tasks, length, trajectory)
+        return BackpropState(lives, () if critic is None else critic.init(key))
 
-    def estimate(key, meta, kept: Kept, tasks):
+    def estimate(key, meta, kept: BackpropState, tasks):
         keys = jax.random.split(key, kept.lives.age.shape[0])
         one = functools.partial(window_loss, actor, inner, length, window, loss, critic, remat, target)
         of_block = functools.partial(gradients, one, loss, critic, meta, kept)
         (gradient, slope, metrics), lives = over_blocks(of_block, block, keys, kept.lives, tasks)
         state = kept.critic if critic is None else critic.update(kept.critic, slope)
         outcome = Outcome(lives.task, lives.earned / lives.age, lives.age >= lives.end, metrics)
-        return gradient, Kept(lives, state), outcome
+        return gradient, BackpropState(lives, state), outcome
 
     return MetaGradient(init, estimate)
 
@@ -92,11 +92,11 @@ def gradients(
     loss: OuterLoss,
     critic: Critic | None,
     meta: PyTree,
-    kept: Kept,
+    kept: BackpropState,
     keys: Key,
-    lives: Life,
+    lives: Lifetime,
     tasks: PyTree,
-) -> tuple[tuple[PyTree, PyTree, dict[str, jax.Array]], Life]:
+) -> tuple[tuple[PyTree, PyTree, dict[str, jax.Array]], Lifetime]:
     """``((the outer gradient, the outer critic's, metrics), lives [N])``, means over the lives given."""
     kept = kept._replace(lives=lives)
     told = {}
@@ -108,15 +108,15 @@ def gradients(
         told = {"gradients_cut": num_cut / keys.shape[0]}
     else:
         gradient, (lives, seen) = jax.grad(mean_loss, argnums=2, has_aux=True)(one, keys, meta, kept, tasks)
-    slope, metrics = (), told | {"entropy": seen.said.entropy.mean(), "step_reward": seen.lived.mean_reward.mean()}
+    slope, metrics = (), told | {"entropy": seen.said.entropy.mean(), "step_reward": seen.trajectory.mean_reward.mean()}
     if critic is not None:
         metrics["outer_value_loss"], slope = improvement(critic, loss, kept.critic, seen)
     return (gradient, slope, metrics), lives
 
 
 def mean_loss(
-    one: Callable, keys: Key, meta: PyTree, kept: Kept, tasks: PyTree
-) -> tuple[jax.Array, tuple[Life, Window]]:
+    one: Callable, keys: Key, meta: PyTree, kept: BackpropState, tasks: PyTree
+) -> tuple[jax.Array, tuple[Lifetime, Window]]:
     """Of all lives ``[N]``; ``one``: ``window_loss`` from its key on."""
     losses, led = jax.vmap(one, in_axes=(0, None, None, 0, 0))(keys, meta, kept.critic, kept.lives, tasks)
     return losses.mean(), led
@@ -134,12 +134,12 @@ def window_loss(
     key: Key,
     meta: PyTree,
     critic_state: PyTree,
-    life: Life,
+    life: Lifetime,
     task: PyTree,
-) -> tuple[jax.Array, tuple[Life, Window]]:
+) -> tuple[jax.Array, tuple[Lifetime, Window]]:
     """The outer loss of one life's window, and where it led."""
     keys = jax.random.split(key, 2 if target is None else 3)
-    life = renewed(actor, inner, length, keys[0], meta, life, task)
+    life = reset_if_done(actor, inner, length, keys[0], meta, life, task)
     life, seen = unroll(actor, inner, num_updates, keys[1], meta, life, remat)
     judged = functools.partial(judgement, loss, critic, critic_state)
     if target is None:
@@ -149,7 +149,7 @@ def window_loss(
 
 def judgement(loss: OuterLoss, critic: Critic | None, state: PyTree, seen: Window) -> jax.Array:
     """``surrogate``, of the outer critic's values if there is one."""
-    values = None if critic is None else jax.vmap(functools.partial(critic.values, state))(seen.lived, seen.time)
+    values = None if critic is None else jax.vmap(functools.partial(critic.values, state))(seen.trajectory, seen.time)
     return surrogate(loss, seen, values)
 
 
@@ -157,35 +157,35 @@ def surrogate(loss: OuterLoss, seen: Window, values: tuple[jax.Array, jax.Array]
     """``-mean log pi A - entropy_cost * H + penalty`` of a window ``[K, T, E]``; ``values``: an outer critic's."""
     value, following = (seen.said.value, seen.said.next_value) if values is None else values
     value, following = jax.lax.stop_gradient((value, following))
-    credit = jax.vmap(functools.partial(outer_advantages, loss))(seen.lived, value, following)
+    credit = jax.vmap(functools.partial(outer_advantages, loss))(seen.trajectory, value, following)
     if loss.score:
-        credit = credit + later(seen.lived)[:, None, None]
+        credit = credit + later(seen.trajectory)[:, None, None]
     if loss.normalisation:
         credit = credit / (credit.std() + loss.normalisation)
     gain = (seen.said.log_prob * credit).mean() + loss.entropy_cost * seen.said.entropy.mean()
     return seen.penalty.mean() - gain
 
 
-def outer_advantages(loss: OuterLoss, lived: Trajectory, value: jax.Array, following: jax.Array) -> jax.Array:
+def outer_advantages(loss: OuterLoss, trajectory: Trajectory, value: jax.Array, following: jax.Array) -> jax.Array:
     """``[T, E]``: what follows the window counts, what follows an episode does not, whatever ended it."""
-    discounts = loss.discount * (1.0 - (lived.terminated | lived.truncated).astype(value.dtype))
+    discounts = loss.discount * (1.0 - (trajectory.terminated | trajectory.truncated).astype(value.dtype))
     if loss.score:
         last = (jnp.arange(discounts.shape[0]) == discounts.shape[0] - 1)[:, None]
         following = jnp.where(last, 0.0, following)
-    return generalised_advantages(lived.reward, value, following, discounts, loss.trace)
+    return generalised_advantages(trajectory.reward, value, following, discounts, loss.trace)
 
 
-def later(lived: Trajectory) -> jax.Array:
+def later(trajectory: Trajectory) -> jax.Array:
     """Of each inner update ``[K]``, what all later ones earned: credit that its samples share, since the agent learned
     from all of them: the sum over ``E`` of what was earned side by side, as the loss is a mean over ``E``."""
-    earned = lived.reward.sum(axis=(1, 2))
+    earned = trajectory.reward.sum(axis=(1, 2))
     return jnp.flip(jnp.cumsum(jnp.flip(earned))) - earned
 
 
 def improvement(critic: Critic, loss: OuterLoss, state: PyTree, seen: Window) -> tuple[jax.Array, PyTree]:
     """The outer critic's error on windows ``[N, K, T, E]``, from lambda returns of the outer discount, and its
     slope."""
-    lived, time = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), (seen.lived, seen.time))
-    value, following = jax.vmap(functools.partial(critic.values, state))(lived, time)
-    target = jax.vmap(functools.partial(outer_advantages, loss))(lived, value, following) + value
-    return critic.error(state, lived, time, target)
+    trajectory, time = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), (seen.trajectory, seen.time))
+    value, following = jax.vmap(functools.partial(critic.values, state))(trajectory, time)
+    target = jax.vmap(functools.partial(outer_advantages, loss))(trajectory, value, following) + value
+    return critic.error(state, trajectory, time, target)

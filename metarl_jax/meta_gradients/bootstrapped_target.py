@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from metarl_jax.meta_gradients.lifetimes import Life, Window, unroll
+from metarl_jax.meta_gradients.lifetimes import Lifetime, Window, unroll
 from metarl_jax.records import Actor, Inner, Key, PyTree, Trajectory
 
 
@@ -30,9 +30,9 @@ def matched(
     judged: Callable[[Window], jax.Array],
     key: Key,
     meta: PyTree,
-    life: Life,
+    life: Lifetime,
     seen: Window,
-) -> tuple[jax.Array, tuple[Life, Window]]:
+) -> tuple[jax.Array, tuple[Lifetime, Window]]:
     """``match(target, theta_K) + penalty`` of a life at its window's end, and where the life led, ``[K + L - 1]``.
 
     ``target = theta_{K+L-1} - rate * grad judged(theta_{K+L-1})``, a constant: the agent after ``L - 1`` more inner
@@ -46,14 +46,14 @@ def matched(
     agent = life.agent
     meta, life = jax.lax.stop_gradient((meta, life))
     life, more = unroll(actor, inner, target.updates - 1, key, meta, life)
-    lived, everything = life.pending, jax.tree.map(lambda *x: jnp.concatenate(x), seen, more)
+    trajectory, everything = life.pending, jax.tree.map(lambda *x: jnp.concatenate(x), seen, more)
 
     def outer(later: PyTree) -> jax.Array:
-        record, said = jax.tree.map(lambda x: x[None], (lived, actor.said(later, lived)))
+        record, said = jax.tree.map(lambda x: x[None], (trajectory, actor.said(later, trajectory)))
         return judged(Window(record, said, jnp.zeros(1), everything.time[-1:]))
 
     # An optimiser's state may hold counts; what does not speak has no gradient, and stays.
     gradient = jax.grad(outer, allow_int=True)(life.agent)
     moved = lambda x, g: x if g.dtype == jax.dtypes.float0 else x - target.rate * g
     reached = jax.lax.stop_gradient(jax.tree.map(moved, life.agent, gradient))
-    return target.match(reached, agent, lived) + seen.penalty.mean(), (life, everything)
+    return target.match(reached, agent, trajectory) + seen.penalty.mean(), (life, everything)

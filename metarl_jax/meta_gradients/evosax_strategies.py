@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from metarl_jax.config import check, not_installed
-from metarl_jax.meta_gradients.lifetimes import finite, live_window, unborn
+from metarl_jax.meta_gradients.lifetimes import empty_lifetimes, finite, live_window
 from metarl_jax.meta_gradients.task_batches import over_tasks
 from metarl_jax.records import Actor, Inner, MetaGradient, Outcome
 
@@ -15,7 +15,7 @@ from metarl_jax.records import Actor, Inner, MetaGradient, Outcome
 STRATEGIES = {"snes": "SNES", "sep-cma-es": "Sep_CMA_ES"}
 
 
-class Kept(NamedTuple):
+class StrategyState(NamedTuple):
     state: Any  # the strategy's own
 
 
@@ -48,27 +48,27 @@ def strategy(
         del task, num_tasks
         with jax.numpy_rank_promotion("allow"):
             state = searcher.init(key, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shape), params)
-        return Kept(strong(state))
+        return StrategyState(strong(state))
 
-    def estimate(key, meta, kept: Kept, tasks):
+    def estimate(key, meta, kept: StrategyState, tasks):
         ask_key, live_key, tell_key = jax.random.split(key, 3)
         num_tasks = jax.tree.leaves(tasks)[0].shape[0]
         with jax.numpy_rank_promotion("allow"):
             centred = kept.state.replace(mean=searcher._ravel_solution(meta))
             population, state = searcher.ask(ask_key, centred, params)
         one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), tasks)
-        ended = jax.tree.map(lambda x: x[0], unborn(actor, inner, one, 1, length, length))
+        ended = jax.tree.map(lambda x: x[0], empty_lifetimes(actor, inner, one, 1, length, length))
         in_task = lambda key, task: over_members(key, population, ended, task)
-        lived, rewards = over_tasks(in_task, block, jax.random.split(live_key, num_tasks), tasks)
+        trajectory, rewards = over_tasks(in_task, block, jax.random.split(live_key, num_tasks), tasks)
         reward = rewards.mean(axis=0)
-        sound = finite(lived) & jnp.isfinite(reward)
+        sound = finite(trajectory) & jnp.isfinite(reward)
         fitness = -jnp.where(sound, reward, jnp.min(reward, where=sound, initial=jnp.inf))
         with jax.numpy_rank_promotion("allow"):
             state, _ = searcher.tell(tell_key, population, fitness, state, params)
             mean = searcher.get_mean(state)
-        earned = lived.earned.mean(axis=1, where=sound[None]) / length
+        earned = trajectory.earned.mean(axis=1, where=sound[None]) / length
         outcome = Outcome(tasks, earned, jnp.ones(num_tasks, bool), {"step_reward": reward.mean(where=sound)})
-        return jax.tree.map(jnp.subtract, meta, mean), Kept(strong(state)), outcome
+        return jax.tree.map(jnp.subtract, meta, mean), StrategyState(strong(state)), outcome
 
     return MetaGradient(init, estimate, lives=members)
 

@@ -55,10 +55,10 @@ class Slope(NamedTuple):
 def fixed_critic(values: Callable[[Trajectory], tuple[jax.Array, jax.Array]]) -> Critic:
     """Values that are known, ``Trajectory [T, E] -> (values, values of what followed)``, and never learned."""
 
-    def error(state, lived, time, target):
-        return squared_error(jax.vmap(values)(lived)[0], target).mean(), ()
+    def error(state, trajectory, time, target):
+        return squared_error(jax.vmap(values)(trajectory)[0], target).mean(), ()
 
-    return Critic(lambda key: (), lambda state, lived, time: values(lived), error, lambda state, slope: state)
+    return Critic(lambda key: (), lambda state, trajectory, time: values(trajectory), error, lambda state, slope: state)
 
 
 def regressed_critic(
@@ -80,12 +80,12 @@ def regressed_critic(
         params = init(key)
         return CriticState(params, params, optimizer.init(params), *jnp.zeros((3,)))
 
-    def values(state: CriticState, lived, time):
-        now, following = (state.mean + deviation(state) * apply(state.average, x) for x in inputs(lived, time))
+    def values(state: CriticState, trajectory, time):
+        now, following = (state.mean + deviation(state) * apply(state.average, x) for x in inputs(trajectory, time))
         return now, following
 
-    def error(state: CriticState, lived, time, target):
-        x, distance = inputs(lived, time)[0], target - state.mean
+    def error(state: CriticState, trajectory, time, target):
+        x, distance = inputs(trajectory, time)[0], target - state.mean
         square = jnp.square(distance).mean()
         # In a unit that targets far outside of what was seen before (the first reward after none) do not overflow.
         scale = jnp.maximum(deviation(state), 0.1 * jnp.sqrt(square))

@@ -41,13 +41,13 @@ def over_blocks(function: Callable, block: int, *inputs: PyTree) -> tuple[PyTree
     return jax.tree.map(lambda x: x / num_blocks, total), jax.tree.map(join, led)
 
 
-def left_open(name: str, block: int, remat: bool | None, num_tasks: int, num_devices: int) -> dict[str, tuple]:
-    """``Algorithm.left_open`` of options ``remat`` (None: open) and ``name``, a size of blocks (0: open)."""
+def memory_options(name: str, block: int, remat: bool | None, num_tasks: int, num_devices: int) -> dict[str, tuple]:
+    """``Algorithm.memory_options`` of options ``remat`` (None: open) and ``name``, a size of blocks (0: open)."""
     found: dict[str, tuple] = {"remat": (False, True)} if remat is None else {}
-    return found if block else found | {name: halvings(num_tasks, num_devices)}
+    return found if block else found | {name: candidate_batch_sizes(num_tasks, num_devices)}
 
 
-def halvings(num_tasks: int, num_devices: int = 1) -> tuple[int, ...]:
+def candidate_batch_sizes(num_tasks: int, num_devices: int = 1) -> tuple[int, ...]:
     """Blocks from all tasks (0) down to one a device, each at most half of the one before; all can be shared evenly."""
     sizes, most = [], num_tasks // 2
     for size in range(most, 0, -1):

@@ -6,15 +6,15 @@ from metarl_jax.networks.mlp import Network, mlp
 from metarl_jax.networks.policy import (
     actor,
     actor_critic,
-    asymmetric,
-    by_variance,
+    asymmetric_critic,
     first_timestep,
     flat,
     from_module,
     held,
     num_inputs,
-    scattered,
     step_inputs,
+    variance_scaled_init,
+    with_scaled_init,
 )
 
 __all__ = [
@@ -23,8 +23,7 @@ __all__ = [
     "Network",
     "actor",
     "actor_critic",
-    "asymmetric",
-    "by_variance",
+    "asymmetric_critic",
     "first_timestep",
     "flat",
     "from_module",
@@ -32,8 +31,9 @@ __all__ = [
     "mlp",
     "num_inputs",
     "num_parameters",
-    "scattered",
     "step_inputs",
     "to_bounds",
+    "variance_scaled_init",
     "window_of",
+    "with_scaled_init",
 ]

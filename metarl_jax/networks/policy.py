@@ -130,10 +130,10 @@ def num_inputs(spec: Spec) -> int:
     return math.prod(spec.observation_shape) + (spec.num_actions or spec.action_size)
 
 
-def step_inputs(spec: Spec, lived: Trajectory) -> jax.Array:
+def step_inputs(spec: Spec, trajectory: Trajectory) -> jax.Array:
     """What a step looked like and what was done, as vectors ``[T, ..., F]``."""
-    seen = flat(lived.timestep.observation, lived.reward.shape)
-    return jnp.concatenate([seen, as_vector(spec, lived.action).astype(seen.dtype)], axis=-1)
+    seen = flat(trajectory.timestep.observation, trajectory.reward.shape)
+    return jnp.concatenate([seen, as_vector(spec, trajectory.action).astype(seen.dtype)], axis=-1)
 
 
 def as_vector(spec: Spec, action: jax.Array) -> jax.Array:
@@ -141,7 +141,7 @@ def as_vector(spec: Spec, action: jax.Array) -> jax.Array:
     return action if spec.num_actions is None else jax.nn.one_hot(action, spec.num_actions)
 
 
-def by_variance(scale: float) -> nn.initializers.Initializer:
+def variance_scaled_init(scale: float) -> nn.initializers.Initializer:
     """Normal weights as large as orthogonal ones of that scale, for agents that are born inside a ``vmap``: on CPU a
     batched QR decomposition may wait for XLA's own threads for ever."""
 
@@ -162,7 +162,7 @@ def actor_critic(
     scaled: Callable[[float], nn.initializers.Initializer] = nn.initializers.orthogonal,
     filters: Sequence[int] = (),
 ) -> Policy:
-    """A Policy of ``ActorCritic``: with or without memory, one set of heads. ``scaled``: see ``by_variance``;
+    """A Policy of ``ActorCritic``: with or without memory, one set of heads. ``scaled``: see ``variance_scaled_init``;
     ``filters``: see ``ActorCritic``.
 
     Raises:
@@ -183,7 +183,7 @@ def actor(
     scaled: Callable[[float], nn.initializers.Initializer] = nn.initializers.orthogonal,
 ) -> Policy:
     """A Policy without memory or critic: an MLP on observation and context; ``own_std``: see ``ActorCritic``;
-    ``scaled``: see ``by_variance``."""
+    ``scaled``: see ``variance_scaled_init``."""
     sizes = tuple(encoder_sizes)
     module = ActorCritic(
         spec, "none", 0, sizes, False, 0, critic=False, own_std=own_std, context_size=context_size, scaled=scaled
@@ -191,7 +191,7 @@ def actor(
     return from_module(module, spec, functools.partial(MEMORIES["none"].carry, 0, window=0), bounding)
 
 
-def scattered(actor: Policy, spec: Spec, size: int, spread: float) -> Policy:
+def with_scaled_init(actor: Policy, spec: Spec, size: int, spread: float) -> Policy:
     """``actor``, an MLP, born to behave otherwise for other ``n [size]``, the last numbers of what it sees.
 
     At zero ``d action parameters / d n`` is ``spread`` times a matrix of orthonormal rows or columns (as there are more
@@ -225,7 +225,7 @@ def held(observation: jax.Array, size: int) -> tuple[jax.Array, jax.Array]:
     return observation[..., :plain], observation[..., plain:]
 
 
-def asymmetric(actor: Policy, critic: Network, size: int) -> tuple[Policy, Policy]:
+def asymmetric_critic(actor: Policy, critic: Network, size: int) -> tuple[Policy, Policy]:
     """A Policy that acts on observations of ``size`` numbers, and the one that learns beside a critic that sees more:
     its observations are ``(o [size], whatever only the critic sees)``. Parameters ``{"policy", "critic"}`` are shared.
 

@@ -3,7 +3,7 @@
 from metarl_jax.physics.integrator import Motion, at_rest, control_step
 from metarl_jax.physics.model import Body, Ground, Link, Physics, standard
 from metarl_jax.physics.models import BODIES, half_cheetah, hopper, walker2d
-from metarl_jax.physics.randomize import varied, within
+from metarl_jax.physics.randomize import clip_dynamics, randomize_dynamics
 from metarl_jax.physics.render import picture
 
 __all__ = [
@@ -14,12 +14,12 @@ __all__ = [
     "Motion",
     "Physics",
     "at_rest",
+    "clip_dynamics",
     "control_step",
     "half_cheetah",
     "hopper",
     "picture",
+    "randomize_dynamics",
     "standard",
-    "varied",
     "walker2d",
-    "within",
 ]

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 
-def stage(true: jax.Array, function: Callable, static: Any, *args: Any) -> Any:
+def fusion_barrier(true: jax.Array, function: Callable, static: Any, *args: Any) -> Any:
     """``function(static, *args)``, its results computed once. ``true`` must be so, unbatched and unknown to the
     compiler (a comparison of a scan's index)."""
 

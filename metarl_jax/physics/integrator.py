@@ -25,7 +25,7 @@ from metarl_jax.physics.dynamics import (
     with_armature,
 )
 from metarl_jax.physics.forces import Forces, Touch, contact_forces, hinge_forces, limit_forces, touches
-from metarl_jax.physics.fusion_barrier import stage
+from metarl_jax.physics.fusion_barrier import fusion_barrier
 from metarl_jax.physics.model import Body, Physics
 
 
@@ -83,13 +83,15 @@ def substep(
     """In stages, ``true`` being what ``stage`` asks for."""
     x, z, *angle = position
     speed_x, speed_z, *turning = velocity
-    at, turns, hinges = stage(true, begun, body, physics, const, control, angle, turning)
+    at, turns, hinges = fusion_barrier(true, begun, body, physics, const, control, angle, turning)
     speed = [*turns, speed_x, speed_z]
-    touching = stage(true, touches, body, physics, const, at, z, step)
-    matrix, right = stage(true, free_system, body, physics, const, at, speed, hinges, step)
-    free = stage(true, moved, body, speed, *stage(true, eliminate, body, matrix, right))
-    matrix, right = stage(true, system, body, physics, at, touching, angle, turning, speed, free, matrix, right, step)
-    *new, new_x, new_z = moved(body, speed, *stage(true, eliminate, body, matrix, right))
+    touching = fusion_barrier(true, touches, body, physics, const, at, z, step)
+    matrix, right = fusion_barrier(true, free_system, body, physics, const, at, speed, hinges, step)
+    free = fusion_barrier(true, moved, body, speed, *fusion_barrier(true, eliminate, body, matrix, right))
+    matrix, right = fusion_barrier(
+        true, system, body, physics, at, touching, angle, turning, speed, free, matrix, right, step
+    )
+    *new, new_x, new_z = moved(body, speed, *fusion_barrier(true, eliminate, body, matrix, right))
     velocity = [new_x, new_z, *relative(body, new)]
     position = [old + step * rate for old, rate in zip((x, z, *angle), velocity, strict=True)]
     return position, velocity

@@ -8,7 +8,7 @@ from metarl_jax.physics.model import Physics
 BASES = dict(mass=1.5, inertia=1.5, damping=1.3, friction=1.5)
 
 
-def varied(key: jax.Array, physics: Physics, spread: float) -> Physics:
+def randomize_dynamics(key: jax.Array, physics: Physics, spread: float) -> Physics:
     """Masses, moments of inertia (of their own, whatever the masses), dampings and frictions times ``b^u``."""
     factors = {}
     for (name, base), part in zip(BASES.items(), jax.random.split(key, len(BASES)), strict=True):
@@ -18,7 +18,7 @@ def varied(key: jax.Array, physics: Physics, spread: float) -> Physics:
     return physics._replace(**{name: getattr(physics, name) * factor for name, factor in factors.items()})
 
 
-def within(standard: Physics, physics: Physics, spread: float) -> Physics:
+def clip_dynamics(standard: Physics, physics: Physics, spread: float) -> Physics:
     """Each entry that ``varied`` may change, no further from the standard machine's than it may take it."""
     factors = {name: ratio(getattr(physics, name), getattr(standard, name)) for name in BASES}
     factors["inertia"] = factors["inertia"] * factors["mass"]

@@ -10,8 +10,8 @@ from metarl_jax.planning.bandits import two_armed_value as two_armed_value
 from metarl_jax.planning.candidate_bandits import candidate_bandits_return as candidate_bandits_return
 from metarl_jax.planning.collecting import Gain as Gain
 from metarl_jax.planning.collecting import Objects as Objects
-from metarl_jax.planning.collecting import best_collecting as best_collecting
 from metarl_jax.planning.collecting import collecting_gain as collecting_gain
+from metarl_jax.planning.collecting import optimal_collection as optimal_collection
 from metarl_jax.planning.collecting import random_episode as random_episode
 from metarl_jax.planning.collecting import renewed as renewed
 from metarl_jax.planning.dependent_bandits import DependentReference as DependentReference
@@ -39,5 +39,5 @@ from metarl_jax.planning.maze_beliefs import Plan as Plan
 from metarl_jax.planning.maze_beliefs import belief_plan as belief_plan
 from metarl_jax.planning.maze_search import search_plan as search_plan
 from metarl_jax.planning.search import Bracket as Bracket
-from metarl_jax.planning.search import search_bracket as search_bracket
+from metarl_jax.planning.search import search_bounds as search_bounds
 from metarl_jax.planning.search import trial_upper as trial_upper

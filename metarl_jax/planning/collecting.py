@@ -34,7 +34,7 @@ class Gain(NamedTuple):
     high: jax.Array
 
 
-def best_collecting(next_cell: ArrayLike, objects: Objects, steps: int, horizon: int) -> jax.Array:
+def optimal_collection(next_cell: ArrayLike, objects: Objects, steps: int, horizon: int) -> jax.Array:
     """The best return of a trial of 0, 1, ... ``steps`` steps, exactly, by backward induction: ``[steps + 1]``.
 
     With ``n`` steps left, ``W_n = mean_s V_n(0, s, all)``, ``V_n(k, s, P) = max_a (r + end W_{n-1} + (1 - end)

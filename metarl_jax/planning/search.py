@@ -32,7 +32,7 @@ class Bracket(NamedTuple):
     earliest: np.ndarray
 
 
-def search_bracket(
+def search_bounds(
     next_state: ArrayLike, start: int, goals: ArrayLike, *, beam_width: int = 1000, rounds: int = 500
 ) -> Bracket:
     """Bounds on the least mean time to find a goal, and a walk that attains the upper one.
@@ -123,7 +123,7 @@ def trial_upper(
     limit on the length of an episode) only delays: the bound still holds.
 
     Args:
-      next_state, start, goals: as for ``search_bracket``; the start must not be a goal. trial_steps: ``T``.
+      next_state, start, goals: as for ``search_bounds``; the start must not be a goal. trial_steps: ``T``.
       weights: how likely each goal is beside the others, ``[G]``; by default all alike.
 
     Raises:

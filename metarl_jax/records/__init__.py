@@ -5,7 +5,7 @@ Axis letters, always in this order: ``[S]`` seeds, ``[N]`` tasks, ``[K]`` inner 
 episodes that an agent spends in one task.
 """
 
-from metarl_jax.records.algorithm import Algorithm, Curriculum, Portable, Student
+from metarl_jax.records.algorithm import Algorithm, Curriculum, Student, TaskAgnostic
 from metarl_jax.records.environment import (
     Environment,
     ExactBelief,
@@ -21,11 +21,12 @@ from metarl_jax.records.environment import (
     plain,
 )
 from metarl_jax.records.errors import ConfigError
-from metarl_jax.records.learning import Actor, Inner, MetaGradient, Outcome, Said
+from metarl_jax.records.learning import ActionEvaluation, Actor, Inner, MetaGradient, Outcome
 from metarl_jax.records.policy import ActionDistribution, Policy
 
 __all__ = [
     "ActionDistribution",
+    "ActionEvaluation",
     "Actor",
     "Algorithm",
     "ConfigError",
@@ -37,14 +38,13 @@ __all__ = [
     "MetaGradient",
     "Outcome",
     "Policy",
-    "Portable",
     "PyTree",
     "Reference",
-    "Said",
     "Spec",
     "State",
     "Student",
     "Task",
+    "TaskAgnostic",
     "TaskDistribution",
     "TimeStep",
     "Trajectory",

@@ -9,7 +9,7 @@ from metarl_jax.records.environment import Key, State, Task, Trajectory
 from metarl_jax.records.learning import MetaGradient, Outcome
 
 
-class Portable(NamedTuple):
+class TaskAgnostic(NamedTuple):
     """Of an Algorithm whose meta-parameters do not depend on its tasks' spaces. ``estimator``: of their gradient;
     ``learner(MetaGradient) -> (init, update)``: the Algorithm's, by another estimator; ``alike``: options, (name,
     value), that are to be the same wherever the same is learned, since they say what the meta-parameters mean."""
@@ -34,16 +34,15 @@ class Algorithm(NamedTuple):
     ``decode(state, Trajectory [T]) -> [T, C]``, where the agent holds a belief: what it thought of the task before each
     step, the chance of each task of a finite set, else the mean of the task's numbers. ``window``: steps that are
     lived between one inner step and the next, 1 where the agent may learn at any step.
-    ``left_open(num_tasks, num_devices) -> {option: values}``: the recipe's options that spare memory at the cost of
-    time or rounding, where the user left them to be chosen: what to try, the first value first, from the most memory to
-    the least. ``portable``: where what ``adapt`` needs of a state does not depend on the tasks' spaces: the same recipe
-    built for other tasks lives in them by it, and may learn it in several at once.
-    ``advantages(state, Trajectory [T, N]) -> [T, N]``: of its trials' actions, in the terms that it learns in, where it
-    learns values. ``episodic``: these values, ``outputs[1]``, are of what is left of the episode, not of the trial.
-    ``tells_trials``: its outcomes have ``lived``.
-    ``check_tasks(name, tasks [N], learning)``, where task features are used: raises ConfigError for tasks of the
-    distribution ``name`` which those of training do not describe, if the agents need them there: ``learning``, or else
-    at meta-test.
+    ``memory_options(num_tasks, num_devices) -> {option: values}``: the recipe's options that spare memory at the cost
+    of time or rounding, where the user left them to be chosen: what to try, the first value first, from the most memory
+    to the least. ``portable``: where what ``adapt`` needs of a state does not depend on the tasks' spaces: the same
+    recipe built for other tasks lives in them by it, and may learn it in several at once. ``advantages(state,
+    Trajectory [T, N]) -> [T, N]``: of its trials' actions, in the terms that it learns in, where it learns values.
+    ``values_per_episode``: these values, ``outputs[1]``, are of what is left of the episode, not of the trial.
+    ``returns_trajectories``: its outcomes have ``trajectory``. ``check_tasks(name, tasks [N], learning)``, where task
+    features are used: raises ConfigError for tasks of the distribution ``name`` which those of training do not
+    describe, if the agents need them there: ``learning``, or else at meta-test.
     """
 
     init: Callable[[Key, int], State]
@@ -53,11 +52,11 @@ class Algorithm(NamedTuple):
     check: Callable[[int], None]
     decode: Callable[[State, Trajectory], jax.Array] | None = None
     window: int = 1
-    left_open: Callable[[int, int], Mapping[str, tuple]] = lambda num_tasks, num_devices: {}
-    portable: Portable | None = None
+    memory_options: Callable[[int, int], Mapping[str, tuple]] = lambda num_tasks, num_devices: {}
+    portable: TaskAgnostic | None = None
     advantages: Callable[[State, Trajectory], jax.Array] | None = None
-    episodic: bool = False
-    tells_trials: bool = False
+    values_per_episode: bool = False
+    returns_trajectories: bool = False
     check_tasks: Callable[[str, Task, bool], None] | None = None
 
 
@@ -66,14 +65,14 @@ class Student(NamedTuple):
 
     ``live(key, learner, tasks [M], steps) -> Trajectory [T, M]``: a trial in each task by the algorithm as it now is
     (``learner``: its state), of the usual length unless ``steps`` are given, which costs ``M T`` environment steps.
-    ``num_tasks``: of an update. ``tells_trials``, ``advantages`` and ``episodic``: see ``Algorithm``.
+    ``num_tasks``: of an update. ``returns_trajectories``, ``advantages`` and ``values_per_episode``: see ``Algorithm``.
     """
 
     live: Callable[..., Trajectory]
     num_tasks: int
-    tells_trials: bool
+    returns_trajectories: bool
     advantages: Callable[[State, Trajectory], jax.Array] | None = None
-    episodic: bool = False
+    values_per_episode: bool = False
 
 
 class Curriculum(NamedTuple):

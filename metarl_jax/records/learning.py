@@ -8,7 +8,7 @@ import jax
 from metarl_jax.records.environment import Key, PyTree, Task, Trajectory
 
 
-class Said(NamedTuple):
+class ActionEvaluation(NamedTuple):
     """What an agent's policy says on a record ``[T, E]``: of the actions taken, and in all."""
 
     log_prob: jax.Array
@@ -21,12 +21,12 @@ class Actor(NamedTuple):
     """How an agent of an inner loop LIVES: ``E`` episodes side by side in one task, ``T`` steps at a time.
 
     ``enter(key, task) -> place``; ``act(key, agent, place, task, greedy=False) -> (place, Trajectory [T, E])``;
-    ``said(agent, Trajectory) -> Said [T, E]``, differentiable in the agent.
+    ``said(agent, Trajectory) -> ActionEvaluation [T, E]``, differentiable in the agent.
     """
 
     enter: Callable[[Key, Task], PyTree]
     act: Callable[..., tuple[PyTree, Trajectory]]
-    said: Callable[[PyTree, Trajectory], Said]
+    said: Callable[[PyTree, Trajectory], ActionEvaluation]
 
 
 class Inner(NamedTuple):
@@ -58,10 +58,10 @@ class MetaGradient(NamedTuple):
 
 class Outcome(NamedTuple):
     """What one outer step did: the tasks really lived ``[N]``, their returns ``[N]``, which lives ended ``[N]`` and
-    scalar ``metrics`` by name. ``lived [T, N]``: the trials, where each task was lived in one."""
+    scalar ``metrics`` by name. ``trajectory [T, N]``: the trials, where each task was lived in one."""
 
     tasks: Task
     trial_return: jax.Array
     ended: jax.Array
     metrics: dict[str, jax.Array]
-    lived: Trajectory | None = None
+    trajectory: Trajectory | None = None

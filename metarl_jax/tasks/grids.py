@@ -206,7 +206,7 @@ def work(env: ObjectsEnv, trial_steps: int) -> int:
 
 
 def optimum(env: ObjectsEnv, task: ObjectsTask, trial_steps: int) -> jax.Array:
-    return planning.best_collecting(env.next_state, planning.Objects(*task), trial_steps, env.horizon)[-1]
+    return planning.optimal_collection(env.next_state, planning.Objects(*task), trial_steps, env.horizon)[-1]
 
 
 def references(env: ObjectsEnv, tasks: ObjectsTask, trial_steps: int) -> list[Reference]:
@@ -216,7 +216,7 @@ def references(env: ObjectsEnv, tasks: ObjectsTask, trial_steps: int) -> list[Re
     def each(solve) -> Any:  # a task after the other: a task's arrays stay in the cache
         return jax.tree.map(lambda x: np.asarray(x, np.float64), jax.jit(lambda o: jax.lax.map(solve, o))(objects))
 
-    best = lambda steps: each(lambda one: planning.best_collecting(table, one, steps, horizon))
+    best = lambda steps: each(lambda one: planning.optimal_collection(table, one, steps, horizon))
     earned, alive = each(lambda one: planning.random_episode(table, one, horizon))
     drift = planning.renewed(earned, alive, trial_steps)[:, -1]
     episodes, rest = divmod(trial_steps, horizon)

@@ -9,7 +9,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from metarl_jax.config import check, check_all, family
-from metarl_jax.physics import BODIES, Body, Motion, Physics, control_step, picture, standard, varied, within
+from metarl_jax.physics import (
+    BODIES,
+    Body,
+    Motion,
+    Physics,
+    clip_dynamics,
+    control_step,
+    picture,
+    randomize_dynamics,
+    standard,
+)
 from metarl_jax.records import Key, Spec, TaskDistribution
 from metarl_jax.tasks.environment import Environment, another_of, one_of
 from metarl_jax.tasks.stored import stored_references
@@ -221,10 +231,12 @@ def dynamics(name: str, body: BodyName, spread: float, horizon: int, num_episode
     """Tasks whose machine differs, see ``walker_dynamics``."""
     check(0 <= spread <= 3, f"{name}: spread", spread, "must lie between 0 and 3")
     physics = standard(BODIES[body])
-    sample = lambda key: WalkerTask(varied(key, physics, spread), jnp.ones(()))
+    sample = lambda key: WalkerTask(randomize_dynamics(key, physics, spread), jnp.ones(()))
 
     def mutate(key, task: WalkerTask):
-        return task._replace(physics=within(physics, varied(key, task.physics, 0.1 * spread), spread))
+        return task._replace(
+            physics=clip_dynamics(physics, randomize_dynamics(key, task.physics, 0.1 * spread), spread)
+        )
 
     return distribution(name, body, dict(spread=spread, horizon=horizon), num_episodes, sample, mutate)
 

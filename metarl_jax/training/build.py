@@ -10,12 +10,12 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from metarl_jax.algorithms.lifetime.multi_distribution import Elsewhere, joined
+from metarl_jax.algorithms.lifetime.multi_distribution import ExtraDistribution, multi_distribution
 from metarl_jax.config import ConfigError, about
 from metarl_jax.records import Algorithm, Key, State
 from metarl_jax.runtime.sharding import shard_tasks
 from metarl_jax.training import memory
-from metarl_jax.training.experiment import Setting
+from metarl_jax.training.experiment import Experiment
 from metarl_jax.training.update_loop import Driver, Learner, debugging, driver
 
 PROBES = 256  # tasks of a curriculum's own making that are looked at before any is learned in
@@ -24,7 +24,7 @@ PROBES = 256  # tasks of a curriculum's own making that are looked at before any
 class Program(NamedTuple):
     """A setting and what is made of it."""
 
-    setting: Setting
+    setting: Experiment
     num_tasks: int
     mesh: Mesh | None
     algorithm: Algorithm
@@ -40,18 +40,18 @@ class Program(NamedTuple):
         return bisect.bisect_right(range(1, most + 1), env_steps, key=self.env_steps)
 
     @property
-    def left_open(self) -> dict[str, tuple]:
-        return dict(self.algorithm.left_open(self.num_tasks, self.num_devices))
+    def memory_options(self) -> dict[str, tuple]:
+        return dict(self.algorithm.memory_options(self.num_tasks, self.num_devices))
 
     @property
     def num_devices(self) -> int:
         return 1 if self.mesh is None else self.mesh.size
 
 
-def program_of(setting: Setting, num_tasks: int, mesh: Mesh | None = None) -> Program:
+def build_program(setting: Experiment, num_tasks: int, mesh: Mesh | None = None) -> Program:
     algorithm = setting.algorithm.build(setting.tasks)
     if setting.also:
-        algorithm = joined(algorithm, elsewhere(setting), functools.partial(shard_tasks, mesh=mesh))
+        algorithm = multi_distribution(algorithm, elsewhere(setting), functools.partial(shard_tasks, mesh=mesh))
     adapt = functools.partial(adapt_one_seed, algorithm, num_tasks)
     algorithm = algorithm._replace(adapt=functools.update_wrapper(adapt, algorithm.adapt))  # with its options' names
     made = driver(algorithm, setting.tasks, num_tasks, mesh, setting.curriculum)
@@ -76,7 +76,7 @@ def adapt_one_seed(algorithm: Algorithm, num_tasks: int, key: Key, state: State,
         raise
 
 
-def elsewhere(setting: Setting) -> list[Elsewhere]:
+def elsewhere(setting: Experiment) -> list[ExtraDistribution]:
     """Where else it learns, by the tasks' names, which are numbered unless all differ."""
     names = [tasks.name for _, tasks in setting.also]
     if len(set(names)) < len(names):
@@ -84,7 +84,7 @@ def elsewhere(setting: Setting) -> list[Elsewhere]:
     found = []
     for name, (recipe, tasks) in zip(names, setting.also, strict=True):
         with about(f"also={name!r}"):
-            found.append(Elsewhere(name, recipe.build(tasks), tasks))
+            found.append(ExtraDistribution(name, recipe.build(tasks), tasks))
     return found
 
 
@@ -94,10 +94,10 @@ def with_options(program: Program, options: dict[str, Any]) -> Program:
     changed = lambda recipe: recipe._replace(options=recipe.options | options)
     also = tuple((changed(recipe), tasks) for recipe, tasks in setting.also)
     setting = setting._replace(algorithm=changed(setting.algorithm), also=also)
-    return program_of(setting, program.num_tasks, program.mesh)
+    return build_program(setting, program.num_tasks, program.mesh)
 
 
-def fitted(
+def fit_to_memory(
     program: Program, seeds: jax.Array, learner: Learner, goes_on: bool, tell: Callable[[str], None]
 ) -> tuple[Program, int | None]:
     """The program with the first of the settings left open that memory allows, compiled: its ``driver.advance`` is the
@@ -114,8 +114,8 @@ def fitted(
     if debugging():  # nothing is compiled ahead: JAX is to name what goes wrong, or not to compile at all
         return program, None
     memory.available(program.num_devices)  # a wrong limit is told before anything is compiled
-    left_open, options = {} if goes_on else program.left_open, {}
-    for options in memory.settings(left_open):
+    memory_options, options = {} if goes_on else program.memory_options, {}
+    for options in memory.settings(memory_options):
         program = with_options(program, options) if options else program
         compiled = memory.compile_ahead(program.driver.advance, seeds, learner, 0, 1, np.ones(len(seeds), bool))
         plan = memory.plan_of(compiled, program.num_devices)
@@ -126,7 +126,7 @@ def fitted(
         raise memory.NoRoom(f"num_tasks={program.num_tasks}: {plan}{given(options)}: {fix}")
     if not plan.fits:
         warnings.warn(f"{plan}: it may run out", stacklevel=5)
-    spared = given({name: value for name, value in options.items() if value != left_open[name][0]})
+    spared = given({name: value for name, value in options.items() if value != memory_options[name][0]})
     tell(f"{plan}{spared} to fit" if spared else str(plan))
     return program._replace(driver=program.driver._replace(advance=compiled)), plan.predicted
 

@@ -69,8 +69,8 @@ def explain(driver: Driver, seed: jax.Array, learner: Learner, update: int) -> s
 def environment_fault(outcome: Outcome) -> str | None:
     """What is not finite in the trials of an update before any action was, and in which task; None where nothing is."""
     task = lambda i: f"task {i} of the update ({shown(jax.tree.map(lambda x: x[i], outcome.tasks))})"
-    if outcome.lived is not None:
-        if found := first_in_trial(outcome.lived):
+    if outcome.trajectory is not None:
+        if found := first_in_trial(outcome.trajectory):
             what, index, step = found
             return f"the {what} of {task(index)} is not finite at step {step} of the trial: mend the environment there"
         return None

@@ -25,7 +25,7 @@ EXAMPLES = {
 Pair = tuple[str | Recipe, str | TaskDistribution]
 
 
-class Setting(NamedTuple):
+class Experiment(NamedTuple):
     """``also``: where else the algorithm learns at the same time, and with which options."""
 
     algorithm: Recipe
@@ -39,7 +39,7 @@ def resolve(
     tasks: str | TaskDistribution,
     curriculum: str | Recipe = "uniform",
     also: Sequence[Pair] = (),
-) -> Setting:
+) -> Experiment:
     """Names become objects with their defaults; objects stay what they are.
 
     Raises:
@@ -61,10 +61,10 @@ def resolve(
         check(fits, part, value, f"give a name from the registry or an object, {EXAMPLES[part]}")
         found[part] = made
     check_tasks(found["tasks"])
-    return Setting(**found, also=tuple(others))
+    return Experiment(**found, also=tuple(others))
 
 
-def describe(setting: Setting, *, rollout: bool = False, **numbers: int) -> dict[str, Any]:
+def describe(setting: Experiment, *, rollout: bool = False, **numbers: int) -> dict[str, Any]:
     """The configuration of what is made of ``setting`` and ``numbers``: plain data.
 
     ``rollout``: with a short rollout in tasks that no registry can rebuild, see ``describe_tasks``.
@@ -78,7 +78,7 @@ def described(algorithm: Recipe, tasks: TaskDistribution, rollout: bool = False)
     return {"algorithm": algorithm.describe(), "tasks": describe_tasks(tasks, rollout)}
 
 
-def with_algorithms(config: Mapping[str, Any], setting: Setting) -> dict[str, Any]:
+def with_algorithms(config: Mapping[str, Any], setting: Experiment) -> dict[str, Any]:
     """``config`` with the algorithms' options as they are in ``setting``."""
     also = zip(config.get("also", []), setting.also, strict=True)
     pairs = [pair | {"algorithm": recipe.describe()} for pair, (recipe, _) in also]

@@ -10,7 +10,7 @@ import numpy as np
 
 from metarl_jax.networks import first_timestep
 from metarl_jax.records import Task, TaskDistribution
-from metarl_jax.rollout import Place, advance
+from metarl_jax.rollout import RolloutState, advance
 from metarl_jax.storage.files import key_data, plain
 
 TASKS, STEPS = 3, 4  # of the rollout
@@ -64,17 +64,17 @@ def short_rollout(tasks: TaskDistribution) -> dict[str, Any]:
         task_key, start_key, action_key, noise_key = jax.random.split(key, 4)
         batch: Task = jax.vmap(tasks.sample)(jax.random.split(task_key, TASKS))
         state = jax.vmap(env.begin)(env.draw(start_key, (TASKS,)), batch)
-        start = Place(state, first_timestep(spec, (TASKS,), jax.vmap(env.observe)(state, batch)), ())
+        start = RolloutState(state, first_timestep(spec, (TASKS,), jax.vmap(env.observe)(state, batch)), ())
         if spec.num_actions is not None:
             actions = jax.random.randint(action_key, (STEPS, TASKS), 0, spec.num_actions)
         else:
             actions = jax.random.uniform(action_key, (STEPS, TASKS, spec.action_size), minval=-1.0)
 
-        def step(place: Place, now: tuple):
+        def step(place: RolloutState, now: tuple):
             action, noise = now
             state, timestep, (reward, _, terminated, truncated, *_) = advance(env, noise, place, action, batch)
             seen = timestep.observation.astype(jnp.float32).mean()
-            return Place(state, timestep, ()), (reward, terminated | truncated, seen)
+            return RolloutState(state, timestep, ()), (reward, terminated | truncated, seen)
 
         return jax.lax.scan(step, start, (actions, env.draw(noise_key, (STEPS, TASKS))))[1]
 

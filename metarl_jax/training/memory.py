@@ -126,12 +126,12 @@ def group_memory() -> Iterator[int]:
                 yield int(words) - int((folder / usage).read_text()) + cache
 
 
-def settings(left_open: Mapping[str, tuple]) -> Iterator[dict[str, Any]]:
-    """The options to try of ``Algorithm.left_open``, from the most memory to the least: each value of the first one,
-    then, with its last, each of the second, and so on."""
-    options = {name: values[0] for name, values in left_open.items()}
+def settings(memory_options: Mapping[str, tuple]) -> Iterator[dict[str, Any]]:
+    """The options to try of ``Algorithm.memory_options``, from the most memory to the least: each value of the first
+    one, then, with its last, each of the second, and so on."""
+    options = {name: values[0] for name, values in memory_options.items()}
     yield dict(options)
-    for name, values in left_open.items():
+    for name, values in memory_options.items():
         for value in values[1:]:
             options[name] = value
             yield dict(options)

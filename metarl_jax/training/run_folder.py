@@ -44,12 +44,12 @@ def check_free(folder: Path, kind: str) -> None:
     check(usable, "out", str(folder), f"is no empty folder and holds no {kind}: give another folder")
 
 
-def as_before(folder: Path | None, left_open: Iterable[str]) -> dict[str, Any]:
+def as_before(folder: Path | None, memory_options: Iterable[str]) -> dict[str, Any]:
     """What the run in the folder, if there is one, says of the options left open."""
     if folder is None or not (folder / "config.json").exists():
         return {}
     chosen = read_config(folder)["config"]["algorithm"].get("options") or {}
-    return {name: chosen[name] for name in left_open if name in chosen}
+    return {name: chosen[name] for name in memory_options if name in chosen}
 
 
 def describe_run(folder: Path, config: dict[str, Any], predicted_bytes: int | None = None) -> None:

@@ -20,7 +20,7 @@ from metarl_jax.runtime.signals import StopSignals
 from metarl_jax.storage import checkpoint
 from metarl_jax.storage.files import locked, on_host, user_path
 from metarl_jax.storage.metrics import MetricsLog, Progress, read_metrics
-from metarl_jax.training.build import Program, fitted, program_of, with_options
+from metarl_jax.training.build import Program, build_program, fit_to_memory, with_options
 from metarl_jax.training.divergence import Diverged, explain_seeds, kept_checkpoint, seeds_diverged
 from metarl_jax.training.experiment import Pair, describe, rebuild, resolve, with_algorithms
 from metarl_jax.training.identity import describe_tasks
@@ -95,9 +95,9 @@ def train(
     setting = resolve(algorithm, tasks, curriculum, also)
     mesh = task_mesh() if num_tasks % jax.device_count() == 0 else None
     folder = None if out is None else user_path(out)
-    program = program_of(setting, num_tasks, mesh)
+    program = build_program(setting, num_tasks, mesh)
     program.algorithm.check(num_tasks)
-    if before := as_before(folder, program.left_open):
+    if before := as_before(folder, program.memory_options):
         program = with_options(program, before)
     numbers = dict(num_updates=num_updates, num_tasks=num_tasks, seed=seed, num_seeds=num_seeds)
     config = describe(program.setting, rollout=folder is not None, **numbers)
@@ -109,7 +109,7 @@ def train(
         warnings.warn(
             f"num_tasks={num_tasks} is no multiple of {jax.device_count()} devices: training on one", stacklevel=2
         )
-    loop = Loop(program, config, folder, checkpoint_seconds, keep_checkpoints)
+    loop = TrainContext(program, config, folder, checkpoint_seconds, keep_checkpoints)
     with locked(folder), Progress(num_updates, quiet=quiet) as progress:
         run, stop = run_updates(loop, progress)
     done = run.num_updates
@@ -119,7 +119,7 @@ def train(
     return run
 
 
-class Loop(NamedTuple):
+class TrainContext(NamedTuple):
     """What the host loop needs to know."""
 
     program: Program
@@ -129,7 +129,7 @@ class Loop(NamedTuple):
     keep: int
 
 
-def run_updates(loop: Loop, progress: Progress) -> tuple[Run, int | None]:
+def run_updates(loop: TrainContext, progress: Progress) -> tuple[Run, int | None]:
     """The host loop over chunks: log, progress, checkpoint, stop signal. Returns the run so far, and the signal that
     stopped it."""
     seeds = jnp.arange(loop.config["num_seeds"], dtype=jnp.int32) + loop.config["seed"]
@@ -188,14 +188,14 @@ def run_of(
     return Run(*parts, config, metrics, done, folder, kept, dict(diverged or {}), program.setting.algorithm)
 
 
-def record(loop: Loop, update: int, metrics: dict[str, np.ndarray]) -> dict[str, Any]:
+def record(loop: TrainContext, update: int, metrics: dict[str, np.ndarray]) -> dict[str, Any]:
     """A line of ``metrics.jsonl``; ``env_steps``: those of one seed so far, counted here since int32 would overflow."""
     return {"update": update, "env_steps": loop.program.env_steps(update + 1), **metrics}
 
 
 def begin(
-    loop: Loop, seeds: jax.Array, progress: Progress
-) -> tuple[Loop, Learner, int, MetricsLog | None, dict[int, str]]:
+    loop: TrainContext, seeds: jax.Array, progress: Progress
+) -> tuple[TrainContext, Learner, int, MetricsLog | None, dict[int, str]]:
     """The loop with a program that fits, compiled, where updates are to be run; a new learner, or the one of the newest
     sound checkpoint; updates done; where metrics go; which seeds diverged, and why."""
     shapes, found = jax.eval_shape(loop.program.driver.init, seeds), None
@@ -209,7 +209,7 @@ def begin(
     if done < total:
         progress.message("compiling (kept in the compilation cache for the next time) ...")
         goes_on = loop.folder is not None and (loop.folder / "config.json").exists()
-        program, needed = fitted(loop.program, seeds, shapes, goes_on, progress.message)
+        program, needed = fit_to_memory(loop.program, seeds, shapes, goes_on, progress.message)
         loop = loop._replace(program=program, config=with_algorithms(loop.config, program.setting))
     learner = loop.program.driver.init(seeds) if learner is None else learner
     if loop.folder is None:
@@ -221,7 +221,7 @@ def begin(
     return loop, learner, done, log, seeds_diverged(extra)
 
 
-def save(loop: Loop, done: int, learner: Learner, log: MetricsLog, diverged: Mapping[int, str]) -> None:
+def save(loop: TrainContext, done: int, learner: Learner, log: MetricsLog, diverged: Mapping[int, str]) -> None:
     extra = {"metrics_offset": log.offset(), "diverged": {str(index): why for index, why in diverged.items()}}
     checkpoint.save(log.path.parent / "checkpoints", done, learner, extra, keep=loop.keep)
 
@@ -260,7 +260,7 @@ def load(
     for saved, own in given:
         if isinstance(own, TaskDistribution):
             check_same_tasks(folder, saved, describe_tasks(own, rollout=True))
-    program = program_of(setting, config["num_tasks"])
+    program = build_program(setting, config["num_tasks"])
     seeds = jnp.arange(config["num_seeds"], dtype=jnp.int32) + config["seed"]
     found = checkpoint.latest(folder / "checkpoints", jax.eval_shape(program.driver.init, seeds))
     if found is None:

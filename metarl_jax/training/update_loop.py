@@ -116,7 +116,7 @@ def student_of(algorithm: Algorithm, tasks: TaskDistribution, num_tasks: int, me
         one = lambda key, task: algorithm.adapt(key, learner, task, steps)
         return jax.vmap(one, out_axes=1)(jax.random.split(key, count), shard_tasks(batch, mesh))
 
-    return Student(live, num_tasks, algorithm.tells_trials, algorithm.advantages, algorithm.episodic)
+    return Student(live, num_tasks, algorithm.returns_trajectories, algorithm.advantages, algorithm.values_per_episode)
 
 
 def advance(

@@ -20,8 +20,8 @@ from metarl_jax.records import TaskDistribution
 from metarl_jax.runtime.devices import check_precision, use_cpu_cores
 from metarl_jax.storage.files import user_path
 from metarl_jax.storage.metrics import Progress
-from metarl_jax.training.build import program_of
-from metarl_jax.training.experiment import Setting, describe, resolve
+from metarl_jax.training.build import build_program
+from metarl_jax.training.experiment import Experiment, describe, resolve
 from metarl_jax.training.memory import NoRoom
 from metarl_jax.training.run import Run
 from metarl_jax.training.train import Diverged, Stopped, train
@@ -50,7 +50,7 @@ class Tuned(NamedTuple):
 class Search(NamedTuple):
     """What is searched, and how a trial is judged. ``space``: by name of an option a Range, or choices by label."""
 
-    setting: Setting
+    setting: Experiment
     space: dict[str, Any]
     numbers: dict[str, int]
     seed: int
@@ -209,7 +209,7 @@ def outcome(search: Search, options: Mapping[str, Any], seed: int, folder: Path)
     """Trains with ``options`` in ``folder`` and lives the trials of the evaluation."""
     recipe, setting, numbers = search.recipe(options), search.setting, search.numbers
     try:
-        built = program_of(setting._replace(algorithm=recipe), numbers["num_tasks"])
+        built = build_program(setting._replace(algorithm=recipe), numbers["num_tasks"])
         built.algorithm.check(numbers["num_tasks"])
     except ConfigError as error:
         return Outcome(None, f"these options do not go together: {error}", 0, 0)
@@ -245,5 +245,5 @@ def trial_returns(run: Run, num_tasks: int, seed: int) -> np.ndarray:
     key = jax.random.fold_in(jax.random.key(seed), KEY_DOMAIN)
     batch = evaluation.evaluation_tasks(key, run.tasks, num_tasks)
     repeats = max(1, round(num_tasks / jax.tree.leaves(batch)[0].shape[0]))
-    lived = evaluation.live(run, batch, key, repeats, run.tasks.trial_steps, forget=False)
-    return np.asarray(lived.reward).sum(axis=-1, dtype=np.float64)
+    trajectory = evaluation.live(run, batch, key, repeats, run.tasks.trial_steps, forget=False)
+    return np.asarray(trajectory.reward).sum(axis=-1, dtype=np.float64)

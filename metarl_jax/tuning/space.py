@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from metarl_jax.config import check, coerce, lookup, options_of
-from metarl_jax.training.experiment import Setting
+from metarl_jax.training.experiment import Experiment
 
 
 class Range(NamedTuple):
@@ -15,7 +15,7 @@ class Range(NamedTuple):
     log: bool = False
 
 
-def checked_space(setting: Setting, space: Mapping[str, Any], num_tasks: int) -> dict[str, Any]:
+def checked_space(setting: Experiment, space: Mapping[str, Any], num_tasks: int) -> dict[str, Any]:
     """``Search.space``; a ConfigError for what the algorithm does not know or refuses."""
     check(isinstance(space, Mapping) and len(space) > 0, "space", space, "give a Range or choices by name of an option")
     recipe, checked = setting.algorithm, {}

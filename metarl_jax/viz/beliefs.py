@@ -24,7 +24,7 @@ class Believed(NamedTuple):
     """A trial with beliefs ``[T, G]`` held before each step, decoded and exact; ``bare``: the picture without what
     tells tasks apart; ``marks [G, rows, columns]``: what does; ``truth``: which of the ``G`` it is."""
 
-    lived: Any
+    trajectory: Any
     decoded: np.ndarray
     exact: np.ndarray
     bare: np.ndarray
@@ -55,16 +55,16 @@ def live_believing(run: "Run", task_index: int, seed: int) -> Believed:
 
     @jax.jit
     def live(key, task):
-        lived = run.algorithm.adapt(key, state, task, tasks.trial_steps, False)
-        known = exact.posterior(lived)
+        trajectory = run.algorithm.adapt(key, state, task, tasks.trial_steps, False)
+        known = exact.posterior(trajectory)
         prior = jnp.asarray(exact.prior, known.dtype)[None]
-        return lived, decode(state, lived), jnp.concatenate([prior, known[:-1]])
+        return trajectory, decode(state, trajectory), jnp.concatenate([prior, known[:-1]])
 
-    lived, decoded, posterior = jax.device_get(live(jax.random.key(seed), task))
+    trajectory, decoded, posterior = jax.device_get(live(jax.random.key(seed), task))
     held = prior_of(tasks.tasks)
     truth = int(held.row[task_index])
     apart = differences(tasks._replace(tasks=held.tasks), exact.candidates, truth)
-    return Believed(lived, decoded, posterior, *apart, truth)
+    return Believed(trajectory, decoded, posterior, *apart, truth)
 
 
 def differences(tasks: TaskDistribution, count: int, index: int) -> tuple[np.ndarray, np.ndarray]:
@@ -128,13 +128,13 @@ def animate_belief(
       ConfigError: see ``live_believing``.
     """
     trial = live_believing(run, task_index, seed)
-    tasks, lived = run.tasks, trial.lived
+    tasks, trajectory = run.tasks, trial.trajectory
     task = pick(tasks, task_index, seed)
     plain, trail = picture(tasks, task), np.zeros(trial.bare.shape[:2], bool)
-    done = np.asarray(lived.terminated | lived.truncated)
+    done = np.asarray(trajectory.terminated | trajectory.truncated)
     frames, captions, episode = [], [], 1
     for t in range(len(done)):
-        seen, trail = with_trail(picture(tasks, task, at(lived.env_state, t)), plain, trail)
+        seen, trail = with_trail(picture(tasks, task, at(trajectory.env_state, t)), plain, trail)
         maps = [heat_map(belief[t], trial.bare, trial.marks) for belief in (trial.decoded, trial.exact)]
         frame = beside([seen, *maps])
         frames += [frame] * (PAUSE if done[t] else 1)

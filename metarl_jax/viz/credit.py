@@ -24,21 +24,21 @@ def credit_weights(run: "Run", num_episodes: int = 64, seed: int = 0) -> np.ndar
     import jax.numpy as jnp
 
     from metarl_jax.learned import pairwise_credit_rule as pairwise
-    from metarl_jax.networks import actor_critic, by_variance, step_inputs
+    from metarl_jax.networks import actor_critic, step_inputs, variance_scaled_init
     from metarl_jax.rollout import rollout
 
     name = run.config["algorithm"]["name"]
     check(name == "pairwise-weights", "run", name, "give a run of pairwise-weights")
     tasks, meta = run.tasks, jax.tree.map(lambda x: x[0], run.state.meta)
-    policy = actor_critic(tasks.env.spec, "none", 0, (), False, scaled=by_variance)
+    policy = actor_critic(tasks.env.spec, "none", 0, (), False, scaled=variance_scaled_init)
 
     @jax.jit
     def mean(key):
         keys = jax.random.split(key, 3)
         drawn = jax.vmap(tasks.sample)(jax.random.split(keys[0], num_episodes))
-        _, lived = rollout(keys[1], tasks.env, policy, policy.init(keys[2]), drawn, tasks.horizon)
-        ended = lived.terminated | lived.truncated
-        return pairwise.pair_weights(meta, step_inputs(tasks.env.spec, lived), jnp.asarray(ended)).mean(axis=-1)
+        _, trajectory = rollout(keys[1], tasks.env, policy, policy.init(keys[2]), drawn, tasks.horizon)
+        ended = trajectory.terminated | trajectory.truncated
+        return pairwise.pair_weights(meta, step_inputs(tasks.env.spec, trajectory), jnp.asarray(ended)).mean(axis=-1)
 
     return np.asarray(mean(jax.random.key(seed)))
 

@@ -93,10 +93,10 @@ def living(run: "Run", seed: int) -> Callable[[Task], Any]:
     return lambda task: jax.device_get(live(jax.random.key(seed), task))
 
 
-def film(run: "Run", task: Task, lived: Any, stride: int) -> tuple[list[np.ndarray], list[str]]:
+def film(run: "Run", task: Task, trajectory: Any, stride: int) -> tuple[list[np.ndarray], list[str]]:
     """Frames and captions of one trial."""
     tasks = run.tasks
-    done = np.asarray(lived.terminated | lived.truncated)
+    done = np.asarray(trajectory.terminated | trajectory.truncated)
     bare = picture(tasks, task)
     moves = getattr(tasks.env, "view_moves", False)  # such frames have nothing in common with a bare one
     shown = (lambda frame, _, trail: (frame, trail)) if moves else with_trail
@@ -104,13 +104,13 @@ def film(run: "Run", task: Task, lived: Any, stride: int) -> tuple[list[np.ndarr
     episode, step, total = 1, 0, 0.0
     for t in range(len(done)):
         if step % stride == 0:
-            frame, trail = shown(picture(tasks, task, at(lived.env_state, t)), bare, trail)
+            frame, trail = shown(picture(tasks, task, at(trajectory.env_state, t)), bare, trail)
             frames.append(frame)
             captions.append(f"episode {episode} · step {step} · return {total:.4g}")
-        step, total = step + 1, total + float(lived.reward[t])
+        step, total = step + 1, total + float(trajectory.reward[t])
         if not done[t]:
             continue
-        frame, _ = shown(picture(tasks, task, at(lived.next_env_state, t)), bare, trail)
+        frame, _ = shown(picture(tasks, task, at(trajectory.next_env_state, t)), bare, trail)
         frames += [frame] * PAUSE
         captions += [f"episode {episode} · step {step} · return {total:.4g}"] * PAUSE
         episode, step, trail = episode + 1, 0, np.zeros_like(trail)

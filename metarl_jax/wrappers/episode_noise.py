@@ -22,7 +22,7 @@ class HeldState(NamedTuple):
     age: jax.Array
 
 
-class HeldNoise:
+class EpisodeNoiseWrapper:
     """``env`` with observations ``(o, e)``: ``e ~ N(0, I)`` of ``size`` is drawn as an episode begins and held to its
     end."""
 
@@ -58,9 +58,9 @@ class HeldNoise:
         return self.env.is_truncated(state.plain, task)
 
 
-class TurningNoise(HeldNoise):
-    """As ``HeldNoise``, but ``e`` turns: ``sqrt(2) (cos x, sin x, cos 2x, sin 2x, ...) [Z]``, with ``x`` making half a
-    turn in ``period`` steps, so that an episode goes through many latents, one beside the other.
+class SweptLatentWrapper(EpisodeNoiseWrapper):
+    """As ``EpisodeNoiseWrapper``, but ``e`` turns: ``sqrt(2) (cos x, sin x, cos 2x, sin 2x, ...) [Z]``, with ``x``
+    making half a turn in ``period`` steps, so that an episode goes through many latents, one beside the other.
 
     Episodes side by side (the last axis of what is drawn) start evenly spaced, all of them moved on by one draw:
     together they leave out little. Over a whole turn ``e`` has mean 0 and covariance I.
@@ -82,14 +82,14 @@ class TurningNoise(HeldNoise):
         return 2.0**0.5 * jnp.cos(angle - 0.5 * jnp.pi * (numbers % 2))
 
 
-def without_noise(lived: Trajectory, shape: tuple[int, ...], size: int) -> Trajectory:
+def without_noise(trajectory: Trajectory, shape: tuple[int, ...], size: int) -> Trajectory:
     """A wrapped environment's trajectory as the environment itself would tell it."""
-    plain = untold(lived, shape, size)
-    return plain._replace(env_state=lived.env_state.plain, next_env_state=lived.next_env_state.plain)
+    plain = strip_observation(trajectory, shape, size)
+    return plain._replace(env_state=trajectory.env_state.plain, next_env_state=trajectory.next_env_state.plain)
 
 
-def untold(lived: Trajectory, shape: tuple[int, ...], size: int) -> Trajectory:
+def strip_observation(trajectory: Trajectory, shape: tuple[int, ...], size: int) -> Trajectory:
     """A trajectory whose observations end in ``size`` numbers that are no part of them, without these."""
     plain = lambda seen: held(seen, size)[0].reshape(*seen.shape[:-1], *shape)
-    timestep = lived.timestep._replace(observation=plain(lived.timestep.observation))
-    return lived._replace(timestep=timestep, next_observation=plain(lived.next_observation))
+    timestep = trajectory.timestep._replace(observation=plain(trajectory.timestep.observation))
+    return trajectory._replace(timestep=timestep, next_observation=plain(trajectory.next_observation))

@@ -6,10 +6,10 @@ import numpy as np
 
 from metarl_jax.records import Environment, Key, PyTree, Spec, State, Task, Trajectory
 from metarl_jax.tasks.features import TaskFeatures
-from metarl_jax.wrappers.episode_noise import untold
+from metarl_jax.wrappers.episode_noise import strip_observation
 
 
-class SeenTask:
+class TaskObservationWrapper:
     """``env`` with observations ``(o, vector of the task)``: what an agent sees that is told its task."""
 
     def __init__(self, env: Environment, features: TaskFeatures):
@@ -33,6 +33,6 @@ class SeenTask:
     def is_truncated(self, state: State, task: Task) -> jax.Array:
         return self.env.is_truncated(state, task)
 
-    def untold(self, lived: Trajectory) -> Trajectory:
+    def strip_observation(self, trajectory: Trajectory) -> Trajectory:
         """A trajectory as the environment itself would tell it."""
-        return untold(lived, self.env.spec.observation_shape, self.features.size)
+        return strip_observation(trajectory, self.env.spec.observation_shape, self.features.size)

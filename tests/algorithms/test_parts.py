@@ -115,16 +115,16 @@ def test_inner_steps_beyond_those_of_training_shrink_from_the_first_one_on():
     live = lambda key, params, task, greedy=False: trajectory(2, 1)._replace(reward=jnp.full((2, 1), params))
     inner = adaptation.Inner(
         live=live,
-        window=lambda baseline, lived: lived,
+        window=lambda baseline, collected: collected,
         said=lambda params, seen: ((), ()),
         learn=lambda meta, params, seen, scale: params + scale,
         start=lambda meta: jnp.float32(0.0),
         num_steps=2,
     )
-    lived = adaptation.trial(inner, 0.5, jax.random.key(0), (), (), (), 12, forget=False, greedy=False)
-    np.testing.assert_allclose(lived.reward[::2], np.cumsum([0.0, 1.0, 1.0, 0.5, 0.25, 0.125]))
-    lived = adaptation.trial(inner, 0.5, jax.random.key(0), (), (), (), 12, forget=True, greedy=False)
-    np.testing.assert_array_equal(lived.reward, 0.0)
+    collected = adaptation.trial(inner, 0.5, jax.random.key(0), (), (), (), 12, forget=False, greedy=False)
+    np.testing.assert_allclose(collected.reward[::2], np.cumsum([0.0, 1.0, 1.0, 0.5, 0.25, 0.125]))
+    collected = adaptation.trial(inner, 0.5, jax.random.key(0), (), (), (), 12, forget=True, greedy=False)
+    np.testing.assert_array_equal(collected.reward, 0.0)
     windows = jax.tree.map(
         lambda x: jnp.stack([x[None]] * 3), trajectory(2, 1)
     )  # two inner steps, then the last window
@@ -206,10 +206,10 @@ def test_bonuses_are_of_what_each_step_led_to_and_no_part_of_the_return(monkeypa
     batch = jax.vmap(distribution.sample)(jax.random.split(jax.random.key(0), 4))
     state = jax.jit(agent.init, static_argnums=1)(jax.random.key(2), 4)
     outcome, learned = jax.jit(lambda *parts: (agent.update(*parts)[1], learned))(jax.random.key(1), state, batch)
-    np.testing.assert_allclose(outcome.trial_return, outcome.lived.mean_reward.sum(axis=0), rtol=1e-6)
-    shown = outcome.lived.outputs[-1]
+    np.testing.assert_allclose(outcome.trial_return, outcome.trajectory.mean_reward.sum(axis=0), rtol=1e-6)
+    shown = outcome.trajectory.outputs[-1]
     np.testing.assert_allclose(
-        learned["reward"][:-1], outcome.lived.reward[:-1] + 100.0 * shown[1:].sum(axis=-1), rtol=1e-4
+        learned["reward"][:-1], outcome.trajectory.reward[:-1] + 100.0 * shown[1:].sum(axis=-1), rtol=1e-4
     )
 
 
@@ -227,11 +227,11 @@ def test_a_rule_is_told_of_truncation_as_a_pause_and_of_what_followed():
     """``going_on`` is 0 where the MDP ended alone; predictions are of the state and of what followed it."""
     parts = dict(encoder=(), bounding="clip", memory_size=4, predictions=3, optimizer="sgd", learning_rate=0.1)
     costs = lpg.Costs(agent=0.5, entropy=0.3, push=0.2, prediction=0.1)
-    policy, inner = lpg.ruled_agents(SPEC, **parts, costs=costs, length=0)
+    policy, inner = lpg.lpg_agents(SPEC, **parts, costs=costs, length=0)
     meta = inner.meta(jax.random.key(0))
     agent = inner.init(jax.random.key(1), meta, ())
     steps = trajectory(4, 2, terminated=at(4, 2, (1, 0)), truncated=at(4, 2, (2, 1)))
-    predictor = lpg.mlp(2, (), 3, scaled=lpg.by_variance)
+    predictor = lpg.mlp(2, (), 3, scaled=lpg.variance_scaled_init)
     seen = lpg.seen_by_rule(policy, predictor, agent, steps, 0)
     np.testing.assert_array_equal(seen.going_on, 1.0 - np.asarray(steps.terminated))
     np.testing.assert_array_equal(seen.ended, np.asarray(steps.terminated) | np.asarray(steps.truncated))
@@ -251,7 +251,7 @@ def test_a_rule_is_told_of_truncation_as_a_pause_and_of_what_followed():
 
 def test_an_intrinsic_reward_remembers_across_episodes():
     """What was seen before an episode's end changes what is paid after it."""
-    weights = rules.intrinsic.born(jax.random.key(0), 3, (4,), memory_size=4)
+    weights = rules.intrinsic.init(jax.random.key(0), 3, (4,), memory_size=4)
     steps, ended = trajectory(5, 1), at(5, 1, (1, 0))
     x = jnp.concatenate([steps.timestep.observation, steps.reward[..., None]], axis=-1)
     memory = jnp.zeros((1, 4))
@@ -323,9 +323,9 @@ def test_a_control_of_agents_that_learn_learns_nothing(forget):
     """An agent that counts its inner updates: the control's count stays at nought."""
     one = lambda agent: trajectory(2, 1)._replace(reward=jnp.full((2, 1), agent))
     act = lambda key, agent, place, task, greedy=False: (place, one(agent))
-    actor = Actor(lambda key, task: (), act, lambda agent, lived: None)
-    inner = Inner(lambda key: (), lambda *_: jnp.float32(0.0), lambda key, meta, agent, lived: (agent + 1.0, 0.0))
+    actor = Actor(lambda key, task: (), act, lambda agent, collected: None)
+    inner = Inner(lambda key: (), lambda *_: jnp.float32(0.0), lambda key, meta, agent, collected: (agent + 1.0, 0.0))
     distribution = tasks.bandit(num_arms=2, num_pulls=8)._replace(horizon=2)
-    lived = lifetimes.trial(distribution, actor, inner, jax.random.key(0), (), (), 8, 1, forget, False)
-    np.testing.assert_array_equal(lived.reward, 0.0 if forget else np.repeat(np.arange(4.0), 2))
-    np.testing.assert_array_equal(lived.truncated, np.arange(8) % 2 == 1)
+    collected = lifetimes.trial(distribution, actor, inner, jax.random.key(0), (), (), 8, 1, forget, False)
+    np.testing.assert_array_equal(collected.reward, 0.0 if forget else np.repeat(np.arange(4.0), 2))
+    np.testing.assert_array_equal(collected.truncated, np.arange(8) % 2 == 1)

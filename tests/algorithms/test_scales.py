@@ -31,13 +31,13 @@ def ppo():
 
 def test_a_policy_update_of_ppo_is_the_same_whatever_the_rewards_unit(ppo):
     """Where values have no unit (they are 0) and no weight: advantages are standardised by their own size alone."""
-    policy, _, params, lived = ppo
+    policy, _, params, trajectory = ppo
     learner = proximal(policy, Settings(0.985, 0.95, 2e-3, 0, 2, 2, 0.2, 0.01, 0, 0.0, 0.5))
-    silent = lived._replace(outputs=(lived.outputs[0], jnp.zeros_like(lived.reward)))
+    silent = trajectory._replace(outputs=(trajectory.outputs[0], jnp.zeros_like(trajectory.reward)))
 
     @jax.jit
     def improve(scale):
-        scaled = silent._replace(reward=scale * lived.reward)
+        scaled = silent._replace(reward=scale * trajectory.reward)
         return learner.improve(jax.random.key(3), params, learner.init(params), scaled)[0]
 
     exact = improve(1.0)
@@ -49,11 +49,13 @@ def test_a_policy_update_of_ppo_is_the_same_whatever_the_rewards_unit(ppo):
 
 def test_all_zero_rewards_leave_the_value_loss_small(ppo):
     """While values shrink to what they should be: their targets' variance shrinks faster."""
-    policy, learner, params, lived = ppo
+    policy, learner, params, trajectory = ppo
 
     @jax.jit
     def step(key, params, moments):
-        now = lived._replace(reward=jnp.zeros_like(lived.reward), outputs=replay(policy, params, lived.timestep))
+        now = trajectory._replace(
+            reward=jnp.zeros_like(trajectory.reward), outputs=replay(policy, params, trajectory.timestep)
+        )
         return learner.improve(key, params, moments, now)
 
     moments, losses = learner.init(params), []
@@ -67,14 +69,14 @@ def test_all_zero_rewards_leave_the_value_loss_small(ppo):
 @pytest.mark.parametrize("kind", ["linear", "critic"])
 def test_what_maml_learns_from_is_the_same_whatever_the_rewards_unit(ppo, kind):
     """Advantages of inner and outer loop, before a critic has learned anything and after it has."""
-    policy, _, _, lived = ppo
+    policy, _, _, trajectory = ppo
     baseline = linear() if kind == "linear" else critic(GRID, (4,), 1e-2, 3)
     begun = baseline.init(jax.random.key(0))
 
     @jax.jit
     def windows(scale):
         seen = functools.partial(adaptation.window, policy.actions, baseline, 0.99, 1.0)
-        scaled = lived._replace(reward=scale * lived.reward)
+        scaled = trajectory._replace(reward=scale * trajectory.reward)
         first = seen(begun, scaled)
         whole = jax.tree.map(lambda x: x[None, None], (first.timestep, first.returns))  # [K, N, T, E]
         return first.advantage, seen(baseline.learn(jax.random.key(1), begun, *whole), scaled).advantage

@@ -39,7 +39,7 @@ ALL, NONE = ((0.0, 4.0), (-1.0, 1.0)), ((9.0, 9.0), (9.0, 9.0))
 
 
 @jax.jit
-def lived(boxes, ended):
+def trajectory(boxes, ended):
     def one(state, now):
         index, box = now
         keys = jax.random.split(jax.random.fold_in(jax.random.key(1), index), 3)
@@ -57,7 +57,7 @@ def taught(box, later=None, ended=True):
     """(shares ``[updates, 3, 2]``, tasks ``[updates, N]``, widths): what lies in the box (for the second half of the
     updates: ``later``) earns 1 nine times of ten, all else one time of ten."""
     boxes = np.repeat(np.array([box, later or box], np.float32), UPDATES // 2, axis=0)
-    return jax.tree.map(np.asarray, lived(jnp.asarray(boxes), ended))
+    return jax.tree.map(np.asarray, trajectory(jnp.asarray(boxes), ended))
 
 
 def test_what_is_solved_everywhere_widens_to_all():

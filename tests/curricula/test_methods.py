@@ -12,14 +12,14 @@ from metarl_jax.curricula import task_buffer as buffers
 from metarl_jax.records import Outcome
 
 
-def taught(curriculum, updates: int, lived: bool = True):
+def taught(curriculum, updates: int, trajectory: bool = True):
     """(the state at the end, the tasks of each update ``[updates, N]``)."""
 
     def one(state, index):
         keys = jax.random.split(jax.random.fold_in(jax.random.key(1), index), 3)
         state, batch = curriculum.sample(keys[0], index, state, ())
         record = trials(keys[1], (), batch)
-        outcome = Outcome(batch, record.reward.sum(axis=0), jnp.ones(N, bool), {}, record if lived else None)
+        outcome = Outcome(batch, record.reward.sum(axis=0), jnp.ones(N, bool), {}, record if trajectory else None)
         state, metrics = curriculum.update(keys[2], index, state, (), outcome)
         return state, (batch["x"], metrics)
 
@@ -90,11 +90,11 @@ def test_accel_changes_what_it_keeps():
 
 
 def test_outcomes_without_trials_are_lived_for_their_scores():
-    silent = STUDENT._replace(tells_trials=False)
+    silent = STUDENT._replace(returns_trajectories=False)
     made = curricula.prioritised_replay(score="learnability", capacity=64).build(COINS, silent)
     assert made.steps(1) == N * STEPS  # they are counted
     assert curricula.robust_plr(score="learnability", capacity=64).build(COINS, silent).steps(1) == 2 * N * STEPS
-    _, (x, _) = taught(made, 40, lived=False)
+    _, (x, _) = taught(made, 40, trajectory=False)
     assert np.abs(np.asarray(x)[20:, : N // 2] - 0.5).mean() < 0.15
 
 
@@ -243,9 +243,9 @@ def test_what_is_replayed_is_counted_where_it_was_lived():
         outcome = Outcome(batch, record.reward.sum(axis=0), half, {}, record)
         before = int(state.replayed.sum())
         state, _ = update(jax.random.fold_in(key, 200 + index), jnp.int32(index), state, (), outcome)
-        lived = sum(x in held for x in np.asarray(batch["x"])[np.asarray(half)].tolist())
-        counted += lived
-        assert int(state.replayed.sum()) <= before + lived  # places that were taken since begin anew
+        trajectory = sum(x in held for x in np.asarray(batch["x"])[np.asarray(half)].tolist())
+        counted += trajectory
+        assert int(state.replayed.sum()) <= before + trajectory  # places that were taken since begin anew
     assert counted > 0 and int(state.replayed.sum()) > 0
 
 

@@ -63,19 +63,21 @@ def test_the_best_return_is_that_of_an_episode_that_ended():
     np.testing.assert_allclose(max_mc(LIVED, jnp.array([2.0, 0.0, 5.0])), [2 - 4 / 6, 0.0, 5 - 1 / 6], rtol=1e-6)
 
 
-def rests(lived: Trajectory, discount: float, across: bool) -> np.ndarray:
+def rests(trajectory: Trajectory, discount: float, across: bool) -> np.ndarray:
     """Discounted returns of what is left of the trial, or of the episode, ``[T, M]``."""
     total, found = 0.0, []
-    for reward, ended in zip(lived.reward[::-1], (lived.terminated | lived.truncated)[::-1], strict=True):
+    for reward, ended in zip(
+        trajectory.reward[::-1], (trajectory.terminated | trajectory.truncated)[::-1], strict=True
+    ):
         total = np.asarray(reward) + discount * np.where(ended & (not across), 0.0, total)
         found.append(total)
     return np.stack(found[::-1])
 
 
-def solved_rest(lived: Trajectory) -> np.ndarray:
+def solved_rest(trajectory: Trajectory) -> np.ndarray:
     """Whether the episode of each step ended at the goal, ``[T, M]``."""
-    found, going = [], np.zeros(lived.reward.shape[1], bool)
-    for terminated, truncated in zip(lived.terminated[::-1], lived.truncated[::-1], strict=True):
+    found, going = [], np.zeros(trajectory.reward.shape[1], bool)
+    for terminated, truncated in zip(trajectory.terminated[::-1], trajectory.truncated[::-1], strict=True):
         going = np.where(terminated | truncated, terminated, going)
         found.append(going)
     assert np.any(found)
@@ -91,12 +93,12 @@ def test_positive_value_loss_is_of_advantages_in_the_learners_own_terms(name):
     student = student_of(algorithm, family, 6)
     learner = jax.jit(algorithm.init, static_argnums=1)(jax.random.key(0), 6)
     batch = jax.jit(jax.vmap(family.sample))(jax.random.split(jax.random.key(1), 6))
-    lived = jax.jit(student.live)(jax.random.key(2), learner, batch)
-    wanted = rests(lived, 0.5, name != "ppo") - np.asarray(lived.outputs[1])
-    advantages = jax.jit(student.advantages)(learner, lived)
-    told = slice(None) if name != "ppo" else solved_rest(lived)  # after truncation a value says what the rest is
+    trajectory = jax.jit(student.live)(jax.random.key(2), learner, batch)
+    wanted = rests(trajectory, 0.5, name != "ppo") - np.asarray(trajectory.outputs[1])
+    advantages = jax.jit(student.advantages)(learner, trajectory)
+    told = slice(None) if name != "ppo" else solved_rest(trajectory)  # after truncation a value says what the rest is
     np.testing.assert_allclose(advantages[told], wanted[told], rtol=1e-4, atol=1e-5)
-    score = jax.jit(scorer(family, student, "positive-value-loss", None))(learner, batch, lived, jnp.zeros(6))
+    score = jax.jit(scorer(family, student, "positive-value-loss", None))(learner, batch, trajectory, jnp.zeros(6))
     np.testing.assert_allclose(score, np.asarray(jnp.maximum(advantages, 0.0)).mean(axis=0), rtol=1e-6)
     assert float(score.std()) > 0
 
@@ -115,7 +117,7 @@ def test_regret_of_the_shortest_way_is_nothing():
     assert best.min() > 0 and trials.max() > 2
 
 
-VALUED = Student(lambda *args: LIVED, 4, True, lambda learner, lived: lived.reward)
+VALUED = Student(lambda *args: LIVED, 4, True, lambda learner, trajectory: trajectory.reward)
 
 
 @pytest.mark.parametrize(
@@ -137,10 +139,10 @@ def test_a_score_that_cannot_be_told_is_refused(score, student, above, says):
 def test_the_score_left_open_is_the_best_that_can_be_told():
     assert chosen(tasks.view_maze(), VALUED) == "regret"
     assert chosen(tasks.bandit(), VALUED) == "positive-value-loss"  # its optimum is that of a trial
-    assert chosen(tasks.gate(), VALUED._replace(episodic=True)) == "max-mc"
+    assert chosen(tasks.gate(), VALUED._replace(values_per_episode=True)) == "max-mc"
 
 
 def test_max_mc_is_told_of_values_of_an_episode():
-    told = scorer(tasks.bandit(), VALUED._replace(episodic=True), "max-mc", None)
+    told = scorer(tasks.bandit(), VALUED._replace(values_per_episode=True), "max-mc", None)
     best = jnp.array([2.0, 0.0, 5.0])
     np.testing.assert_array_equal(told((), (), LIVED, best), max_mc(LIVED, best))

@@ -15,8 +15,8 @@ def expecting(value):
 
     def live(key, learner, batch, steps):
         assert steps == 1  # the start of a trial is enough
-        lived = trials(key, (), batch, steps)
-        return lived._replace(outputs=(None, value(learner, batch["x"])[None]))
+        trajectory = trials(key, (), batch, steps)
+        return trajectory._replace(outputs=(None, value(learner, batch["x"])[None]))
 
     return STUDENT._replace(live=live)
 

@@ -15,7 +15,7 @@ from metarl_jax.networks.actions import categorical
 from metarl_jax.records import Algorithm, Policy, Reference, Spec, TaskDistribution
 from metarl_jax.rollout import first_half, rollout
 from metarl_jax.tasks import Environment, grids
-from metarl_jax.training.build import program_of
+from metarl_jax.training.build import build_program
 from metarl_jax.training.experiment import resolve
 from metarl_jax.training.run import Run
 
@@ -90,8 +90,8 @@ def played(policy: Policy, env: Environment = DRAWN.env, horizon: int = HORIZON)
     def adapt(key, state, task, trial_steps, forget=False, greedy=False, first=None):
         one, other = (jax.tree.map(lambda x: x[None], some) for some in (task, first))
         half = None if first is None else (other, first_half(trial_steps, horizon))
-        _, lived = rollout(key, env, policy, state, one, trial_steps, None, forget, greedy, half)
-        return jax.tree.map(lambda x: x[:, 0], lived)
+        _, trajectory = rollout(key, env, policy, state, one, trial_steps, None, forget, greedy, half)
+        return jax.tree.map(lambda x: x[:, 0], trajectory)
 
     return Algorithm(lambda key, n: (), lambda *_: (), adapt, 1, lambda n: None)
 
@@ -202,7 +202,7 @@ def test_every_algorithm_offers_the_control_also_in_a_program_of_training(name):
     made = algorithms.REGISTRY[name]
     options = {k: v for k, v in {"life": 4, "window": 2, "size": 8}.items() if k in options_of(made)}
     assert controls.offers(made(**options).build(tasks), "first")
-    assert controls.offers(program_of(resolve(made(**options), tasks), 8).algorithm, "first")
+    assert controls.offers(build_program(resolve(made(**options), tasks), 8).algorithm, "first")
 
 
 class Luck(Arms):
@@ -264,6 +264,8 @@ def test_halves_are_cut_at_the_episodes_end_or_between_inner_updates():
 
 def test_a_trial_of_one_step_has_no_beliefs_to_compare():
     """Each is held before a step, from the second one on."""
-    knowing = AGENTS["still"]._replace(decode=lambda state, lived: jnp.full((lived.reward.shape[0], HIDDEN), 0.25))
+    knowing = AGENTS["still"]._replace(
+        decode=lambda state, trajectory: jnp.full((trajectory.reward.shape[0], HIDDEN), 0.25)
+    )
     one, two = (evaluate(run_of(knowing, WHOLE), trials_per_task=2, trial_steps=n, quiet=True) for n in (1, 2))
     assert one.belief is None and two.belief["candidates"] == HIDDEN

@@ -32,8 +32,8 @@ def oracle(run):
     """Says the exact posterior as it was before each step."""
     exact = beliefs.exact_belief(run.tasks)
 
-    def decode(state, lived):
-        return jnp.concatenate([jnp.full((1, 5), 0.2), exact.posterior(lived)[:-1]])
+    def decode(state, trajectory):
+        return jnp.concatenate([jnp.full((1, 5), 0.2), exact.posterior(trajectory)[:-1]])
 
     return saying(run, decode)
 
@@ -56,7 +56,7 @@ def test_an_oracle_is_as_good_as_can_be(oracle):
 
 
 def test_an_agent_that_is_sure_of_one_goal_is_told_so(run):
-    stubborn = saying(run, lambda state, lived: jnp.tile(jnp.eye(5)[2][None], (lived.reward.shape[0], 1)))
+    stubborn = saying(run, lambda state, trajectory: jnp.tile(jnp.eye(5)[2][None], (trajectory.reward.shape[0], 1)))
     told = mrl.evaluate(stubborn, trials_per_task=20, quiet=True).belief
     np.testing.assert_allclose(told["by_step"]["right"], 0.2, atol=1e-6)
     np.testing.assert_allclose(told["by_step"]["confidence"], 1.0)
@@ -88,7 +88,7 @@ def test_numbers_are_told_as_errors():
     tasks = mrl.tasks.bandit(num_arms=2, num_pulls=5)
     agent = mrl.algorithms.varibad(memory_size=8, num_minibatches=1, num_epochs=1, model_minibatches=1)
     bandit = mrl.train(agent, tasks, num_updates=1, num_tasks=4, quiet=True)
-    half = saying(bandit, lambda state, lived: jnp.full((5, 2), 0.5))
+    half = saying(bandit, lambda state, trajectory: jnp.full((5, 2), 0.5))
     report = mrl.evaluate(half, num_tasks=4000, quiet=True)
     by_step = report.belief["by_step"]
     wanted = np.mean(np.sqrt(np.square(np.random.default_rng(0).uniform(-0.5, 0.5, (100_000, 2))).mean(axis=1)))

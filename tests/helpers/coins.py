@@ -50,9 +50,9 @@ def refuse(key, learner, batch, steps=STEPS):
     raise AssertionError("this curriculum was to live nothing of its own")
 
 
-def surprise(learner, lived: Trajectory):
+def surprise(learner, trajectory: Trajectory):
     """Of each episode by itself: it is one step."""
-    return lived.reward - lived.outputs[1]
+    return trajectory.reward - trajectory.outputs[1]
 
 
 STUDENT, ASLEEP = (Student(live, N, True, surprise, True) for live in (trials, refuse))

@@ -14,15 +14,15 @@ from metarl_jax.algorithms.lifetime.actor_critic import (
     actor_critic_inner,
     as_numbers,
     hyperparameters,
-    unbounded,
+    to_unconstrained,
 )
 from metarl_jax.algorithms.lifetime.meta_learner import Agent, said
 from metarl_jax.meta_gradients import Critic, OuterLoss, backprop, fixed_critic
-from metarl_jax.networks import actor_critic, by_variance
+from metarl_jax.networks import actor_critic, variance_scaled_init
 from metarl_jax.records import Actor, Inner, Policy, Spec, TimeStep, Trajectory
 
 LENGTH, STATES, ACTIONS = 2, 2, 2
-POLICY = actor_critic(Spec((STATES,), ACTIONS), "none", 0, (), False, scaled=by_variance)
+POLICY = actor_critic(Spec((STATES,), ACTIONS), "none", 0, (), False, scaled=variance_scaled_init)
 
 
 def episodes() -> tuple[Trajectory, np.ndarray]:
@@ -41,10 +41,10 @@ def episodes() -> tuple[Trajectory, np.ndarray]:
     start = ~last
     timestep = TimeStep(seen, none.astype(np.int32), none, start, start)
     earned = reward[state, action]
-    lived = Trajectory(
+    trajectory = Trajectory(
         timestep, action.astype(np.int32), earned, earned, last, last & False, following, (), (), (none, none)
     )
-    return jax.tree.map(jnp.asarray, lived), np.array([row[2] for row in rows])
+    return jax.tree.map(jnp.asarray, trajectory), np.array([row[2] for row in rows])
 
 
 def scripted(policy: Policy = POLICY) -> Actor:
@@ -60,7 +60,7 @@ def inner(optimizer: str) -> Inner:
     """The actor-critic of ``self-tuning``, all of its hyperparameters tuned, born in double precision."""
     start = dict(zip(NAMES, (0.8, 0.7, 0.05, 0.5, 0.6), strict=True))
     values_of = functools.partial(hyperparameters, as_numbers(start), 0.0)
-    meta = functools.partial(as_numbers, unbounded(start, NAMES, 0.0))
+    meta = functools.partial(as_numbers, to_unconstrained(start, NAMES, 0.0))
     optimizer_of = lambda meta: OPTIMIZERS[optimizer]()
     made = actor_critic_inner(POLICY, functools.partial(said, POLICY), meta, values_of, optimizer_of)
     params = far_from_uniform(POLICY)
@@ -75,12 +75,12 @@ def far_from_uniform(policy: Policy):
 
 def lives(num_updates: int) -> tuple[Trajectory, jax.Array]:
     """All lives ``[P, K, T, 1]`` of ``num_updates`` after a first episode, and the chance of their moves ``[P]``."""
-    lived, chance = episodes()
+    trajectory, chance = episodes()
     index = np.array(list(itertools.product(range(len(chance)), repeat=num_updates + 1)))
-    return jax.tree.map(lambda x: x[index], lived), jnp.asarray(chance[index].prod(axis=1))
+    return jax.tree.map(lambda x: x[index], trajectory), jnp.asarray(chance[index].prod(axis=1))
 
 
-NO_VALUES = fixed_critic(lambda lived: (jnp.zeros_like(lived.reward), jnp.zeros_like(lived.reward)))
+NO_VALUES = fixed_critic(lambda trajectory: (jnp.zeros_like(trajectory.reward), jnp.zeros_like(trajectory.reward)))
 
 
 def estimates(made: Inner, num_updates: int, score: bool, critic: Critic = NO_VALUES, policy: Policy = POLICY):
@@ -155,9 +155,9 @@ def errors_of(made: Inner, num_updates: int, policy: Policy = POLICY) -> dict[bo
 def frozen(made: Inner, num_updates: int, policy: Policy = POLICY):
     """Of one life that was sampled once: the estimator's ``meta -> gradient``, and the ``meta -> loss`` that it
     differentiates, written out."""
-    lived, _ = episodes()
-    index = np.random.default_rng(0).integers(0, len(lived.reward), num_updates + 1)
-    task = jax.tree.map(lambda x: x[index], lived)
+    trajectory, _ = episodes()
+    index = np.random.default_rng(0).integers(0, len(trajectory.reward), num_updates + 1)
+    task = jax.tree.map(lambda x: x[index], trajectory)
 
     def loss(meta):
         agent, total = made.init(jax.random.key(0), meta, None), 0.0

@@ -11,7 +11,7 @@ from metarl_jax.training import build as program
 from metarl_jax.training import memory
 from metarl_jax.training import train as training
 
-BUILD, COMPILE = program.program_of, memory.compile_ahead
+BUILD, COMPILE = program.build_program, memory.compile_ahead
 
 
 class Once:
@@ -45,6 +45,6 @@ def programs_once() -> Iterator[None]:
     build = Once(BUILD, by_description)
     with pytest.MonkeyPatch.context() as patch:
         for module in (program, training):
-            patch.setattr(module, "program_of", build)
+            patch.setattr(module, "build_program", build)
         patch.setattr(memory, "compile_ahead", Once(COMPILE, by_shapes))
         yield

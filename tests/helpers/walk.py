@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 
-from metarl_jax.records import Actor, Inner, Said, TimeStep, Trajectory
+from metarl_jax.records import ActionEvaluation, Actor, Inner, TimeStep, Trajectory
 
 LIFE, WINDOW, TASKS, KEEP, TARGET = 8, 2, 4096, 0.8, 2.0
 META = {"push": jnp.array(0.3), "start": jnp.array(-0.5)}
@@ -21,10 +21,10 @@ def walker() -> tuple[Actor, Inner]:
         timestep = TimeStep(none, none, none, over, over)
         return place, Trajectory(timestep, none, reward, reward, over, ~over, none, (), (), (none, none))
 
-    said = lambda agent, lived: Said(*[jnp.zeros_like(lived.reward)] * 4)
+    said = lambda agent, trajectory: ActionEvaluation(*[jnp.zeros_like(trajectory.reward)] * 4)
     inner = Inner(
         meta=lambda key: META,
         init=lambda key, meta, task: meta["start"],
-        learn=lambda key, meta, agent, lived: (KEEP * agent + meta["push"], jnp.zeros(())),
+        learn=lambda key, meta, agent, trajectory: (KEEP * agent + meta["push"], jnp.zeros(())),
     )
     return Actor(lambda key, task: (), act, said), inner

@@ -10,10 +10,10 @@ import pytest
 
 import metarl_jax as mrl
 from metarl_jax.learned.optimizer_rule import FEATURES, LARGEST, SQUARES, constants
-from metarl_jax.learned.optimizers import born, scale_by_learned
+from metarl_jax.learned.optimizers import init, scale_by_learned
 
 PARAMS = {"a": jnp.arange(6.0).reshape(3, 2), "b": jnp.ones(2)}
-PERTURBED = jax.tree.map(lambda x: x + 0.3, born(jax.random.key(1), (8,), 0.01))
+PERTURBED = jax.tree.map(lambda x: x + 0.3, init(jax.random.key(1), (8,), 0.01))
 
 
 def gradients(i: int, scale: float = 1.0):
@@ -32,7 +32,7 @@ def steps(optimizer: optax.GradientTransformation, count: int, scale: float = 1.
 def test_at_birth_it_is_adam():
     adam = optax.chain(optax.scale_by_adam(0.9, SQUARES, eps=0.0), optax.scale(0.02))
     for own, known in zip(
-        steps(scale_by_learned(born(jax.random.key(0), (8, 8), 0.02), 10), 5), steps(adam, 5), strict=True
+        steps(scale_by_learned(init(jax.random.key(0), (8, 8), 0.02), 10), 5), steps(adam, 5), strict=True
     ):
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4), own, known)
 

@@ -25,10 +25,10 @@ def normal(*shape, seed=0):
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
 
 
-def seen(**changed) -> lpg.Seen:
+def seen(**changed) -> lpg.RuleInputs:
     y, following = (jax.nn.softmax(normal(T, E, M, seed=i)) for i in (1, 2))
     chance, none = jax.nn.sigmoid(normal(T, E, seed=3)), jnp.zeros(())
-    made = lpg.Seen(normal(T, E), jnp.ones((T, E)), jnp.asarray(ENDED), chance, y, following, none, none)
+    made = lpg.RuleInputs(normal(T, E), jnp.ones((T, E)), jnp.asarray(ENDED), chance, y, following, none, none)
     return made._replace(**changed)
 
 
@@ -47,7 +47,7 @@ def test_weights_that_fall_off_are_generalised_advantages():
 
 
 def test_pairs_count_within_an_episode_and_forwards_alone():
-    weights = pairwise.born(jax.random.key(0), F, (8,), 4, 0.7)
+    weights = pairwise.init(jax.random.key(0), F, (8,), 4, 0.7)
     found = np.asarray(pairwise.pair_weights(weights, normal(T, E, F), jnp.asarray(ENDED)))
     before = np.cumsum(ENDED, axis=0) - ENDED
     wanted = (before[:, None] == before[None]) & (np.arange(T)[:, None] <= np.arange(T)[None])[..., None]
@@ -56,7 +56,7 @@ def test_pairs_count_within_an_episode_and_forwards_alone():
 
 
 def test_a_pairs_weight_is_a_sigmoid_of_likeness_and_of_the_time_between():
-    weights, x = pairwise.born(jax.random.key(0), F, (), 2, 0.7), np.asarray(normal(T, E, F), float)
+    weights, x = pairwise.init(jax.random.key(0), F, (), 2, 0.7), np.asarray(normal(T, E, F), float)
     weights["gap"]["kernel"] = 3.0 * normal(3, 1, seed=4)
     of = lambda layer, x: x @ np.asarray(layer["kernel"]) / np.sqrt(x.shape[-1]) + np.asarray(layer["bias"])
     acting, earning = (of(weights[side]["layer_0"], x) for side in ("acting", "earning"))
@@ -71,7 +71,7 @@ def test_a_pairs_weight_is_a_sigmoid_of_likeness_and_of_the_time_between():
 def test_an_intrinsic_reward_of_a_step_sees_that_step_and_one_of_a_life_all_before():
     x, reward, ended = normal(T, E, F), normal(T, E, seed=1), jnp.asarray(ENDED)
     for memory_size in (0, 6):
-        weights = intrinsic.born(jax.random.key(0), F, (8,), memory_size)
+        weights = intrinsic.init(jax.random.key(0), F, (8,), memory_size)
         start = jnp.zeros((E, memory_size)) if memory_size else ()
         _, found = rewarded(weights, start, x, reward, ended)
         _, other = rewarded(weights, start, x.at[2].add(1.0), reward.at[2].add(1.0), ended)
@@ -85,7 +85,7 @@ def test_an_intrinsic_reward_of_a_step_sees_that_step_and_one_of_a_life_all_befo
 
 
 def test_an_update_rule_reads_backwards_and_starts_anew_with_each_episode():
-    weights = lpg.born(jax.random.key(0), 8, M)
+    weights = lpg.init(jax.random.key(0), 8, M)
     found = read(weights, seen())
     other = read(weights, seen(reward=seen().reward.at[4].add(1.0)))
     differs = np.asarray(found.push != other.push)
@@ -93,9 +93,9 @@ def test_an_update_rule_reads_backwards_and_starts_anew_with_each_episode():
     np.testing.assert_array_equal(differs, (before == before[4][None]) & (np.arange(T) <= 4)[:, None])
 
 
-@pytest.mark.parametrize("field", lpg.Seen._fields)
+@pytest.mark.parametrize("field", lpg.RuleInputs._fields)
 def test_an_update_rule_sees_everything(field):
-    weights = lpg.born(jax.random.key(0), 8, M)
+    weights = lpg.init(jax.random.key(0), 8, M)
     value = getattr(seen(), field)
     changed = ~value if field == "ended" else value + (normal(*value.shape, seed=9) if value.ndim else 0.5)
     found, other = read(weights, seen()), read(weights, seen(**{field: changed}))
@@ -104,7 +104,7 @@ def test_an_update_rule_sees_everything(field):
 
 
 def test_the_agents_loss_is_a_policy_gradient_and_a_divergence():
-    wanted = lpg.Wanted(normal(T, E), normal(T, E, M, seed=1))
+    wanted = lpg.RuleTargets(normal(T, E), normal(T, E, M, seed=1))
     logits, action = normal(T, E, 3, seed=2), np.random.default_rng(3).integers(0, 3, (T, E))
 
     def loss(logits, y):
@@ -194,8 +194,8 @@ def test_a_rule_lives_in_tasks_of_other_spaces_and_a_reward_does_not():
     state, task = jax.tree.map(lambda x: x[0], run.state), jax.tree.map(lambda x: x[0], run.tasks.tasks)
     for every in (1, 15):  # of one shape: it lives in those asked about, whatever it was trained in
         tasks = late(pay_every=every)
-        lived = jax.jit(living_in(run, tasks).adapt, static_argnums=3)(jax.random.key(0), state, task, 30)
-        assert (lived.reward != 0).sum() == 30 // every
+        trajectory = jax.jit(living_in(run, tasks).adapt, static_argnums=3)(jax.random.key(0), state, task, 30)
+        assert (trajectory.reward != 0).sum() == 30 // every
     assert np.isfinite(mrl.evaluate(run, late(pay_every=1), trials_per_task=1, quiet=True).mean)
     with pytest.raises(mrl.ConfigError, match="must have the run's spaces"):
         mrl.evaluate(learned("intrinsic-reward"), other, num_tasks=4, quiet=True)

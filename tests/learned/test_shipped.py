@@ -7,7 +7,7 @@ import optax
 import pytest
 
 import metarl_jax as mrl
-from metarl_jax.learned.lpg_rule import Seen, agent_loss
+from metarl_jax.learned.lpg_rule import RuleInputs, agent_loss
 
 STATES, ACTIONS, STEPS, EPISODES, UPDATES = 6, 3, 12, 8, 30
 
@@ -22,7 +22,7 @@ def world(seed: int):
     return transition, reward, value[0]
 
 
-def lived(random, transition, policy):
+def trajectory(random, transition, policy):
     """States ``[T + 1, E]`` and actions ``[T, E]`` of episodes side by side."""
     draw = lambda chances: (random.random((EPISODES, 1)) < chances.cumsum(axis=1)).argmax(axis=1)
     states, actions = [np.zeros(EPISODES, int)], []
@@ -48,7 +48,7 @@ def test_shipped_rules_train_in_a_loop_of_others(name):
         last = jnp.zeros(reward.shape, bool).at[-1].set(True)
         life = jnp.float32(np.log(UPDATES) if options["lifetime"] else 0.0)
         now, following = y[states[:-1]], y[states[1:]]
-        wanted = rule(Seen(reward, jnp.ones_like(reward), last, chance, now, following, progress, life))
+        wanted = rule(RuleInputs(reward, jnp.ones_like(reward), last, chance, now, following, progress, life))
         updates, moments = optimizer.update(jax.grad(loss)(params, wanted, states, actions), moments)
         return optax.apply_updates(params, updates), moments
 
@@ -58,7 +58,7 @@ def test_shipped_rules_train_in_a_loop_of_others(name):
         params = {"policy": jnp.zeros((STATES, ACTIONS)), "predictions": jnp.zeros((STATES, options["predictions"]))}
         moments, earned = optimizer.init(params), []
         for i in range(UPDATES):
-            states, actions = lived(random, transition, np.asarray(jax.nn.softmax(params["policy"]), float))
+            states, actions = trajectory(random, transition, np.asarray(jax.nn.softmax(params["policy"]), float))
             gained = reward[states[:-1], actions]
             earned.append(gained.sum(axis=0).mean())
             age = jnp.float32(i / UPDATES if options["lifetime"] else 0.0)

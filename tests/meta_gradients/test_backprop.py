@@ -33,7 +33,7 @@ from metarl_jax.algorithms.lifetime.meta_learner import said
 from metarl_jax.meta_gradients import OuterLoss, backprop, fixed_critic
 from metarl_jax.meta_gradients.backprop import surrogate
 from metarl_jax.meta_gradients.lifetimes import Window
-from metarl_jax.records import Said
+from metarl_jax.records import ActionEvaluation
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +43,7 @@ def _double():
 
 
 VALUES = fixed_critic(  # of the state alone, so that advantages are unbiased
-    lambda lived: (0.3 + lived.timestep.observation[..., 1], 7.0 + lived.next_observation[..., 1])
+    lambda trajectory: (0.3 + trajectory.timestep.observation[..., 1], 7.0 + trajectory.next_observation[..., 1])
 )
 
 
@@ -86,9 +86,9 @@ def test_with_the_score_nothing_is_counted_twice():
     means = []
     for critic in (NO_VALUES, VALUES):
         valued = functools.partial(critic.values, (), time=None)
-        consistent = lambda lived, valued=valued: (
-            (now := valued(lived)[0]),
-            jnp.concatenate([now[1:], valued(lived)[1][-1:]]),
+        consistent = lambda trajectory, valued=valued: (
+            (now := valued(trajectory)[0]),
+            jnp.concatenate([now[1:], valued(trajectory)[1][-1:]]),
         )
         gradient, tasks = estimates(made, 1, True, fixed_critic(consistent))
         means.append(jax.tree.map(lambda g: chance @ g, gradient(meta, cut_short(tasks))))
@@ -99,8 +99,8 @@ def test_a_window_judges_only_what_it_differentiates():
     """Two windows of one update in place of one of two: the second is Xu et al.'s, blind to the first."""
     made = inner("sgd")
     meta = made.meta(jax.random.key(0))
-    lived, _ = episodes()
-    task = jax.tree.map(lambda x: x[np.array([1, 6, 3])], lived)
+    trajectory, _ = episodes()
+    task = jax.tree.map(lambda x: x[np.array([1, 6, 3])], trajectory)
     batch = jax.tree.map(lambda x: x[None], task)
     estimator = backprop(scripted(), made, 3, 1, OuterLoss(), NO_VALUES)
     kept, gradients, estimate = estimator.init(jax.random.key(0), task, 1), [], jax.jit(estimator.estimate)
@@ -125,14 +125,15 @@ def test_a_window_judges_only_what_it_differentiates():
 
 
 def test_normalised_outer_advantages_are_those_of_rewards_of_any_size():
-    lived, _ = episodes()
-    zero = jnp.zeros(lived.reward.shape)
+    trajectory, _ = episodes()
+    zero = jnp.zeros(trajectory.reward.shape)
 
     def slopes(scale: float, normalisation: float) -> jax.Array:
         """Of the outer loss, by each log-probability."""
-        paid = lived._replace(reward=scale * lived.reward)
+        paid = trajectory._replace(reward=scale * trajectory.reward)
         loss = lambda log_prob: surrogate(
-            OuterLoss(0.9, 0.8, normalisation=normalisation), Window(paid, Said(log_prob, zero, zero, zero), zero, zero)
+            OuterLoss(0.9, 0.8, normalisation=normalisation),
+            Window(paid, ActionEvaluation(log_prob, zero, zero, zero), zero, zero),
         )
         return jax.grad(loss)(zero)
 
@@ -146,8 +147,8 @@ def test_normalised_outer_advantages_are_those_of_rewards_of_any_size():
 def test_each_lifes_gradient_is_cut_before_the_mean():
     made = inner("sgd")
     meta = made.meta(jax.random.key(0))
-    lived, _ = episodes()
-    tasks = jax.tree.map(lambda x: x[np.array([[1, 6, 3], [0, 2, 5], [7, 4, 1]])], lived)
+    trajectory, _ = episodes()
+    tasks = jax.tree.map(lambda x: x[np.array([[1, 6, 3], [0, 2, 5], [7, 4, 1]])], trajectory)
     first = jax.tree.map(lambda x: x[0], tasks)
 
     @functools.partial(jax.jit, static_argnums=1)

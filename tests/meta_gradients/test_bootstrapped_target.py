@@ -26,9 +26,9 @@ def _double():
 
 def one_life(num_updates: int) -> Trajectory:
     """``[num_updates, T, 1]``."""
-    lived, _ = episodes()
-    index = np.random.default_rng(0).integers(0, len(lived.reward), num_updates)
-    return jax.tree.map(lambda x: x[index], lived)
+    trajectory, _ = episodes()
+    index = np.random.default_rng(0).integers(0, len(trajectory.reward), num_updates)
+    return jax.tree.map(lambda x: x[index], trajectory)
 
 
 def learned(made: Inner, meta, task: Trajectory, num_updates: int):

@@ -8,7 +8,7 @@ import pytest
 from helpers.walk import KEEP, LIFE, META, TASKS, WINDOW, paid, walker
 
 from metarl_jax.meta_gradients import OuterLoss, backprop, evolution
-from metarl_jax.records import Said
+from metarl_jax.records import ActionEvaluation
 
 
 def life_loss(meta):
@@ -69,12 +69,12 @@ def test_gradients_are_those_of_the_closed_form(window, options, truth):
 def test_back_propagation_cut_at_windows_is_what_truncated_evolution_estimates():
     """What the surrogate differentiates is log-probabilities: here the reward itself stands for them."""
     actor, inner = walker()
-    said = lambda agent, lived: Said(jnp.full((1, 1), paid(agent)), *[jnp.zeros((1, 1))] * 3)
+    said = lambda agent, trajectory: ActionEvaluation(jnp.full((1, 1), paid(agent)), *[jnp.zeros((1, 1))] * 3)
     # The surrogate is log_prob * advantage; a reward of one makes the advantage one.
 
     def paid_one(key, agent, place, task):
-        place, lived = actor.act(key, agent, place, task)
-        return place, lived._replace(reward=jnp.ones_like(lived.reward))
+        place, trajectory = actor.act(key, agent, place, task)
+        return place, trajectory._replace(reward=jnp.ones_like(trajectory.reward))
 
     estimator = backprop(actor._replace(said=said, act=paid_one), inner, LIFE, WINDOW, OuterLoss())
     kept = estimator.init(jax.random.key(0), jnp.ones(()), 1)

@@ -22,9 +22,9 @@ from helpers.enumeration import (
 
 from metarl_jax import tasks
 from metarl_jax.algorithms.lifetime import meta_learner as lifetimes
-from metarl_jax.algorithms.lifetime.actor_critic import OPTIMIZERS, Credit, actor_critic_inner, settled
+from metarl_jax.algorithms.lifetime.actor_critic import OPTIMIZERS, Credit, actor_critic_inner, fixed_hyperparameters
 from metarl_jax.algorithms.lifetime.intrinsic_reward import mixed
-from metarl_jax.algorithms.lifetime.lpg import Costs, ruled_agents
+from metarl_jax.algorithms.lifetime.lpg import Costs, lpg_agents
 from metarl_jax.algorithms.lifetime.meta_learner import said
 from metarl_jax.algorithms.lifetime.pairwise_credit import pairs
 from metarl_jax.learned import intrinsic_reward_rule as intrinsic
@@ -54,7 +54,7 @@ def born_alike(made: Inner, policy: Policy) -> Inner:
 
 def credited(born: Callable, credit: Credit) -> tuple[Inner, Policy]:
     """Actor-critic agents without an optimiser's state."""
-    numbers = settled(discount=0.8, trace=0.7, entropy_cost=0.05, value_cost=0.5, learning_rate=0.6)
+    numbers = fixed_hyperparameters(discount=0.8, trace=0.7, entropy_cost=0.05, value_cost=0.5, learning_rate=0.6)
     speak = functools.partial(said, POLICY)
     made = actor_critic_inner(POLICY, speak, born, lambda meta: numbers, lambda meta: OPTIMIZERS["sgd"](), credit)
     return born_alike(made, POLICY), POLICY
@@ -62,7 +62,7 @@ def credited(born: Callable, credit: Credit) -> tuple[Inner, Policy]:
 
 def rewarding(memory_size: int) -> tuple[Inner, Policy]:
     def born(key):
-        weights = intrinsic.born(key, FEATURES, (3,), memory_size)
+        weights = intrinsic.init(key, FEATURES, (3,), memory_size)
         last = weights["reward"]["layer_1"]  # nearly zero at birth
         weights["reward"]["layer_1"] = last | {"kernel": 20.0 * last["kernel"]}
         return weights
@@ -72,12 +72,12 @@ def rewarding(memory_size: int) -> tuple[Inner, Policy]:
 
 
 def weighing(errors: bool) -> tuple[Inner, Policy]:
-    born = functools.partial(pairwise.born, features=FEATURES, hidden=(3,), size=2, weight=0.6)
+    born = functools.partial(pairwise.init, features=FEATURES, hidden=(3,), size=2, weight=0.6)
     return credited(born, Credit(lambda: (), functools.partial(pairs, SPEC, errors)))
 
 
 def ruled(lifetime: bool) -> tuple[Inner, Policy]:
-    policy, made = ruled_agents(SPEC, (), "clip", 3, 4, "sgd", 2.0, Costs(0.5, 0.0, 0.0, 0.0), 3 if lifetime else 0)
+    policy, made = lpg_agents(SPEC, (), "clip", 3, 4, "sgd", 2.0, Costs(0.5, 0.0, 0.0, 0.0), 3 if lifetime else 0)
     return born_alike(made, policy), policy
 
 
@@ -143,12 +143,12 @@ class Ending(TabularEnv):
 
 def world() -> TaskDistribution:
     """The MDP that ``episodes`` enumerates, as tasks to live in."""
-    lived, _ = episodes()
+    trajectory, _ = episodes()
     random = np.random.default_rng(3)
     transition, reward = random.dirichlet(np.ones(2), (2, 2)), 2 * random.normal(size=(2, 2))
     distribution = tasks.from_arrays(transition[None], reward[None], horizon=LENGTH)
-    seen = np.asarray(lived.timestep.observation.argmax(axis=-1))
-    np.testing.assert_allclose(lived.reward, reward[seen, np.asarray(lived.action)])
+    seen = np.asarray(trajectory.timestep.observation.argmax(axis=-1))
+    np.testing.assert_allclose(trajectory.reward, reward[seen, np.asarray(trajectory.action)])
     return distribution._replace(env=Ending(STATES, ACTIONS, LENGTH))
 
 
@@ -194,7 +194,7 @@ def evolved(name: str, origin, direction, persistent: bool, length: int, count: 
     along = made._replace(
         meta=lambda key: jnp.zeros(()),
         init=lambda key, x, task: made.init(key, moved(x), task),
-        learn=lambda key, x, agent, lived: made.learn(key, moved(x), agent, lived),
+        learn=lambda key, x, agent, trajectory: made.learn(key, moved(x), agent, trajectory),
     )
     world_tasks = world()
     actor = lifetimes.actor_of(world_tasks, policy, 1)

@@ -9,13 +9,13 @@ import pytest
 
 from metarl_jax import tasks as families
 from metarl_jax.algorithms.lifetime.actor_critic import Hyperparameters, generalised
-from metarl_jax.algorithms.lifetime.meta_learner import Agent, actor_of, in_stretches, outer_critic
+from metarl_jax.algorithms.lifetime.meta_learner import Agent, actor_of, outer_critic, with_rollout_length
 from metarl_jax.algorithms.recurrent.ppo import advantages_of
 from metarl_jax.meta_gradients import OuterLoss, backprop
 from metarl_jax.meta_gradients.backprop import outer_advantages
 from metarl_jax.meta_gradients.outer_critic import Critic, CriticState, regressed_critic
-from metarl_jax.networks import actor_critic, by_variance
-from metarl_jax.records import Inner, Said, Spec, TimeStep, Trajectory
+from metarl_jax.networks import actor_critic, variance_scaled_init
+from metarl_jax.records import ActionEvaluation, Inner, Spec, TimeStep, Trajectory
 
 STATES, ACTIONS, HORIZON, NUM_TASKS, EPISODES, UPDATES = 3, 2, 5, 4, 16, 600
 RANDOM = np.random.default_rng(5)
@@ -50,10 +50,12 @@ def known_values(scale: float, discount: float) -> tuple[np.ndarray, np.ndarray]
 def learned_values(scale: float, loss: OuterLoss, steps: int = 0) -> np.ndarray:
     """``[T, S]`` after ``UPDATES`` outer updates of agents that never learn, whose policy is uniform."""
     whole = families.from_arrays(TRANSITION, scale * REWARD, horizon=HORIZON)
-    tasks = in_stretches(whole, steps)
-    policy = actor_critic(tasks.env.spec, "none", 0, (), False, scaled=by_variance)
+    tasks = with_rollout_length(whole, steps)
+    policy = actor_critic(tasks.env.spec, "none", 0, (), False, scaled=variance_scaled_init)
     agent = Agent(jax.tree.map(jnp.zeros_like, policy.init(jax.random.key(0))), ())
-    still = Inner(lambda key: {}, lambda key, meta, task: agent, lambda key, meta, agent, lived: (agent, jnp.zeros(())))
+    still = Inner(
+        lambda key: {}, lambda key, meta, task: agent, lambda key, meta, agent, trajectory: (agent, jnp.zeros(()))
+    )
     critic = outer_critic(tasks.env.spec, (32,), 1e-2, whole.horizon, loss.discount)
     estimator = backprop(actor_of(tasks, policy, EPISODES), still, 60, 1, loss, critic)
     kept = estimator.init(jax.random.key(1), jax.tree.map(lambda x: x[0], whole.tasks), NUM_TASKS)
@@ -65,8 +67,8 @@ def learned_values(scale: float, loss: OuterLoss, steps: int = 0) -> np.ndarray:
     seen = jnp.broadcast_to(jnp.eye(STATES), (HORIZON, STATES, STATES))
     time = jnp.broadcast_to(jnp.arange(HORIZON)[:, None], (HORIZON, STATES))
     none = jnp.zeros((HORIZON, STATES))
-    lived = Trajectory(TimeStep(seen, none, none, none, none), none, none, none, none, none, seen, (), (), ())
-    return np.asarray(critic.values(kept.critic, lived, time)[0])
+    trajectory = Trajectory(TimeStep(seen, none, none, none, none), none, none, none, none, none, seen, (), (), ())
+    return np.asarray(critic.values(kept.critic, trajectory, time)[0])
 
 
 @pytest.mark.parametrize(
@@ -129,33 +131,36 @@ def cut_short(num_steps: int = 4) -> Trajectory:
 
 
 def test_outer_advantages_end_with_the_episode_and_go_on_after_the_window():
-    lived, value, following = cut_short(), jnp.full((4, 1), 0.5), jnp.array([[0.5], [7.0], [0.5], [7.0]])
-    found = outer_advantages(OuterLoss(0.5, 1.0), lived, value, following)[:, 0]
-    r = np.asarray(lived.reward)[:, 0]
+    trajectory, value, following = cut_short(), jnp.full((4, 1), 0.5), jnp.array([[0.5], [7.0], [0.5], [7.0]])
+    found = outer_advantages(OuterLoss(0.5, 1.0), trajectory, value, following)[:, 0]
+    r = np.asarray(trajectory.reward)[:, 0]
     wanted = [r[0] + 0.5 * r[1], r[1], r[2] + 0.5 * (r[3] + 0.5 * 7.0), r[3] + 0.5 * 7.0]
     np.testing.assert_allclose(found, np.array(wanted) - 0.5, rtol=1e-5)
 
 
 @pytest.mark.parametrize(("discount", "counted"), [(0.9, 0.9 * 7.0), (1.0, 0.0)])
 def test_agents_values_go_on_through_a_truncation_but_at_discount_1(discount, counted):
-    lived, told = cut_short(), Said(*jnp.zeros((3, 4, 1)), jnp.full((4, 1), 7.0))
+    trajectory, told = cut_short(), ActionEvaluation(*jnp.zeros((3, 4, 1)), jnp.full((4, 1), 7.0))
     numbers = Hyperparameters(*jnp.array([discount, 0.6, 0.0, 0.0, 0.0]))
-    advantage, _ = generalised(lived.reward, numbers, lived, told)
-    np.testing.assert_allclose(advantage[1, 0], lived.reward[1, 0] + counted, rtol=1e-5)
+    advantage, _ = generalised(trajectory.reward, numbers, trajectory, told)
+    np.testing.assert_allclose(advantage[1, 0], trajectory.reward[1, 0] + counted, rtol=1e-5)
 
 
 def test_pairs_weigh_the_errors_of_agents_values(monkeypatch):
     """With weights of steps with themselves alone: ``r + discount V' - V``; the targets are lambda returns."""
     module = importlib.import_module("metarl_jax.algorithms.pairwise_weights")
     monkeypatch.setattr(module.pairwise, "pair_weights", lambda meta, inputs, ended: jnp.eye(4)[..., None])
-    monkeypatch.setattr(module, "step_inputs", lambda spec, lived: ())
-    lived, told = cut_short(), Said(*jnp.zeros((2, 4, 1)), jnp.full((4, 1), 2.0), jnp.full((4, 1), 7.0))
+    monkeypatch.setattr(module, "step_inputs", lambda spec, trajectory: ())
+    trajectory, told = (
+        cut_short(),
+        ActionEvaluation(*jnp.zeros((2, 4, 1)), jnp.full((4, 1), 2.0), jnp.full((4, 1), 7.0)),
+    )
     numbers = Hyperparameters(*jnp.array([0.9, 0.6, 0.0, 0.0, 0.0]))
-    found = module.pairs(None, True, (), numbers, (), lived, told)
-    np.testing.assert_allclose(found.advantage, lived.reward + 0.9 * 7.0 - 2.0, rtol=1e-5)
-    np.testing.assert_allclose(found.target, generalised(lived.reward, numbers, lived, told)[1], rtol=1e-6)
-    found = module.pairs(None, False, (), numbers, (), lived, told)
-    np.testing.assert_allclose(found.advantage, lived.reward - 2.0, rtol=1e-5)
+    found = module.pairs(None, True, (), numbers, (), trajectory, told)
+    np.testing.assert_allclose(found.advantage, trajectory.reward + 0.9 * 7.0 - 2.0, rtol=1e-5)
+    np.testing.assert_allclose(found.target, generalised(trajectory.reward, numbers, trajectory, told)[1], rtol=1e-6)
+    found = module.pairs(None, False, (), numbers, (), trajectory, told)
+    np.testing.assert_allclose(found.advantage, trajectory.reward - 2.0, rtol=1e-5)
 
 
 @pytest.mark.parametrize(("discount", "counted"), [(0.9, 0.9 * 7.0), (1.0, 0.0)])
@@ -163,6 +168,6 @@ def test_so_do_those_of_ppo_without_memory(discount, counted):
     policy = actor_critic(Spec((1,), 2), "none", 0, (), False)._replace(
         unroll=lambda params, memory, timestep: (None, jnp.full((4, 1), 7.0))
     )
-    lived = cut_short()._replace(outputs=(None, jnp.zeros((4, 1))))
-    advantage = advantages_of(policy, discount, 0.6, False, {}, lived)
-    np.testing.assert_allclose(advantage[1, 0], lived.reward[1, 0] + counted, rtol=1e-5)
+    trajectory = cut_short()._replace(outputs=(None, jnp.zeros((4, 1))))
+    advantage = advantages_of(policy, discount, 0.6, False, {}, trajectory)
+    np.testing.assert_allclose(advantage[1, 0], trajectory.reward[1, 0] + counted, rtol=1e-5)

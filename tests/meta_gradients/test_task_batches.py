@@ -9,8 +9,8 @@ import pytest
 from helpers.walk import LIFE, META, WINDOW, walker
 
 from metarl_jax.meta_gradients import OuterLoss, backprop, evolution, over_blocks, over_tasks, regressed_critic
-from metarl_jax.meta_gradients.task_batches import halvings
-from metarl_jax.records import Said
+from metarl_jax.meta_gradients.task_batches import candidate_batch_sizes
+from metarl_jax.records import ActionEvaluation
 from metarl_jax.runtime.sharding import shard_tasks, task_mesh
 
 NUM_TASKS = 12
@@ -19,8 +19,8 @@ NUM_TASKS = 12
 def speaking():
     """The walker of ``test_evolution``, with a policy whose log-probabilities depend on the agent."""
     actor, inner = walker()
-    said = lambda agent, lived: Said(
-        *[agent * x + jnp.ones_like(lived.reward) * agent**2 for x in (1.0, 0.1, 0.2, 0.3)]
+    said = lambda agent, trajectory: ActionEvaluation(
+        *[agent * x + jnp.ones_like(trajectory.reward) * agent**2 for x in (1.0, 0.1, 0.2, 0.3)]
     )
     return actor._replace(said=said), inner
 
@@ -28,7 +28,7 @@ def speaking():
 LEVEL = regressed_critic(
     init=lambda key: {"level": jnp.array(0.5)},
     apply=lambda params, x: params["level"] + x * 0,
-    inputs=lambda lived, time: (lived.reward, lived.reward),
+    inputs=lambda trajectory, time: (trajectory.reward, trajectory.reward),
     learning_rate=0.1,
 )
 ESTIMATORS = {
@@ -93,6 +93,6 @@ def test_a_block_takes_an_equal_share_of_each_device():
 
 
 def test_blocks_halve_and_are_shared_evenly():
-    assert halvings(256, 2) == (0, 128, 64, 32, 16, 8, 4, 2)
-    assert halvings(100) == (0, 50, 25, 10, 5, 2, 1)
-    assert halvings(7) == (0, 1) and halvings(8, 8) == (0,)
+    assert candidate_batch_sizes(256, 2) == (0, 128, 64, 32, 16, 8, 4, 2)
+    assert candidate_batch_sizes(100) == (0, 50, 25, 10, 5, 2, 1)
+    assert candidate_batch_sizes(7) == (0, 1) and candidate_batch_sizes(8, 8) == (0,)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from helpers.mujoco_models import mjcf
 
-from metarl_jax.physics import BODIES, Motion, at_rest, control_step, standard, varied
+from metarl_jax.physics import BODIES, Motion, at_rest, control_step, randomize_dynamics, standard
 from metarl_jax.physics import dynamics as dyn
 from metarl_jax.physics import integrator as motion
 from metarl_jax.records import ConfigError
@@ -247,7 +247,9 @@ def test_wrong_shapes_are_named():
 def test_random_play_stays_finite_whatever_the_machine(name):
     """The widest dynamics that tasks are drawn from (a million steps: ``python -m benchmarks.speed walking``)."""
     body, count = BODIES[name], 64
-    physics = jax.vmap(varied, (0, None, None))(jax.random.split(jax.random.key(0), count), standard(body), 3.0)
+    physics = jax.vmap(randomize_dynamics, (0, None, None))(
+        jax.random.split(jax.random.key(0), count), standard(body), 3.0
+    )
     start = Motion(*jnp.zeros((2, count, body.num_hinges + 3)))
     start = start._replace(position=start.position.at[:, 1].set(body.height))
     controls = jax.random.uniform(jax.random.key(1), (200, count, body.num_hinges), minval=-1.0)

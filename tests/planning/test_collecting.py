@@ -52,7 +52,7 @@ def answers(objects: planning.Objects, steps: int, horizon: int) -> tuple[np.nda
 @pytest.mark.parametrize(("steps", "horizon"), [(9, 4), (9, 1), (4, 4), (5, 30)])
 def test_against_the_dense_mdp(steps, horizon):
     best, drift = answers(OBJECTS, steps, horizon)
-    np.testing.assert_allclose(planning.best_collecting(NEXT, OBJECTS, steps, horizon), best, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(planning.optimal_collection(NEXT, OBJECTS, steps, horizon), best, rtol=1e-5, atol=1e-6)
     episode = planning.random_episode(NEXT, OBJECTS, horizon)
     np.testing.assert_allclose(planning.renewed(*episode, steps), drift, rtol=1e-5, atol=1e-6)
 
@@ -60,7 +60,7 @@ def test_against_the_dense_mdp(steps, horizon):
 @pytest.mark.parametrize("end", [[0.5, 0.1], [0.0, 0.0], [1.0, 1.0]])
 def test_the_gain_brackets_every_trial(end):
     objects, horizon, steps = OBJECTS._replace(end=jnp.asarray(end)), 6, 400
-    best = np.asarray(planning.best_collecting(NEXT, objects, steps, horizon))
+    best = np.asarray(planning.optimal_collection(NEXT, objects, steps, horizon))
     gain, low, high = map(float, jax.jit(planning.collecting_gain, static_argnums=2)(NEXT, objects, horizon))
     times = np.arange(steps + 1)
     assert (times * gain + low <= best + 1e-3).all() and (best <= times * gain + high + 1e-3).all()
@@ -72,14 +72,14 @@ def test_by_hand():
     """One object at the right end that pays 1: reached from two of three starts in one step, from the third in two. It
     comes back at once, or never."""
     gone = planning.Objects(jnp.array([2]), jnp.array([1.0]), jnp.array([0.0]), jnp.array([0.0]))
-    np.testing.assert_allclose(planning.best_collecting(NEXT, gone, 3, 3), [0, 2 / 3, 1, 1], rtol=1e-6)
+    np.testing.assert_allclose(planning.optimal_collection(NEXT, gone, 3, 3), [0, 2 / 3, 1, 1], rtol=1e-6)
     back = gone._replace(respawn=jnp.array([1.0]))
-    np.testing.assert_allclose(planning.best_collecting(NEXT, back, 3, 3), [0, 2 / 3, 5 / 3, 8 / 3], rtol=1e-6)
+    np.testing.assert_allclose(planning.optimal_collection(NEXT, back, 3, 3), [0, 2 / 3, 5 / 3, 8 / 3], rtol=1e-6)
     ends = gone._replace(end=jnp.array([1.0]))  # then a new episode begins, anywhere
-    np.testing.assert_allclose(planning.best_collecting(NEXT, ends, 2, 9)[2], 2 / 3 * (1 + 2 / 3) + 1 / 3, rtol=1e-6)
+    np.testing.assert_allclose(planning.optimal_collection(NEXT, ends, 2, 9)[2], 2 / 3 * (1 + 2 / 3) + 1 / 3, rtol=1e-6)
 
 
 def test_an_object_that_is_nowhere_changes_nothing():
     more = planning.Objects(*(jnp.append(x, extra) for x, extra in zip(OBJECTS, (3, 5.0, 0.5, 0.5), strict=True)))
-    two, three = (planning.best_collecting(NEXT, some, 9, 4) for some in (OBJECTS, more))
+    two, three = (planning.optimal_collection(NEXT, some, 9, 4) for some in (OBJECTS, more))
     np.testing.assert_allclose(two, three, rtol=1e-6)

@@ -68,7 +68,7 @@ INSTANCES = [maze(TREE)] + [random_maze(seed) for seed in range(6)]
 @pytest.mark.parametrize("instance", INSTANCES)
 def test_bracket_holds_the_exact_optimum(instance):
     exact = all_orders(*instance).mean(axis=1).min()
-    bracket = planning.search_bracket(*instance, rounds=100)
+    bracket = planning.search_bounds(*instance, rounds=100)
     assert bracket.lower <= exact + 1e-9
     np.testing.assert_allclose(bracket.upper, exact)
 
@@ -79,7 +79,7 @@ def test_no_order_visits_sooner_than_the_bound_where_moves_lead_one_way(seed):
     table = np.stack([rng.permutation(8) for _ in range(2)], axis=1).astype(np.int32)
     goals = (1 + np.random.default_rng(seed + 1000).permutation(7)[:4]).tolist()
     times = np.sort(all_orders(table, 0, goals), axis=1)
-    bracket = planning.search_bracket(table, 0, goals, rounds=10)
+    bracket = planning.search_bounds(table, 0, goals, rounds=10)
     assert (bracket.earliest <= times.min(axis=0)).all()
     np.testing.assert_allclose(bracket.upper, times.mean(axis=1).min())
 
@@ -98,19 +98,19 @@ def test_no_order_returns_more_than_the_upper_bound_of_a_trial(instance, trial_s
 
 def test_goals_far_from_one_another_are_not_found_one_step_apart():
     table, start, _ = maze("S.........")
-    bracket = planning.search_bracket(table, start, [3, 6, 9])
+    bracket = planning.search_bounds(table, start, [3, 6, 9])
     np.testing.assert_array_equal(bracket.earliest, [3, 6, 9])
 
 
 def test_a_corridor_is_solved_exactly():
-    bracket = planning.search_bracket(*maze("S....."))
+    bracket = planning.search_bounds(*maze("S....."))
     assert bracket.lower == bracket.upper == 3.0
     np.testing.assert_array_equal(bracket.walk, np.arange(6))
 
 
 def test_dead_ends_raise_the_lower_bound():
     # A star with four arms of length two: each arm but the last must be left again.
-    bracket = planning.search_bracket(*maze("##.## ##.## ..S.. ##.## ##.##"))
+    bracket = planning.search_bounds(*maze("##.## ##.## ..S.. ##.## ##.##"))
     np.testing.assert_allclose(bracket.upper, np.mean([1, 2, 5, 6, 9, 10, 13, 14]))
     np.testing.assert_array_equal(bracket.earliest, [1, 2, 4, 6, 8, 10, 12, 14])
 
@@ -118,7 +118,7 @@ def test_dead_ends_raise_the_lower_bound():
 def test_a_large_maze_is_bracketed_within_three_percent():
     table, start, goals = maze(PILLARS)
     assert len(goals) == 100
-    bracket = planning.search_bracket(table, start, goals)
+    bracket = planning.search_bounds(table, start, goals)
     np.testing.assert_allclose(bracket.distance.mean(), 11.72)
     assert 50.5 == bracket.lower <= bracket.upper <= 1.03 * bracket.lower
     assert np.all(np.any(table[bracket.walk[:-1]] == bracket.walk[1:, None], axis=1)), "an illegal move"
@@ -127,7 +127,7 @@ def test_a_large_maze_is_bracketed_within_three_percent():
 
 def test_the_start_may_be_a_goal_of_a_search_but_not_of_a_trial():
     table, start, goals = maze("S....")
-    bracket = planning.search_bracket(table, start, [start, *goals])
+    bracket = planning.search_bounds(table, start, [start, *goals])
     assert bracket.lower == bracket.upper == 2.0
     with pytest.raises(ConfigError, match="start"):
         planning.trial_upper(table, start, [start, *goals], 10)
@@ -136,6 +136,6 @@ def test_the_start_may_be_a_goal_of_a_search_but_not_of_a_trial():
 def test_mistakes_are_named():
     table, start, goals = maze("S.#.")
     with pytest.raises(ConfigError, match="reached"):
-        planning.search_bracket(table, start, goals)
+        planning.search_bounds(table, start, goals)
     with pytest.raises(ConfigError, match="distinct"):
-        planning.search_bracket(table, start, [1, 1])
+        planning.search_bounds(table, start, [1, 1])

@@ -3,11 +3,11 @@
 import jax
 import numpy as np
 
-from metarl_jax.learned.layers import mlp_applied, mlp_born
+from metarl_jax.learned.layers import mlp_applied, mlp_init
 
 
 def test_layers_divide_by_the_root_of_their_width_and_the_last_has_its_own_scale():
-    layers = mlp_born(jax.random.key(0), (50, 60, 70), scale=0.1)
+    layers = mlp_init(jax.random.key(0), (50, 60, 70), scale=0.1)
     assert [layers[name]["kernel"].shape for name in sorted(layers)] == [(50, 60), (60, 70)]
     for name, scale in (("layer_0", 1.0), ("layer_1", 0.1)):
         np.testing.assert_allclose(np.std(layers[name]["kernel"]), scale, rtol=0.05)

@@ -15,7 +15,7 @@ from metarl_jax.tasks.features import vectors
 from metarl_jax.tasks.mazes.maze import MazeTask
 from metarl_jax.tasks.mazes.view_maze import ViewTask
 from metarl_jax.tasks.navigation import PointTask
-from metarl_jax.training.build import program_of
+from metarl_jax.training.build import build_program
 from metarl_jax.training.experiment import resolve
 from metarl_jax.training.run import Run
 
@@ -178,17 +178,17 @@ def test_curricula_that_make_tasks_which_features_do_not_describe_are_refused():
     for recipe in (algorithms.ppo_oracle(), algorithms.varibad(critic="task"), algorithms.maesn()):
         few = goals(GRID, 2, 3, 7)
         with pytest.raises(ConfigError, match="curriculum='accel': tasks='gridnavi-set': goal is"):
-            program_of(resolve(recipe, few, curricula.accel(score="regret")), 8)
-        program_of(resolve(recipe, few, curricula.prioritised_replay(score="regret")), 8)  # draws from the set alone
+            build_program(resolve(recipe, few, curricula.accel(score="regret")), 8)
+        build_program(resolve(recipe, few, curricula.prioritised_replay(score="regret")), 8)  # draws from the set alone
     with pytest.raises(ConfigError, match=r"curriculum='accel': tasks='maze': walls is 1 at"):
-        program_of(resolve(algorithms.ppo_oracle(), MAZE, curricula.accel()), 8)
+        build_program(resolve(algorithms.ppo_oracle(), MAZE, curricula.accel()), 8)
     wide = tasks.view_maze(size=4, view=3, num_walls=4, horizon=6, num_episodes=2)
-    program_of(resolve(algorithms.ppo_oracle(), wide, accel), 8)
+    build_program(resolve(algorithms.ppo_oracle(), wide, accel), 8)
     moved = PLANE._replace(target=lambda key: PointTask(jax.random.normal(key, (2,))))
     line = moved._replace(sample=LINE.sample, tasks=LINE.tasks)
     with pytest.raises(ConfigError, match="target': goal is"):
-        program_of(resolve(algorithms.ppo(), line, "self-paced"), 8)
-    program_of(resolve(algorithms.ppo_oracle(), moved, "self-paced"), 8)
+        build_program(resolve(algorithms.ppo(), line, "self-paced"), 8)
+    build_program(resolve(algorithms.ppo_oracle(), moved, "self-paced"), 8)
 
 
 def test_a_run_is_loaded_with_the_tasks_that_it_was_trained_on_and_no_others(tmp_path):

@@ -11,7 +11,7 @@ from metarl_jax.records import Policy, Trajectory
 from metarl_jax.rollout import rollout
 
 
-def lived(tasks, actions: np.ndarray) -> Trajectory:
+def collected(tasks, actions: np.ndarray) -> Trajectory:
     """``actions [T, N]`` in all tasks of the set."""
     step = lambda params, t, timestep: (t + 1, (1e4 * jax.nn.one_hot(params[t], 5), jnp.zeros(params.shape[1])))
     policy = Policy(lambda key: (), lambda batch: jnp.int32(0), step, None, for_spec(tasks.env.spec))
@@ -23,7 +23,7 @@ def test_late_payments_are_the_rewards_of_the_steps_before(pay_every):
     """Horizon 8: paid after steps 3, 6, 8 of each episode, or 4, 8, or 8."""
     options = {"size": 4, "horizon": 8, "num_episodes": 3}
     actions = np.random.default_rng(0).integers(5, size=(24, 12))
-    at_once, late = (lived(mrl.tasks.gridnavi(**options, pay_every=k), actions) for k in (1, pay_every))
+    at_once, late = (collected(mrl.tasks.gridnavi(**options, pay_every=k), actions) for k in (1, pay_every))
     np.testing.assert_array_equal(late.timestep.observation, at_once.timestep.observation)
     np.testing.assert_array_equal(late.reward, late.mean_reward)
     by_episode = lambda trajectory: np.asarray(trajectory.reward).reshape(3, 8, 12)

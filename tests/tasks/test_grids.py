@@ -91,8 +91,8 @@ def plays(tasks, batch, steps: int, trials: int, action_of) -> np.ndarray:
         return t + 1, (1e4 * jax.nn.one_hot(action, 9), jnp.zeros(num))
 
     policy = Policy(lambda key: (), lambda batch: jnp.int32(0), step, None, for_spec(tasks.env.spec))
-    lived = rollout(jax.random.key(1), tasks.env, policy, (), many, steps)[1]
-    return np.asarray(lived.reward).sum(0).reshape(-1, trials)
+    trajectory = rollout(jax.random.key(1), tasks.env, policy, (), many, steps)[1]
+    return np.asarray(trajectory.reward).sum(0).reshape(-1, trials)
 
 
 def test_the_greedy_agent_earns_the_optimum():
@@ -150,7 +150,7 @@ def test_where_nothing_ends_an_episode_every_trial_is_exact():
     np.testing.assert_allclose(three.trial_return, 3 * one.trial_return)
     np.testing.assert_allclose(three.by_episode, np.full(3, one.trial_return.mean()))
     assert more.by_episode is None and (more.trial_return > three.trial_return).all()
-    whole = planning.best_collecting(tasks.env.next_state, planning.Objects(*(x[0] for x in batch)), 35, 10)
+    whole = planning.optimal_collection(tasks.env.next_state, planning.Objects(*(x[0] for x in batch)), 35, 10)
     np.testing.assert_allclose(more.trial_return[0], whole[35], rtol=1e-5)
 
 

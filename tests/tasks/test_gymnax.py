@@ -154,10 +154,10 @@ class Endless(environment.Environment):
         return spaces.Box(0, 1, (1,))
 
 
-def ends(lived: Trajectory) -> list[list[int]]:
+def ends(trajectory: Trajectory) -> list[list[int]]:
     """Steps at which each task's episodes ended by a limit."""
-    assert not lived.terminated.any()
-    return [np.flatnonzero(column).tolist() for column in lived.truncated.T]
+    assert not trajectory.terminated.any()
+    return [np.flatnonzero(column).tolist() for column in trajectory.truncated.T]
 
 
 def test_the_horizon_ends_episodes_where_the_environment_has_no_limit():
@@ -173,10 +173,10 @@ class Limited(Endless):
 def test_each_task_has_its_own_limit():
     sample = jax.jit(lambda key: environment.EnvParams(jax.random.randint(key, (), 1, 9)))
     tasks = mrl.tasks.from_gymnax(Limited(), paid(sample), name="limited", horizon=6, num_episodes=2)
-    batch, lived = trials(tasks)
+    batch, trajectory = trials(tasks)
     limits = batch.max_steps_in_episode
     assert limits.min() < 6 < limits.max()  # some of their own, some of the distribution
-    assert ends(lived) == [list(range(min(n, 6) - 1, 12, min(n, 6))) for n in limits]
+    assert ends(trajectory) == [list(range(min(n, 6) - 1, 12, min(n, 6))) for n in limits]
 
 
 @struct.dataclass
@@ -202,10 +202,10 @@ def test_a_discrete_observation_is_one_hot():
     env, params = gymnax.make("FrozenLake-misc")
     tasks = mrl.tasks.from_gymnax(env, lambda key: params, name="lake", horizon=20)
     assert tasks.env.spec.observation_shape == (16,)
-    lived = trials(tasks)[1]
-    cells = lived.env_state.state.position
+    trajectory = trials(tasks)[1]
+    cells = trajectory.env_state.state.position
     assert len(np.unique(cells)) > 4
-    np.testing.assert_array_equal(lived.timestep.observation, np.eye(16)[cells])
+    np.testing.assert_array_equal(trajectory.timestep.observation, np.eye(16)[cells])
 
 
 def test_adr_leaves_alone_what_does_not_differ():

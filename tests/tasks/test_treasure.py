@@ -58,8 +58,8 @@ def climber(tasks, look: bool) -> Policy:
 
 def live(tasks, policy) -> np.ndarray:
     """The mean return of each episode ``[E]`` over all sites."""
-    _, lived = rollout(jax.random.key(0), tasks.env, policy, (), tasks.tasks, tasks.trial_steps, greedy=True)
-    return np.asarray(lived.reward).mean(axis=1).reshape(-1, tasks.horizon).sum(axis=1)
+    _, trajectory = rollout(jax.random.key(0), tasks.env, policy, (), tasks.tasks, tasks.trial_steps, greedy=True)
+    return np.asarray(trajectory.reward).mean(axis=1).reshape(-1, tasks.horizon).sum(axis=1)
 
 
 def test_the_bayes_optimal_agent_climbs_once_and_then_goes_straight():

@@ -16,7 +16,7 @@ from metarl_jax.config import recipe
 from metarl_jax.records import Algorithm, Outcome, TaskDistribution
 from metarl_jax.runtime.sharding import task_mesh
 from metarl_jax.training import memory
-from metarl_jax.training.build import program_of, with_options
+from metarl_jax.training.build import build_program, with_options
 from metarl_jax.training.experiment import resolve
 
 NUM_TASKS, SEEDS = 8, jnp.zeros(1, jnp.int32)
@@ -39,14 +39,14 @@ def deep(tasks: TaskDistribution, *, block: int = 0, remat: bool | None = None) 
         new = state + gradient + 0.01 * jax.random.normal(key, state.shape)
         return new, Outcome(batch, value, jnp.ones_like(value, bool), {"size": jnp.abs(new).sum()})
 
-    left_open = lambda *counts: meta_gradients.left_open("block", block, remat, *counts)
+    memory_options = lambda *counts: meta_gradients.memory_options("block", block, remat, *counts)
     check = lambda num_tasks: None
-    return Algorithm(lambda *_: jnp.ones(()), update, lambda *_: None, 4, check, left_open=left_open)
+    return Algorithm(lambda *_: jnp.ones(()), update, lambda *_: None, 4, check, memory_options=memory_options)
 
 
 def needs(made=None, **options) -> int:
     """Bytes on each device."""
-    program = program_of(resolve(made or deep(**options), tasks.bandit(**BANDIT)), NUM_TASKS, task_mesh())
+    program = build_program(resolve(made or deep(**options), tasks.bandit(**BANDIT)), NUM_TASKS, task_mesh())
     shapes = jax.eval_shape(program.driver.init, SEEDS)
     needed = memory.predicted(
         memory.compile_ahead(program.driver.advance, SEEDS, shapes, 0, 1, np.ones(len(SEEDS), bool))
@@ -59,7 +59,8 @@ def needs(made=None, **options) -> int:
 def needed() -> list[int]:
     """Of all settings that are left open on two devices, in the order in which they are tried."""
     return [
-        needs(**options) for options in memory.settings(deep().build(tasks.bandit(**BANDIT)).left_open(NUM_TASKS, 2))
+        needs(**options)
+        for options in memory.settings(deep().build(tasks.bandit(**BANDIT)).memory_options(NUM_TASKS, 2))
     ]
 
 
@@ -137,12 +138,12 @@ def test_a_run_goes_on_with_what_was_chosen_bit_for_bit(needed, monkeypatch, tmp
 @pytest.mark.parametrize("name", ["self-tuning", "population", "maml"])
 def test_learners_with_memory_to_spare_leave_it_open(name):
     made = algorithms.REGISTRY[name]()
-    least = list(memory.settings(made.build(tasks.bandit(**BANDIT)).left_open(NUM_TASKS, 2)))[-1]
+    least = list(memory.settings(made.build(tasks.bandit(**BANDIT)).memory_options(NUM_TASKS, 2)))[-1]
     assert least == {"self-tuning": {"remat": True, "block": 2}, "population": {"block": 2}}.get(
         name, {"remat": True, "tasks_at_once": 2}
     )
     given = made._replace(options=made.options | least).build(tasks.bandit(**BANDIT))
-    assert not given.left_open(NUM_TASKS, 2)
+    assert not given.memory_options(NUM_TASKS, 2)
     if name != "maml":
         with pytest.raises(mrl.ConfigError, match="block=3: must divide num_tasks=8"):
             train(made=made._replace(options=made.options | {"block": 3}))
@@ -152,7 +153,7 @@ def test_learners_with_memory_to_spare_leave_it_open(name):
 
 def test_the_gradients_of_evolution_need_no_rematerialisation():
     built = algorithms.self_tuning(gradient="pes").build(tasks.bandit(**BANDIT))
-    assert set(built.left_open(NUM_TASKS, 1)) == {"block"}
+    assert set(built.memory_options(NUM_TASKS, 1)) == {"block"}
 
 
 @pytest.mark.parametrize("name", ["self-tuning", pytest.param("population", marks=pytest.mark.slow)])
@@ -167,7 +168,7 @@ def test_the_prediction_is_what_is_used():
     made = algorithms.self_tuning(
         window=40, life=40, episodes=64, encoder=(32,), tuned=("discount",), outer_critic=False
     )
-    first = program_of(resolve(made, tasks.bandit(num_arms=2, num_pulls=64)), 32)
+    first = build_program(resolve(made, tasks.bandit(num_arms=2, num_pulls=64)), 32)
     predictions = []
     for options in ({}, {"remat": True}, {"remat": True, "block": 8}):
         program = with_options(first, options).driver
@@ -232,6 +233,6 @@ def test_cpu_devices_share_the_least_that_anything_leaves(monkeypatch, tmp_path)
 
 def test_a_curriculum_is_part_of_a_program():
     setting = resolve(deep(), tasks.bandit(**BANDIT), curricula.uniform())
-    changed = with_options(program_of(setting, NUM_TASKS), {"block": 4})
+    changed = with_options(build_program(setting, NUM_TASKS), {"block": 4})
     assert changed.setting.algorithm.options == {"block": 4, "remat": None} and changed.num_devices == 1
-    assert set(changed.left_open) == {"remat"} and changed.setting.curriculum == setting.curriculum
+    assert set(changed.memory_options) == {"remat"} and changed.setting.curriculum == setting.curriculum

@@ -414,10 +414,10 @@ def test_evaluation_is_about_what_was_lived(whole):
     family, algorithm = whole.tasks, whole.algorithm
     batch = jax.jit(jax.vmap(family.sample))(jax.random.split(jax.random.key(99), 600))
     params = jax.tree.map(lambda x: x[0], whole.state)
-    lived = jax.jit(jax.vmap(lambda key, task: algorithm.adapt(key, params, task, 4, False), in_axes=(0, 0)))(
+    trajectory = jax.jit(jax.vmap(lambda key, task: algorithm.adapt(key, params, task, 4, False), in_axes=(0, 0)))(
         jax.random.split(jax.random.key(98), 600), batch
     )
-    totals = np.asarray(batch.probability)[np.arange(600)[:, None], lived.action].sum(1)
+    totals = np.asarray(batch.probability)[np.arange(600)[:, None], trajectory.action].sum(1)
     spread = np.sqrt(2 * totals.var() / 600)
     assert abs(report.mean - totals.mean()) < 4 * spread
     assert len(report.by_episode["return"]) == 4

@@ -58,28 +58,33 @@ def windows_of(tasks: TaskDistribution, num_windows: int, episodes: int) -> int:
 def live(tasks: TaskDistribution, policy: Policy, episodes: int, key: Key, params, task: Task, greedy: bool = False):
     """``episodes`` episodes side by side in one task. A window's last step ends its episodes, whatever happens."""
     lanes = jax.tree.map(lambda x: jnp.broadcast_to(x, (episodes, *x.shape)), task)
-    _, lived = rollout(key, tasks.env, policy, params, lanes, tasks.horizon, greedy=greedy)
+    _, trajectory = rollout(key, tasks.env, policy, params, lanes, tasks.horizon, greedy=greedy)
     last = (jnp.arange(tasks.horizon) == tasks.horizon - 1)[:, None]
-    return lived._replace(truncated=lived.truncated | (last & ~lived.terminated))
+    return trajectory._replace(truncated=trajectory.truncated | (last & ~trajectory.terminated))
 
 
 def window(
-    actions: ActionDistribution, baseline: Baseline, discount: float, trace: float, state: PyTree, lived: Trajectory
+    actions: ActionDistribution,
+    baseline: Baseline,
+    discount: float,
+    trace: float,
+    state: PyTree,
+    trajectory: Trajectory,
 ) -> Window:
     """Advantages over the baseline in ``state``, standardised over the window.
 
     Returns end with the episode, by its own end and by the horizon alike: the baseline sees the time.
     """
-    going_on = 1.0 - (lived.terminated | lived.truncated).astype(lived.reward.dtype)
-    returns = estimators.discounted_sums(lived.reward, discount * going_on)
-    values = baseline.values(state, lived.timestep, returns)
+    going_on = 1.0 - (trajectory.terminated | trajectory.truncated).astype(trajectory.reward.dtype)
+    returns = estimators.discounted_sums(trajectory.reward, discount * going_on)
+    values = baseline.values(state, trajectory.timestep, returns)
     following = jnp.concatenate([values[1:], jnp.zeros_like(values[:1])])
-    advantage = estimators.generalised_advantages(lived.reward, values, following, discount * going_on, trace)
+    advantage = estimators.generalised_advantages(trajectory.reward, values, following, discount * going_on, trace)
     # Where all episodes earned the same, what is left is rounding: it must not be blown up.
     advantage = estimators.standardised(advantage, 1e-3 * estimators.root_mean_square(returns))
-    log_prob = actions.log_prob(lived.outputs[0], lived.action)
-    earned = lived.mean_reward.sum(axis=0).mean()
-    return Window(lived.timestep, lived.action, lived.outputs[0], log_prob, advantage, returns, earned)
+    log_prob = actions.log_prob(trajectory.outputs[0], trajectory.action)
+    earned = trajectory.mean_reward.sum(axis=0).mean()
+    return Window(trajectory.timestep, trajectory.action, trajectory.outputs[0], log_prob, advantage, returns, earned)
 
 
 def said(policy: Policy, params: PyTree, seen: Window) -> tuple[jax.Array, jax.Array]:
@@ -154,11 +159,11 @@ def trial(
     def body(params, inputs):
         key, scale, earlier = inputs
         now = task if first is None else jax.tree.map(lambda a, b: jnp.where(earlier, a, b), first, task)
-        lived = inner.live(key, params, now, greedy)
-        learn = lambda: inner.learn(meta, params, inner.window(baseline, lived), scale)
-        return jax.lax.cond(jnp.asarray(forget, jnp.int32) > 0, lambda: params, learn), lived
+        trajectory = inner.live(key, params, now, greedy)
+        learn = lambda: inner.learn(meta, params, inner.window(baseline, trajectory), scale)
+        return jax.lax.cond(jnp.asarray(forget, jnp.int32) > 0, lambda: params, learn), trajectory
 
-    _, lived = jax.lax.scan(body, start, (jax.random.split(key, count), scales, earlier))
-    flat = jax.tree.map(lambda x: jnp.swapaxes(x, 1, 2).reshape(-1, *x.shape[3:])[:num_steps], lived)
+    _, trajectory = jax.lax.scan(body, start, (jax.random.split(key, count), scales, earlier))
+    flat = jax.tree.map(lambda x: jnp.swapaxes(x, 1, 2).reshape(-1, *x.shape[3:])[:num_steps], trajectory)
     first = jnp.arange(num_steps) == 0
     return flat._replace(timestep=flat.timestep._replace(trial_start=first))

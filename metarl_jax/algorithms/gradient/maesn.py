@@ -22,7 +22,7 @@ from metarl_jax.config import check, check_all, check_divides, recipe
 from metarl_jax.networks import mlp
 from metarl_jax.records import Algorithm, Outcome, TaskDistribution
 from metarl_jax.tasks.features import vectors
-from metarl_jax.wrappers.episode_noise import TurningNoise, without_noise
+from metarl_jax.wrappers.episode_noise import SweptLatentWrapper, without_noise
 
 
 class LearnerState(NamedTuple):
@@ -60,8 +60,8 @@ def maesn(
     meta-learned steps. Where we differ from the paper:
 
     - ``e`` is not held through an episode but makes half a turn of a curve around 0, and the episodes before an inner
-      step start evenly spaced on it (``TurningNoise``): one walk tries many latents, the next one others. A draw that
-      is held finds a goal only where it happens to lead.
+      step start evenly spaced on it (``SweptLatentWrapper``): one walk tries many latents, the next one others. A draw
+      that is held finds a goal only where it happens to lead.
     - The paper keeps a ``(mean, std)`` for each training task. Tasks are drawn afresh here, so these are the output of
       a network that sees the task, ``q(z | task)``, its mean of length ``sqrt(Z)``. Some episodes of an update are
       lived from it and add to the outer loss; ``KL(q || N(0, I))`` does as in the paper, and of fixed length moves the
@@ -109,7 +109,7 @@ def maesn(
     features = vectors(home)
     window_steps = tasks.horizon * episodes
     windows = 1 + (inner_steps or max(1, math.ceil(home.trial_steps / (home.horizon * episodes)) - 1))
-    noisy = tasks._replace(env=TurningNoise(tasks.env, latents, home.horizon))
+    noisy = tasks._replace(env=SweptLatentWrapper(tasks.env, latents, home.horizon))
     inner = adaptation.Inner(
         live=functools.partial(adaptation.live, noisy, policy, episodes),
         window=functools.partial(structured.window, policy),
@@ -136,8 +136,8 @@ def maesn(
     def update(key, state: LearnerState, batch_tasks):
         live_key, epoch_key = jax.random.split(key)
         keys = jax.random.split(live_key, jax.tree.leaves(batch_tasks)[0].shape[0])
-        lived = jax.vmap(functools.partial(latent_learning.live_one, parts, features.vector), in_axes=(0, None, 0))
-        batch, earned = lived(keys, state.meta, batch_tasks)
+        trajectory = jax.vmap(functools.partial(latent_learning.live_one, parts, features.vector), in_axes=(0, None, 0))
+        batch, earned = trajectory(keys, state.meta, batch_tasks)
         batch = jax.tree.map(lambda x: x[None], latent_learning.standardised(parts.options, batch))
         falling = num_epochs * num_minibatches * entropy_updates
         cost = estimators.falling_cost(entropy_cost, falling, state.optimizer)
@@ -152,8 +152,8 @@ def maesn(
         return LearnerState(meta, optimizer_state), outcome
 
     def adapt(key, state: LearnerState, task, trial_steps: int, forget=False, greedy: bool = False, first=None):
-        lived = adaptation.trial(inner, rate_decay, key, state.meta, (), task, trial_steps, forget, greedy, first)
-        return without_noise(lived, tasks.env.spec.observation_shape, latents)
+        trajectory = adaptation.trial(inner, rate_decay, key, state.meta, (), task, trial_steps, forget, greedy, first)
+        return without_noise(trajectory, tasks.env.spec.observation_shape, latents)
 
     steps = windows * window_steps + informed * tasks.horizon
     check_num_tasks = functools.partial(check_divides, "num_minibatches", num_minibatches)

@@ -12,7 +12,7 @@ import numpy as np
 import optax
 
 from metarl_jax import estimators
-from metarl_jax.networks import actor, held, scattered
+from metarl_jax.networks import actor, held, with_scaled_init
 from metarl_jax.records import Policy, PyTree, Spec, TimeStep, Trajectory
 from metarl_jax.rollout import replay
 
@@ -43,12 +43,12 @@ def latent_actor(spec: Spec, size: int, encoder: tuple[int, ...], spread: float)
     """A Policy of ``Agent``s on the observations of ``HeldNoise``: an MLP on ``(o, z)``, no memory, no critic. ``init``
     makes the network's parameters alone.
 
-    Latents lead apart at birth (``scattered``); other actors are born indifferent. Continuous actions vary little from
-    step to step then (a standard deviation about ``exp(-0.7)``), since the latents explore.
+    Latents lead apart at birth (``with_scaled_init``); other actors are born indifferent. Continuous actions vary
+    little from step to step then (a standard deviation about ``exp(-0.7)``), since the latents explore.
     """
     features = int(np.prod(spec.observation_shape)) + size
     base = actor(spec._replace(observation_shape=(features,)), encoder, own_std=False)
-    leading = scattered(base, spec, size, spread)
+    leading = with_scaled_init(base, spec, size, spread)
 
     def init(key):
         params = leading.init(key)
@@ -101,10 +101,16 @@ def first_step(latents: int) -> Step:
     return Step(jnp.eye(latents), jnp.eye(latents), jnp.zeros(latents), number(1.5), number(np.log(0.1)))
 
 
-def window(policy: Policy, baseline: tuple, lived: Trajectory) -> Window:
+def window(policy: Policy, baseline: tuple, trajectory: Trajectory) -> Window:
     del baseline  # the inner step knows what paid without one
-    log_prob = policy.actions.log_prob(lived.outputs[0], lived.action)
-    return Window(lived.timestep, lived.action, log_prob, lived.reward, lived.terminated | lived.truncated)
+    log_prob = policy.actions.log_prob(trajectory.outputs[0], trajectory.action)
+    return Window(
+        trajectory.timestep,
+        trajectory.action,
+        log_prob,
+        trajectory.reward,
+        trajectory.terminated | trajectory.truncated,
+    )
 
 
 def returns_of(seen: Window, discount: float) -> jax.Array:

@@ -167,8 +167,8 @@ def maml(
     if outer == "reptile":
         return made
     side_by_side = num_minibatches if outer == "clip" else 1
-    open_of = functools.partial(meta_gradients.left_open, "tasks_at_once", tasks_at_once, remat)
-    return made._replace(left_open=lambda num_tasks, devices: open_of(num_tasks // side_by_side, devices))
+    open_of = functools.partial(meta_gradients.memory_options, "tasks_at_once", tasks_at_once, remat)
+    return made._replace(memory_options=lambda num_tasks, devices: open_of(num_tasks // side_by_side, devices))
 
 
 fomaml = preset("fomaml", maml, "First-order MAML: the inner step counts as a constant.", second_order=False)

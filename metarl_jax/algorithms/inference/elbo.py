@@ -77,9 +77,9 @@ def gaussian_loss(said: jax.Array, truth: jax.Array) -> jax.Array:
 
 
 class Model(NamedTuple):
-    """``init(key) -> params`` of decoders and readout (those of weight 0 have none); ``trials(lived [T, N], tasks)``;
-    ``loss(params, trials, key)``; ``surprise(params, belief, trials) -> [T, N]``: how wrong each step's prediction was;
-    ``decode(params, belief) -> [..., C]``: the chance of each candidate, or the task's numbers."""
+    """``init(key) -> params`` of decoders and readout (those of weight 0 have none); ``trials(trajectory [T, N],
+    tasks)``; ``loss(params, trials, key)``; ``surprise(params, belief, trials) -> [T, N]``: how wrong each step's
+    prediction was; ``decode(params, belief) -> [..., C]``: the chance of each candidate, or the task's numbers."""
 
     init: Callable
     trials: Callable[[Trajectory, Task], Trials]
@@ -117,7 +117,7 @@ def belief_model(
 
     return Model(
         init=init,
-        trials=lambda lived, some: trials(spec, lived, task.truth(some)),
+        trials=lambda trajectory, some: trials(spec, trajectory, task.truth(some)),
         loss=functools.partial(model_loss, parts, costs, num_beliefs),
         surprise=functools.partial(surprise, parts, costs),
         decode=decode,
@@ -132,11 +132,11 @@ class Parts(NamedTuple):
     task_loss: Callable[[jax.Array, jax.Array], jax.Array]
 
 
-def trials(spec: Spec, lived: Trajectory, truth: jax.Array) -> Trials:
-    told = facts(spec, lived.timestep.observation, lived.action, lived.next_observation)
-    reached = flat(lived.next_observation, lived.reward.shape)
-    truth = jnp.broadcast_to(truth[None], (lived.reward.shape[0], *truth.shape))
-    return Trials(lived.timestep, told, lived.reward, reached, truth)
+def trials(spec: Spec, trajectory: Trajectory, truth: jax.Array) -> Trials:
+    told = facts(spec, trajectory.timestep.observation, trajectory.action, trajectory.next_observation)
+    reached = flat(trajectory.next_observation, trajectory.reward.shape)
+    truth = jnp.broadcast_to(truth[None], (trajectory.reward.shape[0], *truth.shape))
+    return Trials(trajectory.timestep, told, trajectory.reward, reached, truth)
 
 
 def divergence(belief: Belief) -> jax.Array:

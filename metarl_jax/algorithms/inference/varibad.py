@@ -12,12 +12,12 @@ from metarl_jax.algorithms.inference import elbo as beliefs
 from metarl_jax.algorithms.inference.exploration_bonus import novelty
 from metarl_jax.algorithms.recurrent.ppo import Settings, proximal
 from metarl_jax.config import check, check_all, check_divides, preset, recipe
-from metarl_jax.networks import Bounding, actor_critic, asymmetric, belief, mlp, scattered, window_of
+from metarl_jax.networks import Bounding, actor_critic, asymmetric_critic, belief, mlp, window_of, with_scaled_init
 from metarl_jax.networks import actor as mlp_actor
 from metarl_jax.records import Algorithm, Outcome, PyTree, TaskDistribution
 from metarl_jax.rollout import first_half, replay, rollout
 from metarl_jax.tasks.features import vectors
-from metarl_jax.wrappers.episode_noise import HeldNoise, without_noise
+from metarl_jax.wrappers.episode_noise import EpisodeNoiseWrapper, without_noise
 
 
 class LearnerState(NamedTuple):
@@ -143,11 +143,11 @@ def varibad(
     known_size = math.prod(spec.observation_shape) + (latent_size if sampled else 2 * latent_size)
     noise, seen = latent_size if sampled else held_noise, known_size + held_noise
     head_spec, features = spec._replace(observation_shape=(seen,)), None
-    scatter = lambda head: scattered(head, spec, held_noise, spread) if held_noise else head
+    scatter = lambda head: with_scaled_init(head, spec, held_noise, spread) if held_noise else head
     head = learned = scatter(actor_critic(head_spec, "none", 0, actor, meta_inputs=False, bounding=bounding))
     if critic == "task":
         features = vectors(home)
-        head, learned = asymmetric(
+        head, learned = asymmetric_critic(
             scatter(mlp_actor(head_spec, actor, bounding=bounding)), mlp(seen + features.size, actor, 1), seen
         )
     window = window_of(memory, memory_window, home.trial_steps)
@@ -156,11 +156,11 @@ def varibad(
         policy = belief.on_samples(inference, head, latent_size)
     else:
         policy = belief.on_beliefs(inference, head, noise, latent_size if standardised else 0)
-    env = HeldNoise(tasks.env, noise) if noise else tasks.env
+    env = EpisodeNoiseWrapper(tasks.env, noise) if noise else tasks.env
 
     def live(key, params, some, num_steps: int, **how):
-        _, lived = rollout(key, env, policy, params, some, num_steps, **how)
-        return without_noise(lived, spec.observation_shape, noise) if noise else lived
+        _, trajectory = rollout(key, env, policy, params, some, num_steps, **how)
+        return without_noise(trajectory, spec.observation_shape, noise) if noise else trajectory
 
     model = beliefs.belief_model(home, inference, costs, decoder, heads, latent_size, num_beliefs)
     rates, passes = (learning_rate, decay_updates), (num_epochs, num_minibatches)
@@ -178,17 +178,17 @@ def varibad(
         del num_tasks
         policy_key, model_key, bonus_key = jax.random.split(key, 3)
         params = policy.init(policy_key) | model.init(model_key)
-        models, actor_params, _ = apart(params)
+        models, actor_params, _ = split_params(params)
         curious = () if bonus is None else bonus.init(bonus_key)
         return LearnerState(params, learner.init(actor_params), optimizer.init(models), curious)
 
     def update(key, state: LearnerState, batch_tasks):
         live_key, policy_key, model_key, loss_key = jax.random.split(key, 4)
-        models, actor_params, scale = apart(state.params)
-        lived = live(live_key, state.params, batch_tasks, tasks.trial_steps)
-        *outputs, told, shown = lived.outputs
-        trials = model.trials(lived, batch_tasks)
-        known = lived._replace(timestep=lived.timestep._replace(observation=shown), outputs=tuple(outputs))
+        models, actor_params, scale = split_params(state.params)
+        trajectory = live(live_key, state.params, batch_tasks, tasks.trial_steps)
+        *outputs, told, shown = trajectory.outputs
+        trials = model.trials(trajectory, batch_tasks)
+        known = trajectory._replace(timestep=trajectory.timestep._replace(observation=shown), outputs=tuple(outputs))
         if features is not None:
             code = jax.vmap(features.vector)(batch_tasks)[None]
             code = jnp.broadcast_to(code, (*shown.shape[:2], features.size))
@@ -205,33 +205,35 @@ def varibad(
             model_key, models, state.model_optimizer, trials, model.loss, optimizer, *model_passes, loss_key=loss_key
         )
         metrics |= policy_metrics | {f"model_{name}": x for name, x in model_metrics.items()}
-        trial_return = lived.mean_reward.sum(axis=0)
-        outcome = Outcome(batch_tasks, trial_return, jnp.ones_like(trial_return, bool), metrics, lived)
+        trial_return = trajectory.mean_reward.sum(axis=0)
+        outcome = Outcome(batch_tasks, trial_return, jnp.ones_like(trial_return, bool), metrics, trajectory)
         params = models | {"actor": actor_params} | ({} if scale is None else {"scale": scale.followed(told)})
         return LearnerState(params, moments, model_moments, curious), outcome
 
     def adapt(key, state: LearnerState, task, trial_steps: int, forget=False, greedy: bool = False, first=None):
         one, other = (jax.tree.map(lambda x: x[None], some) for some in (task, first))
         half = None if first is None else (other, first_half(trial_steps, tasks.horizon))
-        lived = live(key, state.params, one, trial_steps, forget=forget, greedy=greedy, first=half)
-        return jax.tree.map(lambda x: x[:, 0], lived)
+        trajectory = live(key, state.params, one, trial_steps, forget=forget, greedy=greedy, first=half)
+        return jax.tree.map(lambda x: x[:, 0], trajectory)
 
     def check_tasks(num_tasks: int):
         learner.check(num_tasks)
         check_divides("model_minibatches", model_minibatches, num_tasks)
 
-    decode = lambda state, lived: model.decode(state.params, lived.outputs[2])
+    decode = lambda state, trajectory: model.decode(state.params, trajectory.outputs[2])
     valued = critic == "belief" and bonus is None  # else trials hold no values, or those of bonuses, too
-    advantages = lambda state, lived: learner.advantages(
-        state.params["actor"], lived._replace(outputs=lived.outputs[:2])
+    advantages = lambda state, trajectory: learner.advantages(
+        state.params["actor"], trajectory._replace(outputs=trajectory.outputs[:2])
     )
-    made = Algorithm(init, update, adapt, steps=tasks.trial_steps, check=check_tasks, decode=decode, tells_trials=True)
+    made = Algorithm(
+        init, update, adapt, steps=tasks.trial_steps, check=check_tasks, decode=decode, returns_trajectories=True
+    )
     if features is not None:
         made = made._replace(check_tasks=lambda name, some, learning: features.check(name, some) if learning else None)
     return made._replace(advantages=advantages) if valued else made
 
 
-def apart(params: dict) -> tuple[dict, dict, belief.Scale | None]:
+def split_params(params: dict) -> tuple[dict, dict, belief.Scale | None]:
     """(encoder, decoders and readout; the actor; the scale of beliefs, which no gradient moves)."""
     models = {name: x for name, x in params.items() if name not in ("actor", "scale")}
     return models, params["actor"], params.get("scale")

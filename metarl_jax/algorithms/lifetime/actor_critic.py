@@ -13,8 +13,8 @@ from metarl_jax import estimators
 from metarl_jax.algorithms.lifetime import meta_learner as lifetimes
 from metarl_jax.algorithms.lifetime.meta_learner import Agent
 from metarl_jax.config import check, check_all
-from metarl_jax.networks import Bounding, actor_critic, by_variance
-from metarl_jax.records import Actor, Inner, Key, Policy, PyTree, Said, TaskDistribution, Trajectory
+from metarl_jax.networks import Bounding, actor_critic, variance_scaled_init
+from metarl_jax.records import ActionEvaluation, Actor, Inner, Key, Policy, PyTree, TaskDistribution, Trajectory
 from metarl_jax.rollout import replay
 
 NAMES = ("discount", "trace", "entropy_cost", "value_cost", "learning_rate")
@@ -47,39 +47,45 @@ class Assigned(NamedTuple):
 
 class Credit(NamedTuple):
     """What of what was earned counts for which action: ``start() -> memory`` of a newborn;
-    ``assign(meta, numbers, memory, Trajectory [T, E], Said) -> Assigned``."""
+    ``assign(meta, numbers, memory, Trajectory [T, E], ActionEvaluation) -> Assigned``."""
 
     start: Callable[[], PyTree]
-    assign: Callable[[PyTree, Hyperparameters, PyTree, Trajectory, Said], Assigned]
+    assign: Callable[[PyTree, Hyperparameters, PyTree, Trajectory, ActionEvaluation], Assigned]
 
 
-def going_on(numbers: Hyperparameters, lived: Trajectory) -> jax.Array:
+def going_on(numbers: Hyperparameters, trajectory: Trajectory) -> jax.Array:
     """What the value of what followed each step counts for, ``[T, E]``: the discount, or 0 after termination.
 
     Agents that do not see the time value a state that a truncation leaves as any other. At a discount of 1 such values
     have no bound: there a truncation is an end.
     """
-    ended = lived.terminated | (lived.truncated & (numbers.discount >= 1.0))
-    return numbers.discount * (1.0 - ended.astype(lived.reward.dtype))
+    ended = trajectory.terminated | (trajectory.truncated & (numbers.discount >= 1.0))
+    return numbers.discount * (1.0 - ended.astype(trajectory.reward.dtype))
 
 
-def generalised(reward: jax.Array, numbers: Hyperparameters, lived: Trajectory, told: Said):
+def generalised(reward: jax.Array, numbers: Hyperparameters, trajectory: Trajectory, told: ActionEvaluation):
     """(generalised advantages ``A`` of ``reward``, lambda returns ``A + V``), ``[T, E]``."""
-    traces = numbers.trace * (1.0 - (lived.terminated | lived.truncated).astype(told.value.dtype))
-    advantage = estimators.generalised_advantages(reward, told.value, told.next_value, going_on(numbers, lived), traces)
+    traces = numbers.trace * (1.0 - (trajectory.terminated | trajectory.truncated).astype(told.value.dtype))
+    advantage = estimators.generalised_advantages(
+        reward, told.value, told.next_value, going_on(numbers, trajectory), traces
+    )
     return advantage, advantage + told.value
 
 
-def of_rewards(meta: PyTree, numbers: Hyperparameters, memory: PyTree, lived: Trajectory, told: Said) -> Assigned:
+def of_rewards(
+    meta: PyTree, numbers: Hyperparameters, memory: PyTree, trajectory: Trajectory, told: ActionEvaluation
+) -> Assigned:
     """Generalised advantages of the task's rewards."""
     del meta
-    return Assigned(*generalised(lived.reward, numbers, lived, told), memory)
+    return Assigned(*generalised(trajectory.reward, numbers, trajectory, told), memory)
 
 
 REWARDS = Credit(start=lambda: (), assign=of_rewards)
 
 
-def span(tasks: TaskDistribution, episodes: int, life: int, window: int, between: int = 0) -> tuple[int, int]:
+def resolve_lifetime(
+    tasks: TaskDistribution, episodes: int, life: int, window: int, between: int = 0
+) -> tuple[int, int]:
     """(episodes before an inner update, inner updates of a life), of options as ``self_tuning`` documents them;
     ``between``: inner updates between a window and the next."""
     in_trial = tasks.trial_steps // tasks.horizon
@@ -94,7 +100,7 @@ def span(tasks: TaskDistribution, episodes: int, life: int, window: int, between
     return episodes, life or every * max(least, in_trial // (episodes * every))
 
 
-def learners(
+def make_agents(
     tasks: TaskDistribution,
     meta: Callable[[Key], PyTree],
     values_of: Callable[[PyTree], Hyperparameters],
@@ -106,7 +112,7 @@ def learners(
 ) -> tuple[Policy, Actor, Inner]:
     """Agents of ``actor_critic_inner``; ``encoder``, ``bounding``, ``episodes``: see ``self_tuning``."""
     check(all(size > 0 for size in encoder), "encoder", encoder, "each layer needs at least one unit")
-    policy = actor_critic(tasks.env.spec, "none", 0, encoder, False, bounding=bounding, scaled=by_variance)
+    policy = actor_critic(tasks.env.spec, "none", 0, encoder, False, bounding=bounding, scaled=variance_scaled_init)
     actor = lifetimes.actor_of(tasks, policy, episodes)
     said = functools.partial(lifetimes.said, policy)
     return policy, actor, actor_critic_inner(policy, said, meta, values_of, optimizer_of, credit)
@@ -127,14 +133,14 @@ def check_ranges(ranges: dict[str, tuple[float, float]], tuned: bool, least_disc
             check(0 <= low <= (1.0 if bounded else math.inf), name, shown, fix)
 
 
-def settled(**numbers: float) -> Hyperparameters:
+def fixed_hyperparameters(**numbers: float) -> Hyperparameters:
     """Hyperparameters that nothing tunes, checked."""
     for name, value in numbers.items():
         check_ranges({name: (value, value)}, tuned=False)
     return hyperparameters(as_numbers(numbers), 0.0, {})
 
 
-def unbounded(start: dict[str, float], tuned: tuple[str, ...], least_discount: float) -> dict[str, float]:
+def to_unconstrained(start: dict[str, float], tuned: tuple[str, ...], least_discount: float) -> dict[str, float]:
     """The meta-parameters at which hyperparameters are as in ``start``."""
     logit = lambda x: math.log(x) - math.log1p(-x)
     inverses = dict.fromkeys(NAMES, math.log) | {
@@ -160,7 +166,7 @@ def hyperparameters(fixed: dict[str, jax.Array], least_discount: float, meta: di
 
 def actor_critic_inner(
     policy: Policy,
-    said: Callable[[Any, Trajectory], Said],
+    said: Callable[[Any, Trajectory], ActionEvaluation],
     meta: Callable[[Key], PyTree],
     values_of: Callable[[PyTree], Hyperparameters],
     optimizer_of: Callable[[PyTree], optax.GradientTransformation],
@@ -179,11 +185,11 @@ def actor_critic_inner(
         params = policy.init(key)
         return Agent(params, optimizer_of(meta).init(params), credit.start())
 
-    def learn(key, meta, agent, lived: Trajectory):
+    def learn(key, meta, agent, trajectory: Trajectory):
         del key
-        numbers, told = values_of(meta), said(agent, lived)
-        found = credit.assign(meta, numbers, agent.memory, lived, told)
-        loss = functools.partial(actor_critic_loss, policy, numbers, lived, found.advantage, found.target)
+        numbers, told = values_of(meta), said(agent, trajectory)
+        found = credit.assign(meta, numbers, agent.memory, trajectory, told)
+        loss = functools.partial(actor_critic_loss, policy, numbers, trajectory, found.advantage, found.target)
         updates, moments = optimizer_of(meta).update(jax.grad(loss)(agent.params), agent.optimizer, agent.params)
         params = jax.tree.map(lambda p, u: p - numbers.learning_rate * u, agent.params, updates)
         return Agent(params, moments, found.memory), jnp.zeros(())
@@ -194,13 +200,13 @@ def actor_critic_inner(
 def actor_critic_loss(
     policy: Policy,
     numbers: Hyperparameters,
-    lived: Trajectory,
+    trajectory: Trajectory,
     advantage: jax.Array,
     target: jax.Array,
     params: PyTree,
 ) -> jax.Array:
     """``L`` of ``actor_critic_inner``."""
-    parameters, value = replay(policy, params, lived.timestep)
-    gain = policy.actions.log_prob(parameters, lived.action) * advantage
+    parameters, value = replay(policy, params, trajectory.timestep)
+    gain = policy.actions.log_prob(parameters, trajectory.action) * advantage
     gain += numbers.entropy_cost * policy.actions.entropy(parameters)
     return (numbers.value_cost * estimators.squared_error(value, target) - gain).mean()

@@ -6,12 +6,18 @@ from typing import Literal
 
 import jax.numpy as jnp
 
-from metarl_jax.algorithms.lifetime.actor_critic import Assigned, Credit, Hyperparameters, generalised, settled
-from metarl_jax.algorithms.lifetime.outer_loop import Judgement, Search, credited_learner
+from metarl_jax.algorithms.lifetime.actor_critic import (
+    Assigned,
+    Credit,
+    Hyperparameters,
+    fixed_hyperparameters,
+    generalised,
+)
+from metarl_jax.algorithms.lifetime.outer_loop import MetaOptimizerConfig, OuterLossConfig, credit_assignment_learner
 from metarl_jax.config import check, check_all, recipe
 from metarl_jax.learned import intrinsic_reward_rule as intrinsic
 from metarl_jax.networks import Bounding, num_inputs, step_inputs
-from metarl_jax.records import Algorithm, PyTree, Said, Spec, TaskDistribution, Trajectory
+from metarl_jax.records import ActionEvaluation, Algorithm, PyTree, Spec, TaskDistribution, Trajectory
 
 
 @recipe("intrinsic-reward")
@@ -70,24 +76,24 @@ def intrinsic_reward(
     check(all(size > 0 for size in hidden), "hidden", hidden, "each layer needs at least one unit")
     check_all(dict(memory_size=memory_size, extrinsic=extrinsic), lambda x: x >= 0, "must not be negative")
     check(bonus > 0, "bonus", bonus, "must be above 0")
-    numbers = settled(
+    numbers = fixed_hyperparameters(
         discount=discount,
         trace=trace,
         entropy_cost=entropy_cost,
         value_cost=value_cost,
         learning_rate=learning_rate,
     )
-    search = Search(gradient, meta_rate, decay_updates, sigma, members, block)
+    search = MetaOptimizerConfig(gradient, meta_rate, decay_updates, sigma, members, block)
     outer = outer_discount, outer_trace, outer_entropy_cost, True, outer_critic_rate
-    judgement = Judgement(*outer, score, remat)
+    judgement = OuterLossConfig(*outer, score, remat)
     spec = tasks.env.spec
-    meta = functools.partial(intrinsic.born, features=num_inputs(spec), hidden=hidden, memory_size=memory_size)
+    meta = functools.partial(intrinsic.init, features=num_inputs(spec), hidden=hidden, memory_size=memory_size)
     start = lambda episodes: jnp.zeros((episodes, memory_size)) if memory_size else ()
     assign = functools.partial(mixed, spec, extrinsic, bonus)
     credit = lambda episodes: Credit(functools.partial(start, episodes), assign)
-    lived = episodes, steps, life, window
-    return credited_learner(
-        tasks, meta, credit, numbers, optimizer, encoder, bounding, lived, search, judgement, outer_encoder
+    trajectory = episodes, steps, life, window
+    return credit_assignment_learner(
+        tasks, meta, credit, numbers, optimizer, encoder, bounding, trajectory, search, judgement, outer_encoder
     )
 
 
@@ -98,11 +104,11 @@ def mixed(
     meta: PyTree,
     numbers: Hyperparameters,
     memory: PyTree,
-    lived: Trajectory,
-    told: Said,
+    trajectory: Trajectory,
+    told: ActionEvaluation,
 ) -> Assigned:
     """Generalised advantages of both rewards."""
-    ended = lived.terminated | lived.truncated
-    memory, own = intrinsic.rewarded(meta, memory, step_inputs(spec, lived), lived.reward, ended)
-    found = generalised(extrinsic * lived.reward + bonus * own, numbers, lived, told)
+    ended = trajectory.terminated | trajectory.truncated
+    memory, own = intrinsic.rewarded(meta, memory, step_inputs(spec, trajectory), trajectory.reward, ended)
+    found = generalised(extrinsic * trajectory.reward + bonus * own, numbers, trajectory, told)
     return Assigned(*found, memory)

@@ -5,11 +5,11 @@ from typing import Literal
 
 import jax.numpy as jnp
 
-from metarl_jax.algorithms.lifetime.actor_critic import learners, settled, span
-from metarl_jax.algorithms.lifetime.meta_learner import in_stretches
-from metarl_jax.algorithms.lifetime.outer_loop import Search, Span, check_search, meta_learner
+from metarl_jax.algorithms.lifetime.actor_critic import fixed_hyperparameters, make_agents, resolve_lifetime
+from metarl_jax.algorithms.lifetime.meta_learner import with_rollout_length
+from metarl_jax.algorithms.lifetime.outer_loop import LifetimeConfig, MetaOptimizerConfig, check_search, meta_learner
 from metarl_jax.config import check, recipe
-from metarl_jax.learned.optimizers import born, scale_by_learned
+from metarl_jax.learned.optimizers import init, scale_by_learned
 from metarl_jax.networks import Bounding
 from metarl_jax.records import Algorithm, TaskDistribution
 
@@ -59,19 +59,19 @@ def learned_optimizer(
     """
     check(all(size > 0 for size in hidden), "hidden", hidden, "each layer needs at least one unit")
     check(learning_rate > 0, "learning_rate", learning_rate, "must be above 0")
-    values = settled(  # steps have their own rate
+    values = fixed_hyperparameters(  # steps have their own rate
         discount=discount, trace=trace, entropy_cost=entropy_cost, value_cost=value_cost, learning_rate=1.0
     )
-    search = Search(gradient, meta_rate, decay_updates, sigma, members, block)
+    search = MetaOptimizerConfig(gradient, meta_rate, decay_updates, sigma, members, block)
     check_search(search)
     check(window >= 0, "window", window, "must not be negative")
-    horizon, tasks = tasks.horizon, in_stretches(tasks, steps)
-    episodes, length = span(tasks, episodes, life, window or 1)
+    horizon, tasks = tasks.horizon, with_rollout_length(tasks, steps)
+    episodes, length = resolve_lifetime(tasks, episodes, life, window or 1)
     optimizer_of = functools.partial(scale_by_learned, total_updates=length)
-    meta = functools.partial(born, sizes=hidden, rate=learning_rate)
-    _, actor, inner = learners(tasks, meta, lambda meta: values, optimizer_of, encoder, bounding, episodes)
+    meta = functools.partial(init, sizes=hidden, rate=learning_rate)
+    _, actor, inner = make_agents(tasks, meta, lambda meta: values, optimizer_of, encoder, bounding, episodes)
     told = lambda meta: {"learning_rate": jnp.exp(meta["log_rate"])}
-    lived = Span(horizon, episodes, length, window or length)
+    trajectory = LifetimeConfig(horizon, episodes, length, window or length)
     return meta_learner(
-        tasks, actor, inner, search, None, lived, encoder, told, alike={"algorithm": "learned-optimizer"}
+        tasks, actor, inner, search, None, trajectory, encoder, told, alike={"algorithm": "learned-optimizer"}
     )

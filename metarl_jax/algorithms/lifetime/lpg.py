@@ -10,12 +10,18 @@ import jax.numpy as jnp
 import optax
 
 from metarl_jax.algorithms.lifetime import meta_learner as lifetimes
-from metarl_jax.algorithms.lifetime.actor_critic import OPTIMIZERS, span
+from metarl_jax.algorithms.lifetime.actor_critic import OPTIMIZERS, resolve_lifetime
 from metarl_jax.algorithms.lifetime.meta_learner import Agent
-from metarl_jax.algorithms.lifetime.outer_loop import Judgement, Search, Span, check_judgement, meta_learner
+from metarl_jax.algorithms.lifetime.outer_loop import (
+    LifetimeConfig,
+    MetaOptimizerConfig,
+    OuterLossConfig,
+    check_judgement,
+    meta_learner,
+)
 from metarl_jax.config import check, check_all, check_counts, recipe
 from metarl_jax.learned import rules
-from metarl_jax.networks import Bounding, Network, actor, asymmetric, by_variance, flat, mlp
+from metarl_jax.networks import Bounding, Network, actor, asymmetric_critic, flat, mlp, variance_scaled_init
 from metarl_jax.records import Algorithm, Inner, Policy, PyTree, Spec, TaskDistribution, Trajectory
 
 
@@ -108,28 +114,28 @@ def lpg(
     check_all(named | dict(prediction_cost=prediction_cost), lambda x: x >= 0, "must not be negative")
     check(learning_rate > 0, "learning_rate", learning_rate, "must be above 0")
     check(all(size > 0 for size in encoder), "encoder", encoder, "each layer needs at least one unit")
-    search = Search(gradient, meta_rate, decay_updates, sigma, members, block)
+    search = MetaOptimizerConfig(gradient, meta_rate, decay_updates, sigma, members, block)
     judged = outer_discount, outer_trace, outer_entropy_cost, True, outer_critic_rate
-    judgement = Judgement(*judged, score, remat, max_gradient_norm, outer_normalisation, max_life_gradient_norm)
+    judgement = OuterLossConfig(*judged, score, remat, max_gradient_norm, outer_normalisation, max_life_gradient_norm)
     check_judgement(search, judgement)
-    horizon, tasks = tasks.horizon, lifetimes.in_stretches(tasks, steps)
-    episodes, length = span(tasks, episodes, life, window)
+    horizon, tasks = tasks.horizon, lifetimes.with_rollout_length(tasks, steps)
+    episodes, length = resolve_lifetime(tasks, episodes, life, window)
     known = encoder, bounding, memory_size, predictions, optimizer, learning_rate, costs
-    policy, inner = ruled_agents(tasks.env.spec, *known, length if lifetime else 0)
-    lived = Span(horizon, episodes, length, window)
+    policy, inner = lpg_agents(tasks.env.spec, *known, length if lifetime else 0)
+    trajectory = LifetimeConfig(horizon, episodes, length, window)
     return meta_learner(
         tasks,
         lifetimes.actor_of(tasks, policy, episodes),
         inner,
         search,
         judgement,
-        lived,
+        trajectory,
         outer_encoder,
         alike={"algorithm": "lpg", "lifetime": lifetime},
     )
 
 
-def ruled_agents(
+def lpg_agents(
     spec: Spec,
     encoder: tuple[int, ...],
     bounding: Bounding,
@@ -143,8 +149,8 @@ def ruled_agents(
     """Agents whose parameters move by ``-rate * optimizer(grad L)``, with ``L`` of ``rules.lpg.agent_loss``;
     ``length``: of a life, 0 where the rule is not told."""
     size = math.prod(spec.observation_shape)
-    predictor = mlp(size, encoder, predictions, scaled=by_variance)
-    policy, _ = asymmetric(actor(spec, encoder, bounding=bounding, scaled=by_variance), predictor, size)
+    predictor = mlp(size, encoder, predictions, scaled=variance_scaled_init)
+    policy, _ = asymmetric_critic(actor(spec, encoder, bounding=bounding, scaled=variance_scaled_init), predictor, size)
     agents = optax.chain(OPTIMIZERS[optimizer](), optax.scale(-learning_rate))
 
     def init(key, meta, task):
@@ -152,11 +158,11 @@ def ruled_agents(
         params = policy.init(key)
         return Agent(params, agents.init(params), jnp.int32(0))  # which remembers its age
 
-    def learn(key, meta, agent: Agent, lived: Trajectory):
+    def learn(key, meta, agent: Agent, trajectory: Trajectory):
         del key
-        seen = seen_by_rule(policy, predictor, agent, lived, length)
+        seen = seen_by_rule(policy, predictor, agent, trajectory, length)
         wanted = rules.lpg.read(meta, seen)
-        loss = functools.partial(update_loss, policy, predictor, wanted, lived, costs.agent)
+        loss = functools.partial(update_loss, policy, predictor, wanted, trajectory, costs.agent)
         updates, moments = agents.update(jax.grad(loss)(agent.params), agent.optimizer, agent.params)
         params = optax.apply_updates(agent.params, updates)
         entropy = -(seen.prediction * jnp.log(seen.prediction + 1e-8)).sum(axis=-1).mean()
@@ -164,7 +170,7 @@ def ruled_agents(
         penalty += costs.prediction * jnp.square(wanted.prediction).mean()
         return Agent(params, moments, agent.memory + 1), penalty
 
-    meta = functools.partial(rules.lpg.born, memory_size=memory_size, predictions=predictions)
+    meta = functools.partial(rules.lpg.init, memory_size=memory_size, predictions=predictions)
     return policy, Inner(meta, init, learn)
 
 
@@ -173,25 +179,32 @@ def predicted(predictor: Network, params: PyTree, observation: jax.Array, shape:
     return predictor.apply(params["critic"], flat(observation, shape))
 
 
-def seen_by_rule(policy: Policy, predictor: Network, agent: Agent, lived: Trajectory, length: int) -> rules.lpg.Seen:
+def seen_by_rule(
+    policy: Policy, predictor: Network, agent: Agent, trajectory: Trajectory, length: int
+) -> rules.lpg.RuleInputs:
     """What the rule is told of a record ``[T, E]``."""
-    shape = lived.reward.shape
-    log_prob = lifetimes.said(policy, agent, lived).log_prob
-    seen = lived.timestep.observation, lived.next_observation
+    shape = trajectory.reward.shape
+    log_prob = lifetimes.said(policy, agent, trajectory).log_prob
+    seen = trajectory.timestep.observation, trajectory.next_observation
     now, following = (jax.nn.softmax(predicted(predictor, agent.params, x, shape)) for x in seen)
     age = agent.memory / length if length else jnp.zeros(())
     life = jnp.log(jnp.float32(max(length, 1)))
-    going_on = 1.0 - lived.terminated.astype(log_prob.dtype)
-    ended = lived.terminated | lived.truncated
-    discrete = jnp.issubdtype(lived.action.dtype, jnp.integer)
+    going_on = 1.0 - trajectory.terminated.astype(log_prob.dtype)
+    ended = trajectory.terminated | trajectory.truncated
+    discrete = jnp.issubdtype(trajectory.action.dtype, jnp.integer)
     chance = jnp.exp(log_prob) if discrete else jax.nn.sigmoid(log_prob)  # a density has no upper bound
-    return rules.lpg.Seen(lived.reward, going_on, ended, chance, now, following, age, life)
+    return rules.lpg.RuleInputs(trajectory.reward, going_on, ended, chance, now, following, age, life)
 
 
 def update_loss(
-    policy: Policy, predictor: Network, wanted: rules.lpg.Wanted, lived: Trajectory, cost: float, params: PyTree
+    policy: Policy,
+    predictor: Network,
+    wanted: rules.lpg.RuleTargets,
+    trajectory: Trajectory,
+    cost: float,
+    params: PyTree,
 ) -> jax.Array:
     """``rules.lpg.agent_loss`` of an agent's parameters."""
-    log_prob = lifetimes.said(policy, Agent(params, ()), lived).log_prob
-    prediction = predicted(predictor, params, lived.timestep.observation, lived.reward.shape)
+    log_prob = lifetimes.said(policy, Agent(params, ()), trajectory).log_prob
+    prediction = predicted(predictor, params, trajectory.timestep.observation, trajectory.reward.shape)
     return rules.lpg.agent_loss(wanted, log_prob, prediction, cost)

@@ -16,21 +16,21 @@ from metarl_jax import estimators, meta_gradients
 from metarl_jax.config import check, check_divides
 from metarl_jax.networks import flat, mlp
 from metarl_jax.records import (
+    ActionEvaluation,
     Actor,
     Algorithm,
     Inner,
     Key,
     MetaGradient,
     Policy,
-    Portable,
     PyTree,
-    Said,
     Spec,
     Task,
+    TaskAgnostic,
     TaskDistribution,
     Trajectory,
 )
-from metarl_jax.rollout import after_steps, enter, first_half, replay, rollout
+from metarl_jax.rollout import after_steps, first_half, init_rollout, replay, rollout
 
 
 class Agent(NamedTuple):
@@ -54,7 +54,7 @@ def actor_of(tasks: TaskDistribution, policy: Policy, episodes: int) -> Actor:
         return jax.tree.map(lambda x: jnp.broadcast_to(x, (episodes, *x.shape)), task)
 
     def enter_one(key, task):
-        return enter(key, tasks.env, policy, spread(task))
+        return init_rollout(key, tasks.env, policy, spread(task))
 
     def act(key, agent, place, task, greedy=False):
         return rollout(key, tasks.env, policy, agent.params, spread(task), tasks.horizon, place, greedy=greedy)
@@ -62,23 +62,25 @@ def actor_of(tasks: TaskDistribution, policy: Policy, episodes: int) -> Actor:
     return Actor(enter_one, act, functools.partial(said, policy))
 
 
-def in_stretches(tasks: TaskDistribution, steps: int) -> TaskDistribution:
+def with_rollout_length(tasks: TaskDistribution, steps: int) -> TaskDistribution:
     """``tasks`` whose agents live ``steps`` at a time (0: an episode's most), whatever episodes do."""
     check(0 <= steps <= tasks.horizon, "steps", steps, f"must lie between 0 and {tasks.horizon}, an episode's most")
     return tasks._replace(horizon=steps or tasks.horizon)
 
 
-def said(policy: Policy, agent: Any, lived: Trajectory) -> Said:
+def said(policy: Policy, agent: Any, trajectory: Trajectory) -> ActionEvaluation:
     """Of an agent with ``params`` for ``policy``."""
-    parameters, value = replay(policy, agent.params, lived.timestep)
-    _, following = replay(policy, agent.params, after_steps(lived))
+    parameters, value = replay(policy, agent.params, trajectory.timestep)
+    _, following = replay(policy, agent.params, after_steps(trajectory))
     actions = policy.actions
-    return Said(actions.log_prob(parameters, lived.action), actions.entropy(parameters), value, following)
+    return ActionEvaluation(
+        actions.log_prob(parameters, trajectory.action), actions.entropy(parameters), value, following
+    )
 
 
-def divergence(policy: Policy, value_cost: float, target: Any, agent: Any, lived: Trajectory) -> jax.Array:
+def divergence(policy: Policy, value_cost: float, target: Any, agent: Any, trajectory: Trajectory) -> jax.Array:
     """``KL(pi_target || pi_agent) + value_cost (V_target - V_agent)^2 / 2``, a mean over the states of ``[T, E]``."""
-    goal, agents = (replay(policy, x.params, lived.timestep) for x in (target, agent))
+    goal, agents = (replay(policy, x.params, trajectory.timestep) for x in (target, agent))
     return (policy.actions.kl(goal[0], agents[0]) + value_cost * estimators.squared_error(agents[1], goal[1])).mean()
 
 
@@ -96,9 +98,9 @@ def outer_critic(
         steps = jnp.maximum(horizon - time, 0).astype(jnp.float32)
         return steps / horizon if discount == 1 else (1.0 - discount**steps) / (1.0 - discount**horizon)
 
-    def inputs(lived: Trajectory, time: jax.Array):
+    def inputs(trajectory: Trajectory, time: jax.Array):
         seen = lambda x, time: jnp.concatenate([flat(x, time.shape), left(time)[..., None]], axis=-1)
-        return seen(lived.timestep.observation, time), seen(lived.next_observation, time + 1)
+        return seen(trajectory.timestep.observation, time), seen(trajectory.next_observation, time + 1)
 
     return meta_gradients.regressed_critic(
         network.init, lambda params, x: network.apply(params, x)[..., 0], inputs, learning_rate
@@ -122,7 +124,7 @@ def lifetime_learner(
       episodes: of ``actor``.
       window: inner updates an outer one.
       told: ``meta -> metrics``, what is to be seen of it.
-      alike: options, see ``Portable``; None where it is not.
+      alike: options, see ``TaskAgnostic``; None where it is not.
     """
     optimizer = optax.apply_if_finite(optimizer, max_consecutive_errors=10)
     learner = functools.partial(outer_steps, tasks, inner, optimizer, told)
@@ -133,7 +135,7 @@ def lifetime_learner(
 
     steps = episodes * tasks.horizon
     spent = estimator.lives * window * steps
-    portable = None if alike is None else Portable(estimator, learner, tuple(alike.items()))
+    portable = None if alike is None else TaskAgnostic(estimator, learner, tuple(alike.items()))
     return Algorithm(init, update, adapt, spent, lambda num_tasks: None, window=steps, portable=portable)
 
 
@@ -169,8 +171,10 @@ def outer_steps(
 def in_blocks(algorithm: Algorithm, block: int, remat: bool | None = False) -> Algorithm:
     """``algorithm`` with what is to be checked of ``block``, and what of both was left open."""
     check(block >= 0, "block", block, "must not be negative")
-    left_open = functools.partial(meta_gradients.left_open, "block", block, remat)
-    return algorithm._replace(check=functools.partial(check_divides, "block", block or 1), left_open=left_open)
+    memory_options = functools.partial(meta_gradients.memory_options, "block", block, remat)
+    return algorithm._replace(
+        check=functools.partial(check_divides, "block", block or 1), memory_options=memory_options
+    )
 
 
 def trial(
@@ -205,15 +209,17 @@ def trial(
         if first is not None:
             now = jax.tree.map(lambda a, b: jnp.where(index < half, a, b), first, task)
             place = jax.tree.map(lambda a, b: jnp.where(index == half, a, b), anew, place)
-        place, lived = actor.act(keys[0], agent, place, now, greedy=greedy)
-        learn = lambda: inner.learn(keys[1], meta, agent, lived)[0]
+        place, trajectory = actor.act(keys[0], agent, place, now, greedy=greedy)
+        learn = lambda: inner.learn(keys[1], meta, agent, trajectory)[0]
         agent = jax.lax.cond(jnp.asarray(forget, jnp.int32) > 0, lambda: agent, learn)
-        return (agent, place), lived
+        return (agent, place), trajectory
 
-    _, lived = jax.lax.scan(body, (agent, place), (jax.random.split(keys[2], count), jnp.arange(count)))
+    _, trajectory = jax.lax.scan(body, (agent, place), (jax.random.split(keys[2], count), jnp.arange(count)))
     # [updates, T, E, ...] -> [updates * E * T, ...]
-    lived = jax.tree.map(lambda x: jnp.swapaxes(x, 1, 2).reshape(-1, *x.shape[3:])[:num_steps], lived)
+    trajectory = jax.tree.map(lambda x: jnp.swapaxes(x, 1, 2).reshape(-1, *x.shape[3:])[:num_steps], trajectory)
     index = jnp.arange(num_steps)
     first, last = index % tasks.horizon == 0, index % tasks.horizon == tasks.horizon - 1
-    timestep = lived.timestep._replace(trial_start=index == 0, episode_start=lived.timestep.episode_start | first)
-    return lived._replace(timestep=timestep, truncated=lived.truncated | (last & ~lived.terminated))
+    timestep = trajectory.timestep._replace(
+        trial_start=index == 0, episode_start=trajectory.timestep.episode_start | first
+    )
+    return trajectory._replace(timestep=timestep, truncated=trajectory.truncated | (last & ~trajectory.terminated))

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 
 from metarl_jax.config import ConfigError, check
 from metarl_jax.meta_gradients import STRATEGIES
-from metarl_jax.records import Algorithm, Key, MetaGradient, Portable, PyTree, TaskDistribution
+from metarl_jax.records import Algorithm, Key, MetaGradient, PyTree, TaskAgnostic, TaskDistribution
 
 
-class Elsewhere(NamedTuple):
+class ExtraDistribution(NamedTuple):
     """``name``: of what its metrics are; ``algorithm``: made for ``tasks``."""
 
     name: str
@@ -20,8 +20,8 @@ class Elsewhere(NamedTuple):
     tasks: TaskDistribution
 
 
-def joined(
-    algorithm: Algorithm, others: Sequence[Elsewhere], place: Callable[[PyTree], PyTree] = lambda tasks: tasks
+def multi_distribution(
+    algorithm: Algorithm, others: Sequence[ExtraDistribution], place: Callable[[PyTree], PyTree] = lambda tasks: tasks
 ) -> Algorithm:
     """``algorithm``, whose meta-gradient is the mean of its own and the others', each from as many tasks of theirs.
 
@@ -55,14 +55,14 @@ def joined(
     )
 
 
-def ported(name: str, algorithm: Algorithm) -> Portable:
+def ported(name: str, algorithm: Algorithm) -> TaskAgnostic:
     if algorithm.portable is None:
         fix = "give lpg, learned-optimizer or self-tuning, or learn in one task distribution alone"
         raise ConfigError(f"also: {name} learns what fits the spaces of its own tasks: {fix}")
     return algorithm.portable
 
 
-def check_alike(name: str, home: Portable, guest: Portable) -> None:
+def check_alike(name: str, home: TaskAgnostic, guest: TaskAgnostic) -> None:
     options, others = dict(home.alike), dict(guest.alike)
     for field in options | others:
         here, there = options.get(field), others.get(field)
@@ -85,7 +85,7 @@ def check_all(parts: Sequence[Algorithm], num_tasks: int) -> None:
 
 
 def begin(
-    estimators: Sequence[MetaGradient], others: Sequence[Elsewhere], key: Key, task: PyTree, num_tasks: int
+    estimators: Sequence[MetaGradient], others: Sequence[ExtraDistribution], key: Key, task: PyTree, num_tasks: int
 ) -> tuple[PyTree, ...]:
     keys = jax.random.split(key, len(estimators))
     shapes = [task, *(jax.eval_shape(other.tasks.sample, key) for other in others)]
@@ -95,7 +95,7 @@ def begin(
 
 def estimate(
     estimators: Sequence[MetaGradient],
-    others: Sequence[Elsewhere],
+    others: Sequence[ExtraDistribution],
     place: Callable[[PyTree], PyTree],
     key: Key,
     meta: PyTree,

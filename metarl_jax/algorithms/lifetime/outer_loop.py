@@ -11,13 +11,19 @@ import optax
 
 from metarl_jax import estimators, meta_gradients
 from metarl_jax.algorithms.lifetime import meta_learner as lifetimes
-from metarl_jax.algorithms.lifetime.actor_critic import OPTIMIZERS, Credit, Hyperparameters, learners, span
+from metarl_jax.algorithms.lifetime.actor_critic import (
+    OPTIMIZERS,
+    Credit,
+    Hyperparameters,
+    make_agents,
+    resolve_lifetime,
+)
 from metarl_jax.config import check, check_all
 from metarl_jax.networks import Bounding
 from metarl_jax.records import Actor, Algorithm, Inner, Key, MetaGradient, PyTree, TaskDistribution
 
 
-class Search(NamedTuple):
+class MetaOptimizerConfig(NamedTuple):
     """Options of every outer loop, as ``self_tuning`` documents them."""
 
     gradient: str
@@ -28,7 +34,7 @@ class Search(NamedTuple):
     block: int
 
 
-class Judgement(NamedTuple):
+class OuterLossConfig(NamedTuple):
     """Options of back-propagation: those that ``self_tuning`` calls ``outer_*``, ``score`` and ``remat``."""
 
     discount: float
@@ -43,7 +49,7 @@ class Judgement(NamedTuple):
     max_life_norm: float = 0.0
 
 
-class Span(NamedTuple):
+class LifetimeConfig(NamedTuple):
     """``horizon``: the longest episode; ``episodes`` lived side by side before an inner update; ``length``: inner
     updates of a life; ``window``: an outer update; ``between``: those after a window that are lived for the sake of a
     target."""
@@ -55,12 +61,12 @@ class Span(NamedTuple):
     between: int = 0
 
 
-def check_search(search: Search) -> None:
+def check_search(search: MetaOptimizerConfig) -> None:
     check_all(dict(sigma=search.sigma, meta_rate=search.meta_rate), lambda x: x > 0, "must be above 0")
     check(search.decay_updates >= 0, "decay_updates", search.decay_updates, "must not be negative")
 
 
-def check_judgement(search: Search, judgement: Judgement) -> None:
+def check_judgement(search: MetaOptimizerConfig, judgement: OuterLossConfig) -> None:
     """``check_search``, and what is to be checked of back-propagation's options."""
     check_search(search)
     shares = dict(outer_discount=judgement.discount, outer_trace=judgement.trace)
@@ -87,9 +93,9 @@ def meta_learner(
     tasks: TaskDistribution,
     actor: Actor,
     inner: Inner,
-    search: Search,
-    judgement: Judgement | None,
-    span: Span,
+    search: MetaOptimizerConfig,
+    judgement: OuterLossConfig | None,
+    span: LifetimeConfig,
     encoder: tuple[int, ...],
     told: Callable[[PyTree], dict[str, jax.Array]] = lambda meta: {},
     target: meta_gradients.Target | None = None,
@@ -109,23 +115,23 @@ def meta_learner(
     if search.gradient == "backprop":
         assert judgement is not None
         remat = judgement.remat
-        estimator = backpropagated(tasks, actor, inner, judgement, span, search.block, encoder, target)
+        estimator = backprop_estimator(tasks, actor, inner, judgement, span, search.block, encoder, target)
         optimizer, largest = adam(search), judgement.max_gradient_norm
         optimizer = optax.chain(optax.clip_by_global_norm(largest), optimizer) if largest else optimizer
     else:
-        estimator, optimizer = evolved(actor, inner, search, span)
+        estimator, optimizer = es_estimator(actor, inner, search, span)
     made = lifetimes.lifetime_learner(
         tasks, actor, inner, estimator, optimizer, span.episodes, span.window + span.between, told, alike
     )
     return lifetimes.in_blocks(made, search.block, remat)
 
 
-def backpropagated(
+def backprop_estimator(
     tasks: TaskDistribution,
     actor: Actor,
     inner: Inner,
-    judgement: Judgement,
-    span: Span,
+    judgement: OuterLossConfig,
+    span: LifetimeConfig,
     block: int,
     encoder: tuple[int, ...],
     target: meta_gradients.Target | None,
@@ -144,12 +150,12 @@ def backpropagated(
     return meta_gradients.backprop(actor, inner, span.length, span.window, loss, critic, remat, target, block)
 
 
-def adam(search: Search) -> optax.GradientTransformation:
+def adam(search: MetaOptimizerConfig) -> optax.GradientTransformation:
     return optax.adam(estimators.falling_rate(search.meta_rate, search.decay_updates))
 
 
-def evolved(
-    actor: Actor, inner: Inner, search: Search, span: Span
+def es_estimator(
+    actor: Actor, inner: Inner, search: MetaOptimizerConfig, span: LifetimeConfig
 ) -> tuple[MetaGradient, optax.GradientTransformation]:
     """(the estimator that ``search.gradient`` names, the outer optimiser: Adam, or a strategy's own step)."""
     gradient, sigma, block = search.gradient, search.sigma, search.block
@@ -164,7 +170,7 @@ def evolved(
     return made, adam(search)
 
 
-def credited_learner(
+def credit_assignment_learner(
     tasks: TaskDistribution,
     meta: Callable[[Key], PyTree],
     credit: Callable[[int], Credit],
@@ -172,9 +178,9 @@ def credited_learner(
     optimizer: str,
     encoder: tuple[int, ...],
     bounding: Bounding,
-    lived: tuple[int, int, int, int],
-    search: Search,
-    judgement: Judgement,
+    trajectory: tuple[int, int, int, int],
+    search: MetaOptimizerConfig,
+    judgement: OuterLossConfig,
     outer_encoder: tuple[int, ...],
 ) -> Algorithm:
     """Advantage actor-critic agents of settled hyperparameters, whose credit assignment is meta-learned.
@@ -185,13 +191,13 @@ def credited_learner(
       outer_encoder: of the outer critic.
     """
     check_judgement(search, judgement)
-    episodes, steps, *rest = lived
+    episodes, steps, *rest = trajectory
     horizon = tasks.horizon
-    tasks = lifetimes.in_stretches(tasks, steps)
-    episodes, length = span(tasks, episodes, *rest)
+    tasks = lifetimes.with_rollout_length(tasks, steps)
+    episodes, length = resolve_lifetime(tasks, episodes, *rest)
     made = credit(episodes)
-    _, actor, inner = learners(
+    _, actor, inner = make_agents(
         tasks, meta, lambda meta: numbers, lambda meta: OPTIMIZERS[optimizer](), encoder, bounding, episodes, made
     )
-    spent = Span(horizon, episodes, length, lived[-1])
+    spent = LifetimeConfig(horizon, episodes, length, trajectory[-1])
     return meta_learner(tasks, actor, inner, search, judgement, spent, outer_encoder)

@@ -7,15 +7,15 @@ from metarl_jax.algorithms.lifetime.actor_critic import (
     Assigned,
     Credit,
     Hyperparameters,
+    fixed_hyperparameters,
     generalised,
     going_on,
-    settled,
 )
-from metarl_jax.algorithms.lifetime.outer_loop import Judgement, Search, credited_learner
+from metarl_jax.algorithms.lifetime.outer_loop import MetaOptimizerConfig, OuterLossConfig, credit_assignment_learner
 from metarl_jax.config import check, check_counts, recipe
 from metarl_jax.learned import pairwise_credit_rule as pairwise
 from metarl_jax.networks import Bounding, num_inputs, step_inputs
-from metarl_jax.records import Algorithm, PyTree, Said, Spec, TaskDistribution, Trajectory
+from metarl_jax.records import ActionEvaluation, Algorithm, PyTree, Spec, TaskDistribution, Trajectory
 
 
 @recipe("pairwise-weights")
@@ -76,22 +76,22 @@ def pairwise_weights(
     check(all(units > 0 for units in hidden), "hidden", hidden, "each layer needs at least one unit")
     check_counts(dict(size=size))
     check(0 < weight < 1, "weight", weight, "must lie between 0 and 1, both excluded")
-    numbers = settled(
+    numbers = fixed_hyperparameters(
         discount=discount,
         trace=trace,
         entropy_cost=entropy_cost,
         value_cost=value_cost,
         learning_rate=learning_rate,
     )
-    search = Search(gradient, meta_rate, decay_updates, sigma, members, block)
+    search = MetaOptimizerConfig(gradient, meta_rate, decay_updates, sigma, members, block)
     outer = outer_discount, outer_trace, outer_entropy_cost, True, outer_critic_rate
-    judgement = Judgement(*outer, score, remat)
+    judgement = OuterLossConfig(*outer, score, remat)
     spec = tasks.env.spec
-    meta = functools.partial(pairwise.born, features=num_inputs(spec), hidden=hidden, size=size, weight=weight)
+    meta = functools.partial(pairwise.init, features=num_inputs(spec), hidden=hidden, size=size, weight=weight)
     credit = lambda episodes: Credit(lambda: (), functools.partial(pairs, spec, weighted == "errors"))
-    lived = episodes, steps, life, window
-    return credited_learner(
-        tasks, meta, credit, numbers, optimizer, encoder, bounding, lived, search, judgement, outer_encoder
+    trajectory = episodes, steps, life, window
+    return credit_assignment_learner(
+        tasks, meta, credit, numbers, optimizer, encoder, bounding, trajectory, search, judgement, outer_encoder
     )
 
 
@@ -101,15 +101,15 @@ def pairs(
     meta: PyTree,
     numbers: Hyperparameters,
     memory: PyTree,
-    lived: Trajectory,
-    told: Said,
+    trajectory: Trajectory,
+    told: ActionEvaluation,
 ) -> Assigned:
     """Weighted sums of errors, with lambda returns for the values' targets; or of rewards, over values of these."""
-    ended = lived.terminated | lived.truncated
-    weights = pairwise.pair_weights(meta, step_inputs(spec, lived), ended)
+    ended = trajectory.terminated | trajectory.truncated
+    weights = pairwise.pair_weights(meta, step_inputs(spec, trajectory), ended)
     if not errors:
-        target = pairwise.credited(weights, lived.reward)
+        target = pairwise.credited(weights, trajectory.reward)
         return Assigned(target - told.value, target, memory)
-    _, target = generalised(lived.reward, numbers, lived, told)
-    found = lived.reward + going_on(numbers, lived) * told.next_value - told.value
+    _, target = generalised(trajectory.reward, numbers, trajectory, told)
+    found = trajectory.reward + going_on(numbers, trajectory) * told.next_value - told.value
     return Assigned(pairwise.credited(weights, found), target, memory)

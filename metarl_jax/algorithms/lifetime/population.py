@@ -17,9 +17,9 @@ from metarl_jax.algorithms.lifetime.actor_critic import (
     as_numbers,
     check_ranges,
     hyperparameters,
-    learners,
-    span,
-    unbounded,
+    make_agents,
+    resolve_lifetime,
+    to_unconstrained,
 )
 from metarl_jax.config import check, preset, recipe
 from metarl_jax.networks import Bounding
@@ -32,7 +32,7 @@ class PopulationState(NamedTuple):
     """``lives [N, P]``; ``meta [P]`` (``()`` where it never changes); ``score [P]``: mean reward a step; ``sound [P]``:
     those whose numbers are finite, the others lie where they diverged; ``count``: updates so far."""
 
-    lives: meta_gradients.Life
+    lives: meta_gradients.Lifetime
     meta: PyTree
     score: jax.Array
     sound: jax.Array
@@ -91,14 +91,14 @@ def population(
     check(draw >= 0, "draw", draw, "must not be negative")
     check(0 < replaced <= 0.5, "replaced", replaced, "must be above 0 and at most 0.5")
     check(spread > 0, "spread", spread, "must be above 0")
-    least, most = (unbounded({n: ends[i] for n, ends in ranges.items()}, searched, 0.0) for i in (0, 1))
+    least, most = (to_unconstrained({n: ends[i] for n, ends in ranges.items()}, searched, 0.0) for i in (0, 1))
     points = grid(least, most, size) if method == "grid" else drawn(least, most, size, draw)
-    tasks = lifetimes.in_stretches(tasks, steps)
-    episodes, length = span(tasks, episodes, life, window)
+    tasks = lifetimes.with_rollout_length(tasks, steps)
+    episodes, length = resolve_lifetime(tasks, episodes, life, window)
     fixed = as_numbers({name: low for name, (low, _) in ranges.items()})
     values_of = functools.partial(hyperparameters, fixed, 0.0)
     optimizer_of = lambda meta: OPTIMIZERS[optimizer]()
-    _, actor, inner = learners(
+    _, actor, inner = make_agents(
         tasks, functools.partial(as_numbers, least), values_of, optimizer_of, encoder, bounding, episodes
     )
     live = functools.partial(meta_gradients.live_window, actor, inner, length, window)
@@ -111,7 +111,7 @@ def population(
     def init(key, num_tasks):
         del key
         task = jax.eval_shape(tasks.sample, jax.random.key(0))
-        lives = meta_gradients.unborn(actor, inner, task, num_tasks, length, window)
+        lives = meta_gradients.empty_lifetimes(actor, inner, task, num_tasks, length, window)
         lives = jax.tree.map(lambda x: jnp.repeat(x[:, None], size, axis=1), lives)
         return PopulationState(
             lives, initial() if method == "pbt" else (), jnp.zeros(size), jnp.ones(size, bool), jnp.int32(0)
@@ -130,12 +130,12 @@ def population(
         score = state.score + (rewards.mean(axis=0) - state.score) / memory
         ranked = jnp.where(sound, score, -jnp.inf)
         best = jnp.argmax(ranked)
-        lived = jax.tree.map(lambda x: x[:, best], (lives.task, lives.earned, lives.age, lives.end))
+        trajectory = jax.tree.map(lambda x: x[:, best], (lives.task, lives.earned, lives.age, lives.end))
         told = jax.tree.map(lambda x: x[best], meta)
         metrics = {name: getattr(values_of(told), name) for name in searched}
         metrics |= {"step_reward": rewards.mean(), "best_step_reward": score[best]}
-        earned = lived[1] / lived[2] * tasks.trial_steps / tasks.horizon
-        outcome = Outcome(lived[0], earned, lived[2] >= lived[3], metrics | {"diverged": (~sound).sum()})
+        earned = trajectory[1] / trajectory[2] * tasks.trial_steps / tasks.horizon
+        outcome = Outcome(trajectory[0], earned, trajectory[2] >= trajectory[3], metrics | {"diverged": (~sound).sum()})
         count = state.count + 1
         if method != "pbt":
             return PopulationState(lives, (), score, sound, count), outcome

@@ -13,11 +13,17 @@ from metarl_jax.algorithms.lifetime.actor_critic import (
     as_numbers,
     check_ranges,
     hyperparameters,
-    learners,
-    span,
-    unbounded,
+    make_agents,
+    resolve_lifetime,
+    to_unconstrained,
 )
-from metarl_jax.algorithms.lifetime.outer_loop import Judgement, Search, Span, check_judgement, meta_learner
+from metarl_jax.algorithms.lifetime.outer_loop import (
+    LifetimeConfig,
+    MetaOptimizerConfig,
+    OuterLossConfig,
+    check_judgement,
+    meta_learner,
+)
 from metarl_jax.config import check, recipe
 from metarl_jax.networks import Bounding
 from metarl_jax.records import Algorithm, TaskDistribution
@@ -111,9 +117,9 @@ def self_tuning(
     check(0 <= least_discount < 1, "least_discount", least_discount, "must be at least 0 and below 1")
     for name, value in start.items():
         check_ranges({name: (value, value)}, name in tuned, least_discount)
-    search = Search(gradient, meta_rate, decay_updates, sigma, members, block)
+    search = MetaOptimizerConfig(gradient, meta_rate, decay_updates, sigma, members, block)
     outer = outer_discount, outer_trace, outer_entropy_cost, outer_critic, outer_critic_rate
-    judgement = Judgement(*outer, score, remat)
+    judgement = OuterLossConfig(*outer, score, remat)
     check_judgement(search, judgement)
     check(0 <= target_updates <= MOST, "target_updates", target_updates, "must lie between 0 and a million")
     alone = gradient == "backprop" and not score
@@ -121,15 +127,15 @@ def self_tuning(
     check(target_value_cost >= 0, "target_value_cost", target_value_cost, "must not be negative")
     check(target_rate > 0, "target_rate", target_rate, "must be above 0")
     between = max(0, target_updates - 1)
-    horizon, tasks = tasks.horizon, lifetimes.in_stretches(tasks, steps)
-    episodes, length = span(tasks, episodes, life, window, between)
+    horizon, tasks = tasks.horizon, lifetimes.with_rollout_length(tasks, steps)
+    episodes, length = resolve_lifetime(tasks, episodes, life, window, between)
     values_of = functools.partial(hyperparameters, as_numbers(start), least_discount)
-    meta = functools.partial(as_numbers, unbounded(start, tuned, least_discount))
+    meta = functools.partial(as_numbers, to_unconstrained(start, tuned, least_discount))
     optimizer_of = lambda meta: OPTIMIZERS[optimizer]()
-    policy, actor, inner = learners(tasks, meta, values_of, optimizer_of, encoder, bounding, episodes)
+    policy, actor, inner = make_agents(tasks, meta, values_of, optimizer_of, encoder, bounding, episodes)
     match = functools.partial(lifetimes.divergence, policy, target_value_cost)
     target = meta_gradients.Target(target_updates, target_rate, match) if target_updates else None
     told = lambda meta: {name: getattr(values_of(meta), name) for name in tuned}
-    lived = Span(horizon, episodes, length, window, between)
+    trajectory = LifetimeConfig(horizon, episodes, length, window, between)
     alike = {"algorithm": "self-tuning", "tuned": tuned, "least_discount": least_discount}
-    return meta_learner(tasks, actor, inner, search, judgement, lived, encoder, told, target, alike)
+    return meta_learner(tasks, actor, inner, search, judgement, trajectory, encoder, told, target, alike)

@@ -31,8 +31,9 @@ class Settings(NamedTuple):
 
 
 class PPO(NamedTuple):
-    """``init(params) -> optimiser state``; ``improve(key, params, optimiser state, lived [T, N]) -> (params, optimiser
-    state, metrics)``; ``advantages(params, lived) -> [T, N]``; ``check(num_tasks)`` raises ConfigError."""
+    """``init(params) -> optimiser state``; ``improve(key, params, optimiser state, trajectory [T, N]) -> (params,
+    optimiser state, metrics)``; ``advantages(params, trajectory) -> [T, N]``; ``check(num_tasks)`` raises
+    ConfigError."""
 
     init: Callable
     improve: Callable
@@ -64,11 +65,11 @@ def proximal(policy: Policy, settings: Settings, across_episodes: bool = True) -
     optimizer = optax.chain(optax.clip_by_global_norm(settings.max_gradient_norm), optax.adam(rate, eps=1e-5))
     judge = functools.partial(advantages_of, policy, settings.discount, settings.trace, across_episodes)
 
-    def improve(key, params, optimizer_state, lived: Trajectory):
+    def improve(key, params, optimizer_state, trajectory: Trajectory):
         steps = per_update * settings.entropy_updates
         entropy_cost = estimators.falling_cost(settings.entropy_cost, steps, optimizer_state)
         loss = functools.partial(ppo_loss, policy, settings._replace(entropy_cost=entropy_cost))
-        batch = learning_batch(policy, lived, judge(params, lived))
+        batch = learning_batch(policy, trajectory, judge(params, trajectory))
         passes = settings.num_epochs, settings.num_minibatches
         return estimators.minibatch_epochs(key, params, optimizer_state, batch, loss, optimizer, *passes)
 
@@ -88,32 +89,34 @@ def ppo_loss(policy: Policy, settings: Settings, params, batch: Batch):
     return policy_loss + settings.value_cost * value_loss - settings.entropy_cost * entropy, metrics
 
 
-def learning_batch(policy: Policy, lived: Trajectory, advantages: jax.Array) -> Batch:
+def learning_batch(policy: Policy, trajectory: Trajectory, advantages: jax.Array) -> Batch:
     """Whole trials ``[T, N]``, their value targets and their advantages, standardised over the batch."""
-    parameters, values = lived.outputs
-    log_prob = policy.actions.log_prob(parameters, lived.action)
+    parameters, values = trajectory.outputs
+    log_prob = policy.actions.log_prob(parameters, trajectory.action)
     targets = advantages + values
     standard = estimators.standardised(advantages, estimators.ROUNDING * estimators.root_mean_square(targets))
-    return Batch(lived.timestep, lived.action, log_prob, standard, targets)
+    return Batch(trajectory.timestep, trajectory.action, log_prob, standard, targets)
 
 
 def advantages_of(
-    policy: Policy, discount: float, trace: float, across_episodes: bool, params, lived: Trajectory
+    policy: Policy, discount: float, trace: float, across_episodes: bool, params, trajectory: Trajectory
 ) -> jax.Array:
     """Generalised advantages of whole trials ``[T, N]``; ``across_episodes``: see ``rl2``."""
-    values = lived.outputs[1]
+    values = trajectory.outputs[1]
     following = jnp.concatenate([values[1:], jnp.zeros_like(values[:1])])
     discounts, traces = jnp.full_like(values, discount), jnp.full_like(values, trace)
-    rewards, last = lived.reward, jnp.arange(values.shape[0])[:, None] == values.shape[0] - 1
+    rewards, last = trajectory.reward, jnp.arange(values.shape[0])[:, None] == values.shape[0] - 1
     if not across_episodes and jax.tree.leaves(policy.carry(())):
-        done = lived.terminated | lived.truncated
+        done = trajectory.terminated | trajectory.truncated
         rewards = jnp.where(last & ~done, values, rewards)  # what the episode is worth from there on
         discounts = jnp.where(last | done, 0.0, discounts)
     elif not across_episodes:
-        _, after = replay(policy, params, after_steps(lived))
-        cut = lived.truncated | last
+        _, after = replay(policy, params, after_steps(trajectory))
+        cut = trajectory.truncated | last
         following = jnp.where(cut, after, following)
         traces = jnp.where(cut, 0.0, traces)
-        ended = lived.terminated | lived.truncated if discount == 1 else lived.terminated  # else values have no bound
+        ended = (
+            trajectory.terminated | trajectory.truncated if discount == 1 else trajectory.terminated
+        )  # else values have no bound
         discounts = jnp.where(ended, 0.0, discounts)
     return estimators.generalised_advantages(rewards, values, following, discounts, traces)

@@ -17,7 +17,7 @@ from metarl_jax.networks import Bounding, actor_critic, window_of
 from metarl_jax.records import Algorithm, Outcome, TaskDistribution
 from metarl_jax.rollout import first_half, rollout
 from metarl_jax.tasks.features import vectors
-from metarl_jax.wrappers.task_observation import SeenTask
+from metarl_jax.wrappers.task_observation import TaskObservationWrapper
 
 
 class LearnerState(NamedTuple):
@@ -91,7 +91,7 @@ def rl2(
     home = tasks.trained_on or tasks
     window = window_of(memory, memory_window, home.trial_steps)
     features = vectors(home) if sees_task else None
-    told = SeenTask(tasks.env, features) if features else None
+    told = TaskObservationWrapper(tasks.env, features) if features else None
     env = told or tasks.env
     policy = actor_critic(env.spec, memory, memory_size, encoder, meta_inputs, window, bounding, filters=filters)
     wiped = not across_episodes and memory != "none"
@@ -106,19 +106,19 @@ def rl2(
 
     def update(key, state: LearnerState, batch_tasks):
         live_key, epoch_key = jax.random.split(key)
-        _, lived = rollout(live_key, env, policy, state.params, batch_tasks, tasks.trial_steps, forget=wiped)
-        params, optimizer, metrics = learner.improve(epoch_key, state.params, state.optimizer, lived)
-        trial_return = lived.mean_reward.sum(axis=0)
-        outcome = Outcome(batch_tasks, trial_return, jnp.ones_like(trial_return, bool), metrics, lived)
+        _, trajectory = rollout(live_key, env, policy, state.params, batch_tasks, tasks.trial_steps, forget=wiped)
+        params, optimizer, metrics = learner.improve(epoch_key, state.params, state.optimizer, trajectory)
+        trial_return = trajectory.mean_reward.sum(axis=0)
+        outcome = Outcome(batch_tasks, trial_return, jnp.ones_like(trial_return, bool), metrics, trajectory)
         return LearnerState(params, optimizer), outcome
 
     def adapt(key, state: LearnerState, task, trial_steps: int, forget=False, greedy: bool = False, first=None):
         one, other = (jax.tree.map(lambda x: x[None], some) for some in (task, first))
         half = None if first is None else (other, first_half(trial_steps, tasks.horizon))
         forget = jnp.maximum(forget, 1) if wiped else forget
-        _, lived = rollout(key, env, policy, state.params, one, trial_steps, None, forget, greedy, half)
-        lived = told.untold(lived) if told else lived
-        return jax.tree.map(lambda x: x[:, 0], lived)
+        _, trajectory = rollout(key, env, policy, state.params, one, trial_steps, None, forget, greedy, half)
+        trajectory = told.strip_observation(trajectory) if told else trajectory
+        return jax.tree.map(lambda x: x[:, 0], trajectory)
 
     return Algorithm(
         init,
@@ -126,9 +126,9 @@ def rl2(
         adapt,
         steps=tasks.trial_steps,
         check=learner.check,
-        advantages=lambda state, lived: learner.advantages(state.params, lived),
-        episodic=not across_episodes,
-        tells_trials=True,
+        advantages=lambda state, trajectory: learner.advantages(state.params, trajectory),
+        values_per_episode=not across_episodes,
+        returns_trajectories=True,
         check_tasks=None if features is None else lambda name, some, learning: features.check(name, some),
     )
 

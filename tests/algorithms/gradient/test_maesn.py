@@ -34,10 +34,10 @@ def numbers(*shape: int, seed: int = 0) -> jax.Array:
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
 
 
-def lived(name: str, num_tasks: int = 5, steps: int = 60):
+def collected(name: str, num_tasks: int = 5, steps: int = 60):
     """Random agents in a wrapped environment: (distribution, policy, agent, trajectory [T, N])."""
     distribution = FAMILIES[name]()
-    env = _held_noise.HeldNoise(distribution.env, Z)
+    env = _held_noise.EpisodeNoiseWrapper(distribution.env, Z)
     policy = structured.latent_actor(distribution.env.spec, Z, (8,), 1.0)
     agent = Agent(policy.init(jax.random.key(0)), Latent(0.3 * numbers(Z), 0.2 * numbers(Z, seed=1)))
     batch = jax.vmap(distribution.sample)(jax.random.split(jax.random.key(1), num_tasks))
@@ -47,7 +47,7 @@ def lived(name: str, num_tasks: int = 5, steps: int = 60):
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_noise_is_held_through_an_episode_and_drawn_anew_at_the_next(name):
-    distribution, _, _, trajectory = lived(name)
+    distribution, _, _, trajectory = collected(name)
     _, noise = held(np.asarray(trajectory.timestep.observation), Z)
     _, following = held(np.asarray(trajectory.next_observation), Z)
     start = np.asarray(trajectory.timestep.episode_start)
@@ -75,7 +75,7 @@ def test_at_birth_latents_all_around_lead_all_around(name, encoder):
 def test_turning_noise_goes_on_through_an_episode_and_starts_again_at_the_next():
     """In a maze, where episodes end at the goal, in the midst of what is lived."""
     distribution, period = FAMILIES["maze"](), 12
-    env = _held_noise.TurningNoise(distribution.env, 2, period)
+    env = _held_noise.SweptLatentWrapper(distribution.env, 2, period)
     policy = structured.latent_actor(distribution.env.spec, 2, (8,), 0.5)
     agent = Agent(policy.init(jax.random.key(0)), structured.standard_normal(2))
     lanes = jax.tree.map(lambda x: jnp.stack([x] * 6), distribution.sample(jax.random.key(1)))
@@ -95,7 +95,7 @@ def test_turning_noise_goes_on_through_an_episode_and_starts_again_at_the_next()
 
 def turning(size: int, period: int, shape: tuple[int, ...]) -> np.ndarray:
     """Noise as it is shown at each step of an episode: ``[period + 1, *shape, size]``."""
-    env = _held_noise.TurningNoise(FAMILIES["navigation"]().env, size, period)
+    env = _held_noise.SweptLatentWrapper(FAMILIES["navigation"]().env, size, period)
     show = lambda noise, age: env.shown(_held_noise.HeldState((), noise, jnp.int32(age)))
     for _ in shape:
         show = jax.vmap(show, in_axes=(0, None))
@@ -122,7 +122,7 @@ def test_turning_noise_has_the_mean_and_covariance_of_a_standard_normal_over_a_t
 
 
 def test_noise_is_standard_normal():
-    env = _held_noise.HeldNoise(FAMILIES["navigation"]().env, 2)
+    env = _held_noise.EpisodeNoiseWrapper(FAMILIES["navigation"]().env, 2)
     state = jax.vmap(lambda noise: env.begin(noise, PointTask(jnp.ones(2))))(env.draw(jax.random.key(0), (20_000,)))
     np.testing.assert_allclose(state.noise.mean(axis=0), 0.0, atol=0.03)
     np.testing.assert_allclose(np.cov(np.asarray(state.noise).T), np.eye(2), atol=0.03)
@@ -130,7 +130,7 @@ def test_noise_is_standard_normal():
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_without_noise_a_trajectory_is_the_environments_own(name):
-    distribution, _, _, trajectory = lived(name)
+    distribution, _, _, trajectory = collected(name)
     spec = distribution.env.spec
     plain = _held_noise.without_noise(trajectory, spec.observation_shape, Z)
     task = jax.vmap(distribution.sample)(jax.random.split(jax.random.key(1), 5))
@@ -161,7 +161,7 @@ def test_adapt_returns_what_other_algorithms_return(name):
 
 def an_inner_step(name: str, **changes):
     """(``learn`` of mean and log std, the window, the agent, what paid by hand) with some of the step's numbers set."""
-    _, policy, agent, trajectory = lived(name, num_tasks=4, steps=HORIZON if name == "navigation" else 1)
+    _, policy, agent, trajectory = collected(name, num_tasks=4, steps=HORIZON if name == "navigation" else 1)
     seen = structured.window(policy, (), trajectory)._replace(reward=numbers(*trajectory.reward.shape, seed=3))
     step = structured.first_step(Z)._replace(**changes)
     meta = structured.Meta(agent.params, step, ())
@@ -226,7 +226,7 @@ def test_actions_move_by_natural_gradients_of_their_likelihood(name, monkeypatch
 
 def test_where_all_earned_the_same_nothing_is_learned():
     policy = structured.latent_actor(FAMILIES["navigation"]().env.spec, Z, (8,), 1.0)
-    _, _, agent, trajectory = lived("navigation", steps=HORIZON)
+    _, _, agent, trajectory = collected("navigation", steps=HORIZON)
     seen = structured.window(policy, (), trajectory)._replace(reward=jnp.zeros_like(trajectory.reward))
     meta = structured.Meta(agent.params, structured.first_step(Z), ())
     after = structured.learn(policy, 0.9, meta, agent, seen, 1.0)
@@ -243,7 +243,7 @@ def test_a_task_tells_of_its_windows_and_of_who_knew_it(monkeypatch):
     windows, informed, options = a_window(3, HORIZON, 2), a_window(HORIZON, 5, seed=1), (0.0, 0.0, 0.0, 0.2, 0.9)
     monkeypatch.setattr(_latent_learning.adaptation, "lifetime", lambda *_: windows)
     monkeypatch.setattr(_latent_learning, "proposed", lambda *_: None)
-    inner = SimpleNamespace(window=lambda baseline, lived: lived)
+    inner = SimpleNamespace(window=lambda baseline, collected: collected)
     parts = _latent_learning.Parts(inner, lambda *_: informed, None, _latent_learning.Options(*options), None)
     batch, earned = _latent_learning.live_one(
         parts, lambda task: task, jax.random.key(0), structured.Meta(*[()] * 3), 7

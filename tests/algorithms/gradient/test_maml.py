@@ -228,14 +228,14 @@ def test_a_trial_adapts_after_every_window_and_less_after_the_trained_ones():
     state = algorithm.init(jax.random.key(0), 1)
     task = distribution.sample(jax.random.key(1))
     adapt = jax.jit(algorithm.adapt, static_argnums=(3, 4))
-    lived = adapt(jax.random.key(2), state, task, 80, False)
-    said = np.asarray(lived.outputs[0]).reshape(4, 20, 3)
+    trajectory = adapt(jax.random.key(2), state, task, 80, False)
+    said = np.asarray(trajectory.outputs[0]).reshape(4, 20, 3)
     assert np.abs(said - said[:, :1]).max() < 1e-6  # one policy a window
     moved = np.abs(np.diff(said[:, 0], axis=0)).max(axis=1)
     assert (moved > 1e-3).all()
     forgot = adapt(jax.random.key(2), state, task, 80, True)
     assert np.abs(np.asarray(forgot.outputs[0]) - said[0, :1]).max() < 1e-6
-    np.testing.assert_array_equal(forgot.action[:20], lived.action[:20])
+    np.testing.assert_array_equal(forgot.action[:20], trajectory.action[:20])
 
 
 @pytest.mark.parametrize(

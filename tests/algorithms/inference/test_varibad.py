@@ -15,7 +15,7 @@ import metarl_jax as mrl
 from metarl_jax import algorithms, tasks
 from metarl_jax.algorithms.inference import elbo as beliefs
 from metarl_jax.algorithms.inference.exploration_bonus import novelty
-from metarl_jax.networks import actor, asymmetric, first_timestep, mlp
+from metarl_jax.networks import actor, asymmetric_critic, first_timestep, mlp
 from metarl_jax.networks.belief import Belief, Decoder, Scale, belief_encoder, on_beliefs
 from metarl_jax.networks.policy import actor_critic
 from metarl_jax.rollout import rollout
@@ -27,7 +27,7 @@ L, N = 3, 4
 
 
 @pytest.fixture(scope="module")
-def lived():
+def collected():
     """Random play in a small grid: ``[T, N]``, and its tasks."""
     distribution = tasks.gridnavi(size=3, horizon=4, num_episodes=2)
     policy = actor_critic(distribution.env.spec, "none", 0, (4,), False)
@@ -88,8 +88,8 @@ def test_decoder_is_an_inner_product_of_two_networks():
         np.testing.assert_allclose(found[b, t, n], wanted, rtol=1e-5, atol=1e-5)
 
 
-def test_the_bound_is_a_sum_over_the_whole_trial_from_every_belief(lived):
-    distribution, batch, trajectory = lived
+def test_the_bound_is_a_sum_over_the_whole_trial_from_every_belief(collected):
+    distribution, batch, trajectory = collected
     costs = beliefs.Costs(reward=2.0, transition=0.5, task=0.0, kl=0.1)
     encoder, model, params = model_of(distribution, costs)
     # Beliefs all but certain: their latents are their means.
@@ -124,8 +124,8 @@ def test_the_bound_is_a_sum_over_the_whole_trial_from_every_belief(lived):
     np.testing.assert_allclose(loss, wanted, rtol=1e-2)
 
 
-def test_subsampled_beliefs_leave_the_bound_the_same_on_average(lived):
-    distribution, batch, trajectory = lived
+def test_subsampled_beliefs_leave_the_bound_the_same_on_average(collected):
+    distribution, batch, trajectory = collected
     costs = beliefs.Costs(reward=1.0, transition=0.0, task=0.0, kl=0.0)
     _, model, params = model_of(distribution, costs)
     _, part, _ = model_of(distribution, costs, num_beliefs=3)
@@ -152,8 +152,8 @@ def test_the_readout_moves_the_encoder_only_when_the_task_is_decoded(task_cost):
 
 
 @pytest.mark.parametrize("task_cost", [0.0, 1.0])
-def test_the_readout_shapes_the_belief_only_when_the_task_is_decoded(lived, task_cost):
-    distribution, batch, trajectory = lived
+def test_the_readout_shapes_the_belief_only_when_the_task_is_decoded(collected, task_cost):
+    distribution, batch, trajectory = collected
     _, model, params = model_of(distribution, beliefs.Costs(1.0, 0.0, task_cost, 0.1))
     trials = model.trials(trajectory, batch)
     other = params | {"readout": jax.tree.map(lambda x: 3.0 * x + 0.1, params["readout"])}
@@ -164,8 +164,8 @@ def test_the_readout_shapes_the_belief_only_when_the_task_is_decoded(lived, task
     assert max(jnp.abs(leaf).max() for leaf in jax.tree.leaves(one["readout"])) > 1e-4
 
 
-def test_the_truth_is_the_task_itself(lived):
-    distribution, batch, _ = lived
+def test_the_truth_is_the_task_itself(collected):
+    distribution, batch, _ = collected
     truth = jax.jit(beliefs.task_readout(distribution).truth)(batch)
     assert truth.shape == (N, 5) and (truth.sum(axis=1) == 1).all()
     np.testing.assert_array_equal(distribution.tasks.goal[truth.argmax(axis=1)], batch.goal)
@@ -179,8 +179,8 @@ def test_the_truth_is_the_task_itself(lived):
     np.testing.assert_array_equal(readout.mean(said), some.probability)
 
 
-def test_surprise_is_the_error_of_each_step_under_its_own_belief(lived):
-    distribution, batch, trajectory = lived
+def test_surprise_is_the_error_of_each_step_under_its_own_belief(collected):
+    distribution, batch, trajectory = collected
     costs = beliefs.Costs(reward=2.0, transition=0.0, task=0.0, kl=0.1)
     encoder, model, params = model_of(distribution, costs)
     trials = model.trials(trajectory, batch)
@@ -254,10 +254,10 @@ def test_posterior_sampling_holds_one_draw_through_an_episode():
     # Wide beliefs, so that draws differ.
     state.params["encoder"]["log_var"]["bias"] = jnp.ones(L)
     task = jax.tree.map(lambda x: x[0], distribution.tasks)
-    lived = jax.jit(algorithm.adapt, static_argnums=(3, 4))(jax.random.key(1), state, task, 12, False)
-    assert lived.timestep.observation.shape == (12, 6) == lived.next_observation.shape
-    _, _, held, shown = lived.outputs
-    np.testing.assert_array_equal(shown[:, :6], lived.timestep.observation)
+    collected = jax.jit(algorithm.adapt, static_argnums=(3, 4))(jax.random.key(1), state, task, 12, False)
+    assert collected.timestep.observation.shape == (12, 6) == collected.next_observation.shape
+    _, _, held, shown = collected.outputs
+    np.testing.assert_array_equal(shown[:, :6], collected.timestep.observation)
     draws = np.asarray(shown[:, 6:]).reshape(3, 4, L)
     assert (draws == draws[:, :1]).all() and (draws[0] != draws[1]).all() and (draws[1] != draws[2]).all()
     noise = (draws[:, 0] - held.mean[::4]) * np.exp(-0.5 * held.log_var[::4])
@@ -283,15 +283,15 @@ def test_held_noise_leads_the_actor_and_tells_the_encoder_nothing(name):
     state = newborn(algorithm, 0)
     batch = jax.jit(jax.vmap(distribution.sample))(jax.random.split(jax.random.key(0), 4))
     task = jax.tree.map(lambda x: x[0], batch)
-    lived = jax.jit(algorithm.adapt, static_argnums=(3, 4))(jax.random.key(1), state, task, 12, False)
+    collected = jax.jit(algorithm.adapt, static_argnums=(3, 4))(jax.random.key(1), state, task, 12, False)
     width = math.prod(distribution.env.spec.observation_shape)
-    assert lived.timestep.observation.shape == (12, width) == lived.next_observation.shape
-    parameters, _, told, shown = lived.outputs
-    np.testing.assert_array_equal(shown[:, :width], lived.timestep.observation)
+    assert collected.timestep.observation.shape == (12, width) == collected.next_observation.shape
+    parameters, _, told, shown = collected.outputs
+    np.testing.assert_array_equal(shown[:, :width], collected.timestep.observation)
     noise = np.asarray(shown[:, -size:]).reshape(3, 4, size)
     assert (noise == noise[:, :1]).all() and (noise[0] != noise[1]).all() and (noise[1] != noise[2]).all()
     encoder = belief_encoder(distribution.env.spec, "gru", 8, (), L, distribution.trial_steps)
-    wanted = encoder.unroll(state.params["encoder"], None, jax.tree.map(lambda x: x[:, None], lived.timestep))
+    wanted = encoder.unroll(state.params["encoder"], None, jax.tree.map(lambda x: x[:, None], collected.timestep))
     np.testing.assert_allclose(told.mean, wanted.mean[:, 0], rtol=1e-4, atol=1e-5)
     assert np.abs(parameters).max() > 0.1  # others are born indifferent
     new, _ = jax.jit(algorithm.update)(jax.random.key(1), state, batch)
@@ -308,10 +308,10 @@ def test_acting_is_the_encoder_unrolled_with_any_memory(memory):
     policy = on_beliefs(encoder, head)
     params = jax.jit(policy.init)(jax.random.key(0))
     batch = jax.jit(jax.vmap(distribution.sample))(jax.random.split(jax.random.key(1), N))
-    _, lived = played(distribution, policy, params, batch)
+    _, collected = played(distribution, policy, params, batch)
     for found, wanted in zip(
-        jax.tree.leaves(lived.outputs),
-        jax.tree.leaves(jax.jit(policy.unroll)(params, None, lived.timestep)),
+        jax.tree.leaves(collected.outputs),
+        jax.tree.leaves(jax.jit(policy.unroll)(params, None, collected.timestep)),
         strict=True,
     ):
         np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
@@ -335,8 +335,8 @@ def test_standardised_beliefs_are_seen_in_units_of_their_spread():
         before, (state, _) = state, update(key, state, batch)
     assert "scale" not in optax.tree.get(state.model_optimizer, "mu")  # no gradient moves it
     scale, old = (jax.tree.map(np.asarray, each.params["scale"]) for each in (state, before))
-    lived = live(jax.random.split(key, 16), before, batch, distribution.trial_steps)
-    _, _, told, shown = lived.outputs
+    collected = live(jax.random.split(key, 16), before, batch, distribution.trial_steps)
+    _, _, told, shown = collected.outputs
     vectors_ = np.asarray(told.vector())
     moved = old.mean + 0.1 * (vectors_.mean((0, 1)) - old.mean)
     np.testing.assert_allclose(scale.mean, moved, atol=0.05)  # of another trial in the same tasks
@@ -362,7 +362,7 @@ def test_a_critic_may_see_the_task_and_the_actor_does_not():
     """Its values differ with what only it sees, the actions' parameters do not; and in training every leaf moves."""
     distribution = tasks.gridnavi(size=3, horizon=4, num_episodes=2)
     spec = distribution.env.spec._replace(observation_shape=(5,))
-    acting, learning = asymmetric(actor(spec, (4,)), mlp(7, (4,), 1), 5)
+    acting, learning = asymmetric_critic(actor(spec, (4,)), mlp(7, (4,), 1), 5)
     params = acting.init(jax.random.key(0))
     seen = first_timestep(spec, (3, 2), jax.random.normal(jax.random.key(1), (3, 2, 5)))
     more = lambda x: seen._replace(observation=jnp.concatenate([seen.observation, jnp.full((3, 2, 2), x)], axis=-1))

@@ -58,10 +58,10 @@ def test_rules_that_say_nothing_leave_actor_critics_as_they_are(name):
     if name == "pairwise-weights":
         meta["gap"]["bias"] = jnp.full(1, 50.0)
     task = jax.tree.map(lambda x: x[4], tasks.tasks)
-    lived = [
+    trajectory = [
         jax.jit(lambda key, a=algorithm, m=numbers: a.adapt(key, LearnerState(m, (), ()), task, 256))(jax.random.key(1))
         for algorithm, numbers in ((plain, state.meta), (learned, meta))
     ]
-    np.testing.assert_array_equal(lived[0].action, lived[1].action)
-    np.testing.assert_allclose(lived[0].outputs[0], lived[1].outputs[0], rtol=1e-3, atol=1e-3)
-    assert lived[0].mean_reward[-64:].mean() > lived[0].mean_reward[:64].mean()  # and they learn
+    np.testing.assert_array_equal(trajectory[0].action, trajectory[1].action)
+    np.testing.assert_allclose(trajectory[0].outputs[0], trajectory[1].outputs[0], rtol=1e-3, atol=1e-3)
+    assert trajectory[0].mean_reward[-64:].mean() > trajectory[0].mean_reward[:64].mean()  # and they learn

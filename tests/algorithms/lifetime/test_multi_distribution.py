@@ -10,9 +10,9 @@ import pytest
 from helpers.sharing import programs_once
 
 import metarl_jax as mrl
-from metarl_jax.algorithms.lifetime.multi_distribution import Elsewhere, joined
+from metarl_jax.algorithms.lifetime.multi_distribution import ExtraDistribution, multi_distribution
 from metarl_jax.runtime.sharding import task_mesh
-from metarl_jax.training.build import program_of
+from metarl_jax.training.build import build_program
 from metarl_jax.training.experiment import resolve
 
 SMALL = dict(memory_size=4, predictions=3, window=2)
@@ -41,8 +41,8 @@ def same(one, other) -> bool:
 def test_the_meta_gradient_is_the_mean_of_all():
     tasks, pairs, placed = MDPS(), [*ALSO, (ALSO[0][0], mrl.tasks.tabular(num_states=2, horizon=4))], []
     home, guests = HOME.build(tasks), [recipe.build(others) for recipe, others in pairs]
-    others = [Elsewhere(name, guest, pair[1]) for name, guest, pair in zip("ab", guests, pairs, strict=True)]
-    together = joined(home, others, lambda batch: placed.append(batch) or batch)
+    others = [ExtraDistribution(name, guest, pair[1]) for name, guest, pair in zip("ab", guests, pairs, strict=True)]
+    together = multi_distribution(home, others, lambda batch: placed.append(batch) or batch)
     key = jax.random.key(0)
     state = together.init(key, 3)
     assert same(state.meta, home.init(key, 3).meta)
@@ -108,7 +108,7 @@ def test_tasks_elsewhere_are_spread_over_devices():
     seeds = jnp.arange(1)
     found = []
     for mesh in (None, task_mesh()):
-        driver = program_of(setting, 4, mesh).driver
+        driver = build_program(setting, 4, mesh).driver
         learner, *_ = driver.advance(seeds, driver.init(seeds), 0, 2)
         found.append(jax.tree.map(np.asarray, learner.algorithm.meta))
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-4), *found)
@@ -146,7 +146,7 @@ def test_steps_of_strategies_are_not_averaged():
 def test_whatever_is_portable_is_learned_in_several(name, options):
     made = mrl.algorithms.REGISTRY[name](life=4, episodes=2, **options)
     home, others = mrl.tasks.tabular(num_states=3, num_episodes=8, horizon=3), mrl.tasks.bandit(num_pulls=2)
-    together = joined(made.build(home), [Elsewhere("bandit", made.build(others), others)])
+    together = multi_distribution(made.build(home), [ExtraDistribution("bandit", made.build(others), others)])
     state = together.init(jax.random.key(0), 2)
     batch = jax.vmap(home.sample)(jax.random.split(jax.random.key(1), 2))
     update = jax.jit(together.update)

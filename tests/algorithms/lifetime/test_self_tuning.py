@@ -9,7 +9,7 @@ from flax.linen.initializers import orthogonal
 
 import metarl_jax as mrl
 from metarl_jax.algorithms.lifetime import meta_learner as lifetimes
-from metarl_jax.networks import by_variance
+from metarl_jax.networks import variance_scaled_init
 from metarl_jax.records import Actor, Inner, MetaGradient, Outcome
 
 EXACT = {"outer_discount": 1.0, "outer_trace": 1.0}  # what the score needs
@@ -95,7 +95,10 @@ def test_a_member_that_diverges_does_not_end_the_search():
 
 def test_weights_are_as_large_as_orthogonal_ones():
     for shape in ((2, 32), (32, 32), (64, 8)):
-        stds = [np.std([init(2.0)(jax.random.key(i), shape) for i in range(20)]) for init in (by_variance, orthogonal)]
+        stds = [
+            np.std([init(2.0)(jax.random.key(i), shape) for i in range(20)])
+            for init in (variance_scaled_init, orthogonal)
+        ]
         np.testing.assert_allclose(*stds, rtol=0.1)
 
 

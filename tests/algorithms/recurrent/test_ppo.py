@@ -43,16 +43,16 @@ def test_memory_within_an_episode_alone_says_of_each_what_it_would_say_if_it_wer
     state = agent.init(jax.random.key(0), 1)
     task = jax.tree.map(lambda x: x[3], distribution.tasks)
     live = lambda algorithm: jax.jit(algorithm.adapt, static_argnums=3)(jax.random.key(1), state, task, 12)
-    lived, whole = live(agent), live(remembers)
-    np.testing.assert_array_equal(lived.timestep.trial_start, lived.timestep.episode_start)
-    assert lived.timestep.episode_start.sum() == 3
+    trajectory, whole = live(agent), live(remembers)
+    np.testing.assert_array_equal(trajectory.timestep.trial_start, trajectory.timestep.episode_start)
+    assert trajectory.timestep.episode_start.sum() == 3
     policy = actor_critic(distribution.env.spec, memory, 8, (), True, 12)
     alone = jax.jit(lambda timesteps: policy.unroll(state.params, None, timesteps))
     for begin in (0, 4, 8):
         record = lambda tree, begin=begin: jax.tree.map(lambda x: x[begin : begin + 4], tree)
-        for found, wanted in zip(record(lived.outputs), alone(record(lived.timestep)), strict=True):
+        for found, wanted in zip(record(trajectory.outputs), alone(record(trajectory.timestep)), strict=True):
             np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
-    assert np.abs(whole.outputs[1][4:] - lived.outputs[1][4:]).max() > 1e-4
+    assert np.abs(whole.outputs[1][4:] - trajectory.outputs[1][4:]).max() > 1e-4
     batch = jax.vmap(distribution.sample)(jax.random.split(jax.random.key(2), 4))
     _, outcome = jax.jit(agent.update)(jax.random.key(3), state, batch)
     np.testing.assert_allclose(outcome.metrics["kl"], 0.0, atol=1e-6)  # learning replays what was lived
@@ -70,7 +70,7 @@ def test_who_is_told_the_task_acts_by_it_and_tells_it_no_further():
     params = state.params | {"policy_head": {"kernel": jax.numpy.asarray(kernel), "bias": np.zeros(5, np.float32)}}
     for goal in range(len(distribution.tasks.goal)):
         task = jax.tree.map(lambda x, goal=goal: x[goal], distribution.tasks)
-        lived = agent.adapt(jax.random.key(1), state._replace(params=params), task, 8)
-        assert (lived.action == int(np.argmax(describe(task))) % 5).all()
-        assert lived.timestep.observation.shape == lived.next_observation.shape == (8, 6)
-        np.testing.assert_array_equal(lived.timestep.observation.sum(axis=1), 2.0)
+        trajectory = agent.adapt(jax.random.key(1), state._replace(params=params), task, 8)
+        assert (trajectory.action == int(np.argmax(describe(task))) % 5).all()
+        assert trajectory.timestep.observation.shape == trajectory.next_observation.shape == (8, 6)
+        np.testing.assert_array_equal(trajectory.timestep.observation.sum(axis=1), 2.0)
