@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with warnings.catch_warnings():
             warnings.showwarning = lambda message, *_, **__: say(f"warning: {message}")
-            run_command(words)
+            _run_command(words)
             sys.stdout.flush()
         return 0
     except BrokenPipeError:  # metarl list | head
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return code
 
 
-def run_command(words: list[str]) -> None:
+def _run_command(words: list[str]) -> None:
     """Only what a command needs is imported: ``metarl --help`` is instant."""
     command, *rest = words or ["--help"]
     if command in ("-h", "--help", "help"):

@@ -35,7 +35,7 @@ DEMO = ["rl2", "maze-100"]
 def list_names(words: list[str]) -> None:
     """``metarl list``: a line for each name."""
     if words:
-        expect_help(words, LIST_HELP)
+        _expect_help(words, LIST_HELP)
         return
     named = {"algorithms": algorithms, "task distributions": tasks, "curricula": curricula}
     width = max(len(name) for module in named.values() for name in module.REGISTRY)
@@ -82,7 +82,7 @@ def tune(words: list[str]) -> None:
     print(f"next: metarl evaluate {Path(values['out'], best['run'])}")
 
 
-def pairs_of(text: str) -> list[tuple]:
+def _pairs_of(text: str) -> list[tuple]:
     """The pairs of ``--also``, as ``config.json`` has them."""
     read, parts = options.from_json("also", text, ALSO), ("algorithm", "tasks")
     named = lambda part: isinstance(part, dict) and "name" in part and isinstance(part.get("options", {}), dict)
@@ -91,13 +91,13 @@ def pairs_of(text: str) -> list[tuple]:
         raise ConfigError(f"--also {text}: give names and options, such as '{ALSO}'")
     made = lambda part, kind: lookup(kind[0], part["name"], kind[1])(**part.get("options", {}))
     with about("--also"):
-        return [tuple(made(pair[part], kind) for part, kind in zip(parts, kinds(), strict=True)) for pair in read]
+        return [tuple(made(pair[part], kind) for part, kind in zip(parts, _kinds(), strict=True)) for pair in read]
 
 
 def demo(words: list[str]) -> None:
     """``metarl demo [options of train]``: trains, evaluates, draws."""
     folder = options.last_value(words, "--out") or str(Path("runs", "demo"))
-    examine(trained("metarl demo", DEMO, words, folder), {}, None, "report")
+    _examine(trained("metarl demo", DEMO, words, folder), {}, None, "report")
 
 
 def trained(prog: str, names: list[str], words: list[str], folder: str | None = None) -> "Run":
@@ -106,7 +106,7 @@ def trained(prog: str, names: list[str], words: list[str], folder: str | None = 
 
     values = chosen(function, prog, names, words, folder)
     values["out"] = values["out"] or str(Path("runs", f"{names[0]}-{names[1]}-seed{values['seed']}"))
-    values["also"] = pairs_of(values["also"])
+    values["also"] = _pairs_of(values["also"])
     return function(**values)
 
 
@@ -118,7 +118,7 @@ def chosen(
     use_cpu_cores()  # before the options of the tasks are made into arrays
     own = more | options.signature(function)
     curriculum = options.last_value(words, "--curriculum") or own["curriculum"].default
-    named = dict(zip(("algorithm", "tasks"), zip(names, kinds(), strict=False), strict=False))
+    named = dict(zip(("algorithm", "tasks"), zip(names, _kinds(), strict=False), strict=False))
     parts = {part: lookup(registry, name, kind) for part, (name, (registry, kind)) in named.items()}
     parts["curriculum"] = lookup(curricula.REGISTRY, curriculum, "curriculum")
     own["curriculum"] = own["curriculum"].replace(annotation=str)
@@ -140,7 +140,7 @@ def chosen(
     return values | {part: made(**given[part]) for part, made in parts.items()}
 
 
-def kinds() -> list[tuple[dict[str, Any], str]]:
+def _kinds() -> list[tuple[dict[str, Any], str]]:
     return [(algorithms.REGISTRY, "algorithm"), (tasks.REGISTRY, "task distribution")]
 
 
@@ -172,10 +172,10 @@ def evaluate(words: list[str]) -> None:
     other = family(**given["tasks"]) if family and (changed or names[1:]) else None
     told = [*names[1:], *(f"{name}-{value}" for name, value in changed.items())]
     slug = re.sub(r"[^\w.-]+", "-", "".join(f"-{x}" for x in told))[:80]
-    examine(load(names[0]), values, other, f"report{slug}")
+    _examine(load(names[0]), values, other, f"report{slug}")
 
 
-def examine(run: "Run", values: Mapping[str, Any], other: Any, name: str) -> None:
+def _examine(run: "Run", values: Mapping[str, Any], other: Any, name: str) -> None:
     """Evaluates and shows: the report on the screen, its files in the run's folder under ``name``."""
     import numpy as np
 
@@ -216,7 +216,7 @@ def plot(words: list[str]) -> None:
 
     names, rest = options.leading(words)
     if rest or len(names) != 1:
-        expect_help(rest, PLOT_HELP)
+        _expect_help(rest, PLOT_HELP)
         return
     folder = user_path(names[0])
     read_config(folder)
@@ -228,10 +228,10 @@ def plot(words: list[str]) -> None:
     for saved in sorted(folder.glob("report*.json")):
         viz.plot_report(Report.load(saved), saved.with_suffix(".png"))
         print(saved.with_suffix(".png"))
-    plot_kept(folder)
+    _plot_kept(folder)
 
 
-def plot_kept(folder: Path) -> None:
+def _plot_kept(folder: Path) -> None:
     """Pictures of the tasks that the run's curriculum keeps, if it keeps any that can be drawn."""
     from metarl_jax import viz
     from metarl_jax.training.run_folder import read_config
@@ -250,7 +250,7 @@ def plot_kept(folder: Path) -> None:
         print(folder / f"tasks-{order}.png")
 
 
-def expect_help(words: list[str], text: str) -> None:
+def _expect_help(words: list[str], text: str) -> None:
     """Prints the help that was asked for; anything else is a mistake."""
     if words not in (["-h"], ["--help"]):
         raise ConfigError(f"cannot read {' '.join(words) or 'nothing'!r}\n{text.rstrip()}")

@@ -49,14 +49,14 @@ def parse(
     fields: list[Any] = []
     full = {name: group for name, group in groups.items() if dataclasses.fields(group)}
     for name, group in full.items():
-        fields.append((f"{name}_group", Annotated[group, tyro.conf.arg(name=name)], field_of(group)))
+        fields.append((f"{name}_group", Annotated[group, tyro.conf.arg(name=name)], _field_of(group)))
     command = dataclasses.make_dataclass("command", fields, bases=(own,), frozen=True, kw_only=True)
     found = vars(tyro.cli(command, prog=prog, description=about, args=list(words)))
     values = {field.name: found[field.name] for field in dataclasses.fields(own)}
     return values, {name: vars(found[f"{name}_group"]) if name in full else {} for name in groups}
 
 
-def field_of(record: type) -> Any:
+def _field_of(record: type) -> Any:
     """A field that holds ``record`` with its defaults, or must be given where one of them is missing."""
     needed = [f for f in dataclasses.fields(record) if f.default is dataclasses.MISSING]
     return dataclasses.field() if needed else dataclasses.field(default=record())

@@ -104,7 +104,7 @@ def prioritised_replay(
         batch = jax.vmap(tasks.sample)(jax.random.split(sample_key, looked))
         if changed:
             parents = jax.tree.map(lambda x: x[:changed], replay(place_key, update, buffer, batch, changed))
-            edited = jax.vmap(functools.partial(edits, tasks, num_edits))(jax.random.split(edit_key, changed), parents)
+            edited = jax.vmap(functools.partial(_edits, tasks, num_edits))(jax.random.split(edit_key, changed), parents)
             batch = buffers.first_replaced(batch, edited, buffers.filled(buffer) >= fill)
         return keep(buffer, update, learner, batch, student.live(live_key, learner, batch))
 
@@ -127,21 +127,21 @@ def prioritised_replay(
 
     each = (looked + count * (not student.returns_trajectories)) * tasks.trial_steps
     steps = lambda num_updates: num_updates * each
-    makes = functools.partial(made_by_edits, tasks, num_edits) if changed else None
+    makes = functools.partial(_made_by_edits, tasks, num_edits) if changed else None
     return Curriculum(init, sample, update, steps, lambda buffer: buffer._asdict(), makes)
 
 
-def edits(tasks: TaskDistribution, num_edits: int, key: Key, task: Task) -> Task:
+def _edits(tasks: TaskDistribution, num_edits: int, key: Key, task: Task) -> Task:
     """``num_edits`` small changes of a task."""
     assert tasks.mutate is not None
     change = lambda task, key: (tasks.mutate(key, task), None)  # type: ignore[misc]
     return jax.lax.scan(change, task, jax.random.split(key, num_edits))[0]
 
 
-def made_by_edits(tasks: TaskDistribution, num_edits: int, key: Key) -> Task:
-    """``edits`` of a draw."""
+def _made_by_edits(tasks: TaskDistribution, num_edits: int, key: Key) -> Task:
+    """``_edits`` of a draw."""
     sample_key, edit_key = jax.random.split(key)
-    return edits(tasks, num_edits, edit_key, tasks.sample(sample_key))
+    return _edits(tasks, num_edits, edit_key, tasks.sample(sample_key))
 
 
 robust_plr = preset(

@@ -83,7 +83,7 @@ def draw_for_replay(key: Key, chances: jax.Array, count: int) -> tuple[jax.Array
     return jnp.concatenate([places, again]), jnp.concatenate([holds, full])
 
 
-def places_of(buffer: Buffer, batch: Task) -> jax.Array:
+def _places_of(buffer: Buffer, batch: Task) -> jax.Array:
     """Where each of ``batch [M]`` is kept, -1 where it is not."""
     same = (fingerprints(batch)[:, None] == fingerprints(buffer.tasks)[None]) & jnp.isfinite(buffer.score)[None]
     return jnp.where(same.any(axis=1), jnp.argmax(same, axis=1), -1)
@@ -91,13 +91,13 @@ def places_of(buffer: Buffer, batch: Task) -> jax.Array:
 
 def best_of(buffer: Buffer, batch: Task) -> jax.Array:
     """The best return seen in each of ``batch [M]``, -inf for those that are not kept."""
-    places = places_of(buffer, batch)
+    places = _places_of(buffer, batch)
     return jnp.where(places >= 0, buffer.best[places], -jnp.inf)
 
 
 def count(buffer: Buffer, batch: Task, ended: jax.Array) -> Buffer:
     """With the trials of ``batch [N]`` that ended in tasks that are kept."""
-    places = places_of(buffer, batch)
+    places = _places_of(buffer, batch)
     known = jnp.where(ended & (places >= 0), places, len(buffer.score))  # out of bounds: dropped
     return buffer._replace(replayed=buffer.replayed.at[known].add(1, mode="drop"))
 
@@ -121,7 +121,7 @@ def put(
     marks = fingerprints(batch)
     twin = (jnp.tril(marks[:, None] == marks[None], -1) & jnp.broadcast_to(allowed, (count,))[None]).any(axis=1)
     usable = allowed & ~twin & jnp.isfinite(score)
-    places = places_of(buffer, batch)
+    places = _places_of(buffer, batch)
     known = jnp.where(usable & (places >= 0), places, capacity)  # out of bounds: dropped
     buffer = buffer._replace(
         score=buffer.score.at[known].set(score, mode="drop"),

@@ -7,7 +7,7 @@ objectives below have one gradient and differ in their second derivative, that i
 
 All take ``log_prob``, ``data_log_prob`` (of the policy that collected ``D``: a constant), advantages and first steps,
 ``[T, ...]``. Where an outer loop makes several gradient steps on one batch, ``theta`` leaves the policy of the data:
-``lvc_objective`` corrects for that, the others take ``D`` as if ``pi_theta`` had collected it.
+``_lvc_objective`` corrects for that, the others take ``D`` as if ``pi_theta`` had collected it.
 
 Sources: Finn et al. 2017 (MAML: none); Stadie et al. 2018 (E-MAML: the score); Foerster et al. 2018 and Farquhar et al.
 2019 (DiCE, with advantages: Loaded DiCE); Rothfuss et al. 2019 (ProMP: the low-variance curvature, LVC).
@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from metarl_jax.estimators.advantages import discounted_sums
 
 
-def log_prob_objective(
+def _log_prob_objective(
     log_prob: jax.Array, data_log_prob: jax.Array, advantage: jax.Array, episode_start: jax.Array
 ) -> jax.Array:
     """``log pi_t A_t``: its second derivative ignores that the samples depend on the parameters. ``[T, ...]``."""
@@ -29,7 +29,7 @@ def log_prob_objective(
     return log_prob * advantage
 
 
-def lvc_objective(
+def _lvc_objective(
     log_prob: jax.Array, data_log_prob: jax.Array, advantage: jax.Array, episode_start: jax.Array
 ) -> jax.Array:
     """``pi_t / pi_data,t A_t``: sees how each action's own chance depends on the parameters, not those before it.
@@ -42,7 +42,7 @@ def lvc_objective(
     return jnp.exp(log_prob - jax.lax.stop_gradient(data_log_prob)) * advantage
 
 
-def dice_objective(
+def _dice_objective(
     log_prob: jax.Array, data_log_prob: jax.Array, advantage: jax.Array, episode_start: jax.Array
 ) -> jax.Array:
     """``(box(L_t) - box(L_t - log pi_t)) A_t``, ``L_t`` the sum of ``log pi`` from the episode's start to ``t``.
@@ -53,13 +53,13 @@ def dice_objective(
     chex.assert_equal_shape([log_prob, advantage, episode_start])
     flip = lambda x: jnp.flip(x, axis=0)
     so_far = flip(discounted_sums(flip(log_prob), flip(1.0 - episode_start.astype(log_prob.dtype))))
-    return (magic_box(so_far) - magic_box(so_far - log_prob)) * advantage
+    return (_magic_box(so_far) - _magic_box(so_far - log_prob)) * advantage
 
 
-OBJECTIVES = {"none": log_prob_objective, "lvc": lvc_objective, "dice": dice_objective}
+OBJECTIVES = {"none": _log_prob_objective, "lvc": _lvc_objective, "dice": _dice_objective}
 
 
-def magic_box(x: jax.Array) -> jax.Array:
+def _magic_box(x: jax.Array) -> jax.Array:
     """1, with the derivatives of ``exp(x)`` (Foerster et al. 2018)."""
     return jnp.exp(x - jax.lax.stop_gradient(x))
 
@@ -67,6 +67,6 @@ def magic_box(x: jax.Array) -> jax.Array:
 def sampling_score(log_prob: jax.Array, earned: jax.Array) -> jax.Array:
     """``stop(earned) * sum log pi``: the credit of all sampled actions for what was earned after the inner step.
 
-    Added to the outer objective, with ``log_prob_objective`` inside, it makes the outer gradient unbiased.
+    Added to the outer objective, with ``_log_prob_objective`` inside, it makes the outer gradient unbiased.
     """
     return jax.lax.stop_gradient(earned) * log_prob.sum()

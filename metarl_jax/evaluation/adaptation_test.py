@@ -112,7 +112,7 @@ def judge(evidence: Evidence, shape: tuple[int, ...], all_tasks: bool, several: 
     best = "" if bar is None else f"{number(np.mean(bar.trial_return))} ({label(bar._asdict())})"
     more = f"{number(memory.mean)} more return {than} ({ends(memory)}{note})"
     if across and is_above is not False and not costs:
-        share = "" if closed.closed is None else f"; it closes {share_of(closed.closed)} of the gap {closed.note}"
+        share = "" if closed.closed is None else f"; it closes {_share_of(closed.closed)} of the gap {closed.note}"
         return Verdict(True, True, is_within, is_above, f"adapted: {more}{share}")
     if across:
         fault = f"its return is not above {best}" if is_above is False else f"resetting it pays {number(-reset.mean)}"
@@ -120,8 +120,8 @@ def judge(evidence: Evidence, shape: tuple[int, ...], all_tasks: bool, several: 
         return Verdict(False, True, is_within, is_above, words)
     words = f"{number(memory.mean)} more return {than} is not distinguishable from zero ({ends(memory)}{note})"
     if memory.high < -least:
-        words = f"{number(-memory.mean)} less return {than} ({ends(minus(memory))}{note})"
-    words += weak(shape, all_tasks) + inside
+        words = f"{number(-memory.mean)} less return {than} ({ends(_minus(memory))}{note})"
+    words += _weak(shape, all_tasks) + inside
     if is_above:
         words += f"; but its return is above {best}: it learns within episodes, or is shown the task"
     return Verdict(False, False, is_within, is_above, f"did not adapt across episodes: {words}")
@@ -138,7 +138,7 @@ def too_late(steps: int) -> Verdict:
     return Verdict(False, False, None, None, f"did not adapt: {words}")
 
 
-def weak(shape: tuple[int, ...], all_tasks: bool) -> str:
+def _weak(shape: tuple[int, ...], all_tasks: bool) -> str:
     """What so few clusters can show, where that is little."""
     over, _, freedom = scope(shape, all_tasks)
     chance = power(freedom)
@@ -146,7 +146,7 @@ def weak(shape: tuple[int, ...], all_tasks: bool) -> str:
     return "" if chance >= 0.9 else words
 
 
-def minus(gain: Estimate) -> Estimate:
+def _minus(gain: Estimate) -> Estimate:
     return Estimate(-gain.mean, -gain.high, -gain.low)
 
 
@@ -154,7 +154,7 @@ def ends(gain: Estimate) -> str:
     return f"95 % interval {interval((gain.low, gain.high))}"
 
 
-def share_of(closed: Estimate) -> str:
+def _share_of(closed: Estimate) -> str:
     """``93 % (86 to 101 %)``."""
     mean, low, high = (100 * float(x) for x in closed)
     return f"{mean:.0f} % ({low:.0f} to {high:.0f} %)"

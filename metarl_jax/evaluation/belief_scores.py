@@ -59,13 +59,13 @@ def described(scored: Mapping[str, ArrayLike], done: ArrayLike, candidates: int)
     by_step = [calibration_error(said[:, t], right[:, t]) for t in range(steps)]
     told["by_step"]["calibration_error"] = np.array(by_step)
     told["by_episode"]["calibration_error"] = [calibration_error(at["confidence"], at["right"]) for at in at_ends]
-    count, *sums = tenths(said, right)
+    count, *sums = _tenths(said, right)
     confidence, share = (np.where(count > 0, x / np.maximum(count, 1), np.nan) for x in sums)
     calibration = {"share": count / count.sum(), "confidence": confidence, "right": share}
     return told | {"calibration": calibration, "calibration_error": calibration_error(said, right)}
 
 
-def tenths(confidence: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _tenths(confidence: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(number of beliefs, sum of their confidences, number of right ones) in each tenth of confidence: ``[10]``."""
     tenth = np.minimum((confidence * 10).astype(int), 9).reshape(-1)
     count = lambda weights: np.bincount(tenth, weights, minlength=10)
@@ -77,5 +77,5 @@ def calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
 
     Chance alone makes it more than 0: for ``n`` independent beliefs by up to about ``1.3 / sqrt(n)``.
     """
-    _, said, true = tenths(confidence, right)
+    _, said, true = _tenths(confidence, right)
     return float(np.abs(said - true).sum() / confidence.size)

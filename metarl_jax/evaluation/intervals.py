@@ -39,7 +39,7 @@ def mean_interval(x: ArrayLike, *, all_tasks: bool, mask: ArrayLike | None = Non
     count, total = mask.sum(axis=(0, 1, 2)), int(np.prod(x.shape[:3]))
     mean = np.where(mask, x, 0.0).sum(axis=(0, 1, 2)) / np.where(count, count, np.nan)
     values = np.where(mask, x - mean, 0.0) * (total / np.maximum(count, 1))
-    half = half_width(values, mask, all_tasks)
+    half = _half_width(values, mask, all_tasks)
     # Equal clusters say nothing of their spread: the trials do, and these only where they are many.
     tied = (half <= 1e-12 * np.abs(mean)) & (mean != 0)
     if tied.any():
@@ -49,13 +49,13 @@ def mean_interval(x: ArrayLike, *, all_tasks: bool, mask: ArrayLike | None = Non
     return Estimate(mean, mean - half, mean + half)
 
 
-def half_width(values: np.ndarray, mask: np.ndarray, all_tasks: bool) -> np.ndarray:
+def _half_width(values: np.ndarray, mask: np.ndarray, all_tasks: bool) -> np.ndarray:
     """Of the interval of the mean of ``values [S, N, R, ...]``, whose own mean is 0."""
     seeds, tasks, trials = values.shape[:3]
     if seeds > 1 and (all_tasks or tasks == 1):
         return spread(values.mean(axis=(1, 2)), mask.sum(axis=(1, 2)))
     if seeds > 1:
-        return crossed(values.mean(axis=2), mask.sum(axis=2))
+        return _crossed(values.mean(axis=2), mask.sum(axis=2))
     if trials > 1 and (all_tasks or tasks == 1):
         return within_tasks(values[0], mask[0])
     return spread(values.mean(axis=2)[0], mask.sum(axis=2)[0])
@@ -63,7 +63,7 @@ def half_width(values: np.ndarray, mask: np.ndarray, all_tasks: bool) -> np.ndar
 
 def spread(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """Of independent clusters ``[C, ...]``, of which ``weight`` says how much each counts."""
-    return quantile(effective(weight) - 1) * standard_error(values)
+    return quantile(_effective(weight) - 1) * standard_error(values)
 
 
 def within_tasks(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -76,7 +76,7 @@ def within_tasks(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return quantile(freedom) * np.sqrt(variance.sum(axis=0)) / tasks
 
 
-def crossed(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
+def _crossed(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """Of ``[S, N, ...]``, where seeds and tasks are random.
 
     The variances of the seeds' and of the tasks' means both hold the residual's, which is counted once. With few
@@ -88,8 +88,8 @@ def crossed(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
     freedom = (num_seeds - 1) * (num_tasks - 1)
     residual = np.square(rest).sum(axis=(0, 1)) / freedom / (num_seeds * num_tasks)
     seeds, tasks = standard_error(by_seed) ** 2, standard_error(by_task) ** 2
-    of_seeds = quantile(effective(weight.sum(axis=1)) - 1) ** 2
-    of_tasks = quantile(effective(weight.sum(axis=0)) - 1) ** 2
+    of_seeds = quantile(_effective(weight.sum(axis=1)) - 1) ** 2
+    of_tasks = quantile(_effective(weight.sum(axis=0)) - 1) ** 2
     if min(num_seeds, num_tasks) >= ENOUGH:
         more = of_seeds * np.maximum(seeds - residual, 0) + of_tasks * np.maximum(tasks - residual, 0)
         return np.sqrt(more + quantile(np.asarray(freedom)) ** 2 * residual)
@@ -102,7 +102,7 @@ def standard_error(values: np.ndarray) -> np.ndarray:
     return values.std(axis=0, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.full(values.shape[1:], np.nan)
 
 
-def effective(weight: np.ndarray) -> np.ndarray:
+def _effective(weight: np.ndarray) -> np.ndarray:
     """How many equal clusters are worth as much as ``[C, ...]`` of these weights (Kish 1965)."""
     weight = weight.astype(float)
     return np.square(weight.sum(axis=0)) / np.maximum(np.square(weight).sum(axis=0), 1e-300)
@@ -134,7 +134,7 @@ def interquartile_mean(x: ArrayLike, *, all_tasks: bool) -> Estimate:
     inside = np.broadcast_to(((means >= low) & (means <= high))[:, :, None], x.shape)
     values = np.where(inside, x, np.clip(means, low, high)[:, :, None])
     values = (values - values.mean()) * ordered.size / (ordered.size - 2 * cut)
-    half = half_width(values, inside, all_tasks)
+    half = _half_width(values, inside, all_tasks)
     return Estimate(middle, middle - half, middle + half)
 
 

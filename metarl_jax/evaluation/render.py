@@ -58,7 +58,7 @@ def add(table: Any, *cells: str) -> None:
     table.add_row(*map(Text, cells))
 
 
-def captioned(table: Any, caption: str) -> Any:
+def _captioned(table: Any, caption: str) -> Any:
     """``table`` with a line below it."""
     from rich.text import Text
 
@@ -87,7 +87,7 @@ def scores(report: "Report") -> Any:
         add(table, "lowest of the seeds' means", number(min(report.seed_means)), "")
         add(table, "highest of the seeds' means", number(max(report.seed_means)), "")
     alone = f", {report.intervals_of}" if report.intervals_of else ""
-    return captioned(table, f"Intervals over {report.intervals_over}{alone}. The gap: {report.gap_note}.")
+    return _captioned(table, f"Intervals over {report.intervals_over}{alone}. The gap: {report.gap_note}.")
 
 
 def references(report: "Report") -> Any:
@@ -108,7 +108,7 @@ def episodes(report: "Report") -> Any:
     ]
     columns += [("length", control, number), ("began", agent, percent)]
     columns += [("finished", agent, percent), ("finished", control, percent)]
-    shown = [column for column in columns if column[0] == "return" or varies(report, column[0])]
+    shown = [column for column in columns if column[0] == "return" or _varies(report, column[0])]
     closed = report.by_adaptation["gap_closed"] if report.by_adaptation["window"] == 1 else None
     if closed and len(closed) > 1:
         shown.append(("gap closed", {"gap closed": closed}, percent))
@@ -116,9 +116,9 @@ def episodes(report: "Report") -> Any:
         "By episode of the trial", ["episode", *("reset" if side is control else key for key, side, _ in shown)]
     )
     for episode in spread(max(len(agent["return"]), len(control["return"]))):
-        add(table, str(episode + 1), *(write(entry(side, key, episode)) for key, side, write in shown))
+        add(table, str(episode + 1), *(write(_entry(side, key, episode)) for key, side, write in shown))
     if any(column[0] in ("length", "began", "finished") for column in shown):
-        captioned(table, "Means over the trials that began the episode; lengths over those that finished it.")
+        _captioned(table, "Means over the trials that began the episode; lengths over those that finished it.")
     return table
 
 
@@ -135,7 +135,7 @@ def adaptation(told: Mapping[str, Any]) -> Any:
         share = [percent(closed[index])] if closed else []
         add(table, str(index), number(told["return"][index]), *share)
     gap = "; the gap is from 0 inner steps to the optimal episode, task known" if closed else ""
-    return captioned(table, f"Mean reward of {told['horizon']} steps; an inner step every {told['window']}{gap}.")
+    return _captioned(table, f"Mean reward of {told['horizon']} steps; an inner step every {told['window']}{gap}.")
 
 
 BELIEVED = {
@@ -159,18 +159,18 @@ def belief(told: Mapping[str, Any]) -> Any:
     for episode in spread(len(next(iter(rows.values())))):
         add(table, str(episode + 1), *(write(rows[name][episode]) for name, (_, write) in shown.items()))
     if not told["candidates"]:
-        return captioned(table, "Root mean squares over the task's numbers; exact: of the posterior mean.")
+        return _captioned(table, "Root mean squares over the task's numbers; exact: of the posterior mean.")
     error = percent(told["calibration_error"])
-    return captioned(table, f"One of {told['candidates']} tasks; calibration error {error}; log loss in nats.")
+    return _captioned(table, f"One of {told['candidates']} tasks; calibration error {error}; log loss in nats.")
 
 
-def varies(report: "Report", key: str) -> bool:
+def _varies(report: "Report", key: str) -> bool:
     """Whether a column by episode says anything: more than one value among agent and control."""
     values = [x for side in (report.by_episode, report.control_by_episode) for x in side[key] if x is not None]
     return len({round(x, 6) for x in values}) > 1
 
 
-def entry(side: dict[str, list], key: str, episode: int) -> float | None:
+def _entry(side: dict[str, list], key: str, episode: int) -> float | None:
     """One cell; past the last episode that any trial began, nobody began it and nothing else is known."""
     if episode < len(side[key]):
         return side[key][episode]

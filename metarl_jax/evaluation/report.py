@@ -218,10 +218,10 @@ def summarize(
         iqm_interval=middle[1:],
         seed_means=scores.mean(axis=(1, 2)),
         control_mean=reset.mean(),
-        **parted("gain", "gain_interval", evidence.reset),
-        **parted("swap_gain", "swap_interval", evidence.swapped),
-        **parted("within_gain", "within_interval", evidence.within),
-        **parted("gap_closed", "gap_interval", closed.closed),
+        **_parted("gain", "gain_interval", evidence.reset),
+        **_parted("swap_gain", "swap_interval", evidence.swapped),
+        **_parted("within_gain", "within_interval", evidence.within),
+        **_parted("gap_closed", "gap_interval", closed.closed),
         power=power(freedom),
         references=known,
         by_episode=by_episode(trials, all_tasks),
@@ -248,6 +248,6 @@ def summarize(
     )
 
 
-def parted(mean: str, ends: str, found: Estimate | None) -> dict[str, Any]:
+def _parted(mean: str, ends: str, found: Estimate | None) -> dict[str, Any]:
     """An estimate as two fields of these names."""
     return {mean: None, ends: [None, None]} if found is None else {mean: found.mean, ends: found[1:]}

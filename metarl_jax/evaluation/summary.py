@@ -31,7 +31,7 @@ def cvar(x: ArrayLike, share: float = 0.1, axis: int | None = None) -> np.ndarra
     """
     x = np.asarray(x, float)
     x, axis = (x.ravel(), 0) if axis is None else (x, axis)
-    count = how_many(share, x.shape[axis])
+    count = _how_many(share, x.shape[axis])
     worst = np.partition(x, count - 1, axis=axis)
     return worst.take(range(count), axis=axis).mean(axis=axis)
 
@@ -46,11 +46,11 @@ def cvar_again(chosen_by: ArrayLike, x: ArrayLike, share: float = 0.1) -> float:
     first, second = np.asarray(chosen_by, float), np.asarray(x, float)
     if first.shape != second.shape or first.ndim != 1:
         raise ValueError(f"scores of shapes {first.shape} and {second.shape}: must be two of one length")
-    count = how_many(share, len(first))
+    count = _how_many(share, len(first))
     return float(second[np.argsort(first, kind="stable")[:count]].mean())
 
 
-def how_many(share: float, count: int) -> int:
+def _how_many(share: float, count: int) -> int:
     """``share`` of ``count``, rounded up, at least one."""
     if not 0 < share <= 1:
         raise ValueError(f"share={share!r}: must be in (0, 1]")

@@ -159,14 +159,16 @@ def describe(reference: Reference, score: float, trials: Trials) -> dict[str, An
         "share": score / value if value > 0 and score > 0 and not reference.of else None,
         "regret": None if reference.of else value - score,
         "by_episode": None if reference.by_episode is None else np.asarray(reference.by_episode, float),
-        "length_by_episode": None if reference.lengths is None else mean_lengths(np.asarray(reference.lengths), trials),
+        "length_by_episode": None
+        if reference.lengths is None
+        else _mean_lengths(np.asarray(reference.lengths), trials),
         "quantiles": np.percentile(by_task, np.arange(101)) if by_task.ndim else None,
         "note": reference.note,
         "of": reference.of,
     }
 
 
-def mean_lengths(lengths: np.ndarray, trials: Trials) -> np.ndarray:
+def _mean_lengths(lengths: np.ndarray, trials: Trials) -> np.ndarray:
     """A reference's ``lengths [N, E']`` in the trials and episodes that the agent finished: ``[E]``."""
     finished = trials.finished & np.isfinite(trials.returns)
     columns = np.minimum(np.arange(finished.shape[-1]), lengths.shape[1] - 1)

@@ -64,7 +64,7 @@ def scale_by_learned(weights: PyTree, total_updates: int) -> optax.GradientTrans
     def update(updates, state, params=None):
         if params is None:
             raise ValueError("a learned optimiser looks at the parameters: optimizer.update(gradients, state, params)")
-        gradient, unravel = ravel_pytree(single(updates))
+        gradient, unravel = ravel_pytree(_single(updates))
         gradient = jnp.clip(gradient, -HUGE, HUGE)
         count = state.count + 1
         decays = jnp.asarray(MOMENTA, jnp.float32)[:, None]
@@ -79,12 +79,12 @@ def scale_by_learned(weights: PyTree, total_updates: int) -> optax.GradientTrans
             *means,
             gradient / root,
             jnp.log(root) - jnp.log(jnp.sqrt((root**2).mean())),
-            ravel_pytree(single(params))[0] / spread,
+            ravel_pytree(_single(params))[0] / spread,
             place,
             kind,
             *jnp.broadcast_to(of_all[:, None], (len(of_all), gradient.size)),
         ]
-        direction, scale = applied(weights["layers"], jnp.clip(jnp.stack(seen), -LARGEST, LARGEST))
+        direction, scale = _applied(weights["layers"], jnp.clip(jnp.stack(seen), -LARGEST, LARGEST))
         direction, scale = jnp.tanh(direction), 3.0 * jnp.tanh(scale / 3.0)
         steps = jnp.exp(weights["log_rate"] + scale) * (means[BASE] + direction)
         steps = jax.tree.map(lambda step, old: step.astype(jnp.result_type(old)), unravel(steps), updates)
@@ -93,7 +93,7 @@ def scale_by_learned(weights: PyTree, total_updates: int) -> optax.GradientTrans
     return optax.GradientTransformation(init, update)
 
 
-def applied(layers: list[dict[str, jax.Array]], x: jax.Array) -> jax.Array:
+def _applied(layers: list[dict[str, jax.Array]], x: jax.Array) -> jax.Array:
     """``[F, P] -> [2, P]``: the long axis last, where processors are wide."""
     for i, layer in enumerate(layers):
         x = (layer["kernel"] / math.sqrt(layer["kernel"].shape[0])).T @ x + layer["bias"][:, None]
@@ -101,7 +101,7 @@ def applied(layers: list[dict[str, jax.Array]], x: jax.Array) -> jax.Array:
     return x
 
 
-def single(tree: PyTree) -> PyTree:
+def _single(tree: PyTree) -> PyTree:
     """In single precision: squares of half-precision gradients vanish."""
     return jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), tree)
 

@@ -50,7 +50,7 @@ def read(name: str | Path) -> dict[str, Any]:
     try:
         options = found["config"]["algorithm"]["options"]
         learner = found["config"]["algorithm"]["name"]
-        wanted = jax.eval_shape(functools.partial(like, learner, found["weights"], options))
+        wanted = jax.eval_shape(functools.partial(_like, learner, found["weights"], options))
         shapes = [jax.tree.map(jnp.shape, tree) for tree in (found["weights"], wanted)]
         if shapes[0] != shapes[1]:
             raise ValueError("weights of wrong shapes")
@@ -59,7 +59,7 @@ def read(name: str | Path) -> dict[str, Any]:
     return found
 
 
-def like(learner: str, weights: Any, options: Any) -> Any:
+def _like(learner: str, weights: Any, options: Any) -> Any:
     """Newborn weights of a learner's rule with these options, that sees as many features as ``weights``."""
     key = jax.random.key(0)
     if learner == "lpg":

@@ -44,7 +44,7 @@ def read(shelf: WeightStore, name: str | Path) -> dict[str, Any]:
         learner = found["config"]["algorithm"]["name"]
         if learner not in shelf.learners:
             raise ValueError(f"it is of a run of {learner}")
-        weights = as_arrays(found["weights"])
+        weights = _as_arrays(found["weights"])
         if not all(np.isfinite(x).all() for x in jax.tree.leaves(weights)):
             raise ValueError("numbers that are not finite")
     except ConfigError:
@@ -58,12 +58,12 @@ def unusable(shelf: WeightStore, name: str | Path, path: Path, error: Exception)
     return ConfigError(f"name={str(name)!r}: {path} holds no {shelf.what} ({error!r})")
 
 
-def as_arrays(tree: Any) -> Any:
+def _as_arrays(tree: Any) -> Any:
     """Dicts stay; so do lists of dicts; numbers and their lists become arrays."""
     if isinstance(tree, dict):
-        return {name: as_arrays(value) for name, value in tree.items()}
+        return {name: _as_arrays(value) for name, value in tree.items()}
     if isinstance(tree, list) and tree and isinstance(tree[0], dict):
-        return [as_arrays(value) for value in tree]
+        return [_as_arrays(value) for value in tree]
     return np.asarray(tree, np.float32)
 
 
@@ -81,15 +81,15 @@ def save(shelf: WeightStore, run: Any, path: str | Path, member: int = 0) -> Non
     check(learner in shelf.learners, "run", learner, f"give a run of {' or '.join(shelf.learners)}")
     fits = whole(member) and 0 <= member < run.num_seeds
     check(fits, "member", member, f"must be a whole number from 0 to {run.num_seeds - 1}: the run has so many seeds")
-    weights = jax.tree.map(lambda x: shortened(np.asarray(x[member])), run.state.meta)
+    weights = jax.tree.map(lambda x: _shortened(np.asarray(x[member])), run.state.meta)
     curve = np.asarray(run.metrics["trial_return"])[:, member]
     config = run.config | {"seed": run.config["seed"] + member, "num_seeds": 1}
     made = {"format": FORMAT, "config": config, "curve": [round(float(x), 4) for x in curve], "weights": weights}
     write_json(user_path(path), made)
 
 
-def shortened(x: np.ndarray) -> Any:
+def _shortened(x: np.ndarray) -> Any:
     """As nested lists of the shortest decimals that give the same single-precision numbers."""
     if x.ndim:
-        return [shortened(part) for part in x]
+        return [_shortened(part) for part in x]
     return float(np.format_float_positional(np.float32(x), unique=True))

@@ -77,7 +77,7 @@ def backprop(
 
     def estimate(key, meta, kept: BackpropState, tasks):
         keys = jax.random.split(key, kept.lives.age.shape[0])
-        one = functools.partial(window_loss, actor, inner, length, window, loss, critic, remat, target)
+        one = functools.partial(_window_loss, actor, inner, length, window, loss, critic, remat, target)
         of_block = functools.partial(gradients, one, loss, critic, meta, kept)
         (gradient, slope, metrics), lives = over_blocks(of_block, block, keys, kept.lives, tasks)
         state = kept.critic if critic is None else critic.update(kept.critic, slope)
@@ -107,22 +107,22 @@ def gradients(
         gradient = jax.tree.map(lambda x: x / keys.shape[0], total)
         told = {"gradients_cut": num_cut / keys.shape[0]}
     else:
-        gradient, (lives, seen) = jax.grad(mean_loss, argnums=2, has_aux=True)(one, keys, meta, kept, tasks)
+        gradient, (lives, seen) = jax.grad(_mean_loss, argnums=2, has_aux=True)(one, keys, meta, kept, tasks)
     slope, metrics = (), told | {"entropy": seen.said.entropy.mean(), "step_reward": seen.trajectory.mean_reward.mean()}
     if critic is not None:
         metrics["outer_value_loss"], slope = improvement(critic, loss, kept.critic, seen)
     return (gradient, slope, metrics), lives
 
 
-def mean_loss(
+def _mean_loss(
     one: Callable, keys: Key, meta: PyTree, kept: BackpropState, tasks: PyTree
 ) -> tuple[jax.Array, tuple[Lifetime, Window]]:
-    """Of all lives ``[N]``; ``one``: ``window_loss`` from its key on."""
+    """Of all lives ``[N]``; ``one``: ``_window_loss`` from its key on."""
     losses, led = jax.vmap(one, in_axes=(0, None, None, 0, 0))(keys, meta, kept.critic, kept.lives, tasks)
     return losses.mean(), led
 
 
-def window_loss(
+def _window_loss(
     actor: Actor,
     inner: Inner,
     length: int,
@@ -141,13 +141,13 @@ def window_loss(
     keys = jax.random.split(key, 2 if target is None else 3)
     life = reset_if_done(actor, inner, length, keys[0], meta, life, task)
     life, seen = unroll(actor, inner, num_updates, keys[1], meta, life, remat)
-    judged = functools.partial(judgement, loss, critic, critic_state)
+    judged = functools.partial(_judgement, loss, critic, critic_state)
     if target is None:
         return judged(seen), (life, seen)
     return matched(target, actor, inner, judged, keys[2], meta, life, seen)
 
 
-def judgement(loss: OuterLoss, critic: Critic | None, state: PyTree, seen: Window) -> jax.Array:
+def _judgement(loss: OuterLoss, critic: Critic | None, state: PyTree, seen: Window) -> jax.Array:
     """``surrogate``, of the outer critic's values if there is one."""
     values = None if critic is None else jax.vmap(functools.partial(critic.values, state))(seen.trajectory, seen.time)
     return surrogate(loss, seen, values)

@@ -57,8 +57,8 @@ def evolution(
 
     def estimate(key, meta, kept: ESState, tasks):
         keys = jax.random.split(key, kept.lives.age.shape[0])
-        step = persistent_pair if persistent else functools.partial(truncated_pair, window == length)
-        of_block = functools.partial(slopes, functools.partial(step, live, sigma), meta)
+        step = _persistent_pair if persistent else functools.partial(_truncated_pair, window == length)
+        of_block = functools.partial(_slopes, functools.partial(step, live, sigma), meta)
         (gradient, reward), (kept, lives) = over_blocks(of_block, block, keys, kept, tasks)
         outcome = Outcome(lives.task, lives.earned / lives.age, lives.age >= lives.end, {"step_reward": reward})
         return gradient, kept, outcome
@@ -66,26 +66,26 @@ def evolution(
     return MetaGradient(init, estimate, lives=2 if persistent or window == length else 3)
 
 
-def slopes(pair: Callable, meta: PyTree, keys: Key, kept: ESState, tasks: PyTree):
+def _slopes(pair: Callable, meta: PyTree, keys: Key, kept: ESState, tasks: PyTree):
     """``((gradient, reward), (kept [N], lives [N]))``, means over the tasks given; ``pair``: one task's."""
     gradients, kept, lives, rewards = jax.vmap(pair, in_axes=(0, None, 0, 0))(keys, meta, kept, tasks)
     return (jax.tree.map(lambda x: x.mean(axis=0), gradients), rewards.mean()), (kept, lives)
 
 
-def persistent_pair(live: Callable, sigma: float, key: Key, meta: PyTree, kept: ESState, task: PyTree):
+def _persistent_pair(live: Callable, sigma: float, key: Key, meta: PyTree, kept: ESState, task: PyTree):
     """(gradient, kept, one life of the pair, mean rewards of both) of one task; leaves of ``kept.lives [2, ...]``."""
     noise, live_key = drawn(sigma, key, meta)
     ended = kept.lives.age[0] >= kept.lives.end[0]
     summed = jax.tree.map(lambda old, new: jnp.where(ended, 0.0, old) + new, kept.summed, noise)
-    lives, rewards = both(live, live_key, meta, noise, kept.lives, 0, task)
+    lives, rewards = _both(live, live_key, meta, noise, kept.lives, 0, task)
     first = jax.tree.map(lambda x: x[0], lives)._replace(earned=lives.earned.mean())
     return slope(rewards, sigma, summed), ESState(lives, summed), first, rewards
 
 
-def truncated_pair(whole: bool, live: Callable, sigma: float, key: Key, meta: PyTree, kept: ESState, task: PyTree):
-    """As ``persistent_pair``, of one life that goes on unperturbed (``whole``: that ends here)."""
+def _truncated_pair(whole: bool, live: Callable, sigma: float, key: Key, meta: PyTree, kept: ESState, task: PyTree):
+    """As ``_persistent_pair``, of one life that goes on unperturbed (``whole``: that ends here)."""
     noise, live_key = drawn(sigma, key, meta)
-    lives, rewards = both(live, live_key, meta, noise, kept.lives, None, task)
+    lives, rewards = _both(live, live_key, meta, noise, kept.lives, None, task)
     life = jax.tree.map(lambda x: x[0], lives) if whole else live(live_key, meta, kept.lives, task)[0]
     return slope(rewards, sigma, noise), ESState(life, ()), life, rewards
 
@@ -96,7 +96,7 @@ def drawn(sigma: float, key: Key, meta: PyTree) -> tuple[PyTree, Key]:
     return optax.tree.scale(sigma, optax.tree.random_like(keys[0], meta, jax.random.normal)), keys[1]
 
 
-def both(live: Callable, key: Key, meta: PyTree, noise: PyTree, lives: Lifetime, axis: int | None, task: PyTree):
+def _both(live: Callable, key: Key, meta: PyTree, noise: PyTree, lives: Lifetime, axis: int | None, task: PyTree):
     """``live`` under ``meta + noise`` and ``meta - noise``, with the same randomness: leaves ``[2, ...]``."""
     metas = jax.tree.map(lambda x, e: jnp.stack([x + e, x - e]), meta, noise)
     return jax.vmap(live, in_axes=(None, 0, axis, None))(key, metas, lives, task)

@@ -38,7 +38,7 @@ def strategy(
     """
     check(members >= 4, "members", members, "must be at least 4")
     shape = jax.eval_shape(inner.meta, jax.random.key(0))
-    searcher = searcher_of(name, members, shape)
+    searcher = _searcher_of(name, members, shape)
     params = searcher.default_params.replace(std_init=sigma)
     live = functools.partial(live_window, actor, inner, length, length)
     over_members = jax.vmap(live, in_axes=(None, 0, None, None))
@@ -73,7 +73,7 @@ def strategy(
     return MetaGradient(init, estimate, lives=members)
 
 
-def searcher_of(name: str, members: int, shape: Any) -> Any:
+def _searcher_of(name: str, members: int, shape: Any) -> Any:
     """The strategy, made by evosax for meta-parameters of that shape."""
     try:
         from evosax import algorithms

@@ -41,14 +41,14 @@ def empty_lifetimes(actor: Actor, inner: Inner, task: Task, num_tasks: int, leng
     """``[N]`` lives that ended before they began. The first ones will last ``length`` inner updates down to one
     ``window``, so that not all end at once."""
     fresh = jax.eval_shape(
-        lambda key, task: init_lifetime(actor, inner, key, inner.meta(key), task), jax.random.key(0), task
+        lambda key, task: _init_lifetime(actor, inner, key, inner.meta(key), task), jax.random.key(0), task
     )
     lives = jax.tree.map(lambda x: jnp.zeros((num_tasks, *x.shape), x.dtype), fresh)
     shorter = (length // window - 1) * jnp.arange(num_tasks, dtype=jnp.int32) // max(1, num_tasks - 1)
     return lives._replace(end=-window * shorter)  # `renewed` takes it off the first life
 
 
-def init_lifetime(actor: Actor, inner: Inner, key: Key, meta: PyTree, task: Task) -> Lifetime:
+def _init_lifetime(actor: Actor, inner: Inner, key: Key, meta: PyTree, task: Task) -> Lifetime:
     keys = jax.random.split(key)
     agent = inner.init(keys[0], meta, task)
     place = actor.enter(keys[1], task)
@@ -63,7 +63,7 @@ def reset_if_done(
 ) -> Lifetime:
     """A new life in ``task`` where ``life`` has ended. To be differentiated, since a birth may depend on ``meta``."""
     ended = life.age >= life.end
-    fresh = init_lifetime(actor, inner, key, meta, task)._replace(end=length + jnp.minimum(life.end, 0))
+    fresh = _init_lifetime(actor, inner, key, meta, task)._replace(end=length + jnp.minimum(life.end, 0))
     fresh = fresh._replace(pending=life.pending)  # never learned from, and of the right type
     return jax.tree.map(lambda new, old: jnp.where(ended, new, old), fresh, life)
 

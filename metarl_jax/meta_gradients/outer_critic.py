@@ -81,15 +81,15 @@ def regressed_critic(
         return CriticState(params, params, optimizer.init(params), *jnp.zeros((3,)))
 
     def values(state: CriticState, trajectory, time):
-        now, following = (state.mean + deviation(state) * apply(state.average, x) for x in inputs(trajectory, time))
+        now, following = (state.mean + _deviation(state) * apply(state.average, x) for x in inputs(trajectory, time))
         return now, following
 
     def error(state: CriticState, trajectory, time, target):
         x, distance = inputs(trajectory, time)[0], target - state.mean
         square = jnp.square(distance).mean()
         # In a unit that targets far outside of what was seen before (the first reward after none) do not overflow.
-        scale = jnp.maximum(deviation(state), 0.1 * jnp.sqrt(square))
-        loss = lambda params: squared_error(deviation(state) / scale * apply(params, x), distance / scale).mean()
+        scale = jnp.maximum(_deviation(state), 0.1 * jnp.sqrt(square))
+        loss = lambda params: squared_error(_deviation(state) / scale * apply(params, x), distance / scale).mean()
         value, gradient = jax.value_and_grad(loss)(state.params)
         return value * scale**2, Slope(gradient, target.mean(), square)
 
@@ -110,5 +110,5 @@ def regressed_critic(
     return Critic(begin, values, error, update)
 
 
-def deviation(state: CriticState) -> jax.Array:
+def _deviation(state: CriticState) -> jax.Array:
     return jnp.maximum(jnp.sqrt(state.square), TINY)

@@ -23,7 +23,7 @@ def for_spec(spec: Spec, bounding: Bounding = "clip") -> ActionDistribution:
     if spec.num_actions is not None:
         check(bounding == "clip", "bounding", bounding, "actions are discrete: leave it at 'clip'")
         return categorical(spec.num_actions)
-    return squashed(spec) if bounding == "tanh" else gaussian(spec, bounded_mean=bounding == "mean")
+    return _squashed(spec) if bounding == "tanh" else gaussian(spec, bounded_mean=bounding == "mean")
 
 
 def categorical(num_actions: int) -> ActionDistribution:
@@ -98,7 +98,7 @@ def gaussian(spec: Spec, bounded_mean: bool = False) -> ActionDistribution:
     )
 
 
-def squashed(spec: Spec, nodes: int = 32) -> ActionDistribution:
+def _squashed(spec: Spec, nodes: int = 32) -> ActionDistribution:
     """``tanh(u)`` of a Gaussian ``u`` (SAC, Haarnoja et al. 2018): means and log standard deviations of ``u``.
 
     A sample is ``u`` itself, so that nothing inverts a tanh; ``log_prob`` is the density of ``tanh(u)`` in (-1, 1)^D:

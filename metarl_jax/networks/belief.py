@@ -105,7 +105,7 @@ def on_beliefs(encoder: Policy, actor: Policy, noise: int = 0, scaled: int = 0) 
 
     def init(key):
         unit = Scale(jnp.zeros(2 * scaled), jnp.ones(2 * scaled))
-        return init_both(encoder, actor, key) | ({"scale": unit} if scaled else {})
+        return _init_both(encoder, actor, key) | ({"scale": unit} if scaled else {})
 
     def split(timestep):
         if not noise:
@@ -153,10 +153,10 @@ def on_samples(encoder: Policy, actor: Policy, latent_size: int) -> Policy:
         memory = carry(timesteps.last_reward.shape[1:]) if memory is None else memory
         return jax.lax.scan(functools.partial(step, params), memory, timesteps)[1]
 
-    return Policy(functools.partial(init_both, encoder, actor), carry, step, unroll, actor.actions)
+    return Policy(functools.partial(_init_both, encoder, actor), carry, step, unroll, actor.actions)
 
 
-def init_both(encoder: Policy, actor: Policy, key: jax.Array) -> dict:
+def _init_both(encoder: Policy, actor: Policy, key: jax.Array) -> dict:
     keys = jax.random.split(key)
     return {"encoder": encoder.init(keys[0]), "actor": actor.init(keys[1])}
 

@@ -16,7 +16,7 @@ Gates = tuple[jax.Array, ...]  # i, f, g, o
 Carry = tuple[jax.Array, jax.Array]  # h, c
 
 
-def lstm_gates(x: Gates, carry: Carry, kernels: Gates) -> tuple[Carry, Gates]:
+def _lstm_gates(x: Gates, carry: Carry, kernels: Gates) -> tuple[Carry, Gates]:
     """One step: projections x four ``[..., H]``, carry two ``[..., H]`` -> (the next carry, the gates)."""
     h, c = carry
     i, f, g, o = (a + h @ kernel for a, kernel in zip(x, kernels, strict=True))
@@ -56,7 +56,7 @@ def _forward(projections: Gates, resets: jax.Array, kernels: Gates, start: Carry
     def step(carry, inputs):
         x, reset = inputs
         carry = _mask(carry, reset)
-        new, gates = lstm_gates(x, carry, kernels)
+        new, gates = _lstm_gates(x, carry, kernels)
         return new, (new[0], carry[1], *gates)
 
     first = (jnp.zeros_like(projections[0][0]),) * 2 if start is None else start
@@ -112,7 +112,7 @@ class LSTM(nn.Module):
 
     def step(self, h: Carry, x: jax.Array, reset: jax.Array) -> tuple[Carry, jax.Array]:
         """h two ``[..., H]``, x ``[..., F]``, reset bool ``[...]`` -> (the next carry, its state ``[..., H]``)."""
-        h, _ = lstm_gates(self.project(x), _mask(h, reset), self.kernels)
+        h, _ = _lstm_gates(self.project(x), _mask(h, reset), self.kernels)
         return h, h[0]
 
     def unroll(self, h: Carry | None, x: jax.Array, reset: jax.Array) -> jax.Array:

@@ -22,14 +22,14 @@ Pair = tuple[jax.Array, jax.Array]  # real and imaginary part
 States = tuple[Pair, ...]  # of each block, [..., P]
 
 
-def both(function: Callable[..., jax.Array], *pairs: Pair) -> Pair:
+def _both(function: Callable[..., jax.Array], *pairs: Pair) -> Pair:
     """A function of the real parts, and of the imaginary parts."""
     real, imaginary = zip(*pairs, strict=True)
     return function(*real), function(*imaginary)
 
 
 def add(a: Pair, b: Pair) -> Pair:
-    return both(jnp.add, a, b)
+    return _both(jnp.add, a, b)
 
 
 def multiply(a: Pair, b: Pair) -> Pair:
@@ -38,12 +38,12 @@ def multiply(a: Pair, b: Pair) -> Pair:
 
 def kept(resets: jax.Array, pair: Pair) -> Pair:
     """Zero where ``resets [...]`` are set, ``pair [..., P]`` elsewhere."""
-    return both(lambda x: jnp.where(resets[..., None], 0.0, x), pair)
+    return _both(lambda x: jnp.where(resets[..., None], 0.0, x), pair)
 
 
-def lift(pair: Pair, like: jax.Array) -> Pair:
+def _lift(pair: Pair, like: jax.Array) -> Pair:
     """``pair [P]`` with as many axes as ``like [..., P]``."""
-    return both(lambda x: x.reshape((1,) * (like.ndim - 1) + (-1,)), pair)
+    return _both(lambda x: x.reshape((1,) * (like.ndim - 1) + (-1,)), pair)
 
 
 def sequential(decay: Pair, inputs: Pair, resets: jax.Array, start: Pair, reverse: bool = False) -> Pair:
@@ -52,7 +52,7 @@ def sequential(decay: Pair, inputs: Pair, resets: jax.Array, start: Pair, revers
 
     decay ``[P]``, inputs ``[T, ..., P]``, resets bool ``[T, ...]``, start ``[..., P]`` -> ``[T, ..., P]``.
     """
-    decay = lift(decay, start[0])
+    decay = _lift(decay, start[0])
 
     def step(state, at):
         inputs, reset = at
@@ -64,11 +64,11 @@ def sequential(decay: Pair, inputs: Pair, resets: jax.Array, start: Pair, revers
 
 def associative(decay: Pair, inputs: Pair, resets: jax.Array, start: Pair, reverse: bool = False) -> Pair:
     """The same, parallel in T: ``(d1, x1) then (d2, x2)`` is ``(d1 * d2, d2 * x1 + x2)``."""
-    wide = both(lambda d, x: jnp.broadcast_to(d, x.shape), lift(decay, inputs[0]), inputs)
+    wide = _both(lambda d, x: jnp.broadcast_to(d, x.shape), _lift(decay, inputs[0]), inputs)
     decays = kept(resets, wide)
     at = -1 if reverse else 0
-    first = multiply(both(lambda d: d[at], decays), start)
-    inputs = both(lambda x, s: x.at[at].add(s), inputs, first)
+    first = multiply(_both(lambda d: d[at], decays), start)
+    inputs = _both(lambda x, s: x.at[at].add(s), inputs, first)
 
     def join(first, second):
         return multiply(first[0], second[0]), add(multiply(second[0], first[1]), second[1])
@@ -99,20 +99,20 @@ def _backward(reverse, residuals, d_states):
     # What reaches a step comes from the one that follows it, unless a trial starts there.
     end = jnp.ones_like(resets[:1])
     cut = jnp.concatenate([end, resets[late]] if reverse else [resets[late], end])
-    d_inputs: Pair = recurrence(conjugate, d_states, cut, both(jnp.zeros_like, start), not reverse)  # type: ignore
+    d_inputs: Pair = recurrence(conjugate, d_states, cut, _both(jnp.zeros_like, start), not reverse)  # type: ignore
     # Of a product, the gradient of one factor is the other's conjugate times the gradient of the product.
-    at_first = kept(resets[first], both(lambda d: d[first], d_inputs))
-    later = kept(resets[late], both(lambda d: d[late], d_inputs))
+    at_first = kept(resets[first], _both(lambda d: d[first], d_inputs))
+    later = kept(resets[late], _both(lambda d: d[late], d_inputs))
     d_decay = add(
         summed(multiply((start[0], -start[1]), at_first)),
         summed(multiply((states[0][early], -states[1][early]), later)),
     )
-    return d_decay, d_inputs, None, multiply(lift(conjugate, start[0]), at_first)
+    return d_decay, d_inputs, None, multiply(_lift(conjugate, start[0]), at_first)
 
 
 def summed(pair: Pair) -> Pair:
     """``[..., P] -> [P]``."""
-    return both(lambda x: x.sum(tuple(range(x.ndim - 1))), pair)
+    return _both(lambda x: x.sum(tuple(range(x.ndim - 1))), pair)
 
 
 recurrence.defvjp(_forward, _backward)
@@ -164,13 +164,13 @@ class Block(nn.Module):
         return u, (u @ (self.b[0] * scale), u @ (self.b[1] * scale)), decay
 
     def mix(self, x: jax.Array, u: jax.Array, states: Pair) -> jax.Array:
-        y = 2.0 * (states[0] @ self.c[0] - states[1] @ self.c[1]) + u * lift((self.d, self.d), u)[0]
+        y = 2.0 * (states[0] @ self.c[0] - states[1] @ self.c[1]) + u * _lift((self.d, self.d), u)[0]
         y = nn.gelu(y)
         return x + y * nn.sigmoid(self.gate(y))
 
     def step(self, state: Pair, x: jax.Array, reset: jax.Array) -> tuple[Pair, jax.Array]:
         u, inputs, decay = self.project(x)
-        state = add(multiply(lift(decay, x), kept(reset, state)), inputs)
+        state = add(multiply(_lift(decay, x), kept(reset, state)), inputs)
         return state, self.mix(x, u, state)
 
     def unroll(self, state: Pair, x: jax.Array, reset: jax.Array) -> jax.Array:

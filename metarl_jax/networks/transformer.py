@@ -54,7 +54,7 @@ def rotate(x: jax.Array, position: jax.Array) -> jax.Array:
     return jnp.concatenate([a * cos - b * sin, a * sin + b * cos], axis=-1)
 
 
-def attend(query: jax.Array, seen: Seen, time: jax.Array, position: jax.Array, window: int) -> jax.Array:
+def _attend(query: jax.Array, seen: Seen, time: jax.Array, position: jax.Array, window: int) -> jax.Array:
     """Attention of ``query [..., heads, T, D]`` at steps ``time [..., T]``, ``position`` steps into their trials."""
     scores = jnp.einsum("...htd,...hsd->...hts", query, seen.keys) * query.shape[-1] ** -0.5
     distance = time[..., :, None] - seen.time[..., None, :]
@@ -63,7 +63,7 @@ def attend(query: jax.Array, seen: Seen, time: jax.Array, position: jax.Array, w
     return jnp.einsum("...hts,...hsd->...htd", weights, seen.values)
 
 
-def steps_kept(position: jax.Array, window: int) -> jax.Array:
+def _steps_kept(position: jax.Array, window: int) -> jax.Array:
     """The step of what each slot of the cache keeps, ``[..., W]``, less the latest, ``position [...]``: 0, -1, ..."""
     slots = jnp.arange(window).reshape((1,) * position.ndim + (-1,))
     return -((position[..., None] - slots) % window)
@@ -107,9 +107,9 @@ class Block(nn.Module):
         query, key, value = self.project(x, position)
         slot = position % self.window
         keys, values = write(keys, key, slot), write(values, value, slot)
-        seen = Seen(keys, values, steps_kept(position, self.window))
+        seen = Seen(keys, values, _steps_kept(position, self.window))
         now = jnp.zeros_like(position)[..., None]
-        attended = attend(query[..., None, :], seen, now, position[..., None], self.window)
+        attended = _attend(query[..., None, :], seen, now, position[..., None], self.window)
         return keys, values, self.mix(x, attended[..., 0, :])
 
     def unroll(self, cached: Seen | None, x: jax.Array, position: jax.Array) -> jax.Array:
@@ -126,7 +126,7 @@ class Block(nn.Module):
             if cached is not None and start < self.window - 1:
                 axes = (-2, -2, -1)
                 seen = Seen(*(jnp.concatenate(pair, axis=axis) for *pair, axis in zip(cached, seen, axes, strict=True)))
-            attention = jax.checkpoint(attend, static_argnums=4)
+            attention = jax.checkpoint(_attend, static_argnums=4)
             blocks.append(attention(query[..., rows, :], seen, time[..., rows], position[..., rows], self.window))
         return self.mix(x, jnp.moveaxis(jnp.concatenate(blocks, axis=-2), -2, 0))
 
@@ -159,7 +159,7 @@ class Transformer(nn.Module):
         length = jnp.zeros(reset.shape[1:], jnp.int32) if h is None else h.length
         position, x = positions(reset, length), self.input(x)
         for i, block in enumerate(self.blocks):
-            before = None if h is None else Seen(h.keys[i], h.values[i], steps_kept(length - 1, self.window) - 1)
+            before = None if h is None else Seen(h.keys[i], h.values[i], _steps_kept(length - 1, self.window) - 1)
             x = block.unroll(before, x, position)
         return self.norm(x)
 

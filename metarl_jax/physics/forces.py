@@ -28,13 +28,13 @@ class Forces(NamedTuple):
     resistance: Matrix
 
 
-def softly(depth: Scalar) -> tuple[Scalar, Scalar]:
+def _softly(depth: Scalar) -> tuple[Scalar, Scalar]:
     """``max(0, depth)`` with a rounded corner of width ``TOUCH``, exactly 0 before it, and its slope."""
     slope = jnp.clip(depth / TOUCH, 0.0, 1.0)
     return slope * (depth - 0.5 * TOUCH * slope), slope
 
 
-def one_sided(stiff: Scalar, normal: Scalar, leaving: Scalar, free: Scalar) -> tuple[jax.Array, jax.Array]:
+def _one_sided(stiff: Scalar, normal: Scalar, leaving: Scalar, free: Scalar) -> tuple[jax.Array, jax.Array]:
     """``(push, resistance)`` of what only pushes: at the speed ``leaving`` now, ``free`` after the step without it."""
     pushes = (stiff > 0) & (normal * free < stiff)
     return jnp.where(pushes, stiff - normal * leaving, 0.0), jnp.where(pushes, normal, 0.0)
@@ -48,7 +48,7 @@ def hinge_forces(
         physics.gear[j] * control[j] - physics.stiffness[j] * angle[j] - physics.damping[j] * speed[j]
         for j in range(body.num_hinges)
     ]
-    return at_hinges(body, torque, [physics.damping[j] for j in range(body.num_hinges)])
+    return _at_hinges(body, torque, [physics.damping[j] for j in range(body.num_hinges)])
 
 
 def limit_forces(
@@ -63,19 +63,19 @@ def limit_forces(
     hinges after the step without limits and ground."""
     torque, resists = [], []
     for j in range(body.num_hinges):
-        under, under_slope = softly(physics.lower[j] - angle[j])
-        over, over_slope = softly(angle[j] - physics.upper[j])
+        under, under_slope = _softly(physics.lower[j] - angle[j])
+        over, over_slope = _softly(angle[j] - physics.upper[j])
         side = jnp.where(over > 0, 1.0, -1.0)
         stiff = physics.ground.limit_stiffness * (over + under)
         normal = stiff / physics.ground.limit_speed
         normal = normal + step * physics.ground.limit_stiffness * (over_slope + under_slope)
-        push, resistance = one_sided(stiff, normal, -side * speed[j], -side * free[j])
+        push, resistance = _one_sided(stiff, normal, -side * speed[j], -side * free[j])
         torque.append(-side * push)
         resists.append(resistance)
-    return at_hinges(body, torque, resists)
+    return _at_hinges(body, torque, resists)
 
 
-def at_hinges(body: Body, torque: Sequence[Scalar], resists: Sequence[Scalar]) -> Forces:
+def _at_hinges(body: Body, torque: Sequence[Scalar], resists: Sequence[Scalar]) -> Forces:
     """Torques ``[J]`` in the hinges' own sense, each on a link and against its parent."""
     force: list[Scalar] = [0.0] * (len(body.links) + 2)
     resistance: Matrix = {}
@@ -107,14 +107,14 @@ def touches(
         found.append([])
         for point in const.contacts[i]:
             x, z = turned(at.turn[i], point)
-            depth, slope = softly(physics.radius[i] - place[i] - z)
+            depth, slope = _softly(physics.radius[i] - place[i] - z)
             stiff = ground.stiffness * depth
             normal = stiff / ground.damping_speed + step * ground.stiffness * slope
             found[i].append(Touch((x, z - physics.radius[i]), stiff, normal))
     return found
 
 
-def point_speeds(body: Body, at: Pose, touching: list[list[Touch]], speed: Sequence[Scalar]) -> list[list[Pair]]:
+def _point_speeds(body: Body, at: Pose, touching: list[list[Touch]], speed: Sequence[Scalar]) -> list[list[Pair]]:
     """How each contact point slides (ahead) and rises. ``speed``: absolute, links' and then x and z, ``[L + 2]``."""
     pace, found = [(speed[X], speed[Z])], []  # of the links' origins
     for i, link in enumerate(body.links):
@@ -147,11 +147,11 @@ def contact_forces(
     def add(key, share):
         resistance[key] = resistance.get(key, 0.0) + share
 
-    now, then = (point_speeds(body, at, touching, each) for each in (speed, free))
+    now, then = (_point_speeds(body, at, touching, each) for each in (speed, free))
     for i, points in enumerate(touching):
         path = (i, *body.ancestors(i))
         for touch, (slide, rise), (_, free_rise) in zip(points, now[i], then[i], strict=True):
-            push, normal = one_sided(touch.stiff, touch.normal, rise, free_rise)
+            push, normal = _one_sided(touch.stiff, touch.normal, rise, free_rise)
             slip = jnp.sqrt(slide * slide + physics.ground.slip_speed**2)
             tangent = physics.friction[i] * jnp.maximum(push, 0.0) / slip
             drag = -tangent * slide

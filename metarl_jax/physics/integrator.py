@@ -83,27 +83,27 @@ def substep(
     """In stages, ``true`` being what ``stage`` asks for."""
     x, z, *angle = position
     speed_x, speed_z, *turning = velocity
-    at, turns, hinges = fusion_barrier(true, begun, body, physics, const, control, angle, turning)
+    at, turns, hinges = fusion_barrier(true, _begun, body, physics, const, control, angle, turning)
     speed = [*turns, speed_x, speed_z]
     touching = fusion_barrier(true, touches, body, physics, const, at, z, step)
-    matrix, right = fusion_barrier(true, free_system, body, physics, const, at, speed, hinges, step)
-    free = fusion_barrier(true, moved, body, speed, *fusion_barrier(true, eliminate, body, matrix, right))
+    matrix, right = fusion_barrier(true, _free_system, body, physics, const, at, speed, hinges, step)
+    free = fusion_barrier(true, _moved, body, speed, *fusion_barrier(true, eliminate, body, matrix, right))
     matrix, right = fusion_barrier(
-        true, system, body, physics, at, touching, angle, turning, speed, free, matrix, right, step
+        true, _system, body, physics, at, touching, angle, turning, speed, free, matrix, right, step
     )
-    *new, new_x, new_z = moved(body, speed, *fusion_barrier(true, eliminate, body, matrix, right))
+    *new, new_x, new_z = _moved(body, speed, *fusion_barrier(true, eliminate, body, matrix, right))
     velocity = [new_x, new_z, *relative(body, new)]
     position = [old + step * rate for old, rate in zip((x, z, *angle), velocity, strict=True)]
     return position, velocity
 
 
-def begun(body: Body, physics: Physics, const, control, angle, turning) -> tuple[Pose, list[Scalar], Forces]:
+def _begun(body: Body, physics: Physics, const, control, angle, turning) -> tuple[Pose, list[Scalar], Forces]:
     """Where links are and how they turn, and what their hinges do."""
     at, turns = pose(body, const, absolute(body, angle)), absolute(body, turning)
     return at, turns, hinge_forces(body, physics, control, angle[1:], turning[1:])
 
 
-def free_system(
+def _free_system(
     body: Body, physics: Physics, const: Constants, at: Pose, speed: list[Scalar], hinges: Forces, step: Scalar
 ) -> tuple[Matrix, list[Scalar]]:
     """``(M + h R, h (forces - bias))`` without limits and ground."""
@@ -111,10 +111,10 @@ def free_system(
     weight, fictitious = gravity(const, at, pull), bias(body, at, speed[:-2])
     matrix = with_armature(body, mass_matrix(body, const, at), split(physics.armature))
     right = [step * (w - f) for w, f in zip(weight, fictitious, strict=True)]
-    return with_forces(matrix, right, hinges, step)
+    return _with_forces(matrix, right, hinges, step)
 
 
-def system(
+def _system(
     body: Body,
     physics: Physics,
     at: Pose,
@@ -131,15 +131,15 @@ def system(
     free_turning = relative(body, free[:-2])
     limits = limit_forces(body, physics, angle[1:], turning[1:], free_turning[1:], step)
     contacts = contact_forces(body, physics, at, touching, speed, free)
-    return with_forces(*with_forces(matrix, right, limits, step), contacts, step)
+    return _with_forces(*_with_forces(matrix, right, limits, step), contacts, step)
 
 
-def with_forces(matrix: Matrix, right: Sequence[Scalar], more: Forces, step: Scalar) -> tuple[Matrix, list[Scalar]]:
+def _with_forces(matrix: Matrix, right: Sequence[Scalar], more: Forces, step: Scalar) -> tuple[Matrix, list[Scalar]]:
     """``(matrix + h R, right + h f)``."""
     matrix = matrix | {key: matrix[key] + step * share for key, share in more.resistance.items()}
     return matrix, [old + step * force for old, force in zip(right, more.force, strict=True)]
 
 
-def moved(body: Body, speed: Sequence[Scalar], ratio: Matrix, right: Sequence[Scalar]) -> list[Scalar]:
+def _moved(body: Body, speed: Sequence[Scalar], ratio: Matrix, right: Sequence[Scalar]) -> list[Scalar]:
     """Speeds after the step, absolute ``[L + 2]``, of what ``eliminate`` made of the equations."""
     return [old + change for old, change in zip(speed, substitute(body, ratio, right), strict=True)]

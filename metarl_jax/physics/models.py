@@ -17,16 +17,16 @@ def capsule(centre: Vector, half: float, angle: float) -> tuple[Vector, Vector]:
     return (centre[0] + x, centre[1] + z), (centre[0] - x, centre[1] - z)
 
 
-def volume(link: Link) -> float:
+def _volume(link: Link) -> float:
     total = 0.0
     for (x, z), (to_x, to_z) in link.capsules:
         total += math.pi * link.radius**2 * (math.hypot(to_x - x, to_z - z) + 4.0 / 3.0 * link.radius)
     return total
 
 
-def of_density(density: float, *links: Link) -> tuple[Link, ...]:
+def _of_density(density: float, *links: Link) -> tuple[Link, ...]:
     """The links with masses of their volumes, ``density`` in kg/m^3."""
-    return tuple(link._replace(mass=density * volume(link)) for link in links)
+    return tuple(link._replace(mass=density * _volume(link)) for link in links)
 
 
 def half_cheetah() -> Body:
@@ -51,11 +51,11 @@ def half_cheetah() -> Body:
     )
     limits = ((-0.52, 1.05), (-0.785, 0.785), (-0.4, 0.785), (-1.0, 0.7), (-1.2, 0.87), (-0.5, 0.5))
     links = (links[0], *(link._replace(limits=pair) for link, pair in zip(links[1:], limits, strict=True)))
-    density = 14.0 / sum(volume(link) for link in links)
-    return Body("half-cheetah", of_density(density, *links), height=0.7, substep=0.01, substeps=5, zero_height=0.7)
+    density = 14.0 / sum(_volume(link) for link in links)
+    return Body("half-cheetah", _of_density(density, *links), height=0.7, substep=0.01, substeps=5, zero_height=0.7)
 
 
-def upright(foot: tuple[float, float], legs: tuple[tuple[str, float], ...], **hinge: Any) -> tuple[Link, ...]:
+def _upright(foot: tuple[float, float], legs: tuple[tuple[str, float], ...], **hinge: Any) -> tuple[Link, ...]:
     """A torso on legs of thigh, leg and foot, each ``(ending of names, friction of the foot)``."""
     up_down = lambda length: (((0.0, 0.0), (0.0, -length)),)
     hinge = dict(axis=-1.0) | hinge
@@ -73,20 +73,20 @@ def upright(foot: tuple[float, float], legs: tuple[tuple[str, float], ...], **hi
             f"foot{ending}", at + 1, (0.0, -0.5), (ends,), 0.06, ends, friction=friction, limits=turned, **hinge
         )
         links += [thigh, leg, flat]
-    return of_density(1000.0, *links)
+    return _of_density(1000.0, *links)
 
 
 def walker2d() -> Body:
     """7 links, 6 motors on two legs; 125 control steps a second."""
     hinge = dict(armature=0.01, damping=0.1, gear=100.0)
-    links = upright((0.0, 0.2), (("", 0.9), ("_left", 1.9)), **hinge)
+    links = _upright((0.0, 0.2), (("", 0.9), ("_left", 1.9)), **hinge)
     return Body("walker2d", links, height=1.25, substep=0.004, substeps=2)
 
 
 def hopper() -> Body:
     """4 links, 3 motors on one leg; 125 control steps a second."""
     hinge = dict(armature=1.0, damping=1.0, gear=200.0)
-    return Body("hopper", upright((-0.13, 0.26), (("", 2.0),), **hinge), height=1.25, substep=0.004, substeps=2)
+    return Body("hopper", _upright((-0.13, 0.26), (("", 2.0),), **hinge), height=1.25, substep=0.004, substeps=2)
 
 
 BODIES = {body.name: body for body in (half_cheetah(), walker2d(), hopper())}

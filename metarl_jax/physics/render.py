@@ -34,10 +34,10 @@ def picture(body: Body, physics: Physics, position: np.ndarray | None = None, go
     for metre in range(int(np.ceil(left)), int(right) + 1):
         draw.line([pixel(metre, 0.0), pixel(metre, -0.12)], fill=MARK, width=FINER)
     poses = pose(body, physics, position)
-    for index in drawing_order(body):
+    for index in _drawing_order(body):
         link = body.links[index]
         scale = float(physics.length[index]) / link.length
-        (origin, turn), paint = poses[index], colour(body, physics, index)
+        (origin, turn), paint = poses[index], _colour(body, physics, index)
         width = 2.0 * float(physics.radius[index]) * SCALE * FINER
         for ends in link.capsules:
             dots = [pixel(*(origin + scale * np.array(turned(turn, end)))) for end in ends]
@@ -62,7 +62,7 @@ def pose(body: Body, physics: Physics, position: np.ndarray) -> list[tuple[np.nd
     return list(zip(origins, turns, strict=True))
 
 
-def leg_of(body: Body, index: int) -> int:
+def _leg_of(body: Body, index: int) -> int:
     """Which of the torso's children a link hangs on; -1 for the torso."""
     if not index:
         return -1
@@ -70,16 +70,16 @@ def leg_of(body: Body, index: int) -> int:
     return body.children(0).index(path[-2])
 
 
-def drawing_order(body: Body) -> list[int]:
+def _drawing_order(body: Body) -> list[int]:
     """The last leg first, behind the others."""
-    return sorted(range(len(body.links)), key=lambda index: -leg_of(body, index) if index else 0)
+    return sorted(range(len(body.links)), key=lambda index: -_leg_of(body, index) if index else 0)
 
 
-def colour(body: Body, physics: Physics, index: int) -> tuple[int, int, int]:
+def _colour(body: Body, physics: Physics, index: int) -> tuple[int, int, int]:
     link = body.links[index]
     if index and link.gear and not float(physics.gear[index - 1]):
         return BROKEN
-    plain = np.asarray(LEGS[leg_of(body, index) % len(LEGS)] if index else TORSO)
+    plain = np.asarray(LEGS[_leg_of(body, index) % len(LEGS)] if index else TORSO)
     heavy = np.clip(np.log(float(physics.mass[index]) / link.mass) / np.log(4.0), -1.0, 1.0)
     mixed = plain * (1.0 - 0.6 * max(heavy, 0.0)) + (255 - plain) * 0.6 * max(-heavy, 0.0)
     return tuple(int(x) for x in mixed.round())  # type: ignore[return-value]

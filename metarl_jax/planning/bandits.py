@@ -18,7 +18,7 @@ import numpy as np
 
 from metarl_jax.config import check
 
-STORED = Path(__file__).with_name("bandit_values.json")  # written by ``store_values``
+STORED = Path(__file__).with_name("bandit_values.json")  # written by ``_store_values``
 EXACT_TWO_ARMED_PULLS = 200  # 67 million posteriors, halved by symmetry: a second at most
 EXACT_PULLS = 12  # any number of arms: well under a second (15 take one to three)
 
@@ -200,7 +200,7 @@ def bernoulli_reference(num_arms: int, num_pulls: int) -> BanditReference:
     return BanditReference(value, kind, error, np.asarray(by_pull), note)
 
 
-def store_values(num_bandits: int = 20_000) -> None:
+def _store_values(num_bandits: int = 20_000) -> None:
     """Recomputes the stored values, those of RL^2's table, in some minutes:
     ``python -c "from metarl_jax.planning import bandits; bandits.store_values()"``."""
     stored = {}

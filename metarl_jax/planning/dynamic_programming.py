@@ -26,12 +26,12 @@ class Solution(NamedTuple):
     policy: jax.Array
 
 
-def dense_backup(transition: jax.Array, reward: jax.Array, discount: jax.Array | float, value: jax.Array) -> jax.Array:
+def _dense_backup(transition: jax.Array, reward: jax.Array, discount: jax.Array | float, value: jax.Array) -> jax.Array:
     """``q(s, a) = r(s, a) + discount sum_s' P(s' | s, a) V(s')``; ``[S, A, S], [S, A], scalar, [S] -> [S, A]``."""
     return reward + discount * jnp.einsum("ijk,k->ij", transition, value, precision="highest")
 
 
-def table_backup(next_state: jax.Array, reward: jax.Array, discount: jax.Array, value: jax.Array) -> jax.Array:
+def _table_backup(next_state: jax.Array, reward: jax.Array, discount: jax.Array, value: jax.Array) -> jax.Array:
     """``q(s, a) = r(s, a) + discount(s, a) V(next(s, a))``; ``[S, A] x 3, [S] -> [S, A]``."""
     return reward + discount * value[next_state]
 
@@ -55,7 +55,7 @@ def value_iteration(
     """
     _check_shapes(transition.shape[:2], reward.shape, transition.shape[0], transition.shape[2])
     return _fixed_point(
-        partial(dense_backup, transition, reward, discount), reward, discount, tolerance, max_iterations
+        partial(_dense_backup, transition, reward, discount), reward, discount, tolerance, max_iterations
     )
 
 
@@ -73,7 +73,7 @@ def table_value_iteration(
     """
     _check_shapes(next_state.shape, reward.shape, next_state.shape, discount.shape)
     return _fixed_point(
-        partial(table_backup, next_state, reward, discount), reward, jnp.max(discount), tolerance, max_iterations
+        partial(_table_backup, next_state, reward, discount), reward, jnp.max(discount), tolerance, max_iterations
     )
 
 
@@ -87,13 +87,13 @@ def backward_induction(transition: jax.Array, reward: jax.Array, horizon: int) -
       Solution with value ``[T+1, S]``, q ``[T, S, A]``, policy ``[T, S]``; index ``t`` is the step about to be made.
     """
     _check_shapes(transition.shape[:2], reward.shape, transition.shape[0], transition.shape[2])
-    return _induction(partial(dense_backup, transition, reward, 1.0), reward, horizon)
+    return _induction(partial(_dense_backup, transition, reward, 1.0), reward, horizon)
 
 
 def table_backward_induction(next_state: jax.Array, reward: jax.Array, discount: jax.Array, horizon: int) -> Solution:
     """``backward_induction`` for a deterministic MDP given by tables ``[S, A]``; the same shapes come back."""
     _check_shapes(next_state.shape, reward.shape, next_state.shape, discount.shape)
-    return _induction(partial(table_backup, next_state, reward, discount), reward, horizon)
+    return _induction(partial(_table_backup, next_state, reward, discount), reward, horizon)
 
 
 def policy_value(transition: jax.Array, reward: jax.Array, policy: jax.Array, horizon: int) -> jax.Array:
@@ -106,7 +106,7 @@ def policy_value(transition: jax.Array, reward: jax.Array, policy: jax.Array, ho
       value ``[T+1, S]``.
     """
     _check_shapes(transition.shape[:2], reward.shape, transition.shape[0], transition.shape[2])
-    return _evaluation(partial(dense_backup, transition, reward, 1.0), reward, policy, horizon)
+    return _evaluation(partial(_dense_backup, transition, reward, 1.0), reward, policy, horizon)
 
 
 def table_policy_value(
@@ -114,7 +114,7 @@ def table_policy_value(
 ) -> jax.Array:
     """``policy_value`` for a deterministic MDP given by tables ``[S, A]``; value ``[T+1, S]``."""
     _check_shapes(next_state.shape, reward.shape, next_state.shape, discount.shape)
-    return _evaluation(partial(table_backup, next_state, reward, discount), reward, policy, horizon)
+    return _evaluation(partial(_table_backup, next_state, reward, discount), reward, policy, horizon)
 
 
 def shortest_paths(next_state: ArrayLike, source: ArrayLike) -> jax.Array:

@@ -28,7 +28,7 @@ def hidden_choice_return(
     payoff, signal = np.asarray(payoff, np.float64), np.asarray(signal)
     count, num_actions = payoff.shape
     chances = weights_of(count, weight)
-    if one_of_its_own(payoff, signal):
+    if _one_of_its_own(payoff, signal):
         found = np.cumsum(np.append(-np.sort(-chances), np.zeros(num_episodes)))[:num_episodes]
         return payoff.min() + np.ptp(payoff) * found
     if count > MOST_CANDIDATES:
@@ -43,7 +43,7 @@ def hidden_choice_return(
     return hidden_task_return(next_state, 0, reward, shown, 2, num_episodes, chances)
 
 
-def one_of_its_own(payoff: np.ndarray, signal: np.ndarray) -> bool:
+def _one_of_its_own(payoff: np.ndarray, signal: np.ndarray) -> bool:
     """Whether each candidate has one action that pays more, no two the same, and nothing else differs."""
     best = payoff.argmax(axis=1)
     alike = np.where(np.arange(payoff.shape[1]) == best[:, None], payoff.max(), payoff.min())

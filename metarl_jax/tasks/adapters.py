@@ -34,15 +34,15 @@ class GymnaxEnv(Environment):
 
     def __init__(self, env: Any, params: Any, horizon: int):
         self.env, self.horizon = going_on(env), horizon
-        observation, action = (space_of(env, of, params) for of in ("observation", "action"))
-        self.categories = categories("observation", observation)
-        shape = (self.categories,) if self.categories else shape_of_box("observation", observation)
-        if count := categories("action", action):
+        observation, action = (_space_of(env, of, params) for of in ("observation", "action"))
+        self.categories = _categories("observation", observation)
+        shape = (self.categories,) if self.categories else _shape_of_box("observation", observation)
+        if count := _categories("action", action):
             self.spec, self.scalar_action = Spec(shape, num_actions=count), False
             return
-        low, high = bounds(action)
+        low, high = _bounds(action)
         self.spec = Spec(shape, action_size=len(low), action_low=low, action_high=high)
-        self.scalar_action = shape_of_box("action", action) == ()
+        self.scalar_action = _shape_of_box("action", action) == ()
 
     def draw(self, key: Key, shape: tuple[int, ...]):
         return jax.random.split(key, (*shape, 2))
@@ -58,7 +58,7 @@ class GymnaxEnv(Environment):
             fix = "its step must call that of the environment that it wraps, or return info['final_observation']"
             check("final_observation" in info, "env", name_of(self.env), fix)
             observation = info["final_observation"]
-        reward, terminated, truncated = jnp.asarray(reward, jnp.float32), as_flag(terminated), as_flag(truncated)
+        reward, terminated, truncated = jnp.asarray(reward, jnp.float32), _as_flag(terminated), _as_flag(truncated)
         reached = GymnaxState(new, self.seen(observation), truncated, state.time + 1)
         return strong(reached), reward.reshape(()), terminated, {}
 
@@ -72,7 +72,7 @@ class GymnaxEnv(Environment):
         return state.truncated | (state.time >= self.horizon)
 
 
-def space_of(env: Any, of: str, params: Any) -> Any:
+def _space_of(env: Any, of: str, params: Any) -> Any:
     try:
         return getattr(env, f"{of}_space")(params)
     except Exception as error:  # whatever a user's function may raise
@@ -80,12 +80,12 @@ def space_of(env: Any, of: str, params: Any) -> Any:
         raise ConfigError(f"sample: must return params of {name_of(env)}: {of}_space fails ({told})") from None
 
 
-def as_flag(x: Any) -> jax.Array:
+def _as_flag(x: Any) -> jax.Array:
     """Any number but 0 is true, as for gymnax."""
     return jnp.asarray(x).astype(bool).reshape(())
 
 
-def categories(of: str, space: Any) -> int:
+def _categories(of: str, space: Any) -> int:
     """How many values a Discrete space has; 0 where it is another."""
     if not hasattr(space, "n"):
         return 0
@@ -93,15 +93,15 @@ def categories(of: str, space: Any) -> int:
     return int(space.n)
 
 
-def shape_of_box(of: str, space: Any) -> tuple[int, ...]:
+def _shape_of_box(of: str, space: Any) -> tuple[int, ...]:
     box = hasattr(space, "low") and hasattr(space, "shape")
     check(box, f"{of}_space", space, "must be a Box or Discrete: wrap the environment so that it is one array")
     return tuple(int(n) for n in np.atleast_1d(space.shape))
 
 
-def bounds(space: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _bounds(space: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """The least and the greatest value of each action of a Box."""
-    shape = shape_of_box("action", space)
+    shape = _shape_of_box("action", space)
     check(len(shape) <= 1, "action_space", space, "must be a vector of real numbers, or Discrete")
     real = jnp.issubdtype(np.dtype(space.dtype), jnp.floating)
     fix = "holds whole numbers, and actions are real or Discrete: make it a Discrete space of all their combinations"
@@ -138,7 +138,7 @@ def from_gymnax(
     check(horizon is None or whole(horizon), "horizon", horizon, "must be a whole number")
     check(whole(num_episodes) and num_episodes >= 1, "num_episodes", num_episodes, "must be at least 1")
     sample = unjitted(sample)
-    check_params(env, sample)
+    _check_params(env, sample)
     params = sample(jax.random.key(0))
     own = hasattr(params, LIMIT)
     differs = own and depends_on_input(lambda key: getattr(sample(key), LIMIT), a_key())
@@ -159,13 +159,13 @@ def from_gymnax(
     return distribution
 
 
-def check_params(env: Any, sample: Callable[[Key], Any]) -> None:
+def _check_params(env: Any, sample: Callable[[Key], Any]) -> None:
     """ConfigError unless the environment starts with such params, and actions have the same bounds in all tasks."""
     shapes = traced("sample", sample, a_key())
     traced(f"sample: must return params of {name_of(env)}: reset_env", env.reset_env, a_key(), shapes)
 
     def edges(key):
-        space = space_of(env, "action", sample(key))
+        space = _space_of(env, "action", sample(key))
         return [jnp.asarray(edge) for edge in (getattr(space, "low", 0), getattr(space, "high", 0))]
 
     fix = "must be the same in all tasks: let them be the widest"

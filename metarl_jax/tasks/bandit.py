@@ -91,7 +91,7 @@ def bandit(*, num_arms: int = 5, num_pulls: int = 10) -> TaskDistribution:
         references=functools.partial(references, bayes),
         mutate=mutate,
         optimum=optimum,
-        belief=ExactBelief(lambda task: task.probability, functools.partial(beta_means, num_arms)),
+        belief=ExactBelief(lambda task: task.probability, functools.partial(_beta_means, num_arms)),
     )
 
 
@@ -122,7 +122,7 @@ def dependent_bandit(*, low: float | None = 0.1, num_pulls: int = 100) -> TaskDi
         horizon=1,
         trial_steps=num_pulls,
         references=functools.partial(references, bayes),
-        mutate=mutate_dependent,
+        mutate=_mutate_dependent,
         optimum=optimum,
     )
 
@@ -154,7 +154,7 @@ def references(
     return [*per_task, *of_these([fixed, planned], tasks, prior)]
 
 
-def beta_means(num_arms: int, trajectory: Trajectory) -> jax.Array:
+def _beta_means(num_arms: int, trajectory: Trajectory) -> jax.Array:
     """Each arm's posterior mean after each step, ``(1 + wins) / (2 + pulls)``: Beta(1, 1) before any; ``[T, k]``."""
     pulled = jax.nn.one_hot(trajectory.action, num_arms)
 
@@ -174,7 +174,7 @@ def mutate(key: jax.Array, task: BanditTask) -> BanditTask:
     return BanditTask(jnp.clip(jnp.where(moved > 1, 2 - moved, jnp.abs(moved)), 0.0, 1.0))
 
 
-def mutate_dependent(key: jax.Array, task: BanditTask) -> BanditTask:
+def _mutate_dependent(key: jax.Array, task: BanditTask) -> BanditTask:
     """Moves p likewise; the other arm keeps paying with 1 - p."""
     p = mutate(key, task).probability[0]
     return BanditTask(jnp.stack([p, 1.0 - p]))

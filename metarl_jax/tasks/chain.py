@@ -104,7 +104,7 @@ def discounting_chain(
     def references(some: ChainTask, trial_steps: int, prior: ChainTask | None = None) -> list[Reference]:
         prior = tasks if prior is None else prior
         episodes, rest = divmod(trial_steps, horizon)
-        return [] if rest else planned(some, prior, horizon, episodes)
+        return [] if rest else _planned(some, prior, horizon, episodes)
 
     return TaskDistribution(
         name="discounting-chain",
@@ -125,7 +125,7 @@ def payoffs(tasks: ChainTask, horizon: int) -> np.ndarray:
     return np.where((delay >= 1) & (delay <= horizon), np.asarray(tasks.reward, np.float64), 0.0)
 
 
-def planned(tasks: ChainTask, prior: ChainTask, horizon: int, episodes: int) -> list[Reference]:
+def _planned(tasks: ChainTask, prior: ChainTask, horizon: int, episodes: int) -> list[Reference]:
     """Known answers of a trial of whole episodes."""
     pays, repeat, (candidates, weight, _) = payoffs(tasks, horizon), np.ones(episodes), prior_of(prior)
     per_task = {

@@ -37,19 +37,19 @@ def check_tasks(tasks: TaskDistribution) -> None:
         return
     check(isinstance(tasks.name, str) and tasks.name != "", "name", tasks.name, "give the task distribution a name")
     with about(f"tasks {tasks.name!r}"):
-        check_fields(tasks)
-        check_spec(tasks.env.spec)
-        task = check_sample(tasks)
-        check_environment(tasks, task)
+        _check_fields(tasks)
+        _check_spec(tasks.env.spec)
+        task = _check_sample(tasks)
+        _check_environment(tasks, task)
         if tasks.recipe is None:  # not one of ours
-            check_options(tasks, task)
-            check_pure(tasks)
+            _check_options(tasks, task)
+            _check_pure(tasks)
     passed.append(tasks)
 
 
-def check_fields(tasks: TaskDistribution) -> None:
+def _check_fields(tasks: TaskDistribution) -> None:
     lengths = {"horizon": tasks.horizon, "trial_steps": tasks.trial_steps}
-    check_all(lengths, lambda x: is_whole(x) and 1 <= x < 2**31, "must be a whole number of at least 1")
+    check_all(lengths, lambda x: _is_whole(x) and 1 <= x < 2**31, "must be a whole number of at least 1")
     check(callable(tasks.sample), "sample", tasks.sample, "give a function key -> task")
     for name in ("mutate", "optimum", "best_episode", "target", "references"):
         function = getattr(tasks, name)
@@ -64,39 +64,39 @@ def check_fields(tasks: TaskDistribution) -> None:
         value = getattr(tasks, field)
         check(value is None or isinstance(value, kind), field, value, "give what TaskDistribution documents, or None")
     longest = getattr(tasks.env, "horizon", tasks.horizon)
-    fits = not is_whole(longest) or longest <= tasks.horizon
+    fits = not _is_whole(longest) or longest <= tasks.horizon
     check(fits, "horizon", tasks.horizon, f"must be the longest episode; the environment's last {longest} steps")
 
 
-def check_spec(spec: Spec) -> None:
+def _check_spec(spec: Spec) -> None:
     shape = spec.observation_shape
-    fits = isinstance(shape, tuple) and all(is_whole(n) and n >= 1 for n in shape)
+    fits = isinstance(shape, tuple) and all(_is_whole(n) and n >= 1 for n in shape)
     check(fits, "spec.observation_shape", shape, "give a tuple of whole numbers of at least 1")
     if spec.num_actions is not None:
-        fits = is_whole(spec.num_actions) and spec.num_actions >= 1
+        fits = _is_whole(spec.num_actions) and spec.num_actions >= 1
         check(fits, "spec.num_actions", spec.num_actions, "must be a whole number of at least 1, or None")
         return
-    fits = is_whole(spec.action_size) and spec.action_size >= 1
+    fits = _is_whole(spec.action_size) and spec.action_size >= 1
     check(fits, "spec.action_size", spec.action_size, "must be at least 1 where num_actions is None")
     for field, bound in {"action_low": spec.action_low, "action_high": spec.action_high}.items():
         fix = f"must be finite numbers, one or {spec.action_size} of them"
-        check(is_bound(bound, spec.action_size), f"spec.{field}", bound, fix)
+        check(_is_bound(bound, spec.action_size), f"spec.{field}", bound, fix)
     below = bool(np.all(np.asarray(spec.action_low) < np.asarray(spec.action_high)))
     check(below, "spec.action_low", spec.action_low, f"must be below action_high={spec.action_high!r}")
 
 
-def is_whole(value: Any) -> bool:
+def _is_whole(value: Any) -> bool:
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
-def is_bound(bound: Any, size: int) -> bool:
+def _is_bound(bound: Any, size: int) -> bool:
     try:
         return bool(np.isfinite(np.broadcast_to(np.asarray(bound, np.float64), (size,))).all())
     except (TypeError, ValueError):
         return False
 
 
-def check_sample(tasks: TaskDistribution) -> Task:
+def _check_sample(tasks: TaskDistribution) -> Task:
     """The task's shapes."""
     task = traced("sample", tasks.sample, a_key())
     check(len(jax.tree.leaves(task)) > 0, "sample", task, "returns no array: a task must be a pytree of arrays")
@@ -112,7 +112,7 @@ def check_sample(tasks: TaskDistribution) -> Task:
     return task
 
 
-def check_environment(tasks: TaskDistribution, task: Task) -> None:
+def _check_environment(tasks: TaskDistribution, task: Task) -> None:
     """``draw``, ``begin``, ``advance``, ``observe``, ``is_truncated`` of one task."""
     env, spec = tasks.env, tasks.env.spec
     noise = traced("draw", lambda key: env.draw(key, ()), a_key())
@@ -120,8 +120,8 @@ def check_environment(tasks: TaskDistribution, task: Task) -> None:
     ahead = jax.tree.map(lambda x: jax.ShapeDtypeStruct((3, BATCH, *x.shape), x.dtype), noise)
     check_like("draw(key, shape)", many, ahead, "draw(key, ()), after the axes of shape,")
     state = traced("begin", env.begin, noise, task)
-    check_observation(traced("observe", env.observe, state, task), spec)
-    step = traced("advance", env.advance, noise, state, an_action(spec), task)
+    _check_observation(traced("observe", env.observe, state, task), spec)
+    step = traced("advance", env.advance, noise, state, _an_action(spec), task)
     fix = "must return (state, reward, terminated, info), info a dict"
     fits = isinstance(step, tuple) and len(step) == 4 and isinstance(step[3], Mapping)
     check(fits, "advance", jax.tree.structure(step), fix)
@@ -130,11 +130,11 @@ def check_environment(tasks: TaskDistribution, task: Task) -> None:
     check_scalar("advance: reward", reward, "must be one real number")
     check_scalar("advance: info['mean_reward']", info.get("mean_reward", reward), "must be one real number")
     check_flag("advance: terminated", terminated)
-    check_observation(traced("observe", env.observe, reached, task), spec)
+    _check_observation(traced("observe", env.observe, reached, task), spec)
     check_flag("is_truncated", traced("is_truncated", env.is_truncated, reached, task))
 
 
-def check_options(tasks: TaskDistribution, task: Task) -> None:
+def _check_options(tasks: TaskDistribution, task: Task) -> None:
     """What a distribution may offer beside its tasks."""
     steps = tasks.trial_steps
     for field, function in {"mutate": tasks.mutate, "target": tasks.target}.items():
@@ -150,10 +150,10 @@ def check_options(tasks: TaskDistribution, task: Task) -> None:
         check_scalar("best_episode", found, "must return one real number")
 
 
-def check_pure(tasks: TaskDistribution) -> None:
+def _check_pure(tasks: TaskDistribution) -> None:
     """ConfigError where two calls with the same key differ (NumPy's or Python's randomness, counters), since JAX
     traces once and would hold what it saw then; or where tasks cannot be vmapped."""
-    step = one_step(tasks)
+    step = _one_step(tasks)
     programs = [jax.make_jaxpr(lambda key: step(key), return_shape=True)(a_key()) for _ in range(2)]
     (first, shapes), (second, others) = programs
     alike = written(first) == written(second) and jax.tree.structure(shapes) == jax.tree.structure(others)
@@ -165,10 +165,10 @@ def check_pure(tasks: TaskDistribution) -> None:
             fix = "two calls with the same arguments differ: draw what is random by jax.random, from the key given"
             check(alike, field, "random", fix)
     if any(name in written(first) for name in ("callback", "ffi_call")):  # all else can be vmapped
-        check_vmapped(tasks)
+        _check_vmapped(tasks)
 
 
-def check_vmapped(tasks: TaskDistribution) -> None:
+def _check_vmapped(tasks: TaskDistribution) -> None:
     """ConfigError where a function can be traced, but not for many tasks at once."""
     env, key = tasks.env, a_key()
     task, noise = jax.eval_shape(tasks.sample, key), jax.eval_shape(lambda key: env.draw(key, ()), key)
@@ -176,7 +176,7 @@ def check_vmapped(tasks: TaskDistribution) -> None:
     calls = {
         "sample": (tasks.sample, key),
         "begin": (env.begin, noise, task),
-        "advance": (env.advance, noise, state, an_action(env.spec), task),
+        "advance": (env.advance, noise, state, _an_action(env.spec), task),
         "observe": (env.observe, state, task),
         "is_truncated": (env.is_truncated, state, task),
     }
@@ -185,14 +185,14 @@ def check_vmapped(tasks: TaskDistribution) -> None:
         traced(f"{field}, of many tasks at once", jax.vmap(function), *map(many, inputs))
 
 
-def one_step(tasks: TaskDistribution) -> Callable[[jax.Array], dict[str, PyTree]]:
+def _one_step(tasks: TaskDistribution) -> Callable[[jax.Array], dict[str, PyTree]]:
     """``key -> what each function returns``, in the order in which they are called."""
     env, sample = tasks.env, unjitted(tasks.sample)
 
     def step(key: jax.Array) -> dict[str, PyTree]:
         task, noise = sample(key), env.draw(key, ())
         state: State = env.begin(noise, task)
-        action = jnp.zeros(an_action(env.spec).shape, an_action(env.spec).dtype)
+        action = jnp.zeros(_an_action(env.spec).shape, _an_action(env.spec).dtype)
         found = {"sample": task, "draw": noise, "begin": state, "observe": env.observe(state, task)}
         return found | {"advance": env.advance(noise, state, action, task)[:3]}
 
@@ -214,13 +214,13 @@ def same(one: Any, other: Any) -> bool:
     return one is other or key_data(one).tobytes() == key_data(other).tobytes()
 
 
-def an_action(spec: Spec) -> jax.ShapeDtypeStruct:
+def _an_action(spec: Spec) -> jax.ShapeDtypeStruct:
     if spec.num_actions is not None:
         return jax.ShapeDtypeStruct((), jnp.int32)
     return jax.ShapeDtypeStruct((spec.action_size,), jnp.float32)
 
 
-def check_observation(seen: Any, spec: Spec) -> None:
+def _check_observation(seen: Any, spec: Spec) -> None:
     fix = f"must return one array of spec.observation_shape={spec.observation_shape}"
     check(hasattr(seen, "shape"), "observe", jax.tree.structure(seen), f"{fix}: concatenate what it consists of")
     if seen.shape != spec.observation_shape or not is_real(seen):

@@ -118,7 +118,7 @@ def key_to_door(
     env = CreditEnv(num_actions, length, weather=False, visible=key_visible)
 
     def values(some: CreditTask, weight: np.ndarray, episodes: int) -> dict:
-        pays = np.where(np.arange(num_actions) == np.asarray(some.action)[:, None], prizes(some)[:, None], 0.0)
+        pays = np.where(np.arange(num_actions) == np.asarray(some.action)[:, None], _prizes(some)[:, None], 0.0)
         fixed = np.full(episodes, (weight @ pays).max())
         known = {"non_adaptive": (fixed, "one action for all tasks")}
         bayes = planning.hidden_choice_return(pays, np.zeros(pays.shape), episodes, weight)
@@ -126,7 +126,7 @@ def key_to_door(
             return known
         return known | {"bayes": (bayes, "the likeliest action not tried yet, until the key is found")}
 
-    return chains("key-to-door", env, prize, noise, num_episodes, values)
+    return _chains("key-to-door", env, prize, noise, num_episodes, values)
 
 
 @family("umbrella")
@@ -149,7 +149,7 @@ def umbrella(*, length: int = 20, prize: float = 1.0, noise: float = 1.0, num_ep
     env = CreditEnv(2, length, weather=True, visible=True)
 
     def values(some: CreditTask, weight: np.ndarray, episodes: int) -> dict:
-        worth = weight * prizes(some)
+        worth = weight * _prizes(some)
         guess = abs(worth @ np.where(np.asarray(some.action) == 0, 1, -1))
         told = np.append(guess, np.full(episodes - 1, worth.sum()))
         fixed = np.full(episodes, guess)
@@ -158,14 +158,14 @@ def umbrella(*, length: int = 20, prize: float = 1.0, noise: float = 1.0, num_ep
             "non_adaptive": (fixed, "the likelier action in every episode"),
         }
 
-    return chains("umbrella", env, prize, noise, num_episodes, values)
+    return _chains("umbrella", env, prize, noise, num_episodes, values)
 
 
-def prizes(tasks: CreditTask) -> np.ndarray:
+def _prizes(tasks: CreditTask) -> np.ndarray:
     return np.asarray(tasks.prize, np.float64)
 
 
-def chains(name: str, env: CreditEnv, prize: float, noise: float, num_episodes: int, values) -> TaskDistribution:
+def _chains(name: str, env: CreditEnv, prize: float, noise: float, num_episodes: int, values) -> TaskDistribution:
     """The set of all actions that may take the thing. ``values(tasks [G], weight [G], episodes)``: what each episode
     earns on average of these, by role, ``[E]``, and how."""
     check_all(dict(length=env.horizon - 2, num_episodes=num_episodes), lambda x: x >= 1, "must be at least 1", name)
@@ -183,7 +183,7 @@ def chains(name: str, env: CreditEnv, prize: float, noise: float, num_episodes: 
         if rest:
             return []
         prior = tasks if prior is None else prior
-        best, repeat, (candidates, weight, _) = prizes(some), np.ones(episodes), prior_of(prior)
+        best, repeat, (candidates, weight, _) = _prizes(some), np.ones(episodes), prior_of(prior)
         drift = 0.0 * best if env.weather else best / count  # in any weather random play is right half the time
         known = [
             Reference("optimal", "exact", episodes * best, best.mean() * repeat, "the action known"),

@@ -50,7 +50,7 @@ def diversity(tasks: TaskDistribution, batch: Task | None = None, trial_steps: i
     worth, marks = optimal(tasks, batch, steps), np.asarray(fingerprints(batch))
     unsolvable = shortest = None
     if hasattr(tasks.env, "distance"):
-        distance = of_each(tasks.env.distance, batch)  # type: ignore[attr-defined]
+        distance = _of_each(tasks.env.distance, batch)  # type: ignore[attr-defined]
         near = distance[distance <= tasks.horizon]
         unsolvable = 1.0 - len(near) / len(distance)
         shortest = quantiles(near) if len(near) else None
@@ -64,7 +64,7 @@ def optimal(tasks: TaskDistribution, batch: Task, steps: int) -> np.ndarray:
     """The optimal return of a trial in each task, ``[N]``: traced, or else the reference."""
     optimum = tasks.optimum
     if optimum is not None:
-        return of_each(lambda task: optimum(task, steps), batch)
+        return _of_each(lambda task: optimum(task, steps), batch)
     found = [] if tasks.references is None else tasks.references(batch, steps)
     known = [r for r in found if r.role == "optimal" and r.kind == "exact" and np.ndim(r.trial_return) == 1]
     if not known:
@@ -72,7 +72,7 @@ def optimal(tasks: TaskDistribution, batch: Task, steps: int) -> np.ndarray:
     return np.asarray(known[0].trial_return, np.float64)
 
 
-def of_each(function: Any, batch: Task) -> np.ndarray:
+def _of_each(function: Any, batch: Task) -> np.ndarray:
     """``[N]``, some hundreds at a time: planners need room."""
     found = jax.jit(lambda batch: jax.lax.map(function, batch, batch_size=256))(batch)
     return np.asarray(found, np.float64)

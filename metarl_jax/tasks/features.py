@@ -43,14 +43,14 @@ def vectors(tasks: TaskDistribution) -> TaskFeatures:
     counts = [0] * len(named) if tasks.counts is None else jax.tree.leaves(tasks.counts)
     names = [jax.tree_util.keystr(path).lstrip(".") or "the task" for path, _ in named]
     pairs = zip(named, counts, strict=True)
-    coders = [coder(leaf, int(count), tasks.tasks is not None) for (_, leaf), count in pairs]
+    coders = [_coder(leaf, int(count), tasks.tasks is not None) for (_, leaf), count in pairs]
 
     def vector(task: Task) -> jax.Array:
         leaves = [jnp.asarray(leaf) for leaf in jax.tree.leaves(task)]
-        return jnp.concatenate([coder.encode(leaf) for coder, leaf in zip(coders, leaves, strict=True)])
+        return jnp.concatenate([_coder.encode(leaf) for _coder, leaf in zip(coders, leaves, strict=True)])
 
     one = jax.tree.map(lambda x: x[0], drawn)
-    return TaskFeatures(vector, jax.eval_shape(vector, one).size, functools.partial(check_coded, names, coders))
+    return TaskFeatures(vector, jax.eval_shape(vector, one).size, functools.partial(_check_coded, names, coders))
 
 
 def examples(tasks: TaskDistribution) -> Task:
@@ -60,7 +60,7 @@ def examples(tasks: TaskDistribution) -> Task:
     return jax.jit(jax.vmap(tasks.sample))(jax.random.split(jax.random.key(0), SAMPLES))
 
 
-def coder(some: jax.Array, count: int, whole_set: bool) -> Coder:
+def _coder(some: jax.Array, count: int, whole_set: bool) -> Coder:
     """For a leaf of which ``some [N, ...]`` are examples. (A typed PRNG key is no number, and is left out.)
 
     Args:
@@ -74,22 +74,22 @@ def coder(some: jax.Array, count: int, whole_set: bool) -> Coder:
         low, count = (0, count) if count else (int(drawn.min()), int(drawn.max()) - int(drawn.min()) + 1)
         if 1 < count <= LARGEST:
             values = np.unique(drawn) if whole_set else np.arange(count)
-            return Coder(lambda leaf: jax.nn.one_hot(leaf - low, count), functools.partial(other_value, values))
+            return Coder(lambda leaf: jax.nn.one_hot(leaf - low, count), functools.partial(_other_value, values))
     flat = drawn.reshape(len(drawn), -1).astype(np.float32)
     mean, std = flat.mean(axis=0), flat.std(axis=0)
     varies = std > 1e-6 * np.abs(mean)  # less is rounding
     place = np.flatnonzero(varies)
     standardised = lambda leaf: (leaf.astype(jnp.float32).reshape(-1)[place] - mean[place]) / std[place]
-    return Coder(standardised, functools.partial(change_of_constant, flat[0], ~varies))
+    return Coder(standardised, functools.partial(_change_of_constant, flat[0], ~varies))
 
 
-def other_value(values: np.ndarray, leaves: jax.Array) -> str:
+def _other_value(values: np.ndarray, leaves: jax.Array) -> str:
     """A value ``[N]`` that is none of ``values``."""
     other = np.setdiff1d(np.asarray(leaves), values)
     return f"is {other[0]} in some of them and in none of those learned in" if other.size else ""
 
 
-def change_of_constant(constant: np.ndarray, same: np.ndarray, leaves: jax.Array) -> str:
+def _change_of_constant(constant: np.ndarray, same: np.ndarray, leaves: jax.Array) -> str:
     """A number of ``leaves [N, ...]`` that differs from ``constant [F]`` where all examples were the ``same [F]``."""
     flat = np.asarray(leaves).reshape(len(leaves), -1).astype(np.float32)
     changed = (np.abs(flat - constant) > 1e-5 * np.abs(constant)) & same
@@ -100,7 +100,7 @@ def change_of_constant(constant: np.ndarray, same: np.ndarray, leaves: jax.Array
     return f"is {flat[task, place]:g}{where} in some of them and {constant[place]:g} in all of those learned in"
 
 
-def check_coded(names: list[str], coders: list[Coder], name: str, tasks: Task) -> None:
+def _check_coded(names: list[str], coders: list[Coder], name: str, tasks: Task) -> None:
     """``TaskFeatures.check``."""
     for leaf_name, coder, leaf in zip(names, coders, jax.tree.leaves(tasks), strict=True):
         fault = coder.fault(leaf)

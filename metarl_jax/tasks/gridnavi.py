@@ -154,14 +154,14 @@ def references(
     solve, grid = planning.hidden_goal_return, (env.next_state, 0, candidates.goal, env.horizon)
     sampled, error = planning.posterior_sampling_return(*grid, episodes, weight=weight)
     planned = [
-        searched("bayes", solve(*grid, episodes, weight=weight), 1, "dynamic programming over beliefs"),
+        _searched("bayes", solve(*grid, episodes, weight=weight), 1, "dynamic programming over beliefs"),
         Reference("posterior_sampling", "estimate", sampled.sum(), sampled, f"simulated, s.e. {np.sum(error):.3f}"),
-        searched("non_adaptive", solve(*grid, 1, weight=weight), episodes, "the best search of one episode, repeated"),
+        _searched("non_adaptive", solve(*grid, 1, weight=weight), episodes, "the best search of one episode, repeated"),
     ]
     return [*simple, *of_these(planned, tasks, prior)]
 
 
-def searched(role: str, solution: planning.HiddenGoal, times: int, note: str) -> Reference:
+def _searched(role: str, solution: planning.HiddenGoal, times: int, note: str) -> Reference:
     """What the search found, as many times; exact where its two bounds are one."""
     by_episode = np.tile(solution.by_episode, times)
     if np.isclose(solution.upper, solution.by_episode.sum()):

@@ -187,7 +187,7 @@ def grids(
         return task._replace(position=task.position.at[moved].set(cell.astype(jnp.int32)))
 
     steps = chosen.horizon * chosen.num_episodes
-    planned = steps <= chosen.horizon or work(env, steps) <= MOST_WORK
+    planned = steps <= chosen.horizon or _work(env, steps) <= MOST_WORK
     return TaskDistribution(
         name="grids",
         env=env,
@@ -200,7 +200,7 @@ def grids(
     )
 
 
-def work(env: ObjectsEnv, trial_steps: int) -> int:
+def _work(env: ObjectsEnv, trial_steps: int) -> int:
     """Numbers in the backward induction of a task whose episodes are cut short."""
     return env.horizon * env.num_cells * 2**env.num_objects * trial_steps
 
@@ -228,7 +228,7 @@ def references(env: ObjectsEnv, tasks: ObjectsTask, trial_steps: int) -> list[Re
         known = best(min(trial_steps, horizon))
         total = episodes * known[:, -1] + known[:, rest]
         return [Reference("optimal", "exact", total, repeated(total), note), random]
-    if work(env, trial_steps) <= MOST_WORK:
+    if _work(env, trial_steps) <= MOST_WORK:
         return [Reference("optimal", "exact", best(trial_steps)[:, -1], None, note), random]
     gain, low, high = each(lambda one: planning.collecting_gain(table, one, horizon))
     note = "the best gain a step, and the least or most that its relative values can be worth"

@@ -51,7 +51,7 @@ class MjxEnv(Environment):
         low, high = np.asarray(model.actuator_ctrlrange, float).T
         data = self.data
         self.start = Physical(jnp.asarray(model.qpos0, float), data.qvel, data.act, data.qacc_warmstart, jnp.int32(0))
-        seen = shape_of("observe", lambda start: self.observe(start, {}), self.start) or ()
+        seen = _shape_of("observe", lambda start: self.observe(start, {}), self.start) or ()
         check(len(seen) == 1, "observe", seen, "must return a vector")
         self.spec = Spec(seen, action_size=model.nu, action_low=tuple(low.tolist()), action_high=tuple(high.tolist()))
 
@@ -150,7 +150,7 @@ def from_mjx(
     check_all(counts, lambda x: whole(x) and x >= 1, "must be a whole number of at least 1")
     finite = isinstance(spread, int | float) and not isinstance(spread, bool) and 0 <= spread < np.inf
     check(finite, "spread", spread, "must be a number of at least 0")
-    check_name(name)
+    _check_name(name)
     try:
         importlib.import_module("mujoco.mjx")
         mujoco: Any = importlib.import_module("mujoco")
@@ -160,13 +160,13 @@ def from_mjx(
     bounded = model.nu > 0 and bool(np.all(model.actuator_ctrllimited))
     check(bounded, "model", name, "needs controls, all of them bounded (ctrlrange)")
     env = MjxEnv(model, reward, observe, terminated, horizon, frame_skip, spread)
-    check_fields(sample, env.model)
+    _check_fields(sample, env.model)
     task = lambda key: strong(arrays(sample(key)))
-    check_functions(env, task)
+    _check_functions(env, task)
     return TaskDistribution(name, env, task, horizon, horizon * num_episodes)
 
 
-def check_name(name: str) -> None:
+def _check_name(name: str) -> None:
     check(isinstance(name, str) and name != "", "name", name, "must be a name")
 
 
@@ -174,19 +174,19 @@ def arrays(fields: Fields) -> dict[str, jax.Array]:
     return {field: jnp.asarray(value) for field, value in fields.items()}
 
 
-def shape_of(field: str, function: Callable, *inputs: Any) -> tuple[int, ...] | None:
+def _shape_of(field: str, function: Callable, *inputs: Any) -> tuple[int, ...] | None:
     """The shape of the array (or number) that a user's function returns; None where it returns no such thing."""
     return getattr(traced(field, lambda *x: jax.tree.map(jnp.asarray, function(*x)), *inputs), "shape", None)
 
 
-def check_functions(env: MjxEnv, sample: Callable[[Key], Fields]) -> None:
+def _check_functions(env: MjxEnv, sample: Callable[[Key], Fields]) -> None:
     """ConfigError unless reward and terminated give what they should."""
     key = jax.random.key(0)
     task, before = jax.eval_shape(sample, key), env.start
     action = jnp.zeros(env.spec.action_size)
     calls = {"reward": (env.reward, before, before, action, task), "terminated": (env.terminated, before, task)}
     for field, call in calls.items():
-        shape = shape_of(field, *call)
+        shape = _shape_of(field, *call)
         check(shape == (), field, "nothing" if shape is None else shape, "must return a scalar")
 
 
@@ -208,17 +208,17 @@ def from_brax(
     use_cpu_cores()
     counts = dict(horizon=horizon, num_episodes=num_episodes)
     check_all(counts, lambda x: whole(x) and x >= 1, "must be a whole number of at least 1")
-    check_name(name)
+    _check_name(name)
     brax = hasattr(env, "sys") and hasattr(env, "action_size")
     check(brax, "env", env, "give what brax.envs.get_environment returns")
     # A wrapper would show the task's system and step the environment inside it, which keeps its own.
     check(getattr(env, "unwrapped", env) is env, "env", env, "give it without wrappers: env.unwrapped")
-    check_fields(sample, env.sys)
+    _check_fields(sample, env.sys)
     task = lambda key: strong(arrays(sample(key)))
     return TaskDistribution(name, BraxEnv(env, horizon), task, horizon, horizon * num_episodes)
 
 
-def check_fields(sample: Callable[[Key], Fields], model: Any) -> None:
+def _check_fields(sample: Callable[[Key], Fields], model: Any) -> None:
     """ConfigError unless every field that ``sample`` draws is one of the model's, in its shape."""
     drawn = traced("sample", lambda key: sample(key), jax.random.key(0))
     named = isinstance(drawn, Mapping) and len(drawn) > 0 and all(isinstance(field, str) for field in drawn)

@@ -104,9 +104,9 @@ def navigation(*, horizon: int = 100, num_episodes: int = 2) -> TaskDistribution
     def references(tasks: PointTask, trial_steps: int, prior: PointTask | None = None) -> list[Reference]:
         still = -np.linalg.norm(np.asarray(tasks.goal, float), axis=-1) * horizon
         note = "standing still: agents that see their position only"
-        return both(straight(env, tasks, trial_steps), every_episode(still, horizon, trial_steps, "lower", note))
+        return _both(_straight(env, tasks, trial_steps), _every_episode(still, horizon, trial_steps, "lower", note))
 
-    return distribution("navigation", env, sample, num_episodes, references, mutate=mutate_square)
+    return distribution("navigation", env, sample, num_episodes, references, mutate=_mutate_square)
 
 
 @family("navigation-sparse")
@@ -123,9 +123,9 @@ def sparse_navigation(*, radius: float = 0.2, horizon: int = 20, num_episodes: i
     check(0 < radius < 1, "navigation-sparse: radius", radius, "must lie between 0 and 1")
     length = checked("navigation-sparse", horizon, num_episodes)
     env = PointEnv(functools.partial(sparse, radius), 0.1, length, reach=1.3)
-    sample = lambda key: PointTask(on_circle(jax.random.uniform(key, maxval=np.pi)))
-    references = lambda tasks, trial_steps, prior=None: both(straight(env, tasks, trial_steps))
-    return distribution("navigation-sparse", env, sample, num_episodes, references, mutate=mutate_half_circle)
+    sample = lambda key: PointTask(_on_circle(jax.random.uniform(key, maxval=np.pi)))
+    references = lambda tasks, trial_steps, prior=None: _both(_straight(env, tasks, trial_steps))
+    return distribution("navigation-sparse", env, sample, num_episodes, references, mutate=_mutate_half_circle)
 
 
 @family("navigation-corners")
@@ -146,7 +146,7 @@ def corner_navigation(
     env = PointEnv(function, 0.2, checked("navigation-corners", horizon, num_episodes), reach=2.5)
     tasks = PointTask(jnp.asarray(CORNERS))
     kind = "lower" if reward == "progress" else "exact"  # around a quadrant's edge progress can be earned twice
-    references = lambda some, trial_steps, prior=None: both(straight(env, some, trial_steps, kind))
+    references = lambda some, trial_steps, prior=None: _both(_straight(env, some, trial_steps, kind))
     sample = functools.partial(one_of, tasks)
     made = distribution("navigation-corners", env, sample, num_episodes, references, lambda key, _: sample(key))
     return made._replace(tasks=tasks, optimum=made.optimum if kind == "exact" else None)
@@ -163,11 +163,11 @@ def distribution(name, env: PointEnv, sample, num_episodes: int, references, mut
     return TaskDistribution(name, env, sample, env.horizon, steps, references=references, mutate=mutate, optimum=known)
 
 
-def both(*found: Reference | None) -> list[Reference]:
+def _both(*found: Reference | None) -> list[Reference]:
     return [reference for reference in found if reference is not None]
 
 
-def earned_straight(env: PointEnv, goal: jax.Array) -> jax.Array:
+def _earned_straight(env: PointEnv, goal: jax.Array) -> jax.Array:
     """The goal known: full speed on each axis, ``x_t = sign(g) min(|g|, speed t)``; rewards ``[T]`` of an episode.
 
     At every step no point can be nearer to the goal, so this is optimal where reward falls with the distance.
@@ -178,17 +178,17 @@ def earned_straight(env: PointEnv, goal: jax.Array) -> jax.Array:
     return jnp.where(arrived, 0.0, earned)
 
 
-def straight(env: PointEnv, tasks: PointTask, trial_steps: int, kind: str = "exact") -> Reference | None:
-    earned = np.asarray(jax.vmap(functools.partial(earned_straight, env))(tasks.goal), float)
-    return every_episode(earned.sum(axis=1), env.horizon, trial_steps, kind, "goal known: straight to it", "optimal")
+def _straight(env: PointEnv, tasks: PointTask, trial_steps: int, kind: str = "exact") -> Reference | None:
+    earned = np.asarray(jax.vmap(functools.partial(_earned_straight, env))(tasks.goal), float)
+    return _every_episode(earned.sum(axis=1), env.horizon, trial_steps, kind, "goal known: straight to it", "optimal")
 
 
 def optimum(env: PointEnv, task: PointTask, trial_steps: int) -> jax.Array:
-    earned = earned_straight(env, task.goal)
+    earned = _earned_straight(env, task.goal)
     return episode_after_episode(lambda steps: earned[:steps].sum(), env.horizon, trial_steps)
 
 
-def every_episode(
+def _every_episode(
     total: np.ndarray, horizon: int, trial_steps: int, kind: str, note: str, role: str = "non_adaptive"
 ) -> Reference | None:
     """What earns ``total [N]`` in every episode; None where the trial ends inside one."""
@@ -196,16 +196,16 @@ def every_episode(
     return None if rest else Reference(role, kind, total * episodes, np.full(episodes, total.mean()), note)
 
 
-def on_circle(angle: jax.Array) -> jax.Array:
+def _on_circle(angle: jax.Array) -> jax.Array:
     return jnp.stack([jnp.cos(angle), jnp.sin(angle)])
 
 
-def mutate_square(key: jax.Array, task: PointTask) -> PointTask:
+def _mutate_square(key: jax.Array, task: PointTask) -> PointTask:
     """Moves the goal by about 0.1, within the square."""
     return PointTask(jnp.clip(task.goal + 0.1 * jax.random.normal(key, (2,)), -0.5, 0.5))
 
 
-def mutate_half_circle(key: jax.Array, task: PointTask) -> PointTask:
+def _mutate_half_circle(key: jax.Array, task: PointTask) -> PointTask:
     """Moves the goal by about 0.2 along the half circle."""
     angle = jnp.arctan2(task.goal[1], task.goal[0]) + 0.2 * jax.random.normal(key)
-    return PointTask(on_circle(jnp.clip(angle, 0.0, np.pi)))
+    return PointTask(_on_circle(jnp.clip(angle, 0.0, np.pi)))

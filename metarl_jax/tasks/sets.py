@@ -30,7 +30,7 @@ def finite(tasks: TaskDistribution, batch: Task) -> TaskDistribution:
     """
     batch = checked(tasks, batch)
     sample = functools.partial(one_of, batch)
-    references = tasks.references and of_prior(tasks.references, tasks, batch)
+    references = tasks.references and _of_prior(tasks.references, tasks, batch)
     return tasks._replace(
         name=f"{tasks.name}-set",
         sample=sample,
@@ -42,7 +42,7 @@ def finite(tasks: TaskDistribution, batch: Task) -> TaskDistribution:
     )
 
 
-def of_prior(
+def _of_prior(
     references: Callable[..., list[Reference]], tasks: TaskDistribution, batch: Task
 ) -> Callable[..., list[Reference]]:
     """The references of ``tasks`` with ``batch`` for their prior."""

@@ -92,16 +92,16 @@ def a_key() -> jax.ShapeDtypeStruct:
 def depends_on_input(function: Callable, *inputs: Any) -> bool:
     """Whether anything that a function returns is computed from its inputs, as its program says."""
     program = jax.make_jaxpr(lambda *x: function(*x))(*inputs).jaxpr
-    return any(depending(program, [True] * len(program.invars)))
+    return any(_depending(program, [True] * len(program.invars)))
 
 
-def depending(program: Any, marks: Sequence[bool]) -> list[bool]:
+def _depending(program: Any, marks: Sequence[bool]) -> list[bool]:
     """Which outputs of a jaxpr are computed from the inputs marked."""
     marked = {var for var, mark in zip(program.invars, marks, strict=True) if mark}
     known = lambda var: not isinstance(var, Literal) and var in marked
     for equation in program.eqns:
         inputs = [known(var) for var in equation.invars]
         inside = equation.params.get("jaxpr") if equation.primitive.name in ("jit", "pjit") else None
-        outputs = [any(inputs)] * len(equation.outvars) if inside is None else depending(inside.jaxpr, inputs)
+        outputs = [any(inputs)] * len(equation.outvars) if inside is None else _depending(inside.jaxpr, inputs)
         marked |= {var for var, mark in zip(equation.outvars, outputs, strict=True) if mark}
     return [known(var) for var in program.outvars]

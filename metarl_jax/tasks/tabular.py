@@ -108,8 +108,8 @@ def tabular(
         note = "any policy fixed beforehand; one that learns within an episode earns more"
         found = [Reference("non_adaptive", "lower", mean_reward * trial_steps, None, note)]
         if prior is not None:
-            found = over_beliefs(tasks, prior, horizon, trial_steps) or elsewhere(found)
-        return [*planned(tasks, horizon, trial_steps), *found]
+            found = _over_beliefs(tasks, prior, horizon, trial_steps) or elsewhere(found)
+        return [*_planned(tasks, horizon, trial_steps), *found]
 
     return TaskDistribution(
         name="tabular",
@@ -153,7 +153,7 @@ def from_arrays(
 
     def references(some: TabularTask, trial_steps: int, prior: TabularTask | None = None) -> list[Reference]:
         prior = tasks if prior is None else prior
-        return [*planned(some, horizon, trial_steps), *over_beliefs(some, prior, horizon, trial_steps)]
+        return [*_planned(some, horizon, trial_steps), *_over_beliefs(some, prior, horizon, trial_steps)]
 
     return TaskDistribution(
         name=name,
@@ -174,7 +174,7 @@ def optimum(horizon: int, task: TabularTask, trial_steps: int) -> jax.Array:
     return episode_after_episode(lambda steps: value[horizon - steps, 0], horizon, trial_steps)
 
 
-def planned(tasks: TabularTask, horizon: int, trial_steps: int) -> list[Reference]:
+def _planned(tasks: TabularTask, horizon: int, trial_steps: int) -> list[Reference]:
     """Optimal and random play of each task ``[N]``, exactly, by backward induction."""
     num_states, num_actions = tasks.reward.shape[1:]
     best = jax.jit(jax.vmap(lambda task: planning.backward_induction(task.transition, task.reward, horizon).value))
@@ -190,7 +190,7 @@ def planned(tasks: TabularTask, horizon: int, trial_steps: int) -> list[Referenc
     return found
 
 
-def over_beliefs(tasks: TabularTask, prior: TabularTask, horizon: int, trial_steps: int) -> list[Reference]:
+def _over_beliefs(tasks: TabularTask, prior: TabularTask, horizon: int, trial_steps: int) -> list[Reference]:
     """Bayes-optimal and non-adaptive play of a small set of MDPs without noise in their rewards, exactly; nothing where
     it is none, or the trial ends inside an episode."""
     candidates, weight, _ = prior_of(prior)

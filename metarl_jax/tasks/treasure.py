@@ -166,7 +166,7 @@ def references(
     if rest:
         return []
     prior = TreasureTask(jnp.asarray(env.sites, jnp.int32)) if prior is None else prior
-    known, drift = known_and_random(env, np.asarray(tasks.treasure))
+    known, drift = _known_and_random(env, np.asarray(tasks.treasure))
     repeat = np.ones(episodes)
     simple = [
         Reference("optimal", "exact", known * episodes, known.mean() * repeat, "treasure known"),
@@ -175,7 +175,7 @@ def references(
     candidates, weight, _ = prior_of(prior)
     if len(weight) > MOST_SITES:
         return simple
-    bayes, blind, single = belief_returns(env, tuple(candidates.treasure.tolist()), tuple(weight), episodes)
+    bayes, blind, single = _belief_returns(env, tuple(candidates.treasure.tolist()), tuple(weight), episodes)
     planned = [
         Reference("bayes", "exact", bayes.sum(), bayes, "dynamic programming over beliefs"),
         Reference("without_map", "exact", blind.sum(), blind, "the same, nothing to be seen from a peak"),
@@ -196,7 +196,7 @@ def rewards(env: TreasureEnv, treasures: np.ndarray) -> np.ndarray:
     return np.where(np.arange(env.pay.size) == treasures[:, None], np.float32(1.0), env.pay)
 
 
-def known_and_random(env: TreasureEnv, treasures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _known_and_random(env: TreasureEnv, treasures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """What an episode earns with the treasure known, and by random play; each ``[N]``."""
     places, of = np.unique(treasures, return_inverse=True)
     table, entered = jnp.asarray(env.next_state), jnp.asarray(rewards(env, places)[:, env.next_state])  # [G, cells, A]
@@ -208,7 +208,7 @@ def known_and_random(env: TreasureEnv, treasures: np.ndarray) -> tuple[np.ndarra
 
 
 @functools.lru_cache(maxsize=8)
-def belief_returns(
+def _belief_returns(
     env: TreasureEnv, treasures: tuple[int, ...], weight: tuple[float, ...], episodes: int
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """The best return by episode ``[E]`` with the map and without it, and the best of a single episode. Seconds."""

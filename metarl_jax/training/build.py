@@ -52,7 +52,7 @@ def build_program(setting: Experiment, num_tasks: int, mesh: Mesh | None = None)
     algorithm = setting.algorithm.build(setting.tasks)
     if setting.also:
         algorithm = multi_distribution(algorithm, elsewhere(setting), functools.partial(shard_tasks, mesh=mesh))
-    adapt = functools.partial(adapt_one_seed, algorithm, num_tasks)
+    adapt = functools.partial(_adapt_one_seed, algorithm, num_tasks)
     algorithm = algorithm._replace(adapt=functools.update_wrapper(adapt, algorithm.adapt))  # with its options' names
     made = driver(algorithm, setting.tasks, num_tasks, mesh, setting.curriculum)
     if algorithm.check_tasks is not None and made.curriculum.makes is not None:
@@ -62,7 +62,7 @@ def build_program(setting: Experiment, num_tasks: int, mesh: Mesh | None = None)
     return Program(setting, num_tasks, mesh, algorithm, made)
 
 
-def adapt_one_seed(algorithm: Algorithm, num_tasks: int, key: Key, state: State, *parts: Any, **options: Any):
+def _adapt_one_seed(algorithm: Algorithm, num_tasks: int, key: Key, state: State, *parts: Any, **options: Any):
     """``algorithm.adapt``; a state that still has its axis of seeds is refused in words, if it led to an error."""
     try:
         return algorithm.adapt(key, state, *parts, **options)
@@ -123,14 +123,14 @@ def fit_to_memory(
             break
     else:
         fix = f"lower num_tasks, num_seeds, or what an update of {program.setting.algorithm.name} lives and learns"
-        raise memory.NoRoom(f"num_tasks={program.num_tasks}: {plan}{given(options)}: {fix}")
+        raise memory.NoRoom(f"num_tasks={program.num_tasks}: {plan}{_given(options)}: {fix}")
     if not plan.fits:
         warnings.warn(f"{plan}: it may run out", stacklevel=5)
-    spared = given({name: value for name, value in options.items() if value != memory_options[name][0]})
+    spared = _given({name: value for name, value in options.items() if value != memory_options[name][0]})
     tell(f"{plan}{spared} to fit" if spared else str(plan))
     return program._replace(driver=program.driver._replace(advance=compiled)), plan.predicted
 
 
-def given(options: dict[str, Any]) -> str:
+def _given(options: dict[str, Any]) -> str:
     words = ", ".join(f"{name}={value!r}" for name, value in options.items())
     return f", with {words}" if words else ""

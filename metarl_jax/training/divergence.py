@@ -41,7 +41,7 @@ def explain_seeds(
     for index in map(int, np.flatnonzero(active & ~still)):
         own = jax.tree.map(operator.itemgetter(index), learner)
         which = f", seed {int(seeds[index])}" if len(seeds) > 1 else ""
-        found[index] = f"update {update}{which}: {explain(driver, seeds[index], own, update)}"
+        found[index] = f"update {update}{which}: {_explain(driver, seeds[index], own, update)}"
         if still.any():
             warnings.warn(f"{found[index]}; this seed stays as it was before", DivergedWarning, stacklevel=4)
     return found
@@ -52,7 +52,7 @@ def kept_checkpoint(folder: Path | None) -> str:
     return f"; the last good checkpoint is kept in {folder}" if saved else ""
 
 
-def explain(driver: Driver, seed: jax.Array, learner: Learner, update: int) -> str:
+def _explain(driver: Driver, seed: jax.Array, learner: Learner, update: int) -> str:
     """Why update number ``update`` of a seed is not finite, found by making it again.
 
     Args:
@@ -60,17 +60,17 @@ def explain(driver: Driver, seed: jax.Array, learner: Learner, update: int) -> s
     """
     with jax.debug_nans(False), jax.debug_infs(False):
         updated, metrics, outcome = jax.jit(driver.update)(seed, learner, jnp.int32(update))
-    if cause := environment_fault(outcome):
+    if cause := _environment_fault(outcome):
         return cause
-    bad = first_bad_leaf((updated.algorithm, metrics))
+    bad = _first_bad_leaf((updated.algorithm, metrics))
     return f"{bad or 'a number'} is not finite. Try lower learning rates"
 
 
-def environment_fault(outcome: Outcome) -> str | None:
+def _environment_fault(outcome: Outcome) -> str | None:
     """What is not finite in the trials of an update before any action was, and in which task; None where nothing is."""
     task = lambda i: f"task {i} of the update ({shown(jax.tree.map(lambda x: x[i], outcome.tasks))})"
     if outcome.trajectory is not None:
-        if found := first_in_trial(outcome.trajectory):
+        if found := _first_in_trial(outcome.trajectory):
             what, index, step = found
             return f"the {what} of {task(index)} is not finite at step {step} of the trial: mend the environment there"
         return None
@@ -81,7 +81,7 @@ def environment_fault(outcome: Outcome) -> str | None:
     return f"the return of {task(bad[0])} is not finite: {fix}"
 
 
-def first_in_trial(trajectory: Trajectory) -> tuple[str, int, int] | None:
+def _first_in_trial(trajectory: Trajectory) -> tuple[str, int, int] | None:
     """``(observation or reward, task, step)`` of the first number that is not finite in ``[T, N]``; None where there is
     none, or where an action is the first: then it is the policy that is not finite."""
     parts = {
@@ -107,7 +107,7 @@ def shown(task: Task, width: int = 80) -> str:
     return text if len(text) <= width else f"{text[:width]} ..."
 
 
-def first_bad_leaf(tree: PyTree) -> str | None:
+def _first_bad_leaf(tree: PyTree) -> str | None:
     """The path of the first leaf that holds NaN or Inf, with what it holds."""
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         if jnp.issubdtype(jnp.result_type(leaf), jnp.inexact) and not bool(jnp.isfinite(leaf).all()):

@@ -30,7 +30,7 @@ def describe_tasks(tasks: TaskDistribution, rollout: bool = False) -> dict[str, 
         return {**tasks.recipe, **shape}
     drawn = draws(tasks)
     found = {"name": tasks.name, "options": None, **shape, "digest": digest(drawn), "spec": plain(tasks.env.spec)}
-    return found | ({"rollout": short_rollout(tasks) | rounded(drawn)} if rollout else {})
+    return found | ({"rollout": short_rollout(tasks) | _rounded(drawn)} if rollout else {})
 
 
 def draws(tasks: TaskDistribution) -> list[np.ndarray]:
@@ -46,7 +46,7 @@ def digest(leaves: list[np.ndarray]) -> str:
     return hashed.hexdigest()[:16]
 
 
-def rounded(leaves: list[np.ndarray]) -> dict[str, Any]:
+def _rounded(leaves: list[np.ndarray]) -> dict[str, Any]:
     """What is equal for draws that are equal up to rounding: of real numbers two sums of each leaf, with random weights
     of both signs, so that one number of many that differs shows; of all else the digest."""
     real = [leaf.ravel().astype(np.float64) for leaf in leaves if leaf.dtype.kind == "f"]

@@ -84,7 +84,7 @@ def available(num_devices: int = 1) -> int | None:
         return int(asked)
     devices = jax.local_devices()
     if devices[0].platform == "cpu":
-        found = [x for x in (system_memory(), *group_memory()) if x is not None]
+        found = [x for x in (_system_memory(), *_group_memory()) if x is not None]
         free = min(found) // num_devices if found else None
     else:
         stats = [device.memory_stats() or {} for device in devices[:num_devices]]
@@ -93,7 +93,7 @@ def available(num_devices: int = 1) -> int | None:
     return None if free is None else int((1 - SPARE) * free)
 
 
-def system_memory() -> int | None:
+def _system_memory() -> int | None:
     """Bytes that can be had without swapping (all there are where the system only tells that)."""
     if MEMINFO.exists():
         words = dict(line.split(":") for line in MEMINFO.read_text().splitlines() if ":" in line)
@@ -104,7 +104,7 @@ def system_memory() -> int | None:
     return None
 
 
-def group_memory() -> Iterator[int]:
+def _group_memory() -> Iterator[int]:
     """Bytes left in each control group (Linux, version 1 or 2) that limits this process.
 
     Files that the kernel keeps in memory are given up before anyone is killed: they count as free.

@@ -31,7 +31,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 def check_folder(folder: Path, config: dict[str, Any]) -> None:
     """Checks that the folder is free, or that the run in it has this configuration; writes nothing."""
     if (folder / "config.json").exists():
-        check_same_config(folder, config)
+        _check_same_config(folder, config)
         return
     check_free(folder, "run")
 
@@ -71,7 +71,7 @@ def devices() -> str:
     return f"{jax.device_count()} x {jax.devices()[0].platform}"
 
 
-def check_same_config(folder: Path, config: Mapping[str, Any]) -> None:
+def _check_same_config(folder: Path, config: Mapping[str, Any]) -> None:
     """Refuses to go on in a folder that another configuration made; says what differs.
 
     The number of updates may grow: that is how a run is continued.

@@ -111,7 +111,7 @@ def train(
         )
     loop = TrainContext(program, config, folder, checkpoint_seconds, keep_checkpoints)
     with locked(folder), Progress(num_updates, quiet=quiet) as progress:
-        run, stop = run_updates(loop, progress)
+        run, stop = _run_updates(loop, progress)
     done = run.num_updates
     if stop is not None and done < num_updates:
         how = f"the same command continues it: {folder}" if folder else "it lives in memory: catch Stopped, use its run"
@@ -129,7 +129,7 @@ class TrainContext(NamedTuple):
     keep: int
 
 
-def run_updates(loop: TrainContext, progress: Progress) -> tuple[Run, int | None]:
+def _run_updates(loop: TrainContext, progress: Progress) -> tuple[Run, int | None]:
     """The host loop over chunks: log, progress, checkpoint, stop signal. Returns the run so far, and the signal that
     stopped it."""
     seeds = jnp.arange(loop.config["num_seeds"], dtype=jnp.int32) + loop.config["seed"]

@@ -77,7 +77,7 @@ def driver(
     init = functools.partial(jax.lax.map, init_one)
     run = functools.partial(advance, updates, capacity)
     if debugging():
-        return Driver(jax.jit(init), debuggable(run), capacity, curriculum, update)
+        return Driver(jax.jit(init), _debuggable(run), capacity, curriculum, update)
     if mesh is None:
         return Driver(jax.jit(init), jax.jit(run, donate_argnums=1), capacity, curriculum, update)
     # Said once and for all: else the first call, on a learner fresh from one device, is compiled apart from the next.
@@ -93,7 +93,7 @@ def debugging() -> bool:
     return any(values[name] for name in ("jax_debug_nans", "jax_debug_infs", "jax_disable_jit"))
 
 
-def debuggable(run: Callable) -> Callable:
+def _debuggable(run: Callable) -> Callable:
     """``run`` such that an operation that gives a NaN is named, as in a jitted function of the user's own: what is
     inside a compiled loop can only be named by running it again without compiling."""
     compiled = jax.jit(run)
@@ -133,9 +133,9 @@ def advance(
     def body(carry):
         learner, metrics, done, active = carry
         updated, new = updates(seeds, learner, start + done)
-        finite = active & all_finite((updated.algorithm, new))
-        learner = jax.tree.map(functools.partial(select_seeds, finite), updated, learner)
-        shown = jax.tree.map(lambda x: select_seeds(active, x, jnp.nan) if is_real(x) else x, new)
+        finite = active & _all_finite((updated.algorithm, new))
+        learner = jax.tree.map(functools.partial(_select_seeds, finite), updated, learner)
+        shown = jax.tree.map(lambda x: _select_seeds(active, x, jnp.nan) if is_real(x) else x, new)
         metrics = jax.tree.map(lambda all, one: all.at[done].set(one), metrics, shown)
         return learner, metrics, done + 1, finite
 
@@ -147,7 +147,7 @@ def advance(
     return jax.lax.while_loop(lambda carry: (carry[2] < count) & (carry[3] == active).all(), body, carry)
 
 
-def select_seeds(which: jax.Array, new: jax.Array, old: jax.Array | float) -> jax.Array:
+def _select_seeds(which: jax.Array, new: jax.Array, old: jax.Array | float) -> jax.Array:
     """``new [S, ...]`` of the seeds ``which [S]``, ``old`` of the others."""
     return jnp.where(which.reshape(-1, *(1,) * (new.ndim - 1)), new, old)
 
@@ -156,7 +156,7 @@ def is_real(x: jax.Array) -> bool:
     return jnp.issubdtype(x.dtype, jnp.inexact)
 
 
-def all_finite(tree: PyTree) -> jax.Array:
+def _all_finite(tree: PyTree) -> jax.Array:
     """Of leaves ``[S, ...]``: which seeds have no NaN nor Inf, ``[S]``."""
     finite = lambda x: jnp.isfinite(x).reshape(x.shape[0], -1).all(axis=1)
     return jnp.stack([finite(x) for x in jax.tree.leaves(tree) if is_real(x)]).all(axis=0)

@@ -135,14 +135,14 @@ def tune(
     told = {n: e._asdict() if isinstance(e, Range) else list(e.values()) for n, e in search.space.items()}
     config = {**describe(setting, rollout=True, seed=seed, **numbers), "space": told}
     with sweep.opened(user_path(out), storage, config) as opened:
-        trials = work(search, opened, num_trials, quiet)
+        trials = _work(search, opened, num_trials, quiet)
     best = max((t for t in trials if t["score"] is not None), key=lambda t: t["score"], default=None)
     if best is None:
         return Tuned(None, None, trials, opened.study)
     return Tuned(search.recipe(best["options"]), best["score"], trials, opened.study)
 
 
-def work(search: Search, opened: sweep.Sweep, num_trials: int, quiet: bool) -> list[dict[str, Any]]:
+def _work(search: Search, opened: sweep.Sweep, num_trials: int, quiet: bool) -> list[dict[str, Any]]:
     """One worker's part until all trials are done; returns all of them, see ``Tuned``."""
     static, points = all(isinstance(entry, dict) for entry in search.space.values()), []
     if static and math.prod(map(len, search.space.values())) <= num_trials:
@@ -156,7 +156,7 @@ def work(search: Search, opened: sweep.Sweep, num_trials: int, quiet: bool) -> l
         while len(trials) < total:
             trial, steps = sweep.claim(opened, space, points, total, search.seed), 0
             if trial is not None:
-                steps = perform(search, opened, trial, progress)
+                steps = _perform(search, opened, trial, progress)
             elif not idle:
                 progress.message("waiting for the trials of other workers ...")
             else:
@@ -174,22 +174,22 @@ def described(search: Search, opened: sweep.Sweep) -> list[dict[str, Any]]:
     return [
         {"number": t.number, "options": search.options(t.params), "score": t.value}
         | {name: t.user_attrs.get(name, missing) for name, missing in told.items()}
-        | {"seed": seed_of(search, t), "run": t.user_attrs["run"]}
+        | {"seed": _seed_of(search, t), "run": t.user_attrs["run"]}
         for t in sweep.finished(opened)
     ]
 
 
-def seed_of(search: Search, trial: Any) -> int:
+def _seed_of(search: Search, trial: Any) -> int:
     return search.seed + trial.user_attrs["repeat"] * search.numbers["num_seeds"]
 
 
-def perform(search: Search, opened: sweep.Sweep, trial: Any, progress: Progress) -> int:
+def _perform(search: Search, opened: sweep.Sweep, trial: Any, progress: Progress) -> int:
     """Trains, scores and records one trial; returns its environment steps."""
     options, began = search.options(trial.params), time.monotonic() - trial.user_attrs.get("seconds", 0.0)
     folder = opened.folder / trial.user_attrs["run"]
     try:
         with sweep.heartbeat(opened, trial):
-            found = outcome(search, options, seed_of(search, trial), folder)
+            found = outcome(search, options, _seed_of(search, trial), folder)
     except BaseException as error:
         asked = isinstance(error, KeyboardInterrupt)
         sweep.stopped(opened, trial, not asked, time.monotonic() - began)
@@ -233,14 +233,14 @@ def outcome(search: Search, options: Mapping[str, Any], seed: int, folder: Path)
         return Outcome(None, str(error), steps(error.num_updates), 0)
     if run.diverged:
         return Outcome(None, "\n".join(run.diverged.values()), steps(run.num_updates), 0)
-    returns = trial_returns(run, numbers["evaluation_tasks"], search.seed)
+    returns = _trial_returns(run, numbers["evaluation_tasks"], search.seed)
     score, reason = float(returns.mean()), None
     if not math.isfinite(score):
         score, reason = None, "the return of its trials is not finite"
     return Outcome(score, reason, steps(run.num_updates), returns.size * setting.tasks.trial_steps)
 
 
-def trial_returns(run: Run, num_tasks: int, seed: int) -> np.ndarray:
+def _trial_returns(run: Run, num_tasks: int, seed: int) -> np.ndarray:
     """``[S, N, R]``, see ``tune``."""
     key = jax.random.fold_in(jax.random.key(seed), KEY_DOMAIN)
     batch = evaluation.evaluation_tasks(key, run.tasks, num_tasks)

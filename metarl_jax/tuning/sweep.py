@@ -55,7 +55,7 @@ def opened(folder: Path, url: str | None, config: dict[str, Any]) -> Iterator[Sw
                     {"connect_args": {"timeout": 60}} if url is None else None,
                     heartbeat_interval=HEARTBEAT_SECONDS,
                     grace_period=GRACE_SECONDS,
-                    heartbeat_stale_trial_callback=lambda study, trial: claim_again(study, trial, died=True),
+                    heartbeat_stale_trial_callback=lambda study, trial: _claim_again(study, trial, died=True),
                 )
                 name = "sweep" if url is None else folder.resolve().name  # a folder may be renamed
                 study = optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
@@ -105,7 +105,7 @@ def claim(sweep: Sweep, space: Mapping[str, Any], points: Sequence[dict], total:
         for trial in study.get_trials(deepcopy=False):
             # Who claims has the lock: what is half claimed now was left by one who died, before any heartbeat.
             if trial.state in _states("RUNNING") and "claimed" not in trial.user_attrs:
-                give_up(sweep, trial.number, died=False)
+                _give_up(sweep, trial.number, died=False)
         trials = study.get_trials(deepcopy=False)
         taken = [trial.params for trial in trials if trial.state not in _states("WAITING", "FAIL")]
         if len(taken) >= total:
@@ -165,15 +165,15 @@ def stopped(sweep: Sweep, trial: Any, died: bool, seconds: float) -> None:
     with locked(sweep.folder, wait=True):
         if _runs(sweep, trial.number):
             trial.set_user_attr("seconds", seconds)
-            give_up(sweep, trial.number, died)
+            _give_up(sweep, trial.number, died)
 
 
-def give_up(sweep: Sweep, number: int, died: bool) -> None:
+def _give_up(sweep: Sweep, number: int, died: bool) -> None:
     (failed,) = _states("FAIL")
-    claim_again(sweep.study, sweep.study.tell(number, state=failed), died)
+    _claim_again(sweep.study, sweep.study.tell(number, state=failed), died)
 
 
-def claim_again(study: Any, trial: Any, died: bool) -> None:
+def _claim_again(study: Any, trial: Any, died: bool) -> None:
     """A failed trial waits again, as a new one under the same options; after many deaths it is pruned instead."""
     import optuna
 

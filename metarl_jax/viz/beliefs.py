@@ -38,7 +38,7 @@ def has_belief(run: "Run") -> bool:
     return known and has_picture(run.tasks)
 
 
-def live_believing(run: "Run", task_index: int, seed: int) -> Believed:
+def _live_believing(run: "Run", task_index: int, seed: int) -> Believed:
     """One trial of the first seed's agent in one task.
 
     Raises:
@@ -100,9 +100,9 @@ def draw_belief(
       the matplotlib figure, also written to ``path`` if given.
 
     Raises:
-      ConfigError: see ``live_believing``.
+      ConfigError: see ``_live_believing``.
     """
-    trial = live_believing(run, task_index, seed)
+    trial = _live_believing(run, task_index, seed)
     moments = np.unique(np.linspace(0, len(trial.decoded) - 1, num_moments).round().astype(int))
     with style.style():
         figure = style.new_figure(2.1 * len(moments), 4.7)
@@ -125,9 +125,9 @@ def animate_belief(
     """Writes a GIF of one trial: the agent, the belief that it decodes, the exact belief; returns its path.
 
     Raises:
-      ConfigError: see ``live_believing``.
+      ConfigError: see ``_live_believing``.
     """
-    trial = live_believing(run, task_index, seed)
+    trial = _live_believing(run, task_index, seed)
     tasks, trajectory = run.tasks, trial.trajectory
     task = pick(tasks, task_index, seed)
     plain, trail = picture(tasks, task), np.zeros(trial.bare.shape[:2], bool)

@@ -34,19 +34,19 @@ def plot_report(report: "Report", path: str | os.PathLike | None = None) -> Any:
       the matplotlib figure, also written to ``path`` if given.
     """
     with style.style():
-        panels = [draw_returns, *([draw_lengths] if lengths_vary(report) else []), draw_tail]
-        panels += [draw_adaptation] if has_inner_steps(report) else []
+        panels = [_draw_returns, *([_draw_lengths] if _lengths_vary(report) else []), _draw_tail]
+        panels += [_draw_adaptation] if has_inner_steps(report) else []
         panels += [] if report.belief is None else [draw_belief]
         figure = style.new_figure(4.7 * len(panels), 4.5)
         for axes, draw in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
             draw(axes, report)
         words = "\n".join([report.title, *textwrap.wrap(report.verdict, 52 * len(panels))])
         figure.suptitle(words, x=0.01, ha="left", fontsize=11.5, linespacing=1.35)
-        draw_legend(figure, columns=2 + len(panels) // 2)
+        _draw_legend(figure, columns=2 + len(panels) // 2)
         return style.save(figure, path)
 
 
-def draw_legend(figure: Any, columns: int) -> None:
+def _draw_legend(figure: Any, columns: int) -> None:
     """One legend below all panels: every name once, agent and control first."""
     handles: dict[str, Any] = {"agent": None, CONTROL: None}
     for axes in figure.axes:
@@ -54,28 +54,28 @@ def draw_legend(figure: Any, columns: int) -> None:
     figure.legend(list(handles.values()), list(handles), loc="outside lower left", ncols=columns)
 
 
-def sides(report: "Report") -> list[tuple[str, str, dict, list[float]]]:
+def _sides(report: "Report") -> list[tuple[str, str, dict, list[float]]]:
     """Agent and control: name, colour, what is known by episode, quantiles over tasks."""
     agent = ("agent", style.AGENT, report.by_episode, report.quantiles)
     return [agent, (CONTROL, style.CONTROL, report.control_by_episode, report.control_quantiles)]
 
 
-def lengths_vary(report: "Report") -> bool:
-    lengths = [x for _, _, side, _ in sides(report) for x in side["length"] if x is not None]
+def _lengths_vary(report: "Report") -> bool:
+    lengths = [x for _, _, side, _ in _sides(report) for x in side["length"] if x is not None]
     return bool(lengths) and max(lengths) - min(lengths) > 1e-6
 
 
-def draw_returns(axes: Any, report: "Report") -> None:
-    draw_references(axes, report, "by_episode")
-    last = draw_by_episode(axes, report, "return")
-    for _, colour, side, _ in sides(report):
+def _draw_returns(axes: Any, report: "Report") -> None:
+    _draw_references(axes, report, "by_episode")
+    last = _draw_by_episode(axes, report, "return")
+    for _, colour, side, _ in _sides(report):
         low, high, began = (np.array(side[key][:last], float) for key in ("low", "high", "began"))
         low[began < FEW] = np.nan
         axes.fill_between(np.arange(1, low.size + 1), low, high, color=colour, alpha=0.15, linewidth=0)
     axes.set_title("Return by episode of the trial")
 
 
-def draw_adaptation(axes: Any, report: "Report") -> None:
+def _draw_adaptation(axes: Any, report: "Report") -> None:
     from matplotlib.ticker import MaxNLocator
 
     told = report.by_adaptation
@@ -86,32 +86,32 @@ def draw_adaptation(axes: Any, report: "Report") -> None:
     axes.set_title(f"Return of {told['horizon']} steps by inner step")
 
 
-def draw_lengths(axes: Any, report: "Report") -> None:
-    draw_references(axes, report, "length_by_episode")
-    draw_by_episode(axes, report, "length")
+def _draw_lengths(axes: Any, report: "Report") -> None:
+    _draw_references(axes, report, "length_by_episode")
+    _draw_by_episode(axes, report, "length")
     axes.set_ylim(bottom=0)
     axes.set_title("Steps of the episodes that finished")
 
 
-def of_these_tasks(report: "Report") -> list[dict[str, Any]]:
+def _of_these_tasks(report: "Report") -> list[dict[str, Any]]:
     """Its references but for those of other tasks."""
     return [reference for reference in report.references if not reference.get("of")]
 
 
-def draw_references(axes: Any, report: "Report", key: str) -> None:
+def _draw_references(axes: Any, report: "Report", key: str) -> None:
     """The references that are known by episode."""
-    for reference in of_these_tasks(report):
+    for reference in _of_these_tasks(report):
         if reference[key]:
             values = np.array(reference[key], float)
-            axes.plot(np.arange(1, values.size + 1), values, **reference_style(reference))
+            axes.plot(np.arange(1, values.size + 1), values, **_reference_style(reference))
 
 
-def draw_by_episode(axes: Any, report: "Report", key: str) -> int:
+def _draw_by_episode(axes: Any, report: "Report", key: str) -> int:
     """Draws one quantity of agent and control over episodes; returns how many episodes are worth showing."""
     from matplotlib.ticker import MaxNLocator
 
     last, faint = 1, False
-    for name, colour, side, _ in sides(report):
+    for name, colour, side, _ in _sides(report):
         began, values = np.array(side["began"], float), np.array(side[key], float)
         shown = int(np.max(np.flatnonzero(began >= LEAST), initial=0)) + 1
         episode, last = np.arange(1, shown + 1), max(last, shown)
@@ -129,16 +129,20 @@ def draw_by_episode(axes: Any, report: "Report", key: str) -> int:
     return last
 
 
-def draw_tail(axes: Any, report: "Report") -> None:
+def _draw_tail(axes: Any, report: "Report") -> None:
     """Quantiles over tasks of the trial return, worst tasks left, with the references' returns of a trial."""
     share = np.arange(101)
-    for reference in of_these_tasks(report):
+    for reference in _of_these_tasks(report):
         values = np.full(101, reference["value"]) if reference["quantiles"] is None else reference["quantiles"]
-        axes.plot(share, np.array(values, float), **reference_style(reference))
-    for name, colour, _, quantiles in sides(report):
+        axes.plot(share, np.array(values, float), **_reference_style(reference))
+    for name, colour, _, quantiles in _sides(report):
         axes.plot(share, quantiles, color=colour, label=name, linewidth=WIDTHS[colour])
     axes.axvspan(0, 10, color="#F0E442", alpha=0.25, linewidth=0, label="worst 10 % of tasks")
-    ends = [*report.quantiles, *report.control_quantiles, *(reference["value"] for reference in of_these_tasks(report))]
+    ends = [
+        *report.quantiles,
+        *report.control_quantiles,
+        *(reference["value"] for reference in _of_these_tasks(report)),
+    ]
     margin = 0.06 * (max(ends) - min(ends)) or 1.0
     axes.set_ylim(min(ends) - margin, max(ends) + margin)  # a few easy tasks may have references far above
     axes.set_xlim(0, 100)
@@ -169,7 +173,7 @@ def draw_belief(axes: Any, report: "Report") -> None:
     axes.set_title("Belief over tasks" if report.belief["candidates"] else "Belief: root mean square error")
 
 
-def reference_style(reference: Mapping[str, Any]) -> dict[str, Any]:
+def _reference_style(reference: Mapping[str, Any]) -> dict[str, Any]:
     """How the line of a reference looks: the role's colour, dashes by kind."""
     colour = style.ROLES.get(reference["role"], style.MUTED)
     dashes = style.KINDS.get(reference["kind"], "-")
@@ -207,7 +211,7 @@ def plot_metrics(
         figure = style.new_figure(4.3 * columns, 2.7 * rows + 0.3)
         grid = figure.subplots(rows, columns, squeeze=False, sharex=True).ravel()
         for axes, name in zip(grid, names, strict=False):
-            draw_metric(axes, over, arrays[name], name)
+            _draw_metric(axes, over, arrays[name], name)
         for index in range(len(names), grid.size):
             grid[index].set_axis_off()
             grid[index - columns].xaxis.set_tick_params(labelbottom=True)
@@ -218,11 +222,11 @@ def plot_metrics(
         return style.save(figure, path)
 
 
-def draw_metric(axes: Any, over: np.ndarray, values: np.ndarray, name: str) -> None:
+def _draw_metric(axes: Any, over: np.ndarray, values: np.ndarray, name: str) -> None:
     """One learning curve: the mean over seeds, and lowest to highest where there are several."""
     from matplotlib.ticker import EngFormatter
 
-    points, curves = thin(over), thin(values.reshape(len(values), -1))  # [P], [P, S]
+    points, curves = _thin(over), _thin(values.reshape(len(values), -1))  # [P], [P, S]
     known = np.isfinite(curves).any(axis=1)
     points, curves = points[known], curves[known]
     if curves.shape[1] > 1:
@@ -234,7 +238,7 @@ def draw_metric(axes: Any, over: np.ndarray, values: np.ndarray, name: str) -> N
     axes.margins(x=0.02)
 
 
-def thin(values: np.ndarray) -> np.ndarray:
+def _thin(values: np.ndarray) -> np.ndarray:
     """``values [records, ...]`` averaged into at most ``MOST_POINTS`` stretches of records."""
     from metarl_jax.evaluation.summary import masked_mean
 

@@ -39,7 +39,7 @@ def draw_distribution(
       ConfigError: where the environment draws no pictures.
     """
     check_drawable(tasks)
-    size = set_size(tasks)
+    size = _set_size(tasks)
     indices = np.arange(num_tasks) if size is None else np.linspace(0, size - 1, min(num_tasks, size)).round()
     pictures = [picture(tasks, pick(tasks, int(index), seed)) for index in indices]
     return draw_tasks(pictures, path, None if size is None else [f"task {int(index)}" for index in indices])
@@ -76,7 +76,7 @@ def animate_trial(
     check(numbers, "task_index", task_index, "must be a task's number, or several")
     chosen = [pick(run.tasks, int(index), seed) for index in indices]
     live = living(run, seed)
-    films = [film(run, task, live(task), stride) for task in chosen]
+    films = [_film(run, task, live(task), stride) for task in chosen]
     longest = max(len(frames) for frames, _ in films)
     films = [[each + [each[-1]] * (longest - len(each)) for each in one] for one in films]
     frames = [np.concatenate(each, axis=1) for each in zip(*(frames for frames, _ in films), strict=True)]
@@ -93,7 +93,7 @@ def living(run: "Run", seed: int) -> Callable[[Task], Any]:
     return lambda task: jax.device_get(live(jax.random.key(seed), task))
 
 
-def film(run: "Run", task: Task, trajectory: Any, stride: int) -> tuple[list[np.ndarray], list[str]]:
+def _film(run: "Run", task: Task, trajectory: Any, stride: int) -> tuple[list[np.ndarray], list[str]]:
     """Frames and captions of one trial."""
     tasks = run.tasks
     done = np.asarray(trajectory.terminated | trajectory.truncated)
@@ -146,14 +146,14 @@ def pick(tasks: TaskDistribution, index: int, seed: int) -> Task:
     """Task ``index`` of a finite set, or the one that (seed, index) draw; leaves are numpy arrays."""
     import jax
 
-    size = set_size(tasks)
+    size = _set_size(tasks)
     if size is None:
         return jax.device_get(tasks.sample(jax.random.fold_in(jax.random.key(seed), index)))
     check(0 <= index < size, "task_index", index, f"must be one of the {size} tasks of {tasks.name}, from 0")
     return at(jax.device_get(tasks.tasks), index)
 
 
-def set_size(tasks: TaskDistribution) -> int | None:
+def _set_size(tasks: TaskDistribution) -> int | None:
     """How many tasks a finite set has; None for others."""
     import jax
 

@@ -84,11 +84,11 @@ def animate(
         raise ValueError(f"{len(frames)} frames and {len(captions)} captions: give one caption a frame")
     indices, palette = indexed(np.stack(frames))
     scale = scale or max(1, round(320 / frames[0].shape[0]))
-    font = caption_font(frames[0].shape[1] * scale) if captions is not None else None
+    font = _caption_font(frames[0].shape[1] * scale) if captions is not None else None
     images = []
     for number, frame in enumerate(indices):
         pixels = frame.repeat(scale, axis=0).repeat(scale, axis=1)
-        image = Image.fromarray(pixels if captions is None else captioned(pixels, captions[number], font))
+        image = Image.fromarray(pixels if captions is None else _captioned(pixels, captions[number], font))
         image.putpalette(palette)
         images.append(image)
     path = user_path(path)
@@ -131,14 +131,14 @@ def indexed(frames: np.ndarray) -> tuple[np.ndarray, bytes]:
     return (inverse.reshape(packed.shape) + 2).astype(np.uint8), bytes((*INK, *PAPER)) + channels.tobytes()
 
 
-def caption_font(width: int) -> Any:
+def _caption_font(width: int) -> Any:
     """Pillow's own font, in a size that suits a picture ``width`` pixels wide."""
     from PIL import ImageFont
 
     return ImageFont.load_default(14 if width >= 200 else 10)
 
 
-def captioned(pixels: np.ndarray, caption: str, font: Any) -> np.ndarray:
+def _captioned(pixels: np.ndarray, caption: str, font: Any) -> np.ndarray:
     """``pixels`` (palette indices) with a strip of text below, cut where the picture ends."""
     from PIL import Image, ImageDraw
 

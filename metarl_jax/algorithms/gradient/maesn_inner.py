@@ -118,7 +118,7 @@ def returns_of(seen: Window, discount: float) -> jax.Array:
     return estimators.discounted_sums(seen.reward, discount * (1.0 - seen.ended.astype(seen.reward.dtype)))
 
 
-def credits(seen: Window, discount: float, log_scale: jax.Array) -> jax.Array:
+def _credits(seen: Window, discount: float, log_scale: jax.Array) -> jax.Array:
     """What paid, ``[T, E]`` with sum 1: ``w_t = c_t / sum c``, ``c_t = (G_t - G)+ / ((G_t - G)+ + C)``. ``G_t`` is the
     return of the rest of the episode, ``G`` its mean over the window; the more sharply ``c`` tells hits from near ones,
     the larger ``C``. 0 everywhere where all earned the same.
@@ -132,7 +132,7 @@ def credits(seen: Window, discount: float, log_scale: jax.Array) -> jax.Array:
 def learn(policy: Policy, discount: float, meta: Meta, agent: Agent, seen: Window, scale: float | jax.Array) -> Agent:
     """An inner step: the latents' Gaussian moves to where a window's episodes say that it paid.
 
-    With ``credits`` ``w`` of what was done at ``z = mean + std e``:
+    With ``_credits`` ``w`` of what was done at ``z = mean + std e``:
 
     - ``s = sum w (z - mean)`` and ``v = sum w (e^2 - 1) / 2 - narrowing sum w``: the natural gradient of the weighted
       ``log N(z; mean, std)``, the latent as an action, with a learned preference for narrowing where it paid:
@@ -146,16 +146,16 @@ def learn(policy: Policy, discount: float, meta: Meta, agent: Agent, seen: Windo
     (mean, log_std), step = agent.latent, meta.step
     plain, noise = held(seen.timestep.observation, mean.size)
     still = seen.timestep._replace(observation=jnp.concatenate([plain, jnp.zeros_like(noise)], axis=-1))
-    weight = credits(seen, discount, step.log_scale)
+    weight = _credits(seen, discount, step.log_scale)
     moved = mean + scale * (jnp.exp(log_std) * jnp.einsum("te,tez->z", weight, noise)) @ step.draws
     wider = jnp.einsum("te,tez->z", weight, 0.5 * (jnp.square(noise) - 1.0)) - step.narrowing * weight.sum()
     told = lambda mean: replay(policy, Agent(agent.params, Latent(mean, log_std)), still)[0]
     for _ in range(CORRECTIONS):
-        moved = moved + scale * natural_gradient(policy, told, moved, weight, seen.action) @ step.actions
+        moved = moved + scale * _natural_gradient(policy, told, moved, weight, seen.action) @ step.actions
     return Agent(agent.params, Latent(moved, jnp.clip(log_std + scale * jnp.exp(step.log_widths) * wider, *LOG_STD)))
 
 
-def natural_gradient(policy: Policy, told: Any, mean: jax.Array, weight: jax.Array, action: jax.Array) -> jax.Array:
+def _natural_gradient(policy: Policy, told: Any, mean: jax.Array, weight: jax.Array, action: jax.Array) -> jax.Array:
     """``d / sqrt(1 + |d|^2)``, ``d = (F + I)^-1 g``: ``g`` the gradient by ``mean`` of ``sum weight log pi(action)``,
     ``F`` the weighted Fisher information of ``mean``, both ``[Z]``; ``told(mean)`` says the action parameters.
 

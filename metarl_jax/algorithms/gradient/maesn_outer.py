@@ -96,11 +96,11 @@ def added(reward: jax.Array, discount: float) -> jax.Array:
     """
     worth = jnp.power(discount, jnp.arange(reward.shape[0], dtype=reward.dtype))[:, None] * reward
     through = jnp.cumsum(worth, axis=0)
-    others = best_of_others(through[-1:])
+    others = _best_of_others(through[-1:])
     return jax.nn.relu(through[-1:] - others) - jax.nn.relu(through - worth - others)
 
 
-def best_of_others(returns: jax.Array) -> jax.Array:
+def _best_of_others(returns: jax.Array) -> jax.Array:
     """``max_{j != i} x_j`` over the last axis: ``[..., E]``."""
     apart = jnp.where(jnp.eye(returns.shape[-1], dtype=bool), -jnp.inf, returns[..., None, :])
     return apart.max(axis=-1)

@@ -80,7 +80,7 @@ def meta_learner(
     step = {
         "trust-region": functools.partial(trust_region, inner, actions, loss, options.max_kl),
         "clip": functools.partial(clipped, loss, optimizer, options),
-        "reptile": functools.partial(reptile_step, inner, optimizer),
+        "reptile": functools.partial(_reptile_step, inner, optimizer),
     }[options.outer]
 
     def init(key, num_tasks: int):
@@ -198,7 +198,7 @@ def clipped(loss, optimizer, options: Outer, key, state: LearnerState, windows):
     return state._replace(meta=meta, optimizer=optimizer_state), metrics
 
 
-def reptile_step(inner: adaptation.Inner, optimizer, key, state: LearnerState, windows):
+def _reptile_step(inner: adaptation.Inner, optimizer, key, state: LearnerState, windows):
     """Towards where adaptation led: ``theta - mean_n theta_n`` as a gradient."""
     del key
     led = jax.vmap(lambda windows: adaptation.adapt(inner, state.meta, windows)[0], in_axes=1)(windows)

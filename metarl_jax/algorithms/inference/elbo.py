@@ -54,22 +54,22 @@ def task_readout(tasks: TaskDistribution) -> TaskReadout:
     candidates, weight, _ = ((), (), ()) if tasks.tasks is None else prior_of(tasks.tasks)
     if 0 < len(weight) <= MOST_CANDIDATES:
         among = jax.vmap(functools.partial(which, candidates))
-        return TaskReadout(len(weight), among, cross_entropy, jax.nn.softmax)
+        return TaskReadout(len(weight), among, _cross_entropy, jax.nn.softmax)
     size = sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(tasks.sample, jax.random.key(0))))
-    return TaskReadout(2 * size, flat_tasks, gaussian_loss, lambda said: said[..., :size])
+    return TaskReadout(2 * size, _flat_tasks, _gaussian_loss, lambda said: said[..., :size])
 
 
-def flat_tasks(some: Task) -> jax.Array:
+def _flat_tasks(some: Task) -> jax.Array:
     """The leaves of ``[N]`` tasks as one vector each: ``[N, D]``."""
     leaves = jax.tree.leaves(some)
     return jnp.concatenate([leaf.astype(jnp.float32).reshape(leaf.shape[0], -1) for leaf in leaves], axis=1)
 
 
-def cross_entropy(logits: jax.Array, truth: jax.Array) -> jax.Array:
+def _cross_entropy(logits: jax.Array, truth: jax.Array) -> jax.Array:
     return -(truth * jax.nn.log_softmax(logits)).sum(axis=-1)
 
 
-def gaussian_loss(said: jax.Array, truth: jax.Array) -> jax.Array:
+def _gaussian_loss(said: jax.Array, truth: jax.Array) -> jax.Array:
     """Minus the log-likelihood of numbers under means and log-variances, without its constant."""
     mean, log_var = jnp.split(said, 2, axis=-1)
     log_var = jnp.clip(log_var, -10.0, 10.0)
@@ -118,7 +118,7 @@ def belief_model(
     return Model(
         init=init,
         trials=lambda trajectory, some: trials(spec, trajectory, task.truth(some)),
-        loss=functools.partial(model_loss, parts, costs, num_beliefs),
+        loss=functools.partial(_model_loss, parts, costs, num_beliefs),
         surprise=functools.partial(surprise, parts, costs),
         decode=decode,
     )
@@ -145,7 +145,7 @@ def divergence(belief: Belief) -> jax.Array:
     return normal_divergence(belief.mean, 0.5 * belief.log_var, before_mean, 0.5 * before_log_var)
 
 
-def model_loss(
+def _model_loss(
     parts: Parts, costs: Costs, num_beliefs: int, params: dict, batch: Trials, key: jax.Array
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Minus the evidence bound of whole trials, a mean over beliefs ``t`` and trials.

@@ -178,13 +178,13 @@ def varibad(
         del num_tasks
         policy_key, model_key, bonus_key = jax.random.split(key, 3)
         params = policy.init(policy_key) | model.init(model_key)
-        models, actor_params, _ = split_params(params)
+        models, actor_params, _ = _split_params(params)
         curious = () if bonus is None else bonus.init(bonus_key)
         return LearnerState(params, learner.init(actor_params), optimizer.init(models), curious)
 
     def update(key, state: LearnerState, batch_tasks):
         live_key, policy_key, model_key, loss_key = jax.random.split(key, 4)
-        models, actor_params, scale = split_params(state.params)
+        models, actor_params, scale = _split_params(state.params)
         trajectory = live(live_key, state.params, batch_tasks, tasks.trial_steps)
         *outputs, told, shown = trajectory.outputs
         trials = model.trials(trajectory, batch_tasks)
@@ -233,7 +233,7 @@ def varibad(
     return made._replace(advantages=advantages) if valued else made
 
 
-def split_params(params: dict) -> tuple[dict, dict, belief.Scale | None]:
+def _split_params(params: dict) -> tuple[dict, dict, belief.Scale | None]:
     """(encoder, decoders and readout; the actor; the scale of beliefs, which no gradient moves)."""
     models = {name: x for name, x in params.items() if name not in ("actor", "scale")}
     return models, params["actor"], params.get("scale")

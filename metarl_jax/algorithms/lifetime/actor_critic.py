@@ -72,7 +72,7 @@ def generalised(reward: jax.Array, numbers: Hyperparameters, trajectory: Traject
     return advantage, advantage + told.value
 
 
-def of_rewards(
+def _of_rewards(
     meta: PyTree, numbers: Hyperparameters, memory: PyTree, trajectory: Trajectory, told: ActionEvaluation
 ) -> Assigned:
     """Generalised advantages of the task's rewards."""
@@ -80,7 +80,7 @@ def of_rewards(
     return Assigned(*generalised(trajectory.reward, numbers, trajectory, told), memory)
 
 
-REWARDS = Credit(start=lambda: (), assign=of_rewards)
+REWARDS = Credit(start=lambda: (), assign=_of_rewards)
 
 
 def resolve_lifetime(
@@ -189,7 +189,7 @@ def actor_critic_inner(
         del key
         numbers, told = values_of(meta), said(agent, trajectory)
         found = credit.assign(meta, numbers, agent.memory, trajectory, told)
-        loss = functools.partial(actor_critic_loss, policy, numbers, trajectory, found.advantage, found.target)
+        loss = functools.partial(_actor_critic_loss, policy, numbers, trajectory, found.advantage, found.target)
         updates, moments = optimizer_of(meta).update(jax.grad(loss)(agent.params), agent.optimizer, agent.params)
         params = jax.tree.map(lambda p, u: p - numbers.learning_rate * u, agent.params, updates)
         return Agent(params, moments, found.memory), jnp.zeros(())
@@ -197,7 +197,7 @@ def actor_critic_inner(
     return Inner(meta, init, learn)
 
 
-def actor_critic_loss(
+def _actor_critic_loss(
     policy: Policy,
     numbers: Hyperparameters,
     trajectory: Trajectory,

@@ -162,7 +162,7 @@ def lpg_agents(
         del key
         seen = seen_by_rule(policy, predictor, agent, trajectory, length)
         wanted = rules.lpg.read(meta, seen)
-        loss = functools.partial(update_loss, policy, predictor, wanted, trajectory, costs.agent)
+        loss = functools.partial(_update_loss, policy, predictor, wanted, trajectory, costs.agent)
         updates, moments = agents.update(jax.grad(loss)(agent.params), agent.optimizer, agent.params)
         params = optax.apply_updates(agent.params, updates)
         entropy = -(seen.prediction * jnp.log(seen.prediction + 1e-8)).sum(axis=-1).mean()
@@ -196,7 +196,7 @@ def seen_by_rule(
     return rules.lpg.RuleInputs(trajectory.reward, going_on, ended, chance, now, following, age, life)
 
 
-def update_loss(
+def _update_loss(
     policy: Policy,
     predictor: Network,
     wanted: rules.lpg.RuleTargets,

@@ -127,7 +127,7 @@ def lifetime_learner(
       alike: options, see ``TaskAgnostic``; None where it is not.
     """
     optimizer = optax.apply_if_finite(optimizer, max_consecutive_errors=10)
-    learner = functools.partial(outer_steps, tasks, inner, optimizer, told)
+    learner = functools.partial(_outer_steps, tasks, inner, optimizer, told)
     init, update = learner(estimator)
 
     def adapt(key, state: LearnerState, task, trial_steps: int, forget=False, greedy: bool = False, first=None):
@@ -139,7 +139,7 @@ def lifetime_learner(
     return Algorithm(init, update, adapt, spent, lambda num_tasks: None, window=steps, portable=portable)
 
 
-def outer_steps(
+def _outer_steps(
     tasks: TaskDistribution,
     inner: Inner,
     optimizer: optax.GradientTransformation,

@@ -33,10 +33,10 @@ def multi_distribution(
     Raises:
       ConfigError: what is learned depends on the tasks' spaces, or is not the same everywhere.
     """
-    home, guests = ported("the algorithm", algorithm), [ported(f"also={x.name!r}", x.algorithm) for x in others]
+    home, guests = _ported("the algorithm", algorithm), [_ported(f"also={x.name!r}", x.algorithm) for x in others]
     for other, guest in zip(others, guests, strict=True):
-        check_alike(other.name, home, guest)
-        if shapes_learned(other.algorithm) != shapes_learned(algorithm):
+        _check_alike(other.name, home, guest)
+        if _shapes_learned(other.algorithm) != _shapes_learned(algorithm):
             raise ConfigError(
                 f"also={other.name!r}: learns other weights: give it the sizes of the first algorithm's networks"
             )
@@ -55,14 +55,14 @@ def multi_distribution(
     )
 
 
-def ported(name: str, algorithm: Algorithm) -> TaskAgnostic:
+def _ported(name: str, algorithm: Algorithm) -> TaskAgnostic:
     if algorithm.portable is None:
         fix = "give lpg, learned-optimizer or self-tuning, or learn in one task distribution alone"
         raise ConfigError(f"also: {name} learns what fits the spaces of its own tasks: {fix}")
     return algorithm.portable
 
 
-def check_alike(name: str, home: TaskAgnostic, guest: TaskAgnostic) -> None:
+def _check_alike(name: str, home: TaskAgnostic, guest: TaskAgnostic) -> None:
     options, others = dict(home.alike), dict(guest.alike)
     for field in options | others:
         here, there = options.get(field), others.get(field)
@@ -74,7 +74,7 @@ def check_alike(name: str, home: TaskAgnostic, guest: TaskAgnostic) -> None:
     check(gradient not in STRATEGIES, "gradient", gradient, "takes steps of its own, which also= has no mean of")
 
 
-def shapes_learned(algorithm: Algorithm) -> PyTree:
+def _shapes_learned(algorithm: Algorithm) -> PyTree:
     meta = jax.eval_shape(lambda key: algorithm.init(key, 1), jax.random.key(0)).meta
     return jax.tree.structure(meta), [(x.shape, x.dtype) for x in jax.tree.leaves(meta)]
 

@@ -115,18 +115,18 @@ def meta_learner(
     if search.gradient == "backprop":
         assert judgement is not None
         remat = judgement.remat
-        estimator = backprop_estimator(tasks, actor, inner, judgement, span, search.block, encoder, target)
+        estimator = _backprop_estimator(tasks, actor, inner, judgement, span, search.block, encoder, target)
         optimizer, largest = adam(search), judgement.max_gradient_norm
         optimizer = optax.chain(optax.clip_by_global_norm(largest), optimizer) if largest else optimizer
     else:
-        estimator, optimizer = es_estimator(actor, inner, search, span)
+        estimator, optimizer = _es_estimator(actor, inner, search, span)
     made = lifetimes.lifetime_learner(
         tasks, actor, inner, estimator, optimizer, span.episodes, span.window + span.between, told, alike
     )
     return lifetimes.in_blocks(made, search.block, remat)
 
 
-def backprop_estimator(
+def _backprop_estimator(
     tasks: TaskDistribution,
     actor: Actor,
     inner: Inner,
@@ -154,7 +154,7 @@ def adam(search: MetaOptimizerConfig) -> optax.GradientTransformation:
     return optax.adam(estimators.falling_rate(search.meta_rate, search.decay_updates))
 
 
-def es_estimator(
+def _es_estimator(
     actor: Actor, inner: Inner, search: MetaOptimizerConfig, span: LifetimeConfig
 ) -> tuple[MetaGradient, optax.GradientTransformation]:
     """(the estimator that ``search.gradient`` names, the outer optimiser: Adam, or a strategy's own step)."""

@@ -124,7 +124,7 @@ def population(
         in_task = lambda key, lives, task: over_members(key, meta, lives, task)
         new, rewards = meta_gradients.over_tasks(in_task, block, keys, state.lives, batch_tasks)
         sound = state.sound & meta_gradients.finite(new)
-        lives = jax.tree.map(functools.partial(of_members, sound), new, state.lives)
+        lives = jax.tree.map(functools.partial(_of_members, sound), new, state.lives)
         rewards = jnp.where(sound[None], rewards, 0.0)
         memory = jnp.minimum(state.count + 1, interval) if method == "pbt" else state.count + 1
         score = state.score + (rewards.mean(axis=0) - state.score) / memory
@@ -170,7 +170,7 @@ def drawn(least: dict[str, float], most: dict[str, float], size: int, draw: int)
     return {name: random.uniform(least[name], most[name], size).astype(np.float32) for name in least}
 
 
-def of_members(chosen: jax.Array, new: jax.Array, old: jax.Array) -> jax.Array:
+def _of_members(chosen: jax.Array, new: jax.Array, old: jax.Array) -> jax.Array:
     """``where(chosen [P], new, old)`` of leaves ``[N, P, ...]``."""
     return jnp.where(chosen.reshape(1, -1, *(1,) * (new.ndim - 2)), new, old)
 

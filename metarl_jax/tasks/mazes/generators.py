@@ -37,7 +37,7 @@ def scattered(size: int, num_walls: Bounds, count_key: Key, key: Key, inner: jax
     cell = places // inner * size + places % inner
     cell = jnp.where(jnp.arange(num_walls[1]) < count, cell, size * size)  # out of bounds: dropped
     walls = jnp.zeros(size * size, bool).at[cell].set(True, mode="drop").reshape(size, size)
-    return walls | outside(size, inner)
+    return walls | _outside(size, inner)
 
 
 def corridors(size: int, loops: float, first_key: Key, key: Key, inner: jax.Array | int) -> jax.Array:
@@ -50,7 +50,7 @@ def corridors(size: int, loops: float, first_key: Key, key: Key, inner: jax.Arra
     return jnp.pad(walls, ((0, size + 2 - outer),) * 2, constant_values=True)
 
 
-def outside(size: int, inner: jax.Array | int) -> jax.Array:
+def _outside(size: int, inner: jax.Array | int) -> jax.Array:
     beyond = jnp.arange(size) >= inner
     return beyond[:, None] | beyond[None, :]
 

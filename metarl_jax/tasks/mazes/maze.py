@@ -102,9 +102,9 @@ def maze(
     search found (a lower bound) and an upper bound, of agents that know the layout; the best search found that is the
     same in every episode (what forgets at each episode).
     """
-    check_options("maze", horizon, trial_steps, view)
+    _check_options("maze", horizon, trial_steps, view)
     parsed = parse_all(layouts)
-    tasks = stack_tasks(parsed, split)
+    tasks = _stack_tasks(parsed, split)
     rows, columns = parsed[0][0].shape
     env = MazeEnv(rows, columns, horizon, view, goal_observable)
     return TaskDistribution(
@@ -116,8 +116,8 @@ def maze(
         tasks=tasks,
         references=lambda some, steps, prior=tasks: references(env, some, steps, prior),
         mutate=mutate,
-        optimum=functools.partial(goals_within, env),
-        best_episode=functools.partial(found_within, env),
+        optimum=functools.partial(_goals_within, env),
+        best_episode=functools.partial(_found_within, env),
         solved_above=0.0,
     )
 
@@ -151,7 +151,7 @@ def random_maze(
       view: side of the square of walls that the agent sees around it; odd, or 0 for none.
       goal_observable: the goal's position is part of the observation (goal-conditioned).
     """
-    check_options("maze-random", horizon, trial_steps, view)
+    _check_options("maze-random", horizon, trial_steps, view)
     for field, size in {"rows": rows, "columns": columns}.items():
         check(size >= 5 and size % 2 == 1, f"maze-random: {field}", size, "must be odd and at least 5")
     check(0 <= openness <= 1, "maze-random: openness", openness, "must lie between 0 and 1")
@@ -172,30 +172,30 @@ def random_maze(
         trial_steps=trial_steps,
         references=lambda some, steps, prior=None: references(env, some, steps, prior),
         mutate=mutate,
-        optimum=functools.partial(goals_within, env),
-        best_episode=functools.partial(found_within, env),
+        optimum=functools.partial(_goals_within, env),
+        best_episode=functools.partial(_found_within, env),
         solved_above=0.0,
         counts=counts,
     )
 
 
-def goals_within(env: MazeEnv, task: MazeTask, trial_steps: int) -> jax.Array:
+def _goals_within(env: MazeEnv, task: MazeTask, trial_steps: int) -> jax.Array:
     """Shortest paths, again and again: ``floor(trial_steps / d)`` goals, none where ``d > horizon``."""
     distance = env.distance(task)
     return jnp.where(distance <= env.horizon, trial_steps // distance, 0).astype(jnp.float32)
 
 
-def found_within(env: MazeEnv, task: MazeTask) -> jax.Array:
+def _found_within(env: MazeEnv, task: MazeTask) -> jax.Array:
     """Of an episode: 1 where the goal can be reached within it."""
     return (env.distance(task) <= env.horizon).astype(jnp.float32)
 
 
-def check_options(owner: str, horizon: int, trial_steps: int, view: int) -> None:
+def _check_options(owner: str, horizon: int, trial_steps: int, view: int) -> None:
     check_all(dict(horizon=horizon, trial_steps=trial_steps), lambda x: x >= 1, "must be at least 1", owner)
     check(view == 0 or (view > 0 and view % 2 == 1), f"{owner}: view", view, "must be 0 (none) or odd")
 
 
-def stack_tasks(parsed: list, split: str) -> MazeTask:
+def _stack_tasks(parsed: list, split: str) -> MazeTask:
     """One task a layout and goal, leaves ``[N, ...]``; ``split`` names a part of them."""
     if split in ("train-layouts", "held-out-layout"):
         check(len(parsed) > 1, "maze: split", split, "needs at least two layouts")

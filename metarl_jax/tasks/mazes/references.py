@@ -47,10 +47,10 @@ class Alike(NamedTuple):
 
 def known_goal(env: Any, tasks: Task, trial_steps: int) -> Reference:
     """Shortest paths, again and again: ``floor(trial_steps / d)`` goals, none where ``d > horizon``."""
-    return reference("optimal", "exact", known_plan(env, tasks, trial_steps), trial_steps, KNOWN)
+    return reference("optimal", "exact", _known_plan(env, tasks, trial_steps), trial_steps, KNOWN)
 
 
-def known_plan(env: Any, tasks: Task, trial_steps: int) -> Plan:
+def _known_plan(env: Any, tasks: Task, trial_steps: int) -> Plan:
     distance = np.asarray(jax.jit(jax.vmap(env.distance))(tasks))
     length = np.where(distance <= env.horizon, distance, trial_steps + 1).astype(np.int64)
     return Plan(trial_steps // length, length, length)
@@ -78,10 +78,10 @@ def references(env: Any, tasks: Task, trial_steps: int, prior: Task | None) -> l
     if row.max() >= count or len(walls) > MOST_LAYOUTS or (own.tasks.start == own.tasks.goal).any():
         return known
     weight = np.bincount(own.row)
-    shortest = known_plan(env, own.tasks, trial_steps)  # where the first observation says which task it is
+    shortest = _known_plan(env, own.tasks, trial_steps)  # where the first observation says which task it is
     bayes, repeated = (Plan._make(leaf.copy() for leaf in shortest) for _ in range(2))
     upper, exact = shortest.returns.astype(float), True
-    for rows, alike in look_alikes(env, own.tasks, weight):
+    for rows, alike in _look_alikes(env, own.tasks, weight):
         if len(rows) == 1:
             continue
         answers = answer(alike, trial_steps)
@@ -98,7 +98,7 @@ def references(env: Any, tasks: Task, trial_steps: int, prior: Task | None) -> l
     return [*known, *of_these(found, tasks, prior)]
 
 
-def look_alikes(env: Any, tasks: Task, weight: np.ndarray) -> list[tuple[np.ndarray, Alike]]:
+def _look_alikes(env: Any, tasks: Task, weight: np.ndarray) -> list[tuple[np.ndarray, Alike]]:
     """``(rows, their tasks)`` for each set of rows of ``tasks [G]`` that the first observation does not tell apart."""
     first = np.asarray(jax.jit(jax.vmap(lambda task: env.observe(env.begin((), task), task)))(tasks))
     kinds = np.unique(first, axis=0, return_inverse=True)[1].reshape(-1, 1)
@@ -106,7 +106,7 @@ def look_alikes(env: Any, tasks: Task, weight: np.ndarray) -> list[tuple[np.ndar
     # A task of each layout that begins alike: where the goal is shown, the tasks that share a layout share it, too.
     flat = np.concatenate([kinds, walls.reshape(len(walls), -1)], axis=1)
     _, one, which = np.unique(flat, axis=0, return_index=True, return_inverse=True)
-    shown, found = looks(env, jax.tree.map(lambda leaf: np.asarray(leaf)[one], tasks)), []
+    shown, found = _looks(env, jax.tree.map(lambda leaf: np.asarray(leaf)[one], tasks)), []
     for kind in range(kinds.max() + 1):
         rows = np.flatnonzero(kinds[:, 0] == kind)
         some = np.unique(which.ravel()[rows])
@@ -117,7 +117,7 @@ def look_alikes(env: Any, tasks: Task, weight: np.ndarray) -> list[tuple[np.ndar
     return found
 
 
-def looks(env: Any, tasks: Task) -> np.ndarray:
+def _looks(env: Any, tasks: Task) -> np.ndarray:
     """What is observed at each cell of ``tasks [L]``, as whole numbers ``[L, S]``: equal where it looks alike."""
     cells = jnp.arange(tasks.walls[0].size, dtype=jnp.int32)
     observe = lambda task, cell: env.observe(env.begin((), task)._replace(cell=cell), task)
@@ -139,12 +139,12 @@ def answer(alike: Alike, trial_steps: int) -> Answers:
     if exact is not None and repeated is not None:
         return Answers(exact, repeated, True, float(np.average(exact.returns, weights=candidates.weight)))
     bayes, repeated = (planning.search_plan(candidates, trial_steps, repeat) for repeat in (False, True))
-    most = [upper_of(candidates, layout, trial_steps) for layout in range(len(walls))]
+    most = [_upper_of(candidates, layout, trial_steps) for layout in range(len(walls))]
     share = np.bincount(candidates.layout, candidates.weight) / candidates.weight.sum()
     return Answers(bayes, repeated, False, float(share @ most))
 
 
-def upper_of(candidates: Candidates, layout: int, trial_steps: int) -> float:
+def _upper_of(candidates: Candidates, layout: int, trial_steps: int) -> float:
     """No agent that knows the layout returns more on average over its tasks; those that cannot be reached return 0."""
     table, start = candidates.next_state[layout], candidates.start
     near = np.asarray(planning.all_shortest_paths(table))[start] < planning.UNREACHABLE

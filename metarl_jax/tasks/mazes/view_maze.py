@@ -143,7 +143,7 @@ def view_maze(
       sizes: cells a side that are used, from the least to the most, drawn for each task; the rest, at the bottom and on
         the right, is wall, and random walls are fewer in proportion. None: all.
     """
-    check_options("maze-view", view, horizon, num_episodes)
+    _check_options("maze-view", view, horizon, num_episodes)
     check(size >= 2, "maze-view: size", size, "must be at least 2")
     numbers = (num_walls, num_walls) if isinstance(num_walls, int) else num_walls
     most = size * size - 2
@@ -187,14 +187,14 @@ def named_mazes(*, view: int = 5, horizon: int = 250, num_episodes: int = 1) -> 
       horizon: longest episode, in steps.
       num_episodes: whole episodes in a trial; more fit in where some end early.
     """
-    check_options("maze-view-named", view, horizon, num_episodes)
+    _check_options("maze-view-named", view, horizon, num_episodes)
     tasks = named_tasks()
     env = ViewEnv(tasks.walls.shape[1], view, horizon)
     made = distribution("maze-view-named", env, functools.partial(one_of, tasks), edited, num_episodes)
     return made._replace(tasks=tasks)
 
 
-def check_options(owner: str, view: int, horizon: int, num_episodes: int) -> None:
+def _check_options(owner: str, view: int, horizon: int, num_episodes: int) -> None:
     counts = dict(horizon=horizon, num_episodes=num_episodes)
     check_all(counts, lambda x: x >= 1, "must be at least 1", owner)
     check(view >= 3 and view % 2 == 1, f"{owner}: view", view, "must be odd and at least 3")
