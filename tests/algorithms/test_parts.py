@@ -73,12 +73,12 @@ def test_ppo_loses_what_the_paper_says():
     of_values = 0.5 * np.square(values[..., 0] - target).mean() / (target.var() + 1e-4 * np.square(target).mean())
     entropy = -(np.exp(log_all) * log_all).sum(axis=-1).mean()
     numbers = dict(discount=0.9, trace=0.9, learning_rate=0.1, decay_updates=0, num_epochs=1, num_minibatches=1)
-    settings = ppo.Settings(
+    config = ppo.PPOConfig(
         **numbers, clip=0.2, entropy_cost=0.3, entropy_updates=0, value_cost=0.7, max_gradient_norm=1.0
     )
     single = lambda x: jnp.asarray(x, jnp.float32)
     batch = ppo.Batch(steps.timestep, steps.action, single(old), single(advantage), single(target))
-    loss, metrics = ppo.ppo_loss(POLICY, settings, params, batch)
+    loss, metrics = ppo.ppo_loss(POLICY, config, params, batch)
     assert of_values < 5.0  # the bound of the value loss
     np.testing.assert_allclose(loss, surrogate + 0.7 * of_values - 0.3 * entropy, rtol=1e-5)
     found = [metrics[name] for name in ("policy_loss", "value_loss", "entropy", "kl")]
@@ -151,7 +151,7 @@ def test_the_outer_loss_holds_new_policies_to_those_that_collected(monkeypatch):
         earned=jnp.zeros((2, 1)),
     )
     numbers = dict(outer="clip", max_kl=0.1, learning_rate=0.1, decay_updates=0, num_epochs=1, num_minibatches=1)
-    options = outer.Outer(**numbers, clip=0.2, kl_cost=1.0)
+    options = outer.OuterStepConfig(**numbers, clip=0.2, kl_cost=1.0)
     loss, kl = outer.outer_loss(None, POLICY.actions, options, None, windows, 0.2)
     divergence = lambda p, q: (p * np.log(p / q)).sum()
     assert divergence(now, collected) != pytest.approx(divergence(collected, now), rel=0.02)

@@ -1,6 +1,7 @@
 """Updates do not depend on the unit of the rewards, and all-zero rewards blow up no loss."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,19 +11,23 @@ import pytest
 from metarl_jax import tasks
 from metarl_jax.algorithms.gradient import inner_loop as adaptation
 from metarl_jax.algorithms.gradient.baseline import critic, linear
-from metarl_jax.algorithms.recurrent.ppo import Settings, proximal
+from metarl_jax.algorithms.recurrent.ppo import PPOConfig, proximal
 from metarl_jax.networks import actor_critic
 from metarl_jax.rollout import replay, rollout
 
 GRID = tasks.gridnavi(size=3, horizon=4, num_episodes=2)
 NUM_TASKS = 8
+NUMBERS: dict[str, Any] = {
+    **dict(discount=0.985, trace=0.95, learning_rate=2e-3, decay_updates=0, num_epochs=2, num_minibatches=2),
+    **dict(clip=0.2, entropy_cost=0.01, entropy_updates=0, value_cost=0.5, max_gradient_norm=0.5),
+}
 
 
 @pytest.fixture(scope="module")
 def ppo():
     """(policy, learner, parameters, a batch of trials ``[T, N]`` with rewards between -0.1 and 1)."""
     policy = actor_critic(GRID.env.spec, "gru", 8, (), True)
-    learner = proximal(policy, Settings(0.985, 0.95, 2e-3, 0, 2, 2, 0.2, 0.01, 0, 0.5, 0.5))
+    learner = proximal(policy, PPOConfig(**NUMBERS))
     batch = jax.vmap(GRID.sample)(jax.random.split(jax.random.key(0), NUM_TASKS))
     params = jax.jit(policy.init)(jax.random.key(1))
     act = jax.jit(lambda: rollout(jax.random.key(2), GRID.env, policy, params, batch, GRID.trial_steps)[1])
@@ -32,7 +37,7 @@ def ppo():
 def test_a_policy_update_of_ppo_is_the_same_whatever_the_rewards_unit(ppo):
     """Where values have no unit (they are 0) and no weight: advantages are standardised by their own size alone."""
     policy, _, params, trajectory = ppo
-    learner = proximal(policy, Settings(0.985, 0.95, 2e-3, 0, 2, 2, 0.2, 0.01, 0, 0.0, 0.5))
+    learner = proximal(policy, PPOConfig(**NUMBERS | {"value_cost": 0.0}))
     silent = trajectory._replace(outputs=(trajectory.outputs[0], jnp.zeros_like(trajectory.reward)))
 
     @jax.jit

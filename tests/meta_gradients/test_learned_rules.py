@@ -77,7 +77,17 @@ def weighing(errors: bool) -> tuple[Inner, Policy]:
 
 
 def ruled(lifetime: bool) -> tuple[Inner, Policy]:
-    policy, made = lpg_agents(SPEC, (), "clip", 3, 4, "sgd", 2.0, Costs(0.5, 0.0, 0.0, 0.0), 3 if lifetime else 0)
+    policy, made = lpg_agents(
+        SPEC,
+        encoder=(),
+        bounding="clip",
+        memory_size=3,
+        predictions=4,
+        optimizer="sgd",
+        learning_rate=2.0,
+        costs=Costs(agent=0.5, entropy=0.0, push=0.0, prediction=0.0),
+        length=3 if lifetime else 0,
+    )
     return born_alike(made, policy), policy
 
 

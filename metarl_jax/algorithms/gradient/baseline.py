@@ -83,7 +83,7 @@ def critic(
         scale = state.scale + rate * (spread - state.scale)
         batch = seen(timestep), (returns - mean) / jnp.maximum(scale, estimators.TINY)
         params, moments, _ = estimators.minibatch_epochs(
-            key, state.params, state.optimizer, batch, loss, optimizer, num_steps, 1
+            key, state.params, state.optimizer, batch, loss, optimizer, num_epochs=num_steps, num_minibatches=1
         )
         return CriticState(params, moments, mean, scale, state.count + 1.0)
 

@@ -122,7 +122,13 @@ def maesn(
         inner=inner,
         live_informed=functools.partial(adaptation.live, noisy, policy, informed),
         proposal=mlp(features.size, (32,), 2 * latents, head_scale=0.3),
-        options=latent_learning.Options(informed_weight, search_weight, prior_cost, clip, discount),
+        options=latent_learning.Options(
+            informed_weight=informed_weight,
+            search_weight=search_weight,
+            prior_cost=prior_cost,
+            clip=clip,
+            discount=discount,
+        ),
         entropy=policy.actions.entropy,
     )
     optimizer = optax.chain(optax.clip_by_global_norm(0.5), optax.adam(learning_rate, eps=1e-5))
@@ -143,7 +149,14 @@ def maesn(
         cost = estimators.falling_cost(entropy_cost, falling, state.optimizer)
         loss = functools.partial(latent_learning.outer_loss, parts, cost)
         meta, optimizer_state, metrics = estimators.minibatch_epochs(
-            epoch_key, state.meta, state.optimizer, batch, loss, optimizer, num_epochs, num_minibatches
+            epoch_key,
+            state.meta,
+            state.optimizer,
+            batch,
+            loss,
+            optimizer,
+            num_epochs=num_epochs,
+            num_minibatches=num_minibatches,
         )
         trial_return = episodes * earned.sum(axis=1)
         told = {"return_before": earned[:, 0].mean(), "return_after": earned[:, -1].mean()}

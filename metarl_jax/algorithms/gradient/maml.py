@@ -15,7 +15,7 @@ import optax
 from metarl_jax import estimators, meta_gradients
 from metarl_jax.algorithms.gradient import inner_loop as adaptation
 from metarl_jax.algorithms.gradient.baseline import critic, linear
-from metarl_jax.algorithms.gradient.outer_loop import Meta, Outer, meta_learner
+from metarl_jax.algorithms.gradient.outer_loop import Meta, OuterStepConfig, meta_learner
 from metarl_jax.config import check, check_all, preset, recipe
 from metarl_jax.networks import Bounding, actor
 from metarl_jax.networks.actions import MOST_LOG_STD
@@ -161,8 +161,17 @@ def maml(
         log_rates = optax.tree.zeros_like(adapting_of(params)) if learned_rates else ()
         return Meta({name: leaf for name, leaf in params.items() if name != "context"}, log_rates)
 
-    score = credit == "e-maml"
-    options = Outer(outer, max_kl, learning_rate, decay_updates, num_epochs, num_minibatches, clip, kl_cost, score)
+    options = OuterStepConfig(
+        outer=outer,
+        max_kl=max_kl,
+        learning_rate=learning_rate,
+        decay_updates=decay_updates,
+        num_epochs=num_epochs,
+        num_minibatches=num_minibatches,
+        clip=clip,
+        kl_cost=kl_cost,
+        score=credit == "e-maml",
+    )
     made = meta_learner(tasks, policy.actions, inner, values, init_meta, options, count, rate_decay)
     if outer == "reptile":
         return made

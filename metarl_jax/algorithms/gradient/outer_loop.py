@@ -4,6 +4,7 @@ A method brings an ``Inner`` (how an agent lives and adapts in one task) and its
 The outer step is a trust region's, epochs of PPO's clipped surrogate, or Reptile's.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -32,7 +33,8 @@ class LearnerState(NamedTuple):
     baseline: PyTree
 
 
-class Outer(NamedTuple):
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OuterStepConfig:
     """The outer step's options, by the names under which ``maml`` documents them; ``score``: E-MAML's term."""
 
     outer: str
@@ -61,7 +63,7 @@ def meta_learner(
     inner: adaptation.Inner,
     baseline: Baseline,
     init_meta: Callable[[Key], Meta],
-    options: Outer,
+    options: OuterStepConfig,
     episodes: int,
     rate_decay: float,
 ) -> Algorithm:
@@ -142,7 +144,7 @@ def said_of(inner: adaptation.Inner, meta: Meta, windows: adaptation.Window, bef
 def outer_loss(
     inner: adaptation.Inner,
     actions: ActionDistribution,
-    options: Outer,
+    options: OuterStepConfig,
     meta: Meta,
     windows: adaptation.Window,
     clip: float | None = None,
@@ -184,16 +186,22 @@ def trust_region(inner, actions: ActionDistribution, loss, max_kl: float, key, s
     return state._replace(meta=meta), metrics
 
 
-def clipped(loss, optimizer, options: Outer, key, state: LearnerState, windows):
+def clipped(loss, optimizer, options: OuterStepConfig, key, state: LearnerState, windows):
     """Epochs of the clipped surrogate with Adam."""
 
     def minibatch_loss(meta, minibatch):
         value, kl = loss(meta, minibatch, options.clip)
         return value, {"loss": value, "kl": kl}
 
-    passes = (options.num_epochs, options.num_minibatches)
     meta, optimizer_state, metrics = estimators.minibatch_epochs(
-        key, state.meta, state.optimizer, windows, minibatch_loss, optimizer, *passes
+        key,
+        state.meta,
+        state.optimizer,
+        windows,
+        minibatch_loss,
+        optimizer,
+        num_epochs=options.num_epochs,
+        num_minibatches=options.num_minibatches,
     )
     return state._replace(meta=meta, optimizer=optimizer_state), metrics
 

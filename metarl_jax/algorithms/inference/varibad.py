@@ -10,7 +10,7 @@ import optax
 from metarl_jax import estimators
 from metarl_jax.algorithms.inference import elbo as beliefs
 from metarl_jax.algorithms.inference.exploration_bonus import novelty
-from metarl_jax.algorithms.recurrent.ppo import Settings, proximal
+from metarl_jax.algorithms.recurrent.ppo import PPOConfig, proximal
 from metarl_jax.config import check, check_all, check_divides, preset, recipe
 from metarl_jax.networks import Bounding, actor_critic, asymmetric_critic, belief, mlp, window_of, with_scaled_init
 from metarl_jax.networks import actor as mlp_actor
@@ -123,13 +123,12 @@ def varibad(
       max_gradient_norm: of all gradients together, for policy and model alike (a readout for reports apart).
     """
     sizes = dict(memory_size=memory_size, latent_size=latent_size, heads=heads, num_beliefs=num_beliefs)
-    model_passes = (model_epochs, model_minibatches)
     counts = dict(model_rate=model_rate, model_epochs=model_epochs, model_minibatches=model_minibatches)
     check_all(sizes | counts, lambda x: x > 0, "must be above 0")
     bonuses = dict(novelty_cost=novelty_cost, surprise_cost=surprise_cost)
     check_all(bonuses, lambda x: x >= 0, "must not be negative")
     check(bonus_updates > 0, "bonus_updates", bonus_updates, "must be above 0")
-    costs = beliefs.Costs(reward_cost, transition_cost, task_cost, kl_cost)
+    costs = beliefs.Costs(reward=reward_cost, transition=transition_cost, task=task_cost, kl=kl_cost)
     check_all({f"{k}_cost": v for k, v in costs._asdict().items()}, lambda x: x >= 0, "must not be negative")
     check(held_noise >= 0, "held_noise", held_noise, "must not be negative")
     check(not held_noise or acting == "belief", "held_noise", held_noise, "acting='sample' brings its own noise")
@@ -163,9 +162,20 @@ def varibad(
         return without_noise(trajectory, spec.observation_shape, noise) if noise else trajectory
 
     model = beliefs.belief_model(home, inference, costs, decoder, heads, latent_size, num_beliefs)
-    rates, passes = (learning_rate, decay_updates), (num_epochs, num_minibatches)
-    costs_of_ppo = (clip, entropy_cost, entropy_updates, value_cost, max_gradient_norm)
-    learner = proximal(learned, Settings(discount, trace, *rates, *passes, *costs_of_ppo))
+    config = PPOConfig(
+        discount=discount,
+        trace=trace,
+        learning_rate=learning_rate,
+        decay_updates=decay_updates,
+        num_epochs=num_epochs,
+        num_minibatches=num_minibatches,
+        clip=clip,
+        entropy_cost=entropy_cost,
+        entropy_updates=entropy_updates,
+        value_cost=value_cost,
+        max_gradient_norm=max_gradient_norm,
+    )
+    learner = proximal(learned, config)
     falling = estimators.falling_rate(model_rate, model_epochs * model_minibatches * decay_updates)
     # A readout for reports must not set the encoder's pace: it is clipped apart.
     clipping = optax.clip_by_global_norm(max_gradient_norm)
@@ -202,7 +212,15 @@ def varibad(
             known = known._replace(reward=known.reward + extra)
         actor_params, moments, policy_metrics = learner.improve(policy_key, actor_params, state.optimizer, known)
         models, model_moments, model_metrics = estimators.minibatch_epochs(
-            model_key, models, state.model_optimizer, trials, model.loss, optimizer, *model_passes, loss_key=loss_key
+            model_key,
+            models,
+            state.model_optimizer,
+            trials,
+            model.loss,
+            optimizer,
+            num_epochs=model_epochs,
+            num_minibatches=model_minibatches,
+            loss_key=loss_key,
         )
         metrics |= policy_metrics | {f"model_{name}": x for name, x in model_metrics.items()}
         trial_return = trajectory.mean_reward.sum(axis=0)

@@ -7,7 +7,12 @@ import jax.numpy as jnp
 
 from metarl_jax.algorithms.lifetime.actor_critic import fixed_hyperparameters, make_agents, resolve_lifetime
 from metarl_jax.algorithms.lifetime.meta_learner import with_rollout_length
-from metarl_jax.algorithms.lifetime.outer_loop import LifetimeConfig, MetaOptimizerConfig, check_search, meta_learner
+from metarl_jax.algorithms.lifetime.outer_loop import (
+    LifetimeConfig,
+    MetaOptimizerConfig,
+    check_meta_optimizer,
+    meta_learner,
+)
 from metarl_jax.config import check, recipe
 from metarl_jax.learned.optimizers import init, scale_by_learned
 from metarl_jax.networks import Bounding
@@ -62,16 +67,29 @@ def learned_optimizer(
     values = fixed_hyperparameters(  # steps have their own rate
         discount=discount, trace=trace, entropy_cost=entropy_cost, value_cost=value_cost, learning_rate=1.0
     )
-    search = MetaOptimizerConfig(gradient, meta_rate, decay_updates, sigma, members, block)
-    check_search(search)
+    meta_optimizer = MetaOptimizerConfig(
+        gradient=gradient,
+        meta_rate=meta_rate,
+        decay_updates=decay_updates,
+        sigma=sigma,
+        members=members,
+        block=block,
+    )
+    check_meta_optimizer(meta_optimizer)
     check(window >= 0, "window", window, "must not be negative")
     horizon, tasks = tasks.horizon, with_rollout_length(tasks, steps)
     episodes, length = resolve_lifetime(tasks, episodes, life, window or 1)
     optimizer_of = functools.partial(scale_by_learned, total_updates=length)
     meta = functools.partial(init, sizes=hidden, rate=learning_rate)
     _, actor, inner = make_agents(tasks, meta, lambda meta: values, optimizer_of, encoder, bounding, episodes)
-    told = lambda meta: {"learning_rate": jnp.exp(meta["log_rate"])}
-    trajectory = LifetimeConfig(horizon, episodes, length, window or length)
     return meta_learner(
-        tasks, actor, inner, search, None, trajectory, encoder, told, alike={"algorithm": "learned-optimizer"}
+        tasks,
+        actor,
+        inner,
+        meta_optimizer=meta_optimizer,
+        outer_loss=None,
+        lifetime=LifetimeConfig(horizon=horizon, episodes=episodes, length=length, window=window or length),
+        critic_encoder=encoder,
+        metrics_of=lambda meta: {"learning_rate": jnp.exp(meta["log_rate"])},
+        alike={"algorithm": "learned-optimizer"},
     )

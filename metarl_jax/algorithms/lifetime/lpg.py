@@ -16,7 +16,7 @@ from metarl_jax.algorithms.lifetime.outer_loop import (
     LifetimeConfig,
     MetaOptimizerConfig,
     OuterLossConfig,
-    check_judgement,
+    check_outer_loss,
     meta_learner,
 )
 from metarl_jax.config import check, check_all, check_counts, recipe
@@ -109,34 +109,60 @@ def lpg(
       sigma, members, remat, block: see ``self_tuning``.
     """
     check_counts(dict(memory_size=memory_size, predictions=predictions))
-    costs = Costs(agent_prediction_cost, entropy_cost, push_cost, prediction_cost)
+    costs = Costs(agent=agent_prediction_cost, entropy=entropy_cost, push=push_cost, prediction=prediction_cost)
     named = dict(agent_prediction_cost=agent_prediction_cost, entropy_cost=entropy_cost, push_cost=push_cost)
     check_all(named | dict(prediction_cost=prediction_cost), lambda x: x >= 0, "must not be negative")
     check(learning_rate > 0, "learning_rate", learning_rate, "must be above 0")
     check(all(size > 0 for size in encoder), "encoder", encoder, "each layer needs at least one unit")
-    search = MetaOptimizerConfig(gradient, meta_rate, decay_updates, sigma, members, block)
-    judged = outer_discount, outer_trace, outer_entropy_cost, True, outer_critic_rate
-    judgement = OuterLossConfig(*judged, score, remat, max_gradient_norm, outer_normalisation, max_life_gradient_norm)
-    check_judgement(search, judgement)
+    meta_optimizer = MetaOptimizerConfig(
+        gradient=gradient,
+        meta_rate=meta_rate,
+        decay_updates=decay_updates,
+        sigma=sigma,
+        members=members,
+        block=block,
+    )
+    outer_loss = OuterLossConfig(
+        discount=outer_discount,
+        trace=outer_trace,
+        entropy_cost=outer_entropy_cost,
+        critic=True,
+        critic_rate=outer_critic_rate,
+        score=score,
+        remat=remat,
+        max_gradient_norm=max_gradient_norm,
+        normalisation=outer_normalisation,
+        max_life_norm=max_life_gradient_norm,
+    )
+    check_outer_loss(meta_optimizer, outer_loss)
     horizon, tasks = tasks.horizon, lifetimes.with_rollout_length(tasks, steps)
     episodes, length = resolve_lifetime(tasks, episodes, life, window)
-    known = encoder, bounding, memory_size, predictions, optimizer, learning_rate, costs
-    policy, inner = lpg_agents(tasks.env.spec, *known, length if lifetime else 0)
-    trajectory = LifetimeConfig(horizon, episodes, length, window)
+    policy, inner = lpg_agents(
+        tasks.env.spec,
+        encoder=encoder,
+        bounding=bounding,
+        memory_size=memory_size,
+        predictions=predictions,
+        optimizer=optimizer,
+        learning_rate=learning_rate,
+        costs=costs,
+        length=length if lifetime else 0,
+    )
     return meta_learner(
         tasks,
         lifetimes.actor_of(tasks, policy, episodes),
         inner,
-        search,
-        judgement,
-        trajectory,
-        outer_encoder,
+        meta_optimizer=meta_optimizer,
+        outer_loss=outer_loss,
+        lifetime=LifetimeConfig(horizon=horizon, episodes=episodes, length=length, window=window),
+        critic_encoder=outer_encoder,
         alike={"algorithm": "lpg", "lifetime": lifetime},
     )
 
 
 def lpg_agents(
     spec: Spec,
+    *,
     encoder: tuple[int, ...],
     bounding: Bounding,
     memory_size: int,

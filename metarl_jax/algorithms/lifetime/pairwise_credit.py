@@ -83,15 +83,41 @@ def pairwise_weights(
         value_cost=value_cost,
         learning_rate=learning_rate,
     )
-    search = MetaOptimizerConfig(gradient, meta_rate, decay_updates, sigma, members, block)
-    outer = outer_discount, outer_trace, outer_entropy_cost, True, outer_critic_rate
-    judgement = OuterLossConfig(*outer, score, remat)
+    meta_optimizer = MetaOptimizerConfig(
+        gradient=gradient,
+        meta_rate=meta_rate,
+        decay_updates=decay_updates,
+        sigma=sigma,
+        members=members,
+        block=block,
+    )
+    outer_loss = OuterLossConfig(
+        discount=outer_discount,
+        trace=outer_trace,
+        entropy_cost=outer_entropy_cost,
+        critic=True,
+        critic_rate=outer_critic_rate,
+        score=score,
+        remat=remat,
+    )
     spec = tasks.env.spec
     meta = functools.partial(pairwise.init, features=num_inputs(spec), hidden=hidden, size=size, weight=weight)
     credit = lambda episodes: Credit(lambda: (), functools.partial(pairs, spec, weighted == "errors"))
-    trajectory = episodes, steps, life, window
     return credit_assignment_learner(
-        tasks, meta, credit, numbers, optimizer, encoder, bounding, trajectory, search, judgement, outer_encoder
+        tasks,
+        meta,
+        credit,
+        numbers=numbers,
+        optimizer=optimizer,
+        encoder=encoder,
+        bounding=bounding,
+        episodes=episodes,
+        steps=steps,
+        life=life,
+        window=window,
+        meta_optimizer=meta_optimizer,
+        outer_loss=outer_loss,
+        critic_encoder=outer_encoder,
     )
 
 

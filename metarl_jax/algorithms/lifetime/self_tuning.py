@@ -21,7 +21,7 @@ from metarl_jax.algorithms.lifetime.outer_loop import (
     LifetimeConfig,
     MetaOptimizerConfig,
     OuterLossConfig,
-    check_judgement,
+    check_outer_loss,
     meta_learner,
 )
 from metarl_jax.config import check, recipe
@@ -117,10 +117,24 @@ def self_tuning(
     check(0 <= least_discount < 1, "least_discount", least_discount, "must be at least 0 and below 1")
     for name, value in start.items():
         check_ranges({name: (value, value)}, name in tuned, least_discount)
-    search = MetaOptimizerConfig(gradient, meta_rate, decay_updates, sigma, members, block)
-    outer = outer_discount, outer_trace, outer_entropy_cost, outer_critic, outer_critic_rate
-    judgement = OuterLossConfig(*outer, score, remat)
-    check_judgement(search, judgement)
+    meta_optimizer = MetaOptimizerConfig(
+        gradient=gradient,
+        meta_rate=meta_rate,
+        decay_updates=decay_updates,
+        sigma=sigma,
+        members=members,
+        block=block,
+    )
+    outer_loss = OuterLossConfig(
+        discount=outer_discount,
+        trace=outer_trace,
+        entropy_cost=outer_entropy_cost,
+        critic=outer_critic,
+        critic_rate=outer_critic_rate,
+        score=score,
+        remat=remat,
+    )
+    check_outer_loss(meta_optimizer, outer_loss)
     check(0 <= target_updates <= MOST, "target_updates", target_updates, "must lie between 0 and a million")
     alone = gradient == "backprop" and not score
     check(alone or target_updates == 0, "target_updates", target_updates, "needs gradient='backprop' and no score")
@@ -134,8 +148,16 @@ def self_tuning(
     optimizer_of = lambda meta: OPTIMIZERS[optimizer]()
     policy, actor, inner = make_agents(tasks, meta, values_of, optimizer_of, encoder, bounding, episodes)
     match = functools.partial(lifetimes.divergence, policy, target_value_cost)
-    target = meta_gradients.Target(target_updates, target_rate, match) if target_updates else None
-    told = lambda meta: {name: getattr(values_of(meta), name) for name in tuned}
-    trajectory = LifetimeConfig(horizon, episodes, length, window, between)
-    alike = {"algorithm": "self-tuning", "tuned": tuned, "least_discount": least_discount}
-    return meta_learner(tasks, actor, inner, search, judgement, trajectory, encoder, told, target, alike)
+    target = meta_gradients.Target(updates=target_updates, rate=target_rate, match=match) if target_updates else None
+    return meta_learner(
+        tasks,
+        actor,
+        inner,
+        meta_optimizer=meta_optimizer,
+        outer_loss=outer_loss,
+        lifetime=LifetimeConfig(horizon=horizon, episodes=episodes, length=length, window=window, between=between),
+        critic_encoder=encoder,
+        metrics_of=lambda meta: {name: getattr(values_of(meta), name) for name in tuned},
+        target=target,
+        alike={"algorithm": "self-tuning", "tuned": tuned, "least_discount": least_discount},
+    )

@@ -1,5 +1,6 @@
 """Proximal policy optimisation (Schulman et al. 2017) on whole trials: what RL^2 and VariBAD share."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import NamedTuple
@@ -14,7 +15,8 @@ from metarl_jax.records import Policy, TimeStep, Trajectory
 from metarl_jax.rollout import after_steps, replay
 
 
-class Settings(NamedTuple):
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PPOConfig:
     """The options of ``rl2`` by the same names."""
 
     discount: float
@@ -51,42 +53,50 @@ class Batch(NamedTuple):
     target: jax.Array
 
 
-def proximal(policy: Policy, settings: Settings, across_episodes: bool = True) -> PPO:
+def proximal(policy: Policy, config: PPOConfig, across_episodes: bool = True) -> PPO:
     """PPO for ``policy``; ``across_episodes``: see ``rl2``."""
-    numbers = settings._asdict()
+    numbers = vars(config)
     names = ("learning_rate", "num_epochs", "num_minibatches", "clip", "max_gradient_norm")
     check_all({name: numbers[name] for name in names}, lambda x: x > 0, "must be above 0")
     names = ("entropy_cost", "value_cost", "decay_updates", "entropy_updates")
     check_all({name: numbers[name] for name in names}, lambda x: x >= 0, "must not be negative")
     names = ("discount", "trace")
     check_all({name: numbers[name] for name in names}, lambda x: 0 <= x <= 1, "must lie between 0 and 1")
-    per_update = settings.num_epochs * settings.num_minibatches
-    rate = estimators.falling_rate(settings.learning_rate, per_update * settings.decay_updates)
-    optimizer = optax.chain(optax.clip_by_global_norm(settings.max_gradient_norm), optax.adam(rate, eps=1e-5))
-    judge = functools.partial(advantages_of, policy, settings.discount, settings.trace, across_episodes)
+    per_update = config.num_epochs * config.num_minibatches
+    rate = estimators.falling_rate(config.learning_rate, per_update * config.decay_updates)
+    optimizer = optax.chain(optax.clip_by_global_norm(config.max_gradient_norm), optax.adam(rate, eps=1e-5))
+    judge = functools.partial(advantages_of, policy, config.discount, config.trace, across_episodes)
 
     def improve(key, params, optimizer_state, trajectory: Trajectory):
-        steps = per_update * settings.entropy_updates
-        entropy_cost = estimators.falling_cost(settings.entropy_cost, steps, optimizer_state)
-        loss = functools.partial(ppo_loss, policy, settings._replace(entropy_cost=entropy_cost))
+        steps = per_update * config.entropy_updates
+        entropy_cost = estimators.falling_cost(config.entropy_cost, steps, optimizer_state)
+        loss = functools.partial(ppo_loss, policy, dataclasses.replace(config, entropy_cost=entropy_cost))
         batch = learning_batch(policy, trajectory, judge(params, trajectory))
-        passes = settings.num_epochs, settings.num_minibatches
-        return estimators.minibatch_epochs(key, params, optimizer_state, batch, loss, optimizer, *passes)
+        return estimators.minibatch_epochs(
+            key,
+            params,
+            optimizer_state,
+            batch,
+            loss,
+            optimizer,
+            num_epochs=config.num_epochs,
+            num_minibatches=config.num_minibatches,
+        )
 
-    check = functools.partial(check_divides, "num_minibatches", settings.num_minibatches)
+    check = functools.partial(check_divides, "num_minibatches", config.num_minibatches)
     return PPO(optimizer.init, improve, judge, check)
 
 
-def ppo_loss(policy: Policy, settings: Settings, params, batch: Batch):
+def ppo_loss(policy: Policy, config: PPOConfig, params, batch: Batch):
     """PPO's loss on whole trials, replayed from their start, and its parts."""
     parameters, value = replay(policy, params, batch.timestep)
     log_prob = policy.actions.log_prob(parameters, batch.action)
-    policy_loss = estimators.clipped_surrogate(log_prob, batch.log_prob, batch.advantage, settings.clip).mean()
+    policy_loss = estimators.clipped_surrogate(log_prob, batch.log_prob, batch.advantage, config.clip).mean()
     value_loss = estimators.value_loss(value, batch.target)
     entropy = policy.actions.entropy(parameters).mean()
     kl = (batch.log_prob - log_prob).mean()
     metrics = {"policy_loss": policy_loss, "value_loss": value_loss, "entropy": entropy, "kl": kl}
-    return policy_loss + settings.value_cost * value_loss - settings.entropy_cost * entropy, metrics
+    return policy_loss + config.value_cost * value_loss - config.entropy_cost * entropy, metrics
 
 
 def learning_batch(policy: Policy, trajectory: Trajectory, advantages: jax.Array) -> Batch:

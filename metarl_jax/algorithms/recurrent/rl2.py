@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from metarl_jax.algorithms.recurrent.ppo import Settings, proximal
+from metarl_jax.algorithms.recurrent.ppo import PPOConfig, proximal
 from metarl_jax.config import check, preset, recipe
 from metarl_jax.networks import Bounding, actor_critic, window_of
 from metarl_jax.records import Algorithm, Outcome, TaskDistribution
@@ -95,9 +95,20 @@ def rl2(
     env = told or tasks.env
     policy = actor_critic(env.spec, memory, memory_size, encoder, meta_inputs, window, bounding, filters=filters)
     wiped = not across_episodes and memory != "none"
-    rates, passes = (learning_rate, decay_updates), (num_epochs, num_minibatches)
-    costs = (clip, entropy_cost, entropy_updates, value_cost, max_gradient_norm)
-    learner = proximal(policy, Settings(discount, trace, *rates, *passes, *costs), across_episodes)
+    config = PPOConfig(
+        discount=discount,
+        trace=trace,
+        learning_rate=learning_rate,
+        decay_updates=decay_updates,
+        num_epochs=num_epochs,
+        num_minibatches=num_minibatches,
+        clip=clip,
+        entropy_cost=entropy_cost,
+        entropy_updates=entropy_updates,
+        value_cost=value_cost,
+        max_gradient_norm=max_gradient_norm,
+    )
+    learner = proximal(policy, config, across_episodes)
 
     def init(key, num_tasks: int):
         del num_tasks
