@@ -291,7 +291,8 @@ def test_scores_of_a_population_are_running_means_of_its_rewards():
 def test_the_best_sound_member_is_told_of_and_acts(monkeypatch, make):
     """Scores: means over all updates, or of the last ``interval`` ones (PBT), which here are 4."""
     rewards, pbt = jnp.asarray([[1.0, 2.0, 3.0], [5.0, 4.0, 9.0]]), make is algorithms.population
-    monkeypatch.setattr(population.estimators, "over_tasks", lambda one, block, keys, lives, tasks: (lives, rewards))
+    over_tasks = lambda one, block, keys, lives, tasks: (lives, rewards)
+    monkeypatch.setattr(population.meta_gradients, "over_tasks", over_tasks)
     distribution = tasks.navigation(horizon=5, num_episodes=6)
     options = {"interval": 4} if pbt else {}
     agent = make(size=3, episodes=2, life=3, **options).build(distribution)

@@ -148,7 +148,7 @@ def test_agents_values_go_on_through_a_truncation_but_at_discount_1(discount, co
 
 def test_pairs_weigh_the_errors_of_agents_values(monkeypatch):
     """With weights of steps with themselves alone: ``r + discount V' - V``; the targets are lambda returns."""
-    module = importlib.import_module("metarl_jax.algorithms.pairwise_weights")
+    module = importlib.import_module("metarl_jax.algorithms.lifetime.pairwise_credit")
     monkeypatch.setattr(module.pairwise, "pair_weights", lambda meta, inputs, ended: jnp.eye(4)[..., None])
     monkeypatch.setattr(module, "step_inputs", lambda spec, trajectory: ())
     trajectory, told = (

@@ -254,7 +254,7 @@ def test_a_task_tells_of_its_windows_and_of_who_knew_it(monkeypatch):
 
 
 def test_what_an_update_says_is_per_episode(monkeypatch):
-    maesn = importlib.import_module("metarl_jax.algorithms.maesn")  # a function of that name stands before it
+    maesn = importlib.import_module("metarl_jax.algorithms.gradient.maesn")  # a function of that name stands before it
     earned, informed = numbers(5, 3), numbers(5, HORIZON, 2)
 
     def live_one(parts, describe, key, meta, task):
@@ -263,7 +263,7 @@ def test_what_an_update_says_is_per_episode(monkeypatch):
 
     monkeypatch.setattr(_latent_learning, "live_one", live_one)
     monkeypatch.setattr(_latent_learning, "standardised", lambda options, batch: batch)
-    monkeypatch.setattr(maesn.estimators, "minibatch_epochs", lambda key, meta, state, *_: (meta, state, {}))
+    monkeypatch.setattr(maesn.estimators, "minibatch_epochs", lambda key, meta, state, *_, **__: (meta, state, {}))
     built = algorithms.maesn(latents=2, encoder=(4,), episodes=4).build(FAMILIES["navigation"]())
     _, outcome = built.update(jax.random.key(0), built.init(jax.random.key(1), 5), {"x": jnp.arange(5)})
     np.testing.assert_allclose(outcome.trial_return, 4 * np.asarray(earned).sum(axis=1), rtol=1e-5)
