@@ -93,7 +93,7 @@ TESTS = {  # by the beginning of a module's name, the longest that fits: its fas
     "curricula/scores": ["curricula/test_scores.py"],
     "curricula/return_history": ["curricula/test_adr.py", "curricula/test_methods.py"],
     "curricula/space": ["curricula/test_space.py", "curricula/test_methods.py"],
-    "learned/rules": ["learned/test_rules.py", "meta_gradients/test_learned_rules.py"],
+    "learned": ["learned/test_rules.py", "meta_gradients/test_learned_rules.py"],
     "planning/candidate_bandits": ["planning/test_candidates.py"],
     "planning/dependent_bandits": ["planning/test_bandits.py"],
     "planning/hidden_choice": ["planning/test_candidates.py"],

@@ -265,7 +265,7 @@ def test_stages_change_nothing(monkeypatch):
     physics, start = standard(body), Motion(jnp.zeros(6).at[1].set(body.height - 0.05), jnp.ones(6))
     control = jnp.array([0.5, -1.0, 0.3])
     staged = control_step(body, physics, start, control)
-    monkeypatch.setattr(motion, "stage", lambda true, function, *args: function(*args))
+    monkeypatch.setattr(motion, "fusion_barrier", lambda true, function, *args: function(*args))
     whole = control_step(body, physics, start, control)
     for found, wanted in zip(staged, whole, strict=True):
         np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)

@@ -124,7 +124,7 @@ def test_a_point_taken_again_gets_fresh_seeds(tmp_path, scored):
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-sys.path.insert(0, "tests")
+sys.path[:0] = ["tests", "tests/tuning"]
 from test_tuning import tune, tuning
 live = tuning.outcome
 def outcome(search, options, *rest):
