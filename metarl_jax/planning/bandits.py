@@ -1,10 +1,10 @@
 """Bayes-optimal play of Bernoulli bandits with independent, uniform priors.
 
-Axis letters: ``[n]`` pulls, ``[k]`` arms, ``[B]`` bandits simulated at once. An arm that was pulled ``p`` times with
-``s`` successes has posterior mean ``(s + 1) / (p + 2)``. Exact values come from dynamic programs over posteriors (in
-numpy float64: they are sums of up to hundreds of terms and are computed once). Where there are too many posteriors,
-the finite-horizon Gittins policy is simulated: it pulls the arm whose index, with the pulls that are left as the
-horizon, is largest (Kaufmann, "On Bayesian index policies for sequential resource allocation", 2018).
+Axis letters: ``[n]`` pulls, ``[k]`` arms, ``[B]`` bandits simulated in parallel. An arm that was pulled ``p`` times
+with ``s`` successes has posterior mean ``(s + 1) / (p + 2)``. Exact values come from dynamic programs over posteriors
+(in numpy float64: they are sums of up to hundreds of terms and are computed once). Where there are too many posteriors,
+the finite-horizon Gittins policy is simulated: it pulls the arm whose index, with the remaining pulls as the horizon,
+is largest (Kaufmann, "On Bayesian index policies for sequential resource allocation", 2018).
 """
 
 import json
@@ -24,9 +24,15 @@ EXACT_PULLS = 12  # any number of arms: well under a second (15 take one to thre
 
 
 class BanditReference(NamedTuple):
-    """``value``: expected total reward of a trial. ``kind``: ``exact`` or ``lower`` (what a near-optimal policy earns).
-    ``standard_error`` of ``value`` (0 if exact). ``by_pull [n]``: mean reward of each pull under the finite-horizon
-    Gittins policy, simulated. ``note``: how it was computed."""
+    """The Bayes-optimal value of a Bernoulli bandit, or a lower bound on it.
+
+    Attributes:
+      value: expected total reward of a trial.
+      kind: ``exact``, or ``lower`` where it is the value of a near-optimal policy.
+      standard_error: of ``value``; 0 if exact.
+      by_pull: ``[n]``, mean reward of each pull under the finite-horizon Gittins policy, simulated.
+      note: how ``value`` was computed.
+    """
 
     value: float
     kind: str
@@ -39,8 +45,14 @@ def two_armed_value(num_pulls: int) -> float:
     """Bayes-optimal expected total reward of two arms, exactly.
 
     ``V(p, s) = max_i m_i (1 + V(p + e_i, s + e_i)) + (1 - m_i) V(p + e_i, s)`` with ``m_i = (s_i + 1) / (p_i + 2)``,
-    backwards in the pulls made; for each ``(p_1, p_2)`` an array over ``[s_1, s_2]``. Arms are exchangeable, so only
-    ``p_1 <= p_2`` is kept: the other half is the transpose.
+    backwards in the number of pulls made; for each ``(p_1, p_2)`` an array over ``[s_1, s_2]``. Arms are
+    exchangeable, so only ``p_1 <= p_2`` is stored: the other half is the transpose.
+
+    Args:
+      num_pulls: ``n``.
+
+    Returns:
+      The expected total reward of a trial.
     """
     later = [np.zeros((p + 1, num_pulls - p + 1)) for p in range(num_pulls // 2 + 1)]
     for pulls in reversed(range(num_pulls)):
@@ -62,10 +74,18 @@ def _pull(pulls: int, after: np.ndarray) -> np.ndarray:
 
 
 def many_armed_value(num_arms: int, num_pulls: int) -> float:
-    """Bayes-optimal expected total reward of ``num_arms`` arms, exactly, for few pulls.
+    """Bayes-optimal expected total reward of any number of arms, exactly, for few pulls.
 
-    The same recursion over multisets of arm posteriors: the state is the sorted tuple of ``(successes, failures)`` of
-    the arms that were pulled. There are 2,139 such states after 10 pulls, 39,894 after 15.
+    The recursion of ``two_armed_value`` over multisets of arm posteriors: the state is the sorted tuple of
+    ``(successes, failures)`` of the arms that were pulled. There are 2,139 such states after 10 pulls, 39,894 after
+    15.
+
+    Args:
+      num_arms: ``k``.
+      num_pulls: ``n``.
+
+    Returns:
+      The expected total reward of a trial.
     """
 
     @cache
@@ -93,13 +113,17 @@ def _expected(value, arms: tuple, arm: tuple[int, int], left: int) -> float:
 def gittins_indices(num_pulls: int, resolution: int = 64) -> jax.Array:
     """The finite-horizon Gittins index of every posterior that can occur.
 
-    The index of an arm with ``m`` pulls left is the charge ``c`` a pull at which playing it is just worth nothing:
+    The index of an arm with ``m`` pulls left is the charge ``c`` per pull at which the value of playing it is zero:
     ``Q_m(p, s; c) = mean - c + E max(0, Q_{m-1}(.; c)) = 0``. ``Q`` is convex and falls in ``c``: it is computed for
     ``resolution`` charges and the zero is interpolated.
 
+    Args:
+      num_pulls: ``n``, static.
+      resolution: number of charges, evenly spaced on [0, 1], between which the index is interpolated; static.
+
     Returns:
       ``[n, n (n + 1) / 2]``: row ``m - 1`` for ``m`` pulls left, column ``p (p + 1) / 2 + s`` for ``s`` successes in
-      ``p`` pulls (posteriors that cannot occur with ``m`` pulls left hold values of no meaning).
+      ``p`` pulls (entries of posteriors that cannot occur with ``m`` pulls left have no meaning).
     """
     pulls, successes = jnp.arange(num_pulls)[:, None], jnp.arange(num_pulls)[None]
     mean = ((successes + 1) / (pulls + 2))[None]
@@ -125,14 +149,17 @@ def _zero_crossing(q: jax.Array, resolution: int) -> jax.Array:
 
 @partial(jax.jit, static_argnums=(2, 3))
 def simulate_index_policy(key: jax.Array, indices: jax.Array, num_arms: int, num_bandits: int) -> tuple:
-    """Plays many random bandits, each pull on the arm of largest index (the first of equal ones).
+    """Simulates an index policy on random bandits: each pull is on the arm of largest index (the first of equal ones).
 
     Args:
-      key: PRNG key. indices: ``[n, n (n + 1) / 2]`` as ``gittins_indices`` returns.
+      key: PRNG key.
+      indices: ``[n, n (n + 1) / 2]`` as ``gittins_indices`` returns.
+      num_arms: ``k``, static.
+      num_bandits: ``B``, static.
 
     Returns:
-      ``(by_pull [n], total [], best [B], totals [B])``: ``totals`` are sums of the success probabilities of the arms
-      pulled, ``best`` the largest probability of each bandit.
+      ``(by_pull [n], value [], standard error [])``: the mean over bandits of each pull's success probability, the
+      mean of its sum over pulls, and that mean's standard error; the best arm's probability is the control variate.
     """
     key_arms, key_pulls = jax.random.split(key)
     probability = jax.random.uniform(key_arms, (num_bandits, num_arms))
@@ -165,9 +192,17 @@ def _controlled_mean(sample: jax.Array, best: jax.Array, num_arms: int) -> tuple
 def gittins_value(
     num_arms: int, num_pulls: int, num_bandits: int = 20_000, seed: int = 0, indices: jax.Array | None = None
 ) -> tuple[float, float, np.ndarray]:
-    """Simulated mean total of the finite-horizon Gittins policy: ``(value, standard error, by_pull [n])``.
+    """Simulated mean total reward of the finite-horizon Gittins policy.
 
-    ``indices`` may be given where they are at hand (``gittins_indices``; a minute or so for 500 pulls).
+    Args:
+      num_arms: ``k``.
+      num_pulls: ``n``.
+      num_bandits: ``B``, simulated.
+      seed: of the simulation.
+      indices: ``[n, n (n + 1) / 2]`` as ``gittins_indices`` returns (a minute or so for 500 pulls); computed if None.
+
+    Returns:
+      ``(value, standard error, by_pull [n])``: the mean total reward of a trial and the mean reward of each pull.
     """
     indices = gittins_indices(num_pulls) if indices is None else indices
     by_pull, value, error = simulate_index_policy(jax.random.key(seed), indices, num_arms, num_bandits)
@@ -180,6 +215,13 @@ def bernoulli_reference(num_arms: int, num_pulls: int) -> BanditReference:
 
     Exact for one arm, for two arms up to 200 pulls and for any number of arms up to 12 pulls (more arms than pulls
     are of no use: ``min(k, n)`` are enough); otherwise the finite-horizon Gittins policy.
+
+    Args:
+      num_arms: ``k``.
+      num_pulls: ``n``.
+
+    Returns:
+      BanditReference.
 
     Raises:
       ConfigError: if ``num_arms`` or ``num_pulls`` is below 1.
@@ -201,8 +243,10 @@ def bernoulli_reference(num_arms: int, num_pulls: int) -> BanditReference:
 
 
 def _store_values(num_bandits: int = 20_000) -> None:
-    """Recomputes the stored values, those of RL^2's table, in some minutes:
-    ``python -c "from metarl_jax.planning import bandits; bandits.store_values()"``."""
+    """Recomputes the stored values, those of RL^2's table, in some minutes.
+
+    ``python -c "from metarl_jax.planning import bandits; bandits._store_values()"``
+    """
     stored = {}
     for num_pulls, repeats in ((100, 5), (500, 1)):
         indices = gittins_indices(num_pulls)

@@ -1,9 +1,9 @@
 """Bayes-optimal play of Bernoulli bandits of which one of a few is the true one: dynamic programming over counts.
 
 Axis letters: ``[M]`` candidate bandits, ``[k]`` arms, ``[n]`` pulls, ``[C]`` kinds of evidence, ``[B]`` beliefs of a
-level (so many pulls made). A success or a failure of an arm speaks for each candidate by its likelihood. Outcomes whose
-likelihoods are in proportion say the same and are counted together (all that say nothing are one kind), so what is
-known after some pulls are ``C <= 2 k`` counts that add up to their number.
+level (after a given number of pulls). A success or a failure of an arm has a likelihood under each candidate. Outcomes
+whose likelihoods are proportional are equivalent evidence and are counted together (all uninformative ones are one
+kind), so a belief after some pulls is ``C <= 2 k`` counts that add up to their number.
 """
 
 import math
@@ -20,8 +20,13 @@ SAME = 6  # decimals to which likelihoods are compared: float32 has no more
 
 
 class _Evidence(NamedTuple):
-    """``likelihood [k, 2, M]`` of each arm's success and failure; ``kind [k, 2]``: what it is counted as; ``log_ratio
-    [C, M]``: what one count says of each candidate, the best of them at 0."""
+    """What outcomes say of the candidates.
+
+    Attributes:
+      likelihood: ``[k, 2, M]``, of each arm's success and failure.
+      kind: ``[k, 2]`` int, the kind of evidence that it is counted as.
+      log_ratio: ``[C, M]``, log likelihood of each candidate for one count of a kind, 0 for the likeliest.
+    """
 
     likelihood: np.ndarray
     kind: np.ndarray
@@ -31,13 +36,15 @@ class _Evidence(NamedTuple):
 def candidate_bandits_return(
     probability: ArrayLike, num_pulls: int, weight: ArrayLike | None = None
 ) -> np.ndarray | None:
-    """The expected reward of each pull ``[n]`` under the policy that is best for the whole trial, exact; None where
-    there are too many beliefs.
+    """The expected reward of each pull under the Bayes-optimal policy of the whole trial, exact.
 
     Args:
-      probability: ``[M, k]``, the arms' chances to pay 1 in each candidate.
+      probability: ``[M, k]``, each arm's probability of paying 1 in each candidate.
       num_pulls: ``n``.
-      weight: ``[M]``, in proportion to the chances of the candidates; by default they are equal.
+      weight: ``[M]``, proportional to the candidates' prior probabilities; equal if None.
+
+    Returns:
+      ``[n]``, or None where there are too many beliefs.
 
     Raises:
       ConfigError: if a probability is outside [0, 1] or ``num_pulls`` is below 1.
@@ -62,8 +69,11 @@ def candidate_bandits_return(
 
 
 def _by_pull(plan: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
-    """The expected reward of each pull, ``[n]``: ``plan`` has the chances ``[B, 2]`` of the arm chosen for each belief,
-    to pay and not to pay, and the beliefs that follow."""
+    """The expected reward of each pull, ``[n]``.
+
+    ``plan``: by pull, for the arm chosen in each belief, the probabilities ``[B, 2]`` to pay and not to pay, and the
+    beliefs that follow.
+    """
     reached, by_pull = np.ones(1), []
     for index, (chance, following) in enumerate(plan):
         by_pull.append(reached @ chance[:, 0])

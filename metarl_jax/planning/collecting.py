@@ -1,10 +1,11 @@
-"""Objects on a table that pay when they are collected, may end the episode, and come back: what trials earn.
+"""Objects on a grid that pay when collected, may end the episode, and respawn: returns of trials.
 
 Axis letters: ``[S]`` cells, ``[A]`` actions, ``[m]`` objects, ``[M]`` the 2^m sets of objects that may be present (bit
 i is object i), ``[K]`` steps since the episode began, ``[T]`` steps of a trial. An action leads to a cell of the table
-``next_cell [S, A]``. If an object is present there it pays, ends the episode with its chance and is gone; then each
-object that is absent comes back with its chance, that one too. Episodes begin in any cell, equally likely, with all
-objects present; they end after ``horizon`` steps if not before, and the trial goes on with the next one. No discounts.
+``next_cell [S, A]``. If an object is present there it pays, ends the episode with its probability and disappears; then
+each absent object respawns with its probability, including that one. Episodes begin in any cell, equally likely, with
+all objects present; they end after ``horizon`` steps at the latest, and the trial goes on with the next one. Nothing is
+discounted.
 """
 
 from typing import NamedTuple
@@ -16,8 +17,14 @@ from jax.typing import ArrayLike
 
 
 class Objects(NamedTuple):
-    """All ``[m]``: the cell of each (no two in one; a number that is no cell: it does not exist), what it pays, the
-    chance that it ends the episode, the chance a step that it comes back."""
+    """The objects of a task.
+
+    Attributes:
+      position: ``[m]`` int, the cell of each, no two in one; a number that is no cell stands for an absent object.
+      reward: ``[m]``, paid on collecting it.
+      end: ``[m]``, probability that collecting it ends the episode.
+      respawn: ``[m]``, probability per step that it comes back.
+    """
 
     position: jax.Array
     reward: jax.Array
@@ -26,8 +33,15 @@ class Objects(NamedTuple):
 
 
 class Gain(NamedTuple):
-    """The best return a step of a trial without end, and bounds on that of one with an end: of ``T`` steps it is at
-    least ``T gain + low``, at most ``T gain + high``."""
+    """The optimal average reward of an endless trial, and bounds on the return of a finite one.
+
+    A trial of ``T`` steps returns at least ``T gain + low`` and at most ``T gain + high`` under its optimal policy.
+
+    Attributes:
+      gain: scalar, reward per step.
+      low: scalar.
+      high: scalar.
+    """
 
     gain: jax.Array
     low: jax.Array
@@ -35,11 +49,20 @@ class Gain(NamedTuple):
 
 
 def optimal_collection(next_cell: ArrayLike, objects: Objects, steps: int, horizon: int) -> jax.Array:
-    """The best return of a trial of 0, 1, ... ``steps`` steps, exactly, by backward induction: ``[steps + 1]``.
+    """The optimal return of trials of 0, 1, ... ``steps`` steps, exactly, by backward induction.
 
     With ``n`` steps left, ``W_n = mean_s V_n(0, s, all)``, ``V_n(k, s, P) = max_a (r + end W_{n-1} + (1 - end)
     E[V_{n-1}(k + 1, s', P')])`` and ``V_n(horizon, s, P) = W_n``. Where ``steps <= horizon`` the time ``k`` does not
-    matter and ``S M`` numbers are kept, else ``horizon S M``.
+    matter and ``S M`` numbers are stored, else ``horizon S M``.
+
+    Args:
+      next_cell: ``[S, A]`` int.
+      objects: of one task.
+      steps: of the longest trial, static.
+      horizon: longest episode, in steps; static.
+
+    Returns:
+      ``[steps + 1]``, indexed by the length of the trial.
     """
     next_cell, cut = jnp.asarray(next_cell), steps > horizon
     arrive = _arrival(objects, next_cell.shape[0])
@@ -58,11 +81,19 @@ def optimal_collection(next_cell: ArrayLike, objects: Objects, steps: int, horiz
 
 
 def collecting_gain(next_cell: ArrayLike, objects: Objects, horizon: int) -> Gain:
-    """The best gain ``g`` of episodes one after another, and bounds from relative values ``h`` (Puterman 1994, 8.4).
+    """The optimal gain ``g`` of endless trials, and bounds from relative values ``h`` (Puterman 1994, 8.4).
 
     ``h(k, s, P) = max_a (r - g + (1 - end) E[h(k + 1, s', P')])``, 0 at ``horizon``; ``g`` is where ``mean_s h(0, s,
-    all)``, convex in it, is 0 (Newton's method). By induction over ``T`` the best return from a new episode lies
+    all)``, convex in it, is 0 (Newton's method). By induction over ``T`` the optimal return from a new episode lies
     between ``T g - max h`` and ``T g - min h``. Memory ``S M``, whatever ``T``.
+
+    Args:
+      next_cell: ``[S, A]`` int.
+      objects: of one task.
+      horizon: longest episode, in steps; static.
+
+    Returns:
+      Gain.
     """
     next_cell = jnp.asarray(next_cell)
     arrive = _arrival(objects, next_cell.shape[0])
@@ -89,8 +120,17 @@ def collecting_gain(next_cell: ArrayLike, objects: Objects, horizon: int) -> Gai
 
 
 def random_episode(next_cell: ArrayLike, objects: Objects, horizon: int) -> tuple[jax.Array, jax.Array]:
-    """Uniformly random actions: the mean return of the first 0, 1, ... ``horizon`` steps of an episode, and the chance
-    that it goes on after them; each ``[horizon + 1]``."""
+    """An episode of uniformly random actions: its mean return so far, and its survival probability, after each step.
+
+    Args:
+      next_cell: ``[S, A]`` int.
+      objects: of one task.
+      horizon: longest episode, in steps; static.
+
+    Returns:
+      ``(return [horizon + 1], survival [horizon + 1])``: the mean return of the first 0, 1, ... ``horizon`` steps of an
+      episode, and the probability that no object has ended it within them.
+    """
     next_cell = jnp.asarray(next_cell)
     arrive = _arrival(objects, next_cell.shape[0])
     lasts = _arrival(objects._replace(reward=jnp.zeros_like(objects.reward)), next_cell.shape[0])
@@ -105,11 +145,18 @@ def random_episode(next_cell: ArrayLike, objects: Objects, horizon: int) -> tupl
 
 
 def renewed(earned: ArrayLike, alive: ArrayLike, steps: int) -> np.ndarray:
-    """What trials of 0, 1, ... ``steps`` steps earn where episodes follow each other: ``[..., steps + 1]``.
+    """The mean return of trials of 0, 1, ... ``steps`` steps in which episodes follow each other.
 
-    ``W_n = R_min(n, H) + sum_{l <= min(n, H)} P(L = l) W_{n - l}``, the renewal equation (Feller 1968, XIII), from
-    ``earned`` (R) and ``alive`` (P(L > l), but for the horizon H), ``[..., H + 1]``, of a behaviour that looks at no
-    clock.
+    ``W_n = R_min(n, H) + sum_{l <= min(n, H)} P(L = l) W_{n - l}``, the renewal equation (Feller 1968, XIII), for a
+    policy that does not depend on time.
+
+    Args:
+      earned: ``[..., H + 1]``, R: the mean return of the first 0, 1, ... ``H`` steps of an episode.
+      alive: ``[..., H + 1]``, P(L > l): the probability that the episode goes on after them, the horizon ``H`` apart.
+      steps: of the longest trial.
+
+    Returns:
+      ``[..., steps + 1]``, W, indexed by the length of the trial.
     """
     earned, alive = np.asarray(earned, np.float64), np.array(alive, np.float64)
     horizon = earned.shape[-1] - 1

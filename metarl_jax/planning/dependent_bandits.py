@@ -1,7 +1,8 @@
 """Bayes-optimal play of two dependent Bernoulli arms: the second pays with 1 - p (Wang et al. 2016, section 3.1).
 
-Axis letters: ``[M]`` atoms of the prior over p, ``[n]`` pulls. A success of one arm and a failure of the other say the
-same about p, so both arms are equally informative, exploring costs nothing and the greedy policy is Bayes-optimal.
+Axis letters: ``[M]`` atoms of the prior over p, ``[n]`` pulls. A success of one arm and a failure of the other are the
+same evidence about p, so both arms are equally informative, exploring costs nothing and the greedy policy is
+Bayes-optimal.
 """
 
 from collections.abc import Sequence
@@ -13,8 +14,13 @@ from metarl_jax.config import check
 
 
 class DependentReference(NamedTuple):
-    """``value``: Bayes-optimal expected total reward; ``regret``: the expected total of the better arm less ``value``;
-    ``by_pull [n]``: expected reward of each pull. All exact."""
+    """The Bayes-optimal value of two dependent arms, exact.
+
+    Attributes:
+      value: expected total reward of a trial.
+      regret: the expected total reward of the better arm less ``value``.
+      by_pull: ``[n]``, expected reward of each pull.
+    """
 
     value: float
     regret: float
@@ -24,13 +30,16 @@ class DependentReference(NamedTuple):
 def dependent_reference(probabilities: Sequence[float] | None, num_pulls: int) -> DependentReference:
     """Bayes-optimal play when the arms pay with ``p`` and ``1 - p``.
 
-    After ``t`` pulls ``a`` of them spoke for the first arm (its successes, the other's failures); the best arm earns
-    ``sum_a max(sum_p P(p) p B(a; t, p), sum_p P(p) (1 - p) B(a; t, p))`` at the next pull, ``B`` the binomial
-    probabilities.
+    After ``t`` pulls ``a`` of them were evidence for the first arm (its successes, the other's failures); the best
+    arm's expected reward at the next pull is ``sum_a max(sum_p P(p) p B(a; t, p), sum_p P(p) (1 - p) B(a; t, p))``,
+    ``B`` the binomial probabilities.
 
     Args:
-      probabilities: the values of p, equally likely ``[M]``; None for p uniform on [0, 1].
+      probabilities: ``[M]``, the values of p, equally likely; None for p uniform on [0, 1].
       num_pulls: ``n``.
+
+    Returns:
+      DependentReference.
 
     Raises:
       ConfigError: if a probability is outside [0, 1] or ``num_pulls`` is below 1.

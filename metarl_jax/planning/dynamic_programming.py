@@ -19,7 +19,13 @@ Backup = Callable[[jax.Array], jax.Array]  # value [S] -> q [S, A]
 
 
 class Solution(NamedTuple):
-    """``value [..., S]``, ``q [..., S, A]`` and the greedy ``policy [..., S]`` (int32, the first of equal actions)."""
+    """The optimal value and a greedy policy of an MDP; the leading axis ``[T]`` is there for finite horizons only.
+
+    Attributes:
+      value: ``[S]``, or ``[T+1, S]`` before each step and after the last.
+      q: ``[S, A]``, or ``[T, S, A]``.
+      policy: ``[S]`` or ``[T, S]`` int32, the first of the actions that maximise ``q``.
+    """
 
     value: jax.Array
     q: jax.Array
@@ -47,8 +53,11 @@ def value_iteration(
     """The optimal discounted value of a dense MDP, ``V = max_a (r + discount P V)`` (Bellman 1957).
 
     Args:
-      transition: ``[S, A, S]``, rows sum to one. reward: ``[S, A]``. discount: scalar in ``[0, 1)``.
+      transition: ``[S, A, S]``, rows sum to one.
+      reward: ``[S, A]``.
+      discount: scalar in ``[0, 1)``.
       tolerance: error allowed in ``value``, relative to ``1 + max |V|``; no finer than the precision allows.
+      max_iterations: backups at most.
 
     Returns:
       Solution with value ``[S]``, q ``[S, A]``, policy ``[S]``.
@@ -67,9 +76,18 @@ def table_value_iteration(
     tolerance: float = 1e-6,
     max_iterations: int = 10_000,
 ) -> Solution:
-    """``value_iteration`` for a deterministic MDP given by tables ``[S, A]``.
+    """``value_iteration`` for a deterministic MDP given by tables.
 
-    A discount of 1 is fine where every optimal path ends; a path that collects for ever stops at ``max_iterations``.
+    Args:
+      next_state: ``[S, A]`` int.
+      reward: ``[S, A]``.
+      discount: ``[S, A]``, 0 where the episode ends. 1 is fine where every optimal path ends; where a path collects
+        rewards for ever, the iteration stops at ``max_iterations``.
+      tolerance: error allowed in ``value``, relative to ``1 + max |V|``; no finer than the precision allows.
+      max_iterations: backups at most.
+
+    Returns:
+      Solution with value ``[S]``, q ``[S, A]``, policy ``[S]``.
     """
     _check_shapes(next_state.shape, reward.shape, next_state.shape, discount.shape)
     return _fixed_point(
@@ -81,7 +99,9 @@ def backward_induction(transition: jax.Array, reward: jax.Array, horizon: int) -
     """The optimal undiscounted value of the first ``horizon`` steps, ``V_t = max_a (r + P V_{t+1})``, ``V_T = 0``.
 
     Args:
-      transition: ``[S, A, S]``. reward: ``[S, A]``. horizon: steps ``T``, static.
+      transition: ``[S, A, S]``, rows sum to one.
+      reward: ``[S, A]``.
+      horizon: steps ``T``, static.
 
     Returns:
       Solution with value ``[T+1, S]``, q ``[T, S, A]``, policy ``[T, S]``; index ``t`` is the step about to be made.
@@ -91,7 +111,17 @@ def backward_induction(transition: jax.Array, reward: jax.Array, horizon: int) -
 
 
 def table_backward_induction(next_state: jax.Array, reward: jax.Array, discount: jax.Array, horizon: int) -> Solution:
-    """``backward_induction`` for a deterministic MDP given by tables ``[S, A]``; the same shapes come back."""
+    """``backward_induction`` for a deterministic MDP given by tables, ``V_t = max_a (r + discount V_{t+1}(next))``.
+
+    Args:
+      next_state: ``[S, A]`` int.
+      reward: ``[S, A]``.
+      discount: ``[S, A]``, 0 where the episode ends.
+      horizon: steps ``T``, static.
+
+    Returns:
+      Solution with value ``[T+1, S]``, q ``[T, S, A]``, policy ``[T, S]``; index ``t`` is the step about to be made.
+    """
     _check_shapes(next_state.shape, reward.shape, next_state.shape, discount.shape)
     return _induction(partial(_table_backup, next_state, reward, discount), reward, horizon)
 
@@ -100,10 +130,13 @@ def policy_value(transition: jax.Array, reward: jax.Array, policy: jax.Array, ho
     """The undiscounted value of a stochastic policy, ``V_t = sum_a pi_t(a | s) (r + P V_{t+1})``.
 
     Args:
-      transition: ``[S, A, S]``. reward: ``[S, A]``. policy: probabilities ``[S, A]`` or ``[T, S, A]``. horizon: ``T``.
+      transition: ``[S, A, S]``, rows sum to one.
+      reward: ``[S, A]``.
+      policy: probabilities ``[S, A]`` or ``[T, S, A]``.
+      horizon: steps ``T``, static.
 
     Returns:
-      value ``[T+1, S]``.
+      Value ``[T+1, S]``; index ``t`` is the step about to be made.
     """
     _check_shapes(transition.shape[:2], reward.shape, transition.shape[0], transition.shape[2])
     return _evaluation(partial(_dense_backup, transition, reward, 1.0), reward, policy, horizon)
@@ -112,7 +145,18 @@ def policy_value(transition: jax.Array, reward: jax.Array, policy: jax.Array, ho
 def table_policy_value(
     next_state: jax.Array, reward: jax.Array, discount: jax.Array, policy: jax.Array, horizon: int
 ) -> jax.Array:
-    """``policy_value`` for a deterministic MDP given by tables ``[S, A]``; value ``[T+1, S]``."""
+    """``policy_value`` for a deterministic MDP given by tables.
+
+    Args:
+      next_state: ``[S, A]`` int.
+      reward: ``[S, A]``.
+      discount: ``[S, A]``, 0 where the episode ends.
+      policy: probabilities ``[S, A]`` or ``[T, S, A]``.
+      horizon: steps ``T``, static.
+
+    Returns:
+      Value ``[T+1, S]``; index ``t`` is the step about to be made.
+    """
     _check_shapes(next_state.shape, reward.shape, next_state.shape, discount.shape)
     return _evaluation(partial(_table_backup, next_state, reward, discount), reward, policy, horizon)
 
@@ -121,7 +165,8 @@ def shortest_paths(next_state: ArrayLike, source: ArrayLike) -> jax.Array:
     """Steps from ``source`` to each state, ``d(s') = min_{s, a: next(s, a) = s'} d(s) + 1`` (Bellman-Ford).
 
     Args:
-      next_state: ``[S, A]`` int. source: scalar int; vmap for many.
+      next_state: ``[S, A]`` int.
+      source: scalar int; vmap for many.
 
     Returns:
       ``[S]`` int32; ``UNREACHABLE`` where no path leads.
@@ -140,7 +185,14 @@ def shortest_paths(next_state: ArrayLike, source: ArrayLike) -> jax.Array:
 
 @jax.jit
 def all_shortest_paths(next_state: ArrayLike) -> jax.Array:
-    """``shortest_paths`` from every state: ``[S, S]`` int32, the first index is the state that is left."""
+    """Steps from every state to every state, by ``shortest_paths``.
+
+    Args:
+      next_state: ``[S, A]`` int.
+
+    Returns:
+      ``[S, S]`` int32, from the first index to the second; ``UNREACHABLE`` where no path leads.
+    """
     return jax.vmap(shortest_paths, (None, 0))(next_state, jnp.arange(jnp.shape(next_state)[0], dtype=jnp.int32))
 
 

@@ -1,4 +1,4 @@
-"""One choice an episode, where one of a few deterministic tasks is the true one: what is paid tells of the task.
+"""One choice per episode, where one of a few deterministic tasks is the true one and what an episode pays is evidence.
 
 Axis letters: ``[G]`` candidate tasks, ``[A]`` actions, ``[E]`` episodes. An episode in which ``a`` was chosen pays
 ``payoff[g, a]`` and shows ``signal[g, a]``; then the next one begins.
@@ -16,14 +16,19 @@ MOST_CANDIDATES = 12  # that the planner over beliefs is asked about
 def hidden_choice_return(
     payoff: ArrayLike, signal: ArrayLike, num_episodes: int, weight: ArrayLike | None = None
 ) -> np.ndarray | None:
-    """The expected return of each episode under the policy that is best for the whole trial; ``[E]``, exact.
+    """The expected return of each episode under the Bayes-optimal policy of the whole trial, exact.
 
-    Where each candidate has one action of its own that pays more, all else being equal, the likeliest are tried first.
-    Other candidates are planned for over beliefs; None where these are too many.
+    Where each candidate has one action of its own that pays more, and nothing else differs, candidates are tried in the
+    order of their probabilities. Other sets of candidates are planned for over beliefs.
 
     Args:
-      payoff: ``[G, A]``. signal: ``[G, A]``, what else is seen of the task.
-      weight: ``[G]``, in proportion to the chances of the candidates; by default they are equal.
+      payoff: ``[G, A]``.
+      signal: ``[G, A]``, what else is observed of the task.
+      num_episodes: ``E``.
+      weight: ``[G]``, proportional to the candidates' prior probabilities; equal if None.
+
+    Returns:
+      ``[E]``, or None where there are too many candidates to plan over beliefs.
     """
     payoff, signal = np.asarray(payoff, np.float64), np.asarray(signal)
     count, num_actions = payoff.shape
@@ -44,12 +49,12 @@ def hidden_choice_return(
 
 
 def _one_of_its_own(payoff: np.ndarray, signal: np.ndarray) -> bool:
-    """Whether each candidate has one action that pays more, no two the same, and nothing else differs."""
+    """Whether each candidate has one action that pays more, a different one for each, and nothing else differs."""
     best = payoff.argmax(axis=1)
     alike = np.where(np.arange(payoff.shape[1]) == best[:, None], payoff.max(), payoff.min())
     return len(set(best.tolist())) == len(best) and bool((payoff == alike).all() and (signal == signal[:1]).all())
 
 
 def _columns(payoff: np.ndarray, signal: np.ndarray) -> np.ndarray:
-    """For each action what an episode tells, ``[A, 2, G]``."""
+    """For each action what an episode reveals of each candidate, ``[A, 2, G]``."""
     return np.stack([payoff, signal]).transpose(2, 0, 1)

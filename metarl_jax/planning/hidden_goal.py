@@ -1,13 +1,13 @@
 """Bayes-optimal return in hidden-goal grids (the task of VariBAD, Zintgraf et al. 2020), by search over beliefs.
 
 Axis letters: ``[S]`` cells, ``[A]`` actions, ``[G]`` candidate goals, ``[E]`` episodes, ``[T]`` steps, ``[B]`` beliefs
-of a frontier. Moves are deterministic and the goal is one of ``G`` cells, each with its chance. Entering or staying
-on it pays ``hit``, every other step ``miss``; it ends nothing. An episode has ``horizon`` steps; the next one begins at
-``start`` with the goal in its place.
+of a frontier. Moves are deterministic and the goal is one of ``G`` cells, each with its probability. Entering or
+staying on it pays ``hit``, every other step ``miss``; it ends nothing. An episode has ``horizon`` steps; the next one
+begins at ``start`` with the goal in its place.
 
 Until the goal is found an agent learns "not here" and nothing else, so its behaviour up to then is one fixed walk, and
 after it the best return is known. The optimum is hence a best path over (step, position, cells visited): a goal that is
-found after ``t`` steps earns ``miss`` for ``t - 1`` of them, ``hit`` for one and the known-goal value for the rest.
+found after ``t`` steps returns ``miss`` for ``t - 1`` of them, ``hit`` for one and the known-goal value for the rest.
 """
 
 from typing import NamedTuple
@@ -24,9 +24,14 @@ SLACK = 1e-9  # values that differ by less are equal
 
 
 class HiddenGoal(NamedTuple):
-    """``by_episode [E]``: expected return of each episode. ``walk [E*T + 1]``: the cell at each step while the goal is
-    not found. ``find_step [G]``: the step (from 1) at which each candidate is entered first, 0 for never. ``upper``: no
-    policy earns more in the whole trial; equal to the sum of ``by_episode`` where that is exact."""
+    """A policy that searches for the goal, and bounds on its return.
+
+    Attributes:
+      by_episode: ``[E]``, expected return of each episode.
+      walk: ``[E*T + 1]`` int, the cell at each step while the goal is not found.
+      find_step: ``[G]`` int, the step (from 1) at which each candidate is entered first, 0 for never.
+      upper: no policy has a higher expected return in the whole trial; the sum of ``by_episode`` where that is exact.
+    """
 
     by_episode: np.ndarray
     walk: np.ndarray
@@ -35,14 +40,31 @@ class HiddenGoal(NamedTuple):
 
 
 class _Problem(NamedTuple):
-    next_state: np.ndarray  # [S, A]
+    """A hidden-goal problem.
+
+    Attributes:
+      next_state: ``[S, A]`` int.
+      start: cell.
+      goal: ``[S]`` int, the candidate's number, 0 for other cells.
+      bit: ``[S]`` uint64, the candidate's bit, 0 for other cells.
+      weight: ``[G]``, the probability of each candidate.
+      distance: ``[S, G]``, from each cell to each candidate.
+      known: ``[G, T + 1, S]``, value of a known goal, by steps left in the episode.
+      found: ``[T + 1, T + 2]``, most that an episode with L steps left returns if its goal is found at step t.
+      hit: reward of a step onto the goal or on it.
+      miss: reward of every other step.
+      horizon: ``T``.
+      num_episodes: ``E``.
+    """
+
+    next_state: np.ndarray
     start: int
-    goal: np.ndarray  # [S]: the candidate's number, 0 for other cells
-    bit: np.ndarray  # [S] uint64: the candidate's bit, 0 for other cells
-    weight: np.ndarray  # [G]: the chance of each candidate
-    distance: np.ndarray  # [S, G]
-    known: np.ndarray  # [G, T + 1, S]: value of a known goal, by steps left in the episode
-    found: np.ndarray  # [T + 1, T + 2]: most that an episode with L steps left earns if its goal is found at step t
+    goal: np.ndarray
+    bit: np.ndarray
+    weight: np.ndarray
+    distance: np.ndarray
+    known: np.ndarray
+    found: np.ndarray
     hit: float
     miss: float
     horizon: int
@@ -50,8 +72,14 @@ class _Problem(NamedTuple):
 
 
 class _Frontier(NamedTuple):
-    """Beliefs at one step: ``position [B]``, ``visited [B]`` (uint64 mask), ``earned [B]`` (a mean over goals) and the
-    index of the belief that each came from ``parent [B]``."""
+    """Beliefs at one step.
+
+    Attributes:
+      position: ``[B]`` int, cells.
+      visited: ``[B]`` uint64, masks of the candidates visited.
+      earned: ``[B]``, return so far plus that of the goals found, a mean over goals.
+      parent: ``[B]`` int, index of the belief that each came from.
+    """
 
     position: np.ndarray
     visited: np.ndarray
@@ -79,17 +107,23 @@ def hidden_goal_return(
     yet visited as soon as distances and one cell a step allow, and know every goal from the next episode on.
 
     Args:
-      next_state: ``[S, A]`` int. start: cell. candidates: ``[G]`` distinct cells, at most 63.
-      horizon: steps ``T`` of an episode. num_episodes: ``E``. hit, miss: rewards on the goal and off it.
-      weight: ``[G]``, in proportion to the chances of the candidates; by default they are equal.
-      beam_width: beliefs kept a step by the first search.
+      next_state: ``[S, A]`` int.
+      start: cell where each episode begins.
+      candidates: ``[G]`` int, distinct cells, at most 63.
+      horizon: steps ``T`` of an episode.
+      num_episodes: ``E``.
+      hit: reward of a step onto the goal or on it.
+      miss: reward of every other step.
+      weight: ``[G]``, proportional to the candidates' prior probabilities; equal if None.
+      beam_width: beliefs retained per step by the beam search.
       max_beliefs: where more than these remain at a step, the best walk found is returned with a bound above its value.
 
     Returns:
-      HiddenGoal, exact unless ``max_beliefs`` was passed.
+      HiddenGoal, exact unless ``max_beliefs`` was exceeded.
 
     Raises:
-      ConfigError: if there are no candidates or too many, or ``hit`` is not above ``miss``.
+      ConfigError: if there are no candidates or too many, some are equal, ``hit`` is not above ``miss``, weights are
+        not positive, or there is not a step and an episode.
     """
     problem = _problem(next_state, start, candidates, horizon, num_episodes, hit, miss, weight)
     best, _ = _search(problem, -np.inf, beam_width, False)

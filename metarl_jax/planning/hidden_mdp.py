@@ -1,9 +1,9 @@
 """Bayes-optimal control where one of a few tabular MDPs is the true one: dynamic programming over beliefs.
 
-Axis letters: ``[G]`` candidate MDPs, ``[S]`` states, ``[A]`` actions, ``[B]`` beliefs of a level (so many steps made),
-``[K]`` what may be seen next, ``[T]`` steps of a trial. What a step pays and where it leads speak for each candidate by
-its likelihood; equal beliefs in one state are merged. Episodes have ``horizon`` steps from state 0 on; where the last
-of them leads is not seen, the next episode begins instead.
+Axis letters: ``[G]`` candidate MDPs, ``[S]`` states, ``[A]`` actions, ``[B]`` beliefs of a level (after a given number
+of steps), ``[K]`` possible next observations, ``[T]`` steps of a trial. The reward and the next state of a step have a
+likelihood under each candidate; equal beliefs in one state are merged. Episodes have ``horizon`` steps from state 0 on;
+where the last of them leads is not observed, the next episode begins instead.
 """
 
 from typing import NamedTuple
@@ -18,8 +18,14 @@ DECIMALS = 9  # to which chances are compared
 
 
 class _Level(NamedTuple):
-    """``mean [B, A]``, the expected reward; of all that may be seen next the pair of belief and action that it follows,
-    ``pair [K]`` (``b A + a``), its ``chance [K]`` given these, and the number ``following [K]`` of the belief then."""
+    """The beliefs after a given number of steps, and the observations that may follow them.
+
+    Attributes:
+      mean: ``[B, A]``, expected reward.
+      pair: ``[K]`` int, ``b A + a``: the belief and action that each observation follows.
+      chance: ``[K]``, probability of the observation given these.
+      following: ``[K]`` int, number of the belief, in the next level, that it leads to.
+    """
 
     mean: np.ndarray
     pair: np.ndarray
@@ -30,12 +36,17 @@ class _Level(NamedTuple):
 def hidden_mdp_return(
     transition: ArrayLike, reward: ArrayLike, horizon: int, trial_steps: int, weight: ArrayLike | None = None
 ) -> np.ndarray | None:
-    """The expected reward of each step ``[T]`` under the policy that is best for the whole trial, exact; None where
-    there are too many beliefs.
+    """The expected reward of each step under the Bayes-optimal policy of the whole trial, exact.
 
     Args:
-      transition: ``[G, S, A, S]``. reward: ``[G, S, A]``, paid without noise.
-      weight: ``[G]``, in proportion to the chances of the candidates; by default they are equal.
+      transition: ``[G, S, A, S]``; rows are normalised.
+      reward: ``[G, S, A]``, paid without noise.
+      horizon: steps of an episode.
+      trial_steps: ``T``.
+      weight: ``[G]``, proportional to the candidates' prior probabilities; equal if None.
+
+    Returns:
+      ``[T]``, or None where there are too many beliefs.
     """
     table, reward = np.array(transition, np.float64), np.asarray(reward, np.float64)
     table /= table.sum(axis=-1, keepdims=True)

@@ -2,13 +2,13 @@
 
 Axis letters: ``[G]`` candidate tasks, ``[S]`` cells, ``[A]`` actions, ``[E]`` episodes, ``[T]`` steps, ``[M]`` beliefs.
 All candidates share their moves; entering cell ``s`` pays ``reward[g, s]`` and shows ``signal[g, s]`` (not at the last
-step of an episode: the agent is back at the start before it looks around). Nothing is random, so a belief is a set of
-candidates, each as likely as it was beside the others: a step splits it by what it paid and showed, and the agent goes
-on with the part that holds the truth,
+step of an episode: the agent is back at the start before it observes anything). Nothing is random, so a belief is a set
+of candidates with their prior weights: a step splits it by what it paid and showed, and the agent goes on with the part
+that holds the truth,
 
 ``V_t(B, s) = max_a sum_parts P(B') / P(B) (reward(B', s') + V_{t+1}(B', s'))``, ``s' = next(s, a)``.
 
-``hidden_goal`` searches larger sets where "not here" is all that is ever learned; here a signal may tell anything.
+``hidden_goal`` searches larger sets where "not here" is all that is ever learned; here a signal may reveal anything.
 """
 
 import numpy as np
@@ -30,17 +30,23 @@ def hidden_task_return(
     num_episodes: int,
     weight: ArrayLike | None = None,
 ) -> np.ndarray:
-    """The expected return of each episode under the policy that is best for the whole trial; ``[E]``, exact.
+    """The expected return of each episode under the Bayes-optimal policy of the whole trial, exact.
 
     Args:
-      next_state: ``[S, A]`` int. start: the cell where each episode begins.
-      reward: ``[G, S]``, for entering a cell or staying in it. signal: ``[G, S]`` int, what is seen there; at
-        ``start`` the same for all candidates.
-      horizon: steps ``T`` of an episode. num_episodes: ``E``.
-      weight: ``[G]``, in proportion to the chances of the candidates; by default they are equal.
+      next_state: ``[S, A]`` int.
+      start: the cell where each episode begins.
+      reward: ``[G, S]``, for entering a cell or staying in it.
+      signal: ``[G, S]`` int, what is observed there; at ``start`` the same for all candidates.
+      horizon: steps ``T`` of an episode.
+      num_episodes: ``E``.
+      weight: ``[G]``, proportional to the candidates' prior probabilities; equal if None.
+
+    Returns:
+      ``[E]``.
 
     Raises:
-      ConfigError: if more than ``MOST_BELIEFS`` sets of candidates can come about, or there is nothing to live.
+      ConfigError: if more than ``MOST_BELIEFS`` sets of candidates can come about, ``signal`` differs at the start,
+        weights are not positive, or there is not a step and an episode.
     """
     check(horizon >= 1 and num_episodes >= 1, "horizon", horizon, "give at least one step and one episode")
     arrays = np.asarray(next_state), np.asarray(reward, float), np.asarray(signal)

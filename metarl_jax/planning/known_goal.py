@@ -1,4 +1,4 @@
-"""Hidden-goal grids with the goal known, and the agents that bracket a learner: random play and posterior sampling.
+"""Hidden-goal grids with the goal known, and two reference agents: random play and posterior sampling.
 
 Axis letters: ``[S]`` cells, ``[A]`` actions, ``[G]`` candidate goals, ``[E]`` episodes, ``[T]`` steps, ``[B]``
 simulated trials. The grids are those of ``hidden_goal``: entering the goal or staying on it pays ``hit``, other steps
@@ -12,10 +12,17 @@ from metarl_jax.config import check
 
 
 def weights_of(count: int, weight: ArrayLike | None) -> np.ndarray:
-    """The chances ``[count]`` of candidates that are as likely as ``weight`` says, all equally where it is None.
+    """The prior probabilities of candidates.
+
+    Args:
+      count: number of candidates.
+      weight: ``[count]``, proportional to the probabilities; equal if None.
+
+    Returns:
+      ``[count]`` float64, normalised.
 
     Raises:
-      ConfigError: if these are not as many numbers above 0.
+      ConfigError: if ``weight`` is not as many numbers above 0.
     """
     weights = np.ones(count) if weight is None else np.asarray(weight, np.float64)
     fits = weights.shape == (count,) and bool((weights > 0).all())
@@ -26,10 +33,14 @@ def weights_of(count: int, weight: ArrayLike | None) -> np.ndarray:
 def known_goal_values(
     next_state: ArrayLike, goals: ArrayLike, horizon: int, hit: float = 1.0, miss: float = -0.1
 ) -> np.ndarray:
-    """The best return of the last ``m`` steps with the goal known, ``V_m(s) = max_a r(s') + V_{m-1}(s')``.
+    """The optimal return of the last ``m`` steps with the goal known, ``V_m(s) = max_a r(s') + V_{m-1}(s')``.
 
     Args:
-      next_state: ``[S, A]`` int. goals: ``[G]`` cells. horizon: ``T``.
+      next_state: ``[S, A]`` int.
+      goals: ``[G]`` int, cells.
+      horizon: ``T``.
+      hit: reward of a step onto the goal or on it.
+      miss: reward of every other step.
 
     Returns:
       ``[G, T + 1, S]`` float64, indexed by goal, steps left, cell.
@@ -45,8 +56,19 @@ def known_goal_values(
 def random_return(
     next_state: ArrayLike, start: int, candidates: ArrayLike, horizon: int, hit: float = 1.0, miss: float = -0.1
 ) -> np.ndarray:
-    """The exact expected return of an episode of uniformly random actions with each goal (the same in every episode);
-    ``[G]``."""
+    """The exact expected return of an episode of uniformly random actions with each goal (the same in every episode).
+
+    Args:
+      next_state: ``[S, A]`` int.
+      start: cell where the episode begins.
+      candidates: ``[G]`` int, cells.
+      horizon: steps of the episode.
+      hit: reward of a step onto the goal or on it.
+      miss: reward of every other step.
+
+    Returns:
+      ``[G]``.
+    """
     next_state, candidates = np.asarray(next_state), np.asarray(candidates)
     chance = np.zeros(len(next_state))
     chance[start] = 1.0
@@ -72,10 +94,22 @@ def posterior_sampling_return(
     num_trials: int = 20_000,
     seed: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The return of an agent that plays one goal drawn from its belief in each episode, by simulation (Strens 2000).
+    """The simulated return of posterior sampling (Strens 2000).
 
-    It takes one of the best actions for the goal drawn, at random; once it is on the true goal it knows it.
-    ``weight [G]``: in proportion to the chances of the candidates; by default they are equal.
+    In each episode one goal is drawn from the belief and played for as if it were the true one. The agent takes one
+    of the best actions for the goal drawn, at random; once it is on the true goal it knows it.
+
+    Args:
+      next_state: ``[S, A]`` int.
+      start: cell where each episode begins.
+      candidates: ``[G]`` int, cells.
+      horizon: steps ``T`` of an episode.
+      num_episodes: ``E``.
+      hit: reward of a step onto the goal or on it.
+      miss: reward of every other step.
+      weight: ``[G]``, proportional to the candidates' prior probabilities; equal if None.
+      num_trials: ``B``, simulated.
+      seed: of the simulation.
 
     Returns:
       ``(by_episode [E], standard errors [E])``.

@@ -1,9 +1,9 @@
 """One of a few mazes is the true one, its goal and perhaps its walls unknown: dynamic programming over beliefs, exact.
 
 Axis letters: ``[M]`` candidate tasks, ``[L]`` layouts, ``[S]`` cells, ``[A]`` actions, ``[B]`` beliefs, ``[K]`` parts
-that an outcome may leave of them, ``[T]`` steps. Reaching the goal pays 1 and sends the agent back to the start; an
+into which an outcome may split them, ``[T]`` steps. Reaching the goal pays 1 and sends the agent back to the start; an
 episode ends in no other way. Nothing is random, so a belief is a set of candidates: those that agree with all that was
-shown. A step splits it by what comes of it, and the agent goes on with the part that holds the truth,
+observed. A step splits it by its outcome, and the agent goes on with the part that holds the truth,
 
 ``W_t(B, s) = max_a sum_parts w(B') [found] + W_{t+1}(B', s')``,
 
@@ -21,9 +21,16 @@ MOST_WORK = 1.5e8  # array elements, over all steps: about two seconds
 
 
 class Candidates(NamedTuple):
-    """Tasks that begin at one cell ``start`` and look alike there. ``next_state [L, S, A]``; ``shown [L, S]`` int: what
-    is seen at a cell, its position included; ``layout [M]`` and ``goal [M]`` of each task, all different and none of
-    them at the start; ``weight [M]`` int: how likely it is beside the others."""
+    """Candidate tasks that begin at one cell and look alike there.
+
+    Attributes:
+      next_state: ``[L, S, A]`` int.
+      shown: ``[L, S]`` int, what is observed at a cell, its position included.
+      start: the cell.
+      layout: ``[M]`` int, of each task.
+      goal: ``[M]`` int, the cell of each task's goal, never the start; no two tasks share layout and goal.
+      weight: ``[M]`` int, proportional to the tasks' prior probabilities.
+    """
 
     next_state: np.ndarray
     shown: np.ndarray
@@ -34,8 +41,13 @@ class Candidates(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What a policy does in each task: goals reached in a trial ``returns [M]``, steps to the ``first [M]`` one (more
-    than the trial has: never), and of each ``later [M]`` episode."""
+    """The outcome of a policy in each candidate task.
+
+    Attributes:
+      returns: ``[M]`` int, goals reached in a trial.
+      first: ``[M]`` int, steps to the first goal; more than the trial has where it is never reached.
+      later: ``[M]`` int, steps of each later episode.
+    """
 
     returns: np.ndarray
     first: np.ndarray
@@ -43,8 +55,13 @@ class Plan(NamedTuple):
 
 
 class _Outcomes(NamedTuple):
-    """Of each action at each cell: ``mask [K, A, S]`` (the candidates that share an outcome, as bits; 0 for no more
-    outcomes), the ``cell [K, A, S]`` reached and whether the goal is ``found [K, A, S]`` there."""
+    """The outcomes of each action at each cell.
+
+    Attributes:
+      mask: ``[K, A, S]`` int64, the candidates that share an outcome, as bits; 0 for no more outcomes.
+      cell: ``[K, A, S]`` int, the cell reached.
+      found: ``[K, A, S]`` bool, whether the goal is found there.
+    """
 
     mask: np.ndarray
     cell: np.ndarray
@@ -52,11 +69,15 @@ class _Outcomes(NamedTuple):
 
 
 def belief_plan(candidates: Candidates, trial_steps: int, repeat: bool = False) -> Plan | None:
-    """The policy that is best for the whole trial on average over the candidates; None where they are too many.
+    """The policy that maximises the mean return of the whole trial over the candidates, and its outcome in each.
 
     Args:
-      candidates: at most 62 tasks. trial_steps: ``T``.
-      repeat: instead, the policy that is best of those that do the same in every episode.
+      candidates: at most 62 tasks.
+      trial_steps: ``T``.
+      repeat: plan for the best of the policies that do the same in every episode instead.
+
+    Returns:
+      Plan, or None where there are too many candidates or beliefs.
     """
     if len(candidates.goal) > 62:
         return None

@@ -1,9 +1,9 @@
 """Search for a hidden goal where the layout is one of several that look alike at first: one policy, simulated.
 
-Axis letters: ``[L]`` layouts, ``[C]`` those that a belief holds, ``[S]`` cells, ``[A]`` actions, ``[M]`` tasks. A
-belief is the set of layouts that all that was shown agrees with, and the goals of each that were not passed. The policy
-walks as if one of them were the true one, by a walk that is good for the goals of all, until what it is shown differs
-between them; each part then goes on by itself. What the policy returns is a lower bound on the best that can be done.
+Axis letters: ``[L]`` layouts, ``[C]`` those of one belief, ``[S]`` cells, ``[A]`` actions, ``[M]`` tasks. A belief is
+the set of layouts that agree with all that was observed, and the goals of each that were not visited. The policy walks
+as if one of them were the true one, by a walk that is good for the goals of all, until their observations differ; each
+part then goes on by itself. The return of the policy is a lower bound on the optimal one.
 """
 
 import itertools
@@ -19,8 +19,17 @@ MOST_TRIED = 4  # layouts of a belief that are tried as the true one
 
 
 class _Problem(NamedTuple):
-    """``distance [L, S, S]``; ``weight [L, S]``: of the task with this goal, 0 for none; ``worth [L, S, T + 2]``: of
-    finding it at a step, times the weight."""
+    """A search problem and the settings of the search.
+
+    Attributes:
+      candidates: the tasks.
+      distance: ``[L, S, S]``, from the first cell to the second.
+      weight: ``[L, S]`` int, of the task with this goal, 0 for none.
+      worth: ``[L, S, T + 2]``, goals reached in the trial if this one is found at a step, times the weight.
+      repeat: whether it searches anew in every episode.
+      beam_width: of the beam search in a known layout.
+      rounds: of the local search in a known layout.
+    """
 
     candidates: Candidates
     distance: np.ndarray
@@ -32,7 +41,14 @@ class _Problem(NamedTuple):
 
 
 class _Belief(NamedTuple):
-    """``layouts [C]``, where the agent is, at which step, and the goals that were not passed ``left [L, S]``."""
+    """A belief, and where the agent is.
+
+    Attributes:
+      layouts: ``[C]`` int, those still possible.
+      cell: the agent's.
+      time: steps made.
+      left: ``[L, S]`` bool, goals that were not visited.
+    """
 
     layouts: np.ndarray
     cell: int
@@ -50,13 +66,20 @@ class _Stretch(NamedTuple):
 def search_plan(
     candidates: Candidates, trial_steps: int, repeat: bool = False, *, beam_width: int = 200, rounds: int = 1000
 ) -> Plan:
-    """A good policy on average over the candidates, by beam and local search, and what it returns.
+    """A policy that is good on average over the candidates, by beam and local search, and its outcome in each.
 
-    Until the goal is found it searches as this module says; then it takes the shortest path that is there in every
-    layout that it has not told apart. With ``repeat`` it searches anew in every episode instead.
+    Until the goal is found it searches as described above; then it takes the shortest path that is there in every
+    layout that is still possible.
 
     Args:
-      candidates: of any number. trial_steps: ``T``. beam_width, rounds: of the search in a layout that is known.
+      candidates: of any number.
+      trial_steps: ``T``.
+      repeat: search anew in every episode instead of going to the goal that was found.
+      beam_width: of the beam search in a known layout.
+      rounds: of the local search in a known layout.
+
+    Returns:
+      Plan.
     """
     problem = _problem(candidates, trial_steps, repeat, beam_width, rounds)
     first = np.full(problem.weight.shape, trial_steps + 1)

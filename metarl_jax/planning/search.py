@@ -20,9 +20,16 @@ from metarl_jax.planning.walks import beam_search, earliest, improve, walk_throu
 
 
 class Bracket(NamedTuple):
-    """``lower <= `` the least mean time to find ``<= upper``; ``walk [L]`` (cells, from the start on) attains
-    ``upper``, finding goal ``g`` after ``find_time [G]`` moves. ``distance [G]``: moves with the goal known. ``earliest
-    [G]``: no walk visits its ``i``-th goal sooner; ``lower`` is its mean."""
+    """Bounds on the least mean time to find a goal.
+
+    Attributes:
+      lower: no walk has a smaller mean time; the mean of ``earliest``.
+      upper: the mean time of ``walk``.
+      walk: ``[L]`` int, cells, from the start on.
+      find_time: ``[G]`` int, moves after which ``walk`` finds each goal.
+      distance: ``[G]`` int, moves to each goal where it is known.
+      earliest: ``[G]``, no walk visits its ``i``-th goal sooner.
+    """
 
     lower: float
     upper: float
@@ -43,9 +50,15 @@ def search_bounds(
     ranked by the find times so far plus the first of these bounds on the rest, then a local search.
 
     Args:
-      next_state: ``[S, A]`` int. start: cell. goals: ``[G]`` distinct cells that can be reached from ``start`` and from
-        one another; ``start`` may itself be one (it is found after 0 moves).
-      beam_width: orders kept by the beam search. rounds: of the local search. Seconds grow in proportion to both.
+      next_state: ``[S, A]`` int.
+      start: cell.
+      goals: ``[G]`` int, distinct cells that can be reached from ``start`` and from one another; ``start`` may itself
+        be one (it is found after 0 moves).
+      beam_width: orders retained by the beam search; seconds grow in proportion.
+      rounds: of the local search; seconds grow in proportion.
+
+    Returns:
+      Bracket.
 
     Raises:
       ConfigError: if goals repeat or cannot be reached.
@@ -80,7 +93,7 @@ def _earliest_visits(next_state: np.ndarray, start: int, goals: np.ndarray, dist
 
 
 def turning_back(next_state: np.ndarray, start: int, goals: np.ndarray) -> np.ndarray:
-    """Steps that every walk needs to visit its ``i``-th goal, because dead ends must be left again; ``[G]``.
+    """A lower bound on the steps that any walk needs to visit its ``i``-th goal, because dead ends must be left again.
 
     A *bridge* is an edge without which part of the maze is cut off from ``start``. Where ``m`` goals (other than the
     start) have been visited, ``m`` steps entered them for the first time. A bridge that was crossed, and does not lie
@@ -89,6 +102,14 @@ def turning_back(next_state: np.ndarray, start: int, goals: np.ndarray) -> np.nd
     groups among the largest that hold them, and a walk stands behind ``D`` bridges at most: ``m + bridges - D`` steps.
 
     Holds where every move that can be made from the start can be undone by one move; elsewhere zeros are returned.
+
+    Args:
+      next_state: ``[S, A]`` int.
+      start: cell.
+      goals: ``[G]`` int, distinct cells.
+
+    Returns:
+      ``[G]`` int, for the first goal visited, the second, ...
     """
     cell = np.flatnonzero(np.asarray(shortest_paths(next_state, start)) < UNREACHABLE)
     ends = np.stack(np.broadcast_arrays(cell[:, None], next_state[cell]), axis=-1).reshape(-1, 2)
@@ -113,18 +134,26 @@ def turning_back(next_state: np.ndarray, start: int, goals: np.ndarray) -> np.nd
 def trial_upper(
     next_state: ArrayLike, start: int, goals: ArrayLike, trial_steps: int, weights: ArrayLike | None = None
 ) -> float:
-    """No agent reaches more goals on average in a trial of ``trial_steps`` steps, each one sending it to the start.
+    """An upper bound on the mean number of goals that any agent reaches in a trial.
+
+    Each goal reached sends the agent back to the start.
 
     The bound holds for every agent, Bayes-optimal ones included. Whatever an agent does up to the first find is a
-    fixed walk (given its own coin tosses), which finds its ``i``-th goal ``g`` at a step ``t >= max(e_i, d_g)``, ``e``
+    fixed walk (given its own random draws), which finds its ``i``-th goal ``g`` at a step ``t >= max(e_i, d_g)``, ``e``
     the bracket's ``earliest``; from then on each further find takes ``d_g`` steps or more. So it reaches ``g`` at most
     ``h_g(t) = 1 + floor((T - t) / d_g)`` times, which falls in ``t``, and the sum over goals is at most that of the
     best assignment of goals to ranks ``i``, each at its earliest step. Being sent back to the start before the find (a
     limit on the length of an episode) only delays: the bound still holds.
 
     Args:
-      next_state, start, goals: as for ``search_bounds``; the start must not be a goal. trial_steps: ``T``.
-      weights: how likely each goal is beside the others, ``[G]``; by default all alike.
+      next_state: ``[S, A]`` int.
+      start: cell.
+      goals: ``[G]`` int, distinct cells other than ``start`` that can be reached from it and from one another.
+      trial_steps: ``T``.
+      weights: ``[G]``, proportional to the probabilities of the goals; equal if None.
+
+    Returns:
+      The bound, in goals per trial.
 
     Raises:
       ConfigError: if the start is a goal, goals repeat or cannot be reached.

@@ -1,6 +1,6 @@
 """Walks through the goals of a known maze that find them early: a beam search over orders of the goals, a local search.
 
-Axis letters: ``[G]`` goals, ``[B]`` beam, ``[M]`` moves tried at once. What a walk is worth is the sum over goals of
+Axis letters: ``[G]`` goals, ``[B]`` beam, ``[M]`` moves tried in parallel. The value of a walk is the sum over goals of
 ``worth(goal, time)``, elementwise over arrays of both, which falls in the time at which the goal is visited first:
 ``-time`` makes it the problem of the travelling repairman.
 """
@@ -17,20 +17,44 @@ BRANCHING = 6  # how many of the nearest goals not yet visited the beam search m
 
 
 def earliest(distance: np.ndarray) -> np.ndarray:
-    """``t_i = max(t_{i-1} + 1, d_i)`` along the last axis of sorted distances ``[..., G]``."""
+    """The earliest times at which one goal after another can be visited, ``t_i = max(t_{i-1} + 1, d_i)``.
+
+    Args:
+      distance: ``[..., G]``, sorted along the last axis.
+
+    Returns:
+      ``[..., G]``.
+    """
     rank = np.arange(distance.shape[-1], dtype=distance.dtype)
     return np.maximum.accumulate(distance - rank, axis=-1) + rank
 
 
 def times_of(order: np.ndarray, from_start: np.ndarray, between: np.ndarray) -> np.ndarray:
-    """When each goal of ``order [..., G]`` is reached by shortest paths, in that order."""
+    """When each goal is reached by shortest paths in the order given.
+
+    Args:
+      order: ``[..., G]`` int, goals by number.
+      from_start: ``[G]``, distance of each goal from the start.
+      between: ``[G, G]``, distance from the first index to the second.
+
+    Returns:
+      ``[..., G]``, the time at each place of ``order``.
+    """
     legs = np.concatenate([from_start[order[..., :1]], between[order[..., :-1], order[..., 1:]]], axis=-1)
     return np.cumsum(legs, axis=-1)
 
 
 class _Beam(NamedTuple):
-    """``goal [B]`` (the one visited last), ``unvisited [B, G]``, ``key [B]`` (a Zobrist hash of the visited), ``time
-    [B]``, ``earned [B]`` (by the visited) and ``parent [B]``."""
+    """The states of a beam search: an order of some of the goals each.
+
+    Attributes:
+      goal: ``[B]``, the one visited last.
+      unvisited: ``[B, G]`` bool.
+      key: ``[B]``, a Zobrist hash of the goals visited.
+      time: ``[B]``, at which ``goal`` is reached.
+      earned: ``[B]``, the value of the goals visited.
+      parent: ``[B]``, index of the state before.
+    """
 
     goal: np.ndarray
     unvisited: np.ndarray
@@ -41,15 +65,29 @@ class _Beam(NamedTuple):
 
 
 class _Legs(NamedTuple):
-    """From each goal: all goals, the nearest first, ``goal [G, G]``, and how far they are, ``distance [G, G]``."""
+    """From each goal, all goals, the nearest first.
+
+    Attributes:
+      goal: ``[G, G]`` int, by number.
+      distance: ``[G, G]`` int.
+    """
 
     goal: np.ndarray
     distance: np.ndarray
 
 
 def beam_search(from_start: np.ndarray, between: np.ndarray, worth: Worth, width: int) -> np.ndarray:
-    """An order of all goals that is worth much, given distances ``[G]`` and ``[G, G]`` (the first index is the cell
-    that is left)."""
+    """An order of all goals of high value, by beam search.
+
+    Args:
+      from_start: ``[G]``, distance of each goal from the start.
+      between: ``[G, G]``, distance from the first index to the second.
+      worth: the value of visiting goals at times.
+      width: states of the beam.
+
+    Returns:
+      ``[G]`` int, goals by number.
+    """
     first = np.arange(len(from_start))
     zobrist = np.random.default_rng(0).integers(2**63, size=len(first), dtype=np.uint64)
     nearest = np.argsort(between, axis=1, kind="stable")
@@ -67,8 +105,10 @@ def beam_search(from_start: np.ndarray, between: np.ndarray, worth: Worth, width
 
 
 def _ahead(beam: _Beam, legs: _Legs) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """From where each state is, all goals, the nearest first: ``(goal, whether it is unvisited, its rank among those
-    that are)``, each ``[B, G]``."""
+    """For each state, all goals, the nearest to where it is first.
+
+    ``(goal, whether it is unvisited, its rank among those that are)``, each ``[B, G]``.
+    """
     goal = legs.goal[beam.goal]
     left = np.take_along_axis(beam.unvisited, goal, axis=1)
     return goal, left, np.cumsum(left, axis=1, dtype=np.int32) - 1
@@ -88,9 +128,10 @@ def _expand(beam: _Beam, legs: _Legs, zobrist: np.ndarray, worth: Worth) -> _Bea
 
 
 def _best(beam: _Beam, legs: _Legs, worth: Worth, width: int) -> _Beam:
-    """The ``width`` most promising states, best first; one of those that visited the same goals and are at the same.
+    """The ``width`` most promising states, best first; duplicates (same goals visited, same last goal) are merged.
 
-    The rest is guessed: each goal left at the earliest step that distances and one step a goal allow.
+    The value of the rest is estimated: each unvisited goal at the earliest step that distances and one step a goal
+    allow.
     """
     state = beam.key * np.uint64(len(legs.goal)) + beam.goal.astype(np.uint64)
     cheapest = _first_of_each(state, -beam.earned)
@@ -112,8 +153,21 @@ def _first_of_each(state: np.ndarray, cost: np.ndarray) -> np.ndarray:
 def improve(
     order: np.ndarray, from_start: np.ndarray, between: np.ndarray, worth: Worth, rounds: int, moves: int = 200
 ) -> np.ndarray:
-    """Local search from ``order [G]``: the best of ``moves`` random reversals and swaps of neighbouring segments is
-    taken while it is no worse, for ``rounds`` rounds."""
+    """Local search over orders: the best of many random changes is accepted while it is no worse.
+
+    Changes are reversals of a segment and swaps of neighbouring segments.
+
+    Args:
+      order: ``[G]`` int, goals by number, to start from.
+      from_start: ``[G]``, distance of each goal from the start.
+      between: ``[G, G]``, distance from the first index to the second.
+      worth: the value of visiting goals at times.
+      rounds: changes accepted or rejected, one after another.
+      moves: random changes tried in each round.
+
+    Returns:
+      ``[G]`` int, goals by number.
+    """
     rng, num_goals = np.random.default_rng(0), len(order)
     places, value = np.arange(num_goals), -np.inf
     for _ in range(rounds if num_goals > 2 else 0):
@@ -129,7 +183,17 @@ def improve(
 
 
 def walk_through(next_state: np.ndarray, start: int, goals: np.ndarray, distance: np.ndarray) -> np.ndarray:
-    """Shortest paths from ``start`` through ``goals`` in this order; ``[L]`` cells."""
+    """Shortest paths from ``start`` through goals in the order given.
+
+    Args:
+      next_state: ``[S, A]`` int.
+      start: cell.
+      goals: ``[G]`` int, cells.
+      distance: ``[S, S]``, from the first index to the second.
+
+    Returns:
+      ``[L]`` int32, cells, ``start`` first.
+    """
     walk = [start]
     for goal in goals.tolist():
         while walk[-1] != goal:
