@@ -27,7 +27,7 @@ def ours(tasks, num_tasks: int, num_steps: int, mesh=None):
     def loop(key, batch):
         env_key, action_key = jax.random.split(key)
         batch = shard_tasks(batch, mesh)
-        state = jax.vmap(env.begin)(env.draw(env_key, (num_tasks,)), batch)
+        state = jax.vmap(env.reset)(env.sample_noise(env_key, (num_tasks,)), batch)
         place = RolloutState(state, first_timestep(env.spec, (num_tasks,)), ())
 
         def step(carry, noise):
@@ -40,7 +40,7 @@ def ours(tasks, num_tasks: int, num_steps: int, mesh=None):
 
         shape = (num_steps, num_tasks)
         noise = (
-            env.draw(env_key, shape),
+            env.sample_noise(env_key, shape),
             random_actions(action_key, shape, env.spec.num_actions, env.spec.action_size),
         )
         return jax.lax.scan(step, (place, jnp.zeros(num_tasks)), noise)[0][1].sum()

@@ -20,14 +20,15 @@ def exact_belief(tasks: TaskDistribution) -> ExactBelief | None:
     """The exact belief over ``tasks``, or None where none is known.
 
     A distribution may bring its own (``tasks.belief``: the bandits). Every other one has one where it is a finite set
-    (``tasks.tasks``), each row equally likely, and nothing random happens in it (its environment's ``draw`` returns
-    nothing): gridnavi, mazes of known layouts, treasure hunts, the corners of navigation. There ``truth`` is one-hot
-    over the ``[G]`` distinct tasks of the set, in their order, and all zeros for a task that is none of them. A task
-    that is held twice is one of twice the weight.
+    (``tasks.tasks``), each row equally likely, and nothing random happens in it (its environment's ``sample_noise``
+    returns nothing): gridnavi, mazes of known layouts, treasure hunts, the corners of navigation. There ``truth`` is
+    one-hot over the ``[G]`` distinct tasks of the set, in their order, and all zeros for a task that is none of them. A
+    task that is held twice is one of twice the weight.
     """
     if tasks.belief is not None:
         return tasks.belief
-    if tasks.tasks is None or jax.tree.leaves(jax.eval_shape(lambda key: tasks.env.draw(key, ()), jax.random.key(0))):
+    noise = jax.eval_shape(lambda key: tasks.env.sample_noise(key, ()), jax.random.key(0))
+    if tasks.tasks is None or jax.tree.leaves(noise):
         return None
     candidates, weight, _ = prior_of(tasks.tasks)
     posterior = candidate_posterior(tasks.env, candidates, weight)
@@ -44,7 +45,7 @@ def candidate_posterior(env: Environment, candidates: Task, weight: np.ndarray) 
     begins instead.
     """
     num = jax.tree.leaves(candidates)[0].shape[0]
-    env_state = jax.vmap(lambda task: env.begin((), task))(candidates)
+    env_state = jax.vmap(lambda task: env.reset((), task))(candidates)
     first = first_timestep(env.spec, (num,), jax.vmap(env.observe)(env_state, candidates))
     start = RolloutState(env_state, first, ())
 

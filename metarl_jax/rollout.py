@@ -23,7 +23,7 @@ class RolloutState(NamedTuple):
 def init_rollout(key: Key, env: Environment, policy: Policy, tasks: Task) -> RolloutState:
     """The start of a trial in each of ``tasks [N]``."""
     num_tasks = jax.tree.leaves(tasks)[0].shape[0]
-    env_state = jax.vmap(env.begin)(env.draw(key, (num_tasks,)), tasks)
+    env_state = jax.vmap(env.reset)(env.sample_noise(key, (num_tasks,)), tasks)
     observation = jax.vmap(env.observe)(env_state, tasks)
     return RolloutState(env_state, first_timestep(env.spec, (num_tasks,), observation), policy.carry((num_tasks,)))
 
@@ -74,7 +74,7 @@ def rollout(
         trajectory = Trajectory(place.timestep, action, *record, place.env_state, outputs)
         return (RolloutState(env_state, timestep, memory), ended + timestep.episode_start), trajectory
 
-    noise = (env.draw(env_key, shape), policy.actions.noise(action_key, shape))
+    noise = (env.sample_noise(env_key, shape), policy.actions.noise(action_key, shape))
     (place, _), trajectory = jax.lax.scan(step, (place, jnp.zeros(shape[1:], jnp.int32)), noise, length=num_steps)
     return place, trajectory
 
@@ -93,10 +93,10 @@ def advance(
     tasks ``following`` (by default the same). ``bounded``: the action distribution's."""
     following = tasks if following is None else following
     given = to_bounds(env.spec, bounded(action))
-    reached, reward, terminated, info = jax.vmap(env.advance)(noise, place.env_state, given, tasks)
+    reached, reward, terminated, info = jax.vmap(env.step)(noise, place.env_state, given, tasks)
     truncated = jax.vmap(env.is_truncated)(reached, tasks) & ~terminated
     done = terminated | truncated
-    env_state = jax.tree.map(functools.partial(select, done), jax.vmap(env.begin)(noise, following), reached)
+    env_state = jax.tree.map(functools.partial(select, done), jax.vmap(env.reset)(noise, following), reached)
     now = tasks if following is tasks else jax.tree.map(functools.partial(select, done), following, tasks)
     observation, next_observation = jax.vmap(env.observe)(env_state, now), jax.vmap(env.observe)(reached, tasks)
     reward = reward.astype(jnp.float32)

@@ -33,10 +33,10 @@ class Own(mrl.tasks.Environment):
     horizon = 5
     spec = Spec((2,), num_actions=2)
 
-    def begin(self, noise, task):
+    def reset(self, noise, task):
         return State(jnp.int32(0))
 
-    def advance(self, noise, state, action, task):
+    def step(self, noise, state, action, task):
         return State(state.time + 1), 1.0, jnp.bool_(False), {}
 
     def observe(self, state, task):
@@ -58,7 +58,7 @@ def with_method(name: str, function):
 
 
 def step(state=lambda s: State(s.time + 1), reward=lambda: 1.0, done=lambda: jnp.bool_(False), info=dict):
-    return with_method("advance", lambda noise, s, action, task: (state(s), reward(), done(), info()))
+    return with_method("step", lambda noise, s, action, task: (state(s), reward(), done(), info()))
 
 
 def with_spec(*arguments, **fields):
@@ -91,46 +91,46 @@ ENVIRONMENTS = [
     ("reward of shape (1,)", step(reward=lambda: jnp.ones(1)), r"reward=float32\[1\]: must be one real number"),
     ("complex reward", step(reward=lambda: 1j), r"reward=complex64\[\]: must be one real number"),
     ("no reward", step(reward=lambda: None), "reward=.*None.*: must be one real number"),
-    ("reward in words", step(reward=lambda: "much"), "advance='much': must return arrays and numbers"),
+    ("reward in words", step(reward=lambda: "much"), "step='much': must return arrays and numbers"),
     ("done as a whole number", step(done=lambda: jnp.int32(0)), r"terminated=int32\[\]: must be one boolean"),
     ("done as a float", step(done=lambda: jnp.float32(0)), r"terminated=float32\[\]: must be one boolean"),
     ("done of shape (1,)", step(done=lambda: jnp.zeros(1, bool)), r"terminated=bool\[1\]: must be one boolean"),
-    ("info is no dict", step(info=lambda: None), "advance=.*info a dict"),
+    ("info is no dict", step(info=lambda: None), "step=.*info a dict"),
     ("mean reward of shape (1,)", step(info=lambda: {"mean_reward": jnp.ones(1)}), r"mean_reward.*=float32\[1\]"),
     (
         "state drifts to float",
         step(lambda s: State(s.time + 1.0)),
-        r"state.time=float32\[\]: must be int32\[\], as begin",
+        r"state.time=float32\[\]: must be int32\[\], as reset",
     ),
     ("state grows", step(lambda s: State(jnp.stack([s.time, s.time]))), r"state.time=int32\[2\]: must be int32\[\]"),
-    ("state of another kind", step(lambda s: {"time": s.time}), "state=.*must have the structure that begin"),
+    ("state of another kind", step(lambda s: {"time": s.time}), "state=.*must have the structure that reset"),
     (
         "three results",
-        with_method("advance", lambda n, s, a, task: (s, 1.0, jnp.bool_(False))),
-        "advance=.*must return",
+        with_method("step", lambda n, s, a, task: (s, 1.0, jnp.bool_(False))),
+        "step=.*must return",
     ),
     (
         "gymnax's six",
-        with_method("advance", lambda n, s, a, task: (1.0, s, 1.0, True, True, {})),
-        "advance=.*must return",
+        with_method("step", lambda n, s, a, task: (1.0, s, 1.0, True, True, {})),
+        "step=.*must return",
     ),
-    ("state without time", with_method("begin", lambda n, task: jnp.zeros(2)), "advance: .*has no attribute '?time"),
+    ("state without time", with_method("reset", lambda n, task: jnp.zeros(2)), "step: .*has no attribute '?time"),
     (
         "truncated as a number",
         with_method("is_truncated", lambda s, task: s.time),
         r"is_truncated=int32\[\]: .*boolean",
     ),
-    ("branch on the task", with_method("begin", lambda n, task: State(1 if task > 0.5 else 0)), "begin: .*jnp.where"),
-    ("NumPy on what is traced", step(lambda s: State(np.sin(s.time))), "advance: .*Tracer.*test_bad_inputs.py line"),
-    ("an error of one's own", step(lambda s: {}["heat"]), "advance: .*KeyError: 'heat', test_bad_inputs.py line"),
-    ("other arguments", with_method("begin", lambda noise: State(0)), "begin: .*TypeError.*positional argument"),
+    ("branch on the task", with_method("reset", lambda n, task: State(1 if task > 0.5 else 0)), "reset: .*jnp.where"),
+    ("NumPy on what is traced", step(lambda s: State(np.sin(s.time))), "step: .*Tracer.*test_bad_inputs.py line"),
+    ("an error of one's own", step(lambda s: {}["heat"]), "step: .*KeyError: 'heat', test_bad_inputs.py line"),
+    ("other arguments", with_method("reset", lambda noise: State(0)), "reset: .*TypeError.*positional argument"),
     (
         "nothing written",
         lambda: train(own(type("E", (mrl.tasks.Environment,), dict(spec=Own.spec, horizon=5))())),
-        "begin: .*NotImpl",
+        "reset: .*NotImpl",
     ),
-    ("no environment", with_fields(env=object()), "env=.*lacks draw: derive it"),
-    ("a class of environments", with_fields(env=Own), "draw: .*missing"),
+    ("no environment", with_fields(env=object()), "env=.*lacks sample_noise: derive it"),
+    ("a class of environments", with_fields(env=Own), "sample_noise: .*missing"),
     (
         "no spec",
         lambda: train(own(type("E", (Own,), {"spec": (2,)})())),
@@ -138,12 +138,12 @@ ENVIRONMENTS = [
     ),
     (
         "noise of one step",
-        with_method("draw", lambda key, shape: jax.random.uniform(key)),
-        r"draw.*=float32\[\]: .*\[3,2\]",
+        with_method("sample_noise", lambda key, shape: jax.random.uniform(key)),
+        r"sample_noise.*=float32\[\]: .*\[3,2\]",
     ),
-    ("NumPy's randomness", step(reward=lambda: float(RNG.uniform())), "advance='random': .*jax.random"),
-    ("Python's randomness", with_method("begin", lambda n, task: State(random.randrange(1 << 30))), "begin='random'"),
-    ("a call to the host", step(onto_host), "advance, of many tasks at once: .*vmap_method"),
+    ("NumPy's randomness", step(reward=lambda: float(RNG.uniform())), "step='random': .*jax.random"),
+    ("Python's randomness", with_method("reset", lambda n, task: State(random.randrange(1 << 30))), "reset='random'"),
+    ("a call to the host", step(onto_host), "step, of many tasks at once: .*vmap_method"),
 ]
 
 SPACES = [
@@ -331,7 +331,7 @@ GYMNAX = [
         "action_space=.*same in all tasks",
     ),
     ("another observation", adapt(observations=spaces.Box(0, 1, (2,))), r"observe=float32\[1\]: .*\(2,\)"),
-    ("three rewards", adapt(ManyRewards()), "advance: .*"),
+    ("three rewards", adapt(ManyRewards()), "step: .*"),
     ("a wrapper without params", adapt(wrapper=Forgetful), "env='Foreign': a wrapper does not hand params on"),
     (
         "a wrapper past the others",
@@ -479,7 +479,7 @@ def test_what_python_calls_a_number_is_accepted(algorithm):
     parts = {
         "spec": Spec((), num_actions=2),
         "observe": lambda self, state, task: 1.0,
-        "advance": lambda self, noise, state, action, task: (State(state.time + 1), 1, False, {}),
+        "step": lambda self, noise, state, action, task: (State(state.time + 1), 1, False, {}),
     }
     tasks = own(type("Changed", (Own,), parts)())
     mrl.tasks.check_tasks(tasks)

@@ -44,7 +44,7 @@ def by_brute_force(distribution, trajectory, n: int) -> np.ndarray:
     env, spec = distribution.env, distribution.env.spec
     steps, num = trajectory.reward.shape[0], jax.tree.leaves(distribution.tasks)[0].shape[0]
     agrees = np.ones((steps, num), bool)
-    reset, step = jax.jit(env.reset_env), jax.jit(env.step_env)
+    reset, step = (jax.jit(getattr(env.as_gymnax(), name)) for name in ("reset_env", "step_env"))
     key = jax.random.key(0)
     for g in range(num):
         task = jax.tree.map(lambda x: x[g], distribution.tasks)  # noqa: B023
@@ -55,7 +55,7 @@ def by_brute_force(distribution, trajectory, n: int) -> np.ndarray:
             if spec.num_actions is None:  # bounds are symmetric here
                 action = spec.action_high * jnp.clip(action, -1, 1)
             seen, state, reward, terminated, _ = step(key, state, action, task)
-            done = bool(terminated) or int(state.time) == env.horizon
+            done = bool(terminated) or int(state.time) == distribution.horizon
             alike &= bool(np.isclose(reward, trajectory.reward[t, n], atol=1e-4))
             alike &= done == bool(trajectory.terminated[t, n] | trajectory.truncated[t, n])
             if done:
@@ -179,8 +179,8 @@ def test_what_is_shown_in_other_units_tells_as_much():
         def __getattr__(self, name):
             return getattr(distribution.env, name)
 
-        def advance(self, *inputs):
-            state, reward, terminated, info = distribution.env.advance(*inputs)
+        def step(self, *inputs):
+            state, reward, terminated, info = distribution.env.step(*inputs)
             return state, 100.0 * reward, terminated, info
 
     num = len(posterior)
@@ -211,7 +211,7 @@ def test_a_map_tells_all_unless_the_episode_ends_on_it():
 
 def scripted(distribution, like, actions):
     """One trial of ``actions`` in the first task, as ``like``, its fields filled in by gymnax's loop."""
-    env, task = distribution.env, jax.tree.map(lambda x: x[0], distribution.tasks)
+    env, task = distribution.env.as_gymnax(), jax.tree.map(lambda x: x[0], distribution.tasks)
     key = jax.random.key(0)
     shown, state = env.reset_env(key, task)
     observations, rewards, ends, after = [], [], [], []
@@ -220,7 +220,7 @@ def scripted(distribution, like, actions):
         shown, state, reward, _, _ = env.step_env(key, state, jnp.int32(action), task)
         after.append(shown)
         rewards.append(reward)
-        ends.append(int(state.time) == env.horizon)
+        ends.append(int(state.time) == distribution.horizon)
         if ends[-1]:
             shown, state = env.reset_env(key, task)
     like = jax.tree.map(lambda x: x[:, 0], like)

@@ -165,7 +165,7 @@ def told(trajectory: Trajectory) -> dict[str, np.ndarray]:
 
 
 def is_deterministic(distribution: TaskDistribution) -> bool:
-    return not jax.tree.leaves(distribution.env.draw(jax.random.key(0), ()))
+    return not jax.tree.leaves(distribution.env.sample_noise(jax.random.key(0), ()))
 
 
 @pytest.fixture(params=BUILD)
@@ -195,12 +195,14 @@ def test_sample_matches_the_set_and_varies(each):
 def test_shapes_and_types_agree_with_the_spec(each):
     distribution, spec = each.distribution, each.distribution.env.spec
     env, one = distribution.env, jax.tree.map(lambda x: x[0], each.batch)
-    noise = env.draw(jax.random.key(0), ())
-    for leaf, many in zip(jax.tree.leaves(noise), jax.tree.leaves(env.draw(jax.random.key(0), (3, 2))), strict=True):
+    noise = env.sample_noise(jax.random.key(0), ())
+    for leaf, many in zip(
+        jax.tree.leaves(noise), jax.tree.leaves(env.sample_noise(jax.random.key(0), (3, 2))), strict=True
+    ):
         assert many.shape == (3, 2, *leaf.shape) and many.dtype == leaf.dtype
     action = jnp.int32(0) if spec.num_actions is not None else jnp.zeros(spec.action_size)
-    state = jax.eval_shape(env.begin, noise, one)
-    state_after, reward, terminated, info = jax.eval_shape(env.advance, noise, state, action, one)
+    state = jax.eval_shape(env.reset, noise, one)
+    state_after, reward, terminated, info = jax.eval_shape(env.step, noise, state, action, one)
     observation, observation_after = (jax.eval_shape(env.observe, s, one) for s in (state, state_after))
     typed = lambda tree: jax.tree.map(lambda x: (x.shape, x.dtype), tree)
     assert typed(observation) == typed(observation_after) and typed(state) == typed(state_after)
@@ -214,8 +216,8 @@ def test_shapes_and_types_agree_with_the_spec(each):
         assert leaf.shape[:2] == (distribution.trial_steps, N) and np.isfinite(leaf).all()
 
 
-def test_gymnax_face(each):
-    env, one = each.distribution.env, jax.tree.map(lambda x: x[0], each.batch)
+def test_as_gymnax(each):
+    env, one = each.distribution.env.as_gymnax(), jax.tree.map(lambda x: x[0], each.batch)
     observation, state = env.reset(jax.random.key(0), one)
     space, actions = env.observation_space(one), env.action_space(one)
     assert isinstance(space, gymnax.environments.spaces.Box)
@@ -230,19 +232,20 @@ def test_gymnax_face(each):
 
 
 @pytest.mark.parametrize("name", tasks.REGISTRY)
-def test_gymnax_face_restarts_an_episode_in_the_same_task(name):
+def test_as_gymnax_restarts_an_episode_in_the_same_task(name):
     """To the end of an episode with gymnax's own loop, no part of ours."""
-    env, one = case(name).distribution.env, jax.tree.map(lambda x: x[3], case(name).batch)
+    own, one = case(name).distribution.env, jax.tree.map(lambda x: x[3], case(name).batch)
+    env = own.as_gymnax()
     first, state = env.reset(jax.random.key(0), one)
-    action = jnp.zeros(env.spec.action_size) if env.spec.num_actions is None else jnp.int32(0)
-    for t in range(env.horizon):
+    action = jnp.zeros(own.spec.action_size) if own.spec.num_actions is None else jnp.int32(0)
+    for t in range(own.horizon):
         observation, state, _, terminated, truncated, info = env.step(jax.random.key(t), state, action, one)
         if terminated or truncated:
             break
         np.testing.assert_array_equal(info["final_observation"], observation)
-    assert terminated or (truncated and t == env.horizon - 1)
+    assert terminated or (truncated and t == own.horizon - 1)
     assert int(state.time) == 0
-    if not env.random_start:
+    if not own.random_start:
         np.testing.assert_array_equal(observation, first)
 
 
@@ -272,7 +275,7 @@ def test_nothing_about_the_task_is_drawn_at_the_start(each):
         if hasattr(env, "env"):
             return  # gymnax's own: the start state is drawn, which test_adapted_gymnax looks into
         other = jax.tree.map(lambda x: x[1], each.batch)
-        begin = jax.jit(jax.vmap(lambda key, task: env.begin(env.draw(key, ()), task), (0, None)))
+        begin = jax.jit(jax.vmap(lambda key, task: env.reset(env.sample_noise(key, ()), task), (0, None)))
         keys = jax.random.split(jax.random.key(0), 50)
         for leaf, wanted in zip(jax.tree.leaves(begin(keys, one)), jax.tree.leaves(begin(keys, other)), strict=True):
             if env.random_start:  # under the same noise, the same place in every task
@@ -601,7 +604,7 @@ def breadth_first(walls: np.ndarray, start: int) -> np.ndarray:
 def test_pictures(name):
     env, one = case(name).distribution.env, jax.tree.map(lambda x: x[0], case(name).batch)
     other = jax.tree.map(lambda x: x[1], case(name).batch)
-    state = env.begin(env.draw(jax.random.key(0), ()), one)
+    state = env.reset(env.sample_noise(jax.random.key(0), ()), one)
     image = env.picture(one)
     assert image.dtype == np.uint8 and image.ndim == 3 and image.shape[-1] == 3 and np.ptp(image) > 0
     assert env.picture(one, state).shape == image.shape and (env.picture(other) != image).any()

@@ -44,6 +44,7 @@ SHARED = {
         "environment",
         "features",
         "fingerprints",
+        "gymnax_stepping",
         "layouts",
         "priors",
         "shapes",

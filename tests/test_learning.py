@@ -55,13 +55,13 @@ class Cue(tasks.Environment):
     horizon = 2
     spec = Spec(observation_shape=(3,), num_actions=2)
 
-    def draw(self, key, shape):
+    def sample_noise(self, key, shape):
         return jax.random.bernoulli(key, 0.5, shape).astype(jnp.int32)
 
-    def begin(self, noise, task):
+    def reset(self, noise, task):
         return CueState(jnp.int32(0), noise)
 
-    def advance(self, noise, state, action, task):
+    def step(self, noise, state, action, task):
         reward = jnp.where((state.time == 1) & (action == state.cue), 1.0, 0.0)
         return CueState(state.time + 1, state.cue), reward, state.time == 1, {}
 

@@ -39,13 +39,13 @@ class Count(Environment):
         self.horizon = horizon
         self.spec = Spec(observation_shape=(3,), num_actions=3)
 
-    def draw(self, key, shape):
+    def sample_noise(self, key, shape):
         return jax.random.uniform(key, shape)
 
-    def begin(self, noise, task):
+    def reset(self, noise, task):
         return CountState(jnp.int32(0), jnp.int32(-1), noise)
 
-    def advance(self, noise, state, action, task):
+    def step(self, noise, state, action, task):
         time = state.time + 1
         reward = task.reward * time
         return CountState(time, action, state.noise), reward, time >= task.length, {"mean_reward": reward + 0.5}
@@ -226,10 +226,10 @@ class Targets(Environment):
     horizon = 3
     spec = Spec(observation_shape=(2,), action_size=2, action_low=(0.0, -5.0), action_high=(1.0, 5.0))
 
-    def begin(self, noise, task):
+    def reset(self, noise, task):
         return CountState(jnp.int32(0), jnp.zeros(2), task)
 
-    def advance(self, noise, state, action, task):
+    def step(self, noise, state, action, task):
         return CountState(state.time + 1, action, task), action.sum(), jnp.bool_(False), {}
 
     def observe(self, state, task):

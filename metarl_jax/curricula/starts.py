@@ -11,8 +11,8 @@ DRAWS = 32
 
 def starts(tasks: TaskDistribution) -> Callable[[Task], jax.Array]:
     """``task -> first observation``, of one start, where these are random."""
-    noise = tasks.env.draw(jax.random.key(0), ())
-    return lambda task: tasks.env.observe(tasks.env.begin(noise, task), task)
+    noise = tasks.env.sample_noise(jax.random.key(0), ())
+    return lambda task: tasks.env.observe(tasks.env.reset(noise, task), task)
 
 
 def differ(tasks: TaskDistribution) -> bool:

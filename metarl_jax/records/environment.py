@@ -44,19 +44,19 @@ def plain(spec: Spec) -> tuple:
 
 
 class Environment(Protocol):
-    """What the trial loop asks of an environment (``tasks.environment`` gives it gymnax's face).
+    """What the trial loop asks of an environment (``tasks.Environment.as_gymnax`` gives it gymnax's interface).
 
-    All the randomness of a step is drawn in bulk: ``draw(key, shape)`` returns noise with leading axes ``shape``,
-    and one element of it serves one ``begin`` or one ``advance`` together with the ``begin`` that may follow it.
-    ``advance`` returns ``(state, reward, terminated, info)``. ``observe`` is apart, so that an observation is computed
+    All the randomness of a step is drawn in bulk: ``sample_noise(key, shape)`` returns noise with leading axes
+    ``shape``, and one element of it serves one ``reset`` or one ``step`` together with the ``reset`` that may follow
+    it. ``step`` returns ``(state, reward, terminated, info)``. ``observe`` is apart, so that an observation is computed
     once a step, of the state that the agent is really in; what is random in it must be in the state.
     """
 
     spec: Spec
 
-    def draw(self, key: Key, shape: tuple[int, ...]) -> PyTree: ...
-    def begin(self, noise: PyTree, task: Task) -> State: ...
-    def advance(
+    def sample_noise(self, key: Key, shape: tuple[int, ...]) -> PyTree: ...
+    def reset(self, noise: PyTree, task: Task) -> State: ...
+    def step(
         self, noise: PyTree, state: State, action: jax.Array, task: Task
     ) -> tuple[State, jax.Array, jax.Array, dict]: ...
     def observe(self, state: State, task: Task) -> jax.Array: ...

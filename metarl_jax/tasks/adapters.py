@@ -10,9 +10,9 @@ import numpy as np
 from metarl_jax.config import ConfigError, check, whole
 from metarl_jax.records import Key, Spec, Task, TaskDistribution
 from metarl_jax.runtime.devices import use_cpu_cores
-from metarl_jax.tasks.as_gymnax import going_on, name_of
 from metarl_jax.tasks.checks import check_tasks, unjitted
 from metarl_jax.tasks.environment import Environment, strong
+from metarl_jax.tasks.gymnax_stepping import going_on, name_of
 from metarl_jax.tasks.shapes import a_key, depends_on_input, traced
 
 LIMIT = "max_steps_in_episode"  # gymnax's name
@@ -44,14 +44,14 @@ class GymnaxEnv(Environment):
         self.spec = Spec(shape, action_size=len(low), action_low=low, action_high=high)
         self.scalar_action = _shape_of_box("action", action) == ()
 
-    def draw(self, key: Key, shape: tuple[int, ...]):
+    def sample_noise(self, key: Key, shape: tuple[int, ...]):
         return jax.random.split(key, (*shape, 2))
 
-    def begin(self, noise, task: Task):
+    def reset(self, noise, task: Task):
         observation, state = self.env.reset(noise[0], task)
         return strong(GymnaxState(state, self.seen(observation), jnp.bool_(False), jnp.int32(0)))
 
-    def advance(self, noise, state: GymnaxState, action, task: Task):
+    def step(self, noise, state: GymnaxState, action, task: Task):
         action = action[0] if self.scalar_action else action
         observation, new, reward, terminated, truncated, info = self.env.step(noise[1], state.state, action, task)
         if not self.env.stepped:  # it restarts by itself, and shows the next episode
@@ -131,6 +131,7 @@ def from_gymnax(
         task; a wrapper that reaches past gymnax's ``step``; or what ``check_tasks`` refuses.
     """
     use_cpu_cores()
+    env = env.as_gymnax() if isinstance(env, Environment) else env
     made = all(hasattr(env, method) for method in ("reset_env", "step_env", "is_truncated", "observation_space"))
     check(made, "env", env, "give the environment that gymnax.make returns (the first of the two)")
     check(callable(sample), "sample", sample, "give a function key -> params")

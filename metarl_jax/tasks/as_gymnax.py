@@ -1,77 +1,83 @@
-"""gymnax environments whose ``step`` does not restart episodes: the trial loop does, and must see how they ended."""
+"""gymnax's interface of our environments."""
 
 import functools
 from typing import Any
 
-from metarl_jax.config import ConfigError, check
-from metarl_jax.tasks import environment
+import jax
+import jax.numpy as jnp
+
+from metarl_jax.records import Environment, Key, State, Task
 
 
-def going_on(env: Any) -> Any:
-    """A copy of an environment whose ``step`` returns ``(observation, state, reward, terminated, truncated, info)`` as
-    they are where an episode ends.
+class GymnaxInterface:
+    """An environment with gymnax 1.x's methods and spaces, whose params are the task.
 
-    gymnax's ``step`` restarts there, and wrappers override ``reset`` and ``step`` (``reset_env`` and ``step_env`` reach
-    past them). So the innermost environment gets a step without restart, below copies of its wrappers.
+    Attributes:
+      env: the environment.
     """
-    check(hasattr(env, "__dict__"), "env", env, "must be an object with attributes")
-    kind, held = type(env), vars(env)
-    if "_env" not in held or issubclass(kind, _roots()):
-        return _copied(env, _without_restart(kind))
-    if hasattr(kind, "reset") or hasattr(kind, "step"):
-        return _copied(env, kind, _env=going_on(held["_env"]))
-    for method in ("is_truncated", "is_terminated"):
-        check(not hasattr(kind, method), "env", kind.__name__, f"overrides {method}, which gymnax does not ask: step")
-    if hasattr(kind, "reset_env") or hasattr(kind, "step_env"):
-        fix = "overrides reset_env or step_env, which reach past the wrappers below it: override reset and step"
-        check(issubclass(type(held["_env"]), _roots()), "env", kind.__name__, fix)
-        return _copied(env, _without_restart(kind))
-    return _copied(env, kind, _env=going_on(held["_env"]))
 
+    def __init__(self, env: Environment):
+        self.env = env
 
-@functools.cache
-def _roots() -> tuple[type, ...]:
-    """gymnax's environments, and ours: their ``step`` calls their ``step_env``."""
-    from gymnax.environments.environment import Environment  # loads pandas and matplotlib
+    def reset_env(self, key: Key, params: Task) -> tuple[jax.Array, State]:
+        """``(observation, state)`` where an episode begins."""
+        state = self.env.reset(self.env.sample_noise(key, ()), params)
+        return self.env.observe(state, params), state
 
-    return Environment, environment.Environment
+    def step_env(
+        self, key: Key, state: State, action: jax.Array, params: Task
+    ) -> tuple[jax.Array, State, jax.Array, jax.Array, dict[str, Any]]:
+        """``(observation, state, reward, terminated, info)``; an episode that ends is not restarted."""
+        state, reward, terminated, info = self.env.step(self.env.sample_noise(key, ()), state, action, params)
+        return self.env.observe(state, params), state, reward, terminated, info
 
+    def is_truncated(self, state: State, params: Task) -> jax.Array:
+        """Whether the time limit ends the episode."""
+        return self.env.is_truncated(state, params)
 
-def _copied(env: Any, kind: type, **changes: Any) -> Any:
-    """Not ``copy.copy``, which wrappers that pass on every attribute do not survive."""
-    copy = object.__new__(kind)
-    vars(copy).update(vars(env), **changes)
-    return copy
+    @functools.partial(jax.jit, static_argnames=("self",))
+    def reset(self, key: Key, params: Task) -> tuple[jax.Array, State]:
+        """``reset_env``, compiled."""
+        return self.reset_env(key, params)
 
+    @functools.partial(jax.jit, static_argnames=("self",))
+    def step(
+        self, key: Key, state: State, action: jax.Array, params: Task
+    ) -> tuple[jax.Array, State, jax.Array, jax.Array, jax.Array, dict[str, Any]]:
+        """``(observation, state, reward, terminated, truncated, info)``; where an episode has ended, observation and
+        state are those of the next one, and ``info["final_observation"]`` is what it ended with."""
+        step_key, reset_key = jax.random.split(key)
+        observation, state, reward, terminated, info = self.step_env(step_key, state, action, params)
+        truncated = self.is_truncated(state, params) & ~terminated
+        info = info | {"terminated": terminated, "truncated": truncated, "final_observation": observation}
+        first = self.reset_env(reset_key, params)
+        ended = terminated | truncated
+        observation, state = jax.tree.map(lambda a, b: jnp.where(ended, a, b), first, (observation, state))
+        return observation, state, reward, terminated, truncated, info
 
-@functools.cache
-def _without_restart(kind: type) -> type:
-    """``kind`` with a step that does not restart in the place of its root's: a step of its own that calls that one is
-    still called. ``stepped``: whether it was."""
-    root: Any = next((root for root in _roots() if issubclass(kind, root)), object)
+    @property
+    def name(self) -> str:
+        """The environment's class."""
+        return type(self.env).__name__
 
-    class GoingOn(root):
-        stepped = False
+    @property
+    def num_actions(self) -> int:
+        """How many discrete actions there are, or the size of a continuous one."""
+        return self.env.spec.num_actions or self.env.spec.action_size
 
-        def reset(self, key, params=None):
-            return self.reset_env(key, _given(self, params))
+    def action_space(self, params: Task = None) -> Any:
+        """gymnax's space of actions: Discrete, or a Box."""
+        from gymnax.environments import spaces  # loads pandas and matplotlib: only when asked for
 
-        def step(self, key, state, action, params=None):
-            self.__dict__["stepped"] = True  # whatever __setattr__ it has
-            observation, state, reward, terminated, info = self.step_env(key, state, action, _given(self, params))
-            truncated = self.is_truncated(state, params)
-            ends = {"terminated": terminated, "truncated": truncated, "final_observation": observation}
-            return observation, state, reward, terminated, truncated, {**info, **ends}
+        spec = self.env.spec
+        if spec.num_actions is not None:
+            return spaces.Discrete(spec.num_actions)
+        shape = (spec.action_size,)
+        low, high = (jnp.broadcast_to(jnp.asarray(x), shape) for x in (spec.action_low, spec.action_high))
+        return spaces.Box(low, high, shape)
 
-    return type(kind.__name__, (kind, GoingOn), {})
+    def observation_space(self, params: Task = None) -> Any:
+        """gymnax's space of observations, a Box without bounds."""
+        from gymnax.environments import spaces
 
-
-def _given(env: Any, params: Any) -> Any:
-    """The params, or a ConfigError: defaults would make all tasks the same."""
-    if params is None:
-        raise ConfigError(f"env={name_of(env)!r}: a wrapper does not hand params on: step(key, state, action, params)")
-    return params
-
-
-def name_of(env: Any) -> str:
-    return getattr(env, "name", type(env).__name__)
+        return spaces.Box(-jnp.inf, jnp.inf, self.env.spec.observation_shape)

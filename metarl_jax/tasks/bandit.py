@@ -38,13 +38,13 @@ class BanditEnv(Environment):
     def __init__(self, num_arms: int):
         self.spec = Spec(observation_shape=(1,), num_actions=num_arms)
 
-    def draw(self, key, shape):
+    def sample_noise(self, key, shape):
         return jax.random.uniform(key, shape)
 
-    def begin(self, noise, task: BanditTask):
+    def reset(self, noise, task: BanditTask):
         return BanditState(jnp.int32(-1), jnp.int32(0))
 
-    def advance(self, noise, state: BanditState, action, task: BanditTask):
+    def step(self, noise, state: BanditState, action, task: BanditTask):
         chance = task.probability[action]
         reward = (noise < chance).astype(jnp.float32)
         return BanditState(action.astype(jnp.int32), state.time + 1), reward, jnp.bool_(True), {"mean_reward": chance}

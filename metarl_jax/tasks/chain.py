@@ -38,10 +38,10 @@ class ChainEnv(Environment):
         self.horizon = horizon
         self.spec = Spec(observation_shape=(2,), num_actions=num_chains)
 
-    def begin(self, noise, task: ChainTask):
+    def reset(self, noise, task: ChainTask):
         return ChainState(jnp.int32(-1), jnp.int32(0))
 
-    def advance(self, noise, state: ChainState, action, task: ChainTask):
+    def step(self, noise, state: ChainState, action, task: ChainTask):
         chain = jnp.where(state.time == 0, action, state.chain).astype(jnp.int32)
         time = state.time + 1
         reward = jnp.where(time == task.delay[chain], task.reward[chain], 0.0)

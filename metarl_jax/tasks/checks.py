@@ -14,7 +14,7 @@ from metarl_jax.records import ExactBelief, PyTree, Spec, State, Task, TaskDistr
 from metarl_jax.storage.files import key_data
 from metarl_jax.tasks.shapes import a_key, check_flag, check_like, check_not_nan, check_scalar, is_real, traced, typed
 
-METHODS = ("draw", "begin", "advance", "observe", "is_truncated")
+METHODS = ("sample_noise", "reset", "step", "observe", "is_truncated")
 BATCH = 2  # tasks side by side, to see whether it can be vmapped
 passed: collections.deque[TaskDistribution] = collections.deque(maxlen=16)  # the last ones, by identity
 
@@ -113,23 +113,23 @@ def _check_sample(tasks: TaskDistribution) -> Task:
 
 
 def _check_environment(tasks: TaskDistribution, task: Task) -> None:
-    """``draw``, ``begin``, ``advance``, ``observe``, ``is_truncated`` of one task."""
+    """``sample_noise``, ``reset``, ``step``, ``observe``, ``is_truncated`` of one task."""
     env, spec = tasks.env, tasks.env.spec
-    noise = traced("draw", lambda key: env.draw(key, ()), a_key())
-    many = traced("draw", lambda key: env.draw(key, (3, BATCH)), a_key())
+    noise = traced("sample_noise", lambda key: env.sample_noise(key, ()), a_key())
+    many = traced("sample_noise", lambda key: env.sample_noise(key, (3, BATCH)), a_key())
     ahead = jax.tree.map(lambda x: jax.ShapeDtypeStruct((3, BATCH, *x.shape), x.dtype), noise)
-    check_like("draw(key, shape)", many, ahead, "draw(key, ()), after the axes of shape,")
-    state = traced("begin", env.begin, noise, task)
+    check_like("sample_noise(key, shape)", many, ahead, "sample_noise(key, ()), after the axes of shape,")
+    state = traced("reset", env.reset, noise, task)
     _check_observation(traced("observe", env.observe, state, task), spec)
-    step = traced("advance", env.advance, noise, state, _an_action(spec), task)
+    step = traced("step", env.step, noise, state, _an_action(spec), task)
     fix = "must return (state, reward, terminated, info), info a dict"
     fits = isinstance(step, tuple) and len(step) == 4 and isinstance(step[3], Mapping)
-    check(fits, "advance", jax.tree.structure(step), fix)
+    check(fits, "step", jax.tree.structure(step), fix)
     reached, reward, terminated, info = step
-    check_like("advance: state", reached, state, "begin")
-    check_scalar("advance: reward", reward, "must be one real number")
-    check_scalar("advance: info['mean_reward']", info.get("mean_reward", reward), "must be one real number")
-    check_flag("advance: terminated", terminated)
+    check_like("step: state", reached, state, "reset")
+    check_scalar("step: reward", reward, "must be one real number")
+    check_scalar("step: info['mean_reward']", info.get("mean_reward", reward), "must be one real number")
+    check_flag("step: terminated", terminated)
     _check_observation(traced("observe", env.observe, reached, task), spec)
     check_flag("is_truncated", traced("is_truncated", env.is_truncated, reached, task))
 
@@ -171,12 +171,12 @@ def _check_pure(tasks: TaskDistribution) -> None:
 def _check_vmapped(tasks: TaskDistribution) -> None:
     """ConfigError where a function can be traced, but not for many tasks at once."""
     env, key = tasks.env, a_key()
-    task, noise = jax.eval_shape(tasks.sample, key), jax.eval_shape(lambda key: env.draw(key, ()), key)
-    state = jax.eval_shape(env.begin, noise, task)
+    task, noise = jax.eval_shape(tasks.sample, key), jax.eval_shape(lambda key: env.sample_noise(key, ()), key)
+    state = jax.eval_shape(env.reset, noise, task)
     calls = {
         "sample": (tasks.sample, key),
-        "begin": (env.begin, noise, task),
-        "advance": (env.advance, noise, state, _an_action(env.spec), task),
+        "reset": (env.reset, noise, task),
+        "step": (env.step, noise, state, _an_action(env.spec), task),
         "observe": (env.observe, state, task),
         "is_truncated": (env.is_truncated, state, task),
     }
@@ -190,11 +190,11 @@ def _one_step(tasks: TaskDistribution) -> Callable[[jax.Array], dict[str, PyTree
     env, sample = tasks.env, unjitted(tasks.sample)
 
     def step(key: jax.Array) -> dict[str, PyTree]:
-        task, noise = sample(key), env.draw(key, ())
-        state: State = env.begin(noise, task)
+        task, noise = sample(key), env.sample_noise(key, ())
+        state: State = env.reset(noise, task)
         action = jnp.zeros(_an_action(env.spec).shape, _an_action(env.spec).dtype)
-        found = {"sample": task, "draw": noise, "begin": state, "observe": env.observe(state, task)}
-        return found | {"advance": env.advance(noise, state, action, task)[:3]}
+        found = {"sample": task, "sample_noise": noise, "reset": state, "observe": env.observe(state, task)}
+        return found | {"step": env.step(noise, state, action, task)[:3]}
 
     return step
 

@@ -51,15 +51,15 @@ class CreditEnv(Environment):
         self.random_start = weather
         self.spec = Spec(observation_shape=(self.horizon + visible + weather,), num_actions=num_actions)
 
-    def draw(self, key, shape):
+    def sample_noise(self, key, shape):
         if not self.weather:
             return jax.random.normal(key, shape)
         return jax.random.rademacher(key, (*shape, 2), jnp.float32)  # of the reward, of the forecast that may follow
 
-    def begin(self, noise, task: CreditTask):
+    def reset(self, noise, task: CreditTask):
         return CreditState(jnp.bool_(False), noise[1] if self.weather else jnp.float32(1.0), jnp.int32(0))
 
-    def advance(self, noise, state: CreditState, action, task: CreditTask):
+    def step(self, noise, state: CreditState, action, task: CreditTask):
         holds = jnp.where(state.time == 0, action == task.action, state.holds)
         time, lasts = state.time + 1, (state.time > 0) & (state.time < self.horizon - 1)
         fits = holds == (state.forecast > 0)

@@ -1,6 +1,5 @@
-"""The base class of our environments: gymnax's face, randomness drawn in bulk, the task as an argument."""
+"""The base class of our environments: randomness drawn in bulk, the task as an argument."""
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -9,17 +8,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from metarl_jax.records import Key, PyTree, Spec, State, Task
+from metarl_jax.tasks.as_gymnax import GymnaxInterface
 
 
 class Environment:
-    """A gymnax 1.x environment whose params ARE the task.
+    """An environment whose task is an argument.
 
-    A subclass sets ``spec`` and ``horizon`` and writes ``begin``, ``advance`` and ``observe`` (``draw`` where it is
-    stochastic; ``picture`` where it can be drawn). gymnax's ``reset_env``, ``step_env``, ``reset``, ``step`` and
-    spaces follow from these. The difference from gymnax: noise is an argument, so that a trial loop may draw it for
-    all tasks and steps in one call (a key split for every environment costs seven times as much on a CPU).
-    States have a field ``time``, the number of steps since the episode began. ``random_start``: where an episode begins
-    is drawn (never what the task is). ``view_moves``: pictures follow the agent, so that none shows where it was.
+    A subclass sets ``spec`` and ``horizon`` and writes ``reset``, ``step`` and ``observe`` (``sample_noise`` where it
+    is stochastic; ``picture`` where it can be drawn). ``as_gymnax()`` has gymnax's interface. The difference from
+    gymnax: noise is an argument, so that a trial loop may draw it for all tasks and steps in one call (a key split for
+    every environment costs seven times as much on a CPU), and an episode's end does not restart it. States have a field
+    ``time``, the number of steps since the episode began. ``random_start``: where an episode begins is drawn (never
+    what the task is). ``view_moves``: pictures follow the agent, so that none shows where it was.
     """
 
     spec: Spec
@@ -27,16 +27,16 @@ class Environment:
     random_start: bool = False
     view_moves: bool = False
 
-    def draw(self, key: Key, shape: tuple[int, ...]) -> PyTree:
+    def sample_noise(self, key: Key, shape: tuple[int, ...]) -> PyTree:
         """Noise for ``shape`` steps at once; nothing for a deterministic environment."""
         del key, shape
         return ()
 
-    def begin(self, noise: PyTree, task: Task) -> State:
+    def reset(self, noise: PyTree, task: Task) -> State:
         """The first state of an episode."""
         raise NotImplementedError
 
-    def advance(
+    def step(
         self, noise: PyTree, state: State, action: jax.Array, task: Task
     ) -> tuple[State, jax.Array, jax.Array, dict[str, Any]]:
         """``(next state, reward, terminated, info)``; ``info["mean_reward"]``: the reward's expectation, if known."""
@@ -54,52 +54,10 @@ class Environment:
         del task
         return state.time >= self.horizon
 
-    # gymnax's face.
-
-    def reset_env(self, key: Key, params: Task) -> tuple[jax.Array, State]:
-        state = self.begin(self.draw(key, ()), params)
-        return self.observe(state, params), state
-
-    def step_env(self, key: Key, state: State, action: jax.Array, params: Task):
-        state, reward, terminated, info = self.advance(self.draw(key, ()), state, action, params)
-        return self.observe(state, params), state, reward, terminated, info
-
-    @functools.partial(jax.jit, static_argnames=("self",))
-    def reset(self, key: Key, params: Task) -> tuple[jax.Array, State]:
-        return self.reset_env(key, params)
-
-    @functools.partial(jax.jit, static_argnames=("self",))
-    def step(self, key: Key, state: State, action: jax.Array, params: Task):
-        """gymnax's auto-resetting step: ``(obs, state, reward, terminated, truncated, info)``."""
-        step_key, reset_key = jax.random.split(key)
-        obs, state, reward, terminated, info = self.step_env(step_key, state, action, params)
-        truncated = self.is_truncated(state, params) & ~terminated
-        info = info | {"terminated": terminated, "truncated": truncated, "final_observation": obs}
-        first = self.reset_env(reset_key, params)
-        obs, state = jax.tree.map(lambda a, b: jnp.where(terminated | truncated, a, b), first, (obs, state))
-        return obs, state, reward, terminated, truncated, info
-
-    @property
-    def name(self) -> str:
-        return type(self).__name__
-
-    @property
-    def num_actions(self) -> int:
-        return self.spec.num_actions or self.spec.action_size
-
-    def action_space(self, params: Task = None):
-        from gymnax.environments import spaces  # loads pandas and matplotlib: only when asked for
-
-        if self.spec.num_actions is not None:
-            return spaces.Discrete(self.spec.num_actions)
-        shape = (self.spec.action_size,)
-        low, high = (jnp.broadcast_to(jnp.asarray(x), shape) for x in (self.spec.action_low, self.spec.action_high))
-        return spaces.Box(low, high, shape)
-
-    def observation_space(self, params: Task = None):
-        from gymnax.environments import spaces
-
-        return spaces.Box(-jnp.inf, jnp.inf, self.spec.observation_shape)
+    def as_gymnax(self) -> GymnaxInterface:
+        """This environment with gymnax 1.x's interface: ``reset(key, params)``, and a ``step(key, state, action,
+        params)`` that restarts an episode where it ends; its params are the task."""
+        return GymnaxInterface(self)
 
 
 def one_hot_cell(cell: jax.Array, rows: int, columns: int) -> jax.Array:

@@ -43,13 +43,13 @@ class GateEnv(Environment):
         self.horizon, self.gate_visible = horizon, gate_visible
         self.spec = Spec((6 if gate_visible else 4,), action_size=2, action_low=-PUSH, action_high=PUSH)
 
-    def draw(self, key, shape):
+    def sample_noise(self, key, shape):
         return NOISE * jax.random.normal(key, (*shape, SUBSTEPS, 2))
 
-    def begin(self, noise, task: GateTask):
+    def reset(self, noise, task: GateTask):
         return GateState(jnp.asarray(START), jnp.int32(0))
 
-    def advance(self, noise, state: GateState, action, task: GateTask):
+    def step(self, noise, state: GateState, action, task: GateTask):
         push = GAIN * jnp.clip(action, -PUSH, PUSH)
         low, high = jnp.array([-ROOM, -jnp.inf] * 2), jnp.array([ROOM, jnp.inf] * 2)
 

@@ -45,10 +45,10 @@ class GridEnv(Environment):
         self.spec = Spec(observation_shape=((4 if goal_visible else 2) * size,), num_actions=len(MOVES))
         self.next_state = grid_table(size)
 
-    def begin(self, noise, task: GridTask):
+    def reset(self, noise, task: GridTask):
         return GridState(jnp.int32(0), jnp.int32(0), () if self.pay_every == 1 else jnp.float32(0.0))
 
-    def advance(self, noise, state: GridState, action, task: GridTask):
+    def step(self, noise, state: GridState, action, task: GridTask):
         cell, time = jnp.asarray(self.next_state)[state.cell, action], state.time + 1
         reward = jnp.where(cell == task.goal, 1.0, -0.1)
         if self.pay_every == 1:

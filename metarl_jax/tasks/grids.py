@@ -75,15 +75,15 @@ class ObjectsEnv(Environment):
         self.spec = Spec(observation_shape=(width,), num_actions=len(MOVES))
         self.next_state = open_grid(size, MOVES)
 
-    def draw(self, key, shape):
+    def sample_noise(self, key, shape):
         """Where the next episode may begin, whether this one ends, which objects come back."""
         return jax.random.uniform(key, (*shape, 2 + self.num_objects))
 
-    def begin(self, noise, task: ObjectsTask):
+    def reset(self, noise, task: ObjectsTask):
         cell = jnp.minimum((noise[0] * self.num_cells).astype(jnp.int32), self.num_cells - 1)
         return ObjectsState(cell, jnp.ones(self.num_objects, bool), jnp.int32(0))
 
-    def advance(self, noise, state: ObjectsState, action, task: ObjectsTask):
+    def step(self, noise, state: ObjectsState, action, task: ObjectsTask):
         cell = jnp.asarray(self.next_state)[state.cell, action]
         collected = state.present & (task.position == cell)
         reward = jnp.where(collected, task.reward, 0.0).sum()

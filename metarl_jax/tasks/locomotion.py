@@ -73,15 +73,15 @@ class WalkerEnv(Environment):
         self.size = body.num_hinges + 3
         self.spec = Spec(observation_shape=(2 * self.size - 1,), action_size=body.num_hinges)
 
-    def draw(self, key: Key, shape: tuple[int, ...]) -> jax.Array:
+    def sample_noise(self, key: Key, shape: tuple[int, ...]) -> jax.Array:
         return jax.random.uniform(key, (*shape, 2 * self.size), minval=-1.0, maxval=1.0)
 
-    def begin(self, noise: jax.Array, task: WalkerTask) -> WalkerState:
+    def reset(self, noise: jax.Array, task: WalkerTask) -> WalkerState:
         position, velocity = jnp.split(self.rules.spread * noise, 2)
         motion = Motion(position.at[1].add(self.body.height), velocity)
         return WalkerState(motion, jnp.bool_(False), jnp.int32(0))
 
-    def advance(self, noise, state: WalkerState, action, task: WalkerTask):
+    def step(self, noise, state: WalkerState, action, task: WalkerTask):
         before, rules = state.motion, self.rules
         moved = control_step(self.body, task.physics, before, action)
         after = jax.tree.map(functools.partial(jnp.where, state.fallen), before, moved)

@@ -55,15 +55,15 @@ class MjxEnv(Environment):
         check(len(seen) == 1, "observe", seen, "must return a vector")
         self.spec = Spec(seen, action_size=model.nu, action_low=tuple(low.tolist()), action_high=tuple(high.tolist()))
 
-    def draw(self, key: Key, shape: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
+    def sample_noise(self, key: Key, shape: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
         keys, sizes = jax.random.split(key), (self.start.qpos.size, self.start.qvel.size)
         qpos, qvel = (jax.random.uniform(k, (*shape, n), minval=-1.0) for k, n in zip(keys, sizes, strict=True))
         return self.spread * qpos, self.spread * qvel
 
-    def begin(self, noise, task: Fields) -> Physical:
+    def reset(self, noise, task: Fields) -> Physical:
         return self.start._replace(qpos=self.start.qpos + noise[0], qvel=self.start.qvel + noise[1])
 
-    def advance(self, noise, state: Physical, action, task: Fields):
+    def step(self, noise, state: Physical, action, task: Fields):
         model = self.model.tree_replace(dict(task))
         data = self.data.replace(
             qpos=state.qpos, qvel=state.qvel, act=state.act, qacc_warmstart=state.warmstart, ctrl=action
@@ -98,14 +98,14 @@ class BraxEnv(Environment):
         env.sys = env.sys.tree_replace(dict(task))
         return env
 
-    def draw(self, key: Key, shape: tuple[int, ...]) -> jax.Array:
+    def sample_noise(self, key: Key, shape: tuple[int, ...]) -> jax.Array:
         return jax.random.split(key, shape)
 
-    def begin(self, noise, task: Fields) -> BraxState:
+    def reset(self, noise, task: Fields) -> BraxState:
         with jax.numpy_rank_promotion("allow"):  # Brax counts on it
             return strong(BraxState(self.under(task).reset(noise), jnp.int32(0)))
 
-    def advance(self, noise, state: BraxState, action, task: Fields):
+    def step(self, noise, state: BraxState, action, task: Fields):
         with jax.numpy_rank_promotion("allow"):
             new = self.under(task).step(state.state, action)
         reward, done = jnp.asarray(new.reward, jnp.float32), new.done > 0.5

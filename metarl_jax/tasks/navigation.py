@@ -42,10 +42,10 @@ class PointEnv(Environment):
         self.reward, self.speed, self.horizon, self.reach, self.tolerance = reward, speed, horizon, reach, tolerance
         self.spec = Spec(observation_shape=(2,), action_size=2, action_low=-speed, action_high=speed)
 
-    def begin(self, noise, task: PointTask):
+    def reset(self, noise, task: PointTask):
         return PointState(jnp.zeros(2), jnp.bool_(False), jnp.int32(0))
 
-    def advance(self, noise, state: PointState, action, task: PointTask):
+    def step(self, noise, state: PointState, action, task: PointTask):
         move = jnp.where(state.arrived, 0.0, jnp.clip(action, -self.speed, self.speed))
         position = state.position + move
         reward = jnp.where(state.arrived, 0.0, self.reward(state.position, position, task.goal))

@@ -35,14 +35,14 @@ class TabularEnv(Environment):
         self.num_states, self.horizon = num_states, horizon
         self.spec = Spec(observation_shape=(num_states,), num_actions=num_actions)
 
-    def draw(self, key, shape):
+    def sample_noise(self, key, shape):
         next_key, reward_key = jax.random.split(key)
         return jax.random.uniform(next_key, shape), jax.random.normal(reward_key, shape)
 
-    def begin(self, noise, task: TabularTask):
+    def reset(self, noise, task: TabularTask):
         return TabularState(jnp.int32(0), jnp.int32(0))
 
-    def advance(self, noise, state: TabularState, action, task: TabularTask):
+    def step(self, noise, state: TabularState, action, task: TabularTask):
         uniform, normal = noise
         # One row, then inverting its cumulative distribution; rounding may leave its end below 1.
         cumulative = jnp.cumsum(task.transition[state.state, action])[:-1]

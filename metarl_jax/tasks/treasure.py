@@ -65,10 +65,10 @@ class TreasureEnv(Environment):
         stay = np.arange(flat.size, dtype=np.int32)[:, None]
         self.next_state = np.concatenate([stay, np.asarray(successors(jnp.asarray(letters == "#")))], axis=1)
 
-    def begin(self, noise, task: TreasureTask):
+    def reset(self, noise, task: TreasureTask):
         return TreasureState(jnp.int32(self.start), jnp.int32(0))
 
-    def advance(self, noise, state: TreasureState, action, task: TreasureTask):
+    def step(self, noise, state: TreasureState, action, task: TreasureTask):
         cell = jnp.asarray(self.next_state)[state.cell, action]
         reward = jnp.where(cell == task.treasure, 1.0, jnp.asarray(self.pay)[cell])
         return TreasureState(cell, state.time + 1), reward, jnp.bool_(False), {}

@@ -63,7 +63,7 @@ def short_rollout(tasks: TaskDistribution) -> dict[str, Any]:
     def run(key: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         task_key, start_key, action_key, noise_key = jax.random.split(key, 4)
         batch: Task = jax.vmap(tasks.sample)(jax.random.split(task_key, TASKS))
-        state = jax.vmap(env.begin)(env.draw(start_key, (TASKS,)), batch)
+        state = jax.vmap(env.reset)(env.sample_noise(start_key, (TASKS,)), batch)
         start = RolloutState(state, first_timestep(spec, (TASKS,), jax.vmap(env.observe)(state, batch)), ())
         if spec.num_actions is not None:
             actions = jax.random.randint(action_key, (STEPS, TASKS), 0, spec.num_actions)
@@ -76,7 +76,7 @@ def short_rollout(tasks: TaskDistribution) -> dict[str, Any]:
             seen = timestep.observation.astype(jnp.float32).mean()
             return RolloutState(state, timestep, ()), (reward, terminated | truncated, seen)
 
-        return jax.lax.scan(step, start, (actions, env.draw(noise_key, (STEPS, TASKS))))[1]
+        return jax.lax.scan(step, start, (actions, env.sample_noise(noise_key, (STEPS, TASKS))))[1]
 
     reward, ended, observation = (np.asarray(x, np.float64) for x in jax.jit(run)(jax.random.key(0)))
     numbers = {"reward": reward, "ended": ended, "observation": observation}

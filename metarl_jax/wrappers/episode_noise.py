@@ -37,17 +37,17 @@ class EpisodeNoiseWrapper:
     def shown(self, state: HeldState) -> jax.Array:
         return state.noise
 
-    def draw(self, key: Key, shape: tuple[int, ...]) -> PyTree:
+    def sample_noise(self, key: Key, shape: tuple[int, ...]) -> PyTree:
         plain_key, noise_key = jax.random.split(key)
-        return self.env.draw(plain_key, shape), self.noise(noise_key, shape)
+        return self.env.sample_noise(plain_key, shape), self.noise(noise_key, shape)
 
-    def begin(self, noise: PyTree, task: Task) -> HeldState:
-        return HeldState(self.env.begin(noise[0], task), noise[1], jnp.int32(0))
+    def reset(self, noise: PyTree, task: Task) -> HeldState:
+        return HeldState(self.env.reset(noise[0], task), noise[1], jnp.int32(0))
 
-    def advance(
+    def step(
         self, noise: PyTree, state: HeldState, action: jax.Array, task: Task
     ) -> tuple[HeldState, jax.Array, jax.Array, dict]:
-        plain, reward, terminated, info = self.env.advance(noise[0], state.plain, action, task)
+        plain, reward, terminated, info = self.env.step(noise[0], state.plain, action, task)
         return HeldState(plain, state.noise, state.age + 1), reward, terminated, info
 
     def observe(self, state: HeldState, task: Task) -> jax.Array:

@@ -17,14 +17,14 @@ class TaskObservationWrapper:
         size = int(np.prod(env.spec.observation_shape)) + features.size
         self.spec: Spec = env.spec._replace(observation_shape=(size,))
 
-    def draw(self, key: Key, shape: tuple[int, ...]) -> PyTree:
-        return self.env.draw(key, shape)
+    def sample_noise(self, key: Key, shape: tuple[int, ...]) -> PyTree:
+        return self.env.sample_noise(key, shape)
 
-    def begin(self, noise: PyTree, task: Task) -> State:
-        return self.env.begin(noise, task)
+    def reset(self, noise: PyTree, task: Task) -> State:
+        return self.env.reset(noise, task)
 
-    def advance(self, noise: PyTree, state: State, action: jax.Array, task: Task):
-        return self.env.advance(noise, state, action, task)
+    def step(self, noise: PyTree, state: State, action: jax.Array, task: Task):
+        return self.env.step(noise, state, action, task)
 
     def observe(self, state: State, task: Task) -> jax.Array:
         seen = jnp.asarray(self.env.observe(state, task), jnp.float32).reshape(-1)

@@ -28,13 +28,13 @@ class Arms(Environment):
 
     spec = Spec(observation_shape=(1,), num_actions=HIDDEN + 1)
 
-    def draw(self, key, shape):
+    def sample_noise(self, key, shape):
         return ()
 
-    def begin(self, noise, task):
+    def reset(self, noise, task):
         return jnp.int32(0)
 
-    def advance(self, noise, state, action, task):
+    def step(self, noise, state, action, task):
         reward = jnp.where(action == task, 1.0, jnp.where(action == SAFE, 0.5, 0.0))
         return state + 1, reward, jnp.bool_(False), {}
 
@@ -208,10 +208,10 @@ def test_every_algorithm_offers_the_control_also_in_a_program_of_training(name):
 class Luck(Arms):
     """An episode ends with reward 1, by chance, in the task's share of its steps."""
 
-    def draw(self, key, shape):
+    def sample_noise(self, key, shape):
         return jax.random.uniform(key, shape)
 
-    def advance(self, noise, state, action, task):
+    def step(self, noise, state, action, task):
         lucky = noise < task
         return state + 1, lucky.astype(jnp.float32), lucky, {}
 

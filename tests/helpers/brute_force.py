@@ -1,5 +1,5 @@
 """Values of a handful of small tasks by exhaustive search over what an agent may have been shown, in the environments
-themselves: only ``begin``, ``advance``, ``observe`` and ``is_truncated`` are asked, all noise from a short list of
+themselves: only ``reset``, ``step``, ``observe`` and ``is_truncated`` are asked, all noise from a short list of
 equally likely values. Knows no family and no planner."""
 
 import functools
@@ -36,14 +36,14 @@ class Machine:
         noises = noises if jax.tree.leaves(noises) else None
 
         def begin(noise, task):
-            state = env.begin(() if noises is None else noise, task)
+            state = env.reset(() if noises is None else noise, task)
             return state, env.observe(state, task)
 
         def step(state, task, action, noise):
             noise = () if noises is None else noise
-            after, reward, terminated, _ = env.advance(noise, state, action, task)
+            after, reward, terminated, _ = env.step(noise, state, action, task)
             done = terminated | env.is_truncated(after, task)
-            after = jax.tree.map(lambda new, old: jnp.where(done, new, old), env.begin(noise, task), after)
+            after = jax.tree.map(lambda new, old: jnp.where(done, new, old), env.reset(noise, task), after)
             return after, reward, done, env.observe(after, task)
 
         number = jnp.arange(self.num_noises)

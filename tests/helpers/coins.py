@@ -13,10 +13,10 @@ class Coins:
 
     spec = Spec((1,), num_actions=2)
 
-    def draw(self, key, shape):
+    def sample_noise(self, key, shape):
         del key, shape
 
-    def begin(self, noise, task):
+    def reset(self, noise, task):
         del noise, task
 
     def observe(self, state, task):

@@ -146,8 +146,8 @@ def test_meta_gradients_are_finite_differences_on_frozen_data(name, num_updates=
 class Ending(TabularEnv):
     """Whose last step ends the MDP, as in ``episodes``."""
 
-    def advance(self, noise, state, action, task):
-        state, reward, _, info = super().advance(noise, state, action, task)
+    def step(self, noise, state, action, task):
+        state, reward, _, info = super().step(noise, state, action, task)
         return state, reward, state.time == self.horizon, info
 
 

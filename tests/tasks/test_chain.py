@@ -17,8 +17,8 @@ def test_it_is_gymnaxs():
         other, params = gymnax.make("DiscountingChain-bsuite")
         other.mapping_seed = 3
         seen, theirs = other.reset_env(jax.random.key(0), params)
-        ours = env.begin((), task)
-        step, their_step = jax.jit(env.advance), jax.jit(other.step_env)
+        ours = env.reset((), task)
+        step, their_step = jax.jit(env.step), jax.jit(other.step_env)
         for t in range(100):
             np.testing.assert_allclose(env.observe(ours, task), seen, atol=1e-6)
             chosen = jnp.int32(action if t == 0 else (action + t) % 5)

@@ -13,16 +13,16 @@ def trial(tasks, player, seeds: int = 40):
     """``player(task index, forecast, memory) -> (action, memory)``, told the last reward of each episode: returns
     without the noise by task, seed and episode, ``[N, seeds, E]``, and all rewards ``[N, seeds, E, T]``."""
     env, episodes = tasks.env, tasks.trial_steps // tasks.horizon
-    advance = jax.jit(env.advance)
+    advance = jax.jit(env.step)
     count = len(tasks.tasks.action)
     mean, paid = np.zeros((count, seeds, episodes)), np.zeros((count, seeds, episodes, env.horizon))
     for n in range(count):
         task = jax.tree.map(lambda x, n=n: x[n], tasks.tasks)
         for seed in range(seeds):
-            noise = env.draw(jax.random.key(seed), (episodes, env.horizon))
+            noise = env.sample_noise(jax.random.key(seed), (episodes, env.horizon))
             tried: list = []
             for episode in range(episodes):
-                state = env.begin(noise[episode, -1], task)
+                state = env.reset(noise[episode, -1], task)
                 action = player(n, float(state.forecast), tried)
                 for t in range(env.horizon):
                     state, reward, terminated, info = advance(noise[episode, t], state, jnp.int32(action), task)
@@ -94,12 +94,12 @@ def test_what_is_seen():
     task = jax.tree.map(lambda x: x[2], tasks.tasks)
     for action in (1, 2):
         for some in (tasks, hidden):
-            state = some.env.advance(jnp.float32(0), some.env.begin(jnp.float32(0), task), jnp.int32(action), task)[0]
+            state = some.env.step(jnp.float32(0), some.env.reset(jnp.float32(0), task), jnp.int32(action), task)[0]
             wanted = [0, 1, 0, 0, action == 2][: some.env.spec.observation_shape[0]]
             np.testing.assert_array_equal(some.env.observe(state, task), wanted)
     rain = umbrella(length=1)
     task, noise = jax.tree.map(lambda x: x[0], rain.tasks), jnp.array([1.0, -1.0])
-    np.testing.assert_array_equal(rain.env.observe(rain.env.begin(noise, task), task), [1, 0, 0, 0, -1])
+    np.testing.assert_array_equal(rain.env.observe(rain.env.reset(noise, task), task), [1, 0, 0, 0, -1])
 
 
 def test_a_trial_that_ends_inside_an_episode_has_no_references():

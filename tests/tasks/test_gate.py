@@ -28,11 +28,11 @@ def stepped(body, action, noise, position, width):
 
 def test_steps_are_those_of_the_rules():
     rng, crashes, passed = np.random.default_rng(0), 0, 0
-    advance = jax.jit(ENV.advance)
+    advance = jax.jit(ENV.step)
     for trial in range(40):
         position, width = rng.uniform(-4, 4), rng.uniform(0.5, 8)
         task, body = GateTask(jnp.float32(position), jnp.float32(width)), np.array([0.0, 0, 3, 0])
-        state = ENV.begin((), task)
+        state = ENV.reset((), task)
         np.testing.assert_array_equal(state.body, body)
         for _ in range(30):
             action = rng.normal(size=2) * 8 + np.array([0, -4 if trial % 2 else 3])
@@ -51,7 +51,7 @@ def test_steps_are_those_of_the_rules():
 
 
 def test_noise_is_drawn_for_each_substep():
-    noise = np.asarray(ENV.draw(jax.random.key(0), (5000,)))
+    noise = np.asarray(ENV.sample_noise(jax.random.key(0), (5000,)))
     assert noise.shape == (5000, 10, 2)
     assert noise.std() == pytest.approx(0.05, rel=0.01) and abs(noise.mean()) < 1e-3
 

@@ -58,7 +58,7 @@ def test_references_of_the_options():
 def test_the_goal_is_seen():
     tasks = mrl.tasks.gridnavi(goal_visible=True)
     env = tasks.env
-    seen = np.asarray(jax.vmap(lambda task: env.observe(env.begin((), task), task))(tasks.tasks))
+    seen = np.asarray(jax.vmap(lambda task: env.observe(env.reset((), task), task))(tasks.tasks))
     assert seen.shape == (21, 20)
     cells = np.stack([seen[:, 10:15].argmax(1), seen[:, 15:].argmax(1)])
     np.testing.assert_array_equal(cells[0] * 5 + cells[1], tasks.tasks.goal)

@@ -26,12 +26,12 @@ def test_moves_and_what_is_collected_by_hand():
     """A 3 x 3 grid, an object in the middle that ends the episode by half, and comes back by a quarter a step."""
     env = ObjectsEnv(3, 10, 1, table=False)
     task = ObjectsTask(*(jnp.array([x]) for x in (4, 2.0, 0.5, 0.25)))
-    begin = lambda uniform: env.begin(jnp.array([uniform, 0.0, 0.0]), task)
+    begin = lambda uniform: env.reset(jnp.array([uniform, 0.0, 0.0]), task)
     assert [int(begin(u).cell) for u in (0.0, 0.5, 0.999999, 1.0)] == [0, 4, 8, 8]
-    moves = [int(env.advance(jnp.ones(3), begin(0.0), jnp.int32(a), task)[0].cell) for a in range(9)]
+    moves = [int(env.step(jnp.ones(3), begin(0.0), jnp.int32(a), task)[0].cell) for a in range(9)]
     assert moves == [0, 0, 1, 1, 4, 3, 3, 0, 0]  # from the north-west corner
 
-    step = lambda state, action, end, back: env.advance(jnp.array([0.0, end, back]), state, jnp.int32(action), task)
+    step = lambda state, action, end, back: env.step(jnp.array([0.0, end, back]), state, jnp.int32(action), task)
     state, reward, terminated, _ = step(begin(0.5), STAY, 0.6, 0.9)  # on it from the start: collected by staying
     assert (float(reward), bool(terminated), bool(state.present[0])) == (2.0, False, False)
     state, reward, terminated, _ = step(state, STAY, 0.0, 0.2)  # absent: nothing; then it comes back under the agent
@@ -49,7 +49,7 @@ def test_the_table_is_the_product():
     seen = set()
     for n in range(9):
         for present in ([True, True], [False, True]):
-            state = table.begin(jnp.array([(n + 0.5) / 9, 0, 0, 0]), task)._replace(present=jnp.array(present))
+            state = table.reset(jnp.array([(n + 0.5) / 9, 0, 0, 0]), task)._replace(present=jnp.array(present))
             one_hot, apart = np.asarray(table.observe(state, task)), np.asarray(cell.observe(state, task))
             assert one_hot.shape == (36,) and one_hot.sum() == 1 and apart[10] == 0
             assert one_hot.argmax() == 4 * apart[:9].argmax() + apart[9]

@@ -93,7 +93,7 @@ def test_a_wrapper_does_what_it_does_in_gymnax(name):
         return state, (reward, terminated, truncated, observation, info["final_observation"])
 
     def ours(state, now):
-        reached, reward, terminated, _ = tasks.env.advance((now[0], now[0]), state, now[1], params)
+        reached, reward, terminated, _ = tasks.env.step((now[0], now[0]), state, now[1], params)
         truncated = tasks.env.is_truncated(reached, params)
         return reached, (reward, terminated, truncated, tasks.env.observe(reached, params))
 
@@ -102,7 +102,7 @@ def test_a_wrapper_does_what_it_does_in_gymnax(name):
         reset_key, action_key, *keys = jax.random.split(key, limit + 2)
         steps = (jnp.stack(keys), jax.random.randint(action_key, (limit,), 0, 2))
         observation, state = env.reset(reset_key, params)
-        start = tasks.env.begin((reset_key, reset_key), params)
+        start = tasks.env.reset((reset_key, reset_key), params)
         first = (tasks.env.observe(start, params), observation)
         return first, jax.lax.scan(ours, start, steps)[1], jax.lax.scan(theirs, state, steps)[1]
 
@@ -125,8 +125,8 @@ def test_a_wrapper_scales_the_rewards_of_a_whole_trial():
 
 def test_what_is_overridden_below_gymnaxs_step_counts_too():
     tasks = mrl.tasks.from_gymnax(Twice(CARTPOLE), lambda key: PARAMS, name="twice", horizon=10)
-    noise = tasks.env.draw(jax.random.key(0), ())
-    step = jax.jit(lambda: tasks.env.advance(noise, tasks.env.begin(noise, PARAMS), jnp.int32(0), PARAMS)[1])
+    noise = tasks.env.sample_noise(jax.random.key(0), ())
+    step = jax.jit(lambda: tasks.env.step(noise, tasks.env.reset(noise, PARAMS), jnp.int32(0), PARAMS)[1])
     assert step() == 2.0
 
 
@@ -234,10 +234,10 @@ class Bounded(mrl.tasks.Environment):
     def __init__(self, low, high):
         self.spec = Spec((1,), action_size=2, action_low=low, action_high=high)
 
-    def begin(self, noise, task):
+    def reset(self, noise, task):
         return State(jnp.int32(0))
 
-    def advance(self, noise, state, action, task):
+    def step(self, noise, state, action, task):
         return State(state.time + 1), action.sum(), jnp.bool_(False), {}
 
     def observe(self, state, task):

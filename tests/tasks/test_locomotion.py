@@ -36,9 +36,9 @@ def test_dynamics_stay_in_their_family_however_often_mutated():
 def test_who_falls_stays_down_and_earns_nothing():
     tasks = mrl.tasks.walker_slope(num_episodes=1)
     env, task = tasks.env, tasks.sample(jax.random.key(0))
-    state, earned = env.begin(env.draw(jax.random.key(1), ()), task), []
+    state, earned = env.reset(env.sample_noise(jax.random.key(1), ()), task), []
     state = state._replace(motion=state.motion._replace(velocity=state.motion.velocity.at[2].set(4.0)))
-    step = jax.jit(env.advance)
+    step = jax.jit(env.step)
     for _ in range(100):
         before = state
         state, reward, terminated, _ = step((), state, jnp.ones(6), task)
@@ -54,9 +54,9 @@ def test_rewards_are_the_published_ones():
     for name, effort, alive in (("cheetah-dir", 0.05, 0.0), ("walker-dynamics", 1e-3, 1.0)):
         tasks = mrl.tasks.REGISTRY[name]()
         env, task = tasks.env, tasks.sample(jax.random.key(3))
-        state = env.begin(env.draw(jax.random.key(1), ()), task)
+        state = env.reset(env.sample_noise(jax.random.key(1), ()), task)
         action = jnp.array([0.5, -1.0, 0.2, 0.0, 1.0, -0.3])
-        after, reward, _, _ = jax.jit(env.advance)((), state, action, task)
+        after, reward, _, _ = jax.jit(env.step)((), state, action, task)
         seconds = {"cheetah-dir": 0.05, "walker-dynamics": 0.008}[name]
         speed = float(after.motion.position[0] - state.motion.position[0]) / seconds
         wanted = float(task.goal) * speed + alive - effort * float(jnp.square(action).sum())

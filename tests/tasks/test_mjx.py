@@ -28,10 +28,10 @@ def test_a_task_moves_as_mujocos_model_of_its_fields():
     distribution = pendulum(heavier, frame_skip=3)
     env, spec = distribution.env, distribution.env.spec
     assert (spec.action_low, spec.action_high, distribution.trial_steps) == ((-2.0,), (1.0,), 40)
-    step, ends = jax.jit(env.advance), []
+    step, ends = jax.jit(env.step), []
     for seed in range(2):
         task = distribution.sample(jax.random.key(seed))
-        state = env.begin(env.draw(jax.random.key(7), ()), task)
+        state = env.reset(env.sample_noise(jax.random.key(7), ()), task)
         model = mujoco.MjModel.from_xml_string(TEXT.format(BOUNDED))
         model.body_mass[:] = task["body_mass"]
         data = mujoco.MjData(model)
@@ -98,11 +98,11 @@ def test_a_brax_environment_is_a_task_distribution():
     sample = lambda key: {"link.inertia.mass": mass * jax.random.uniform(key, minval=0.5, maxval=3.0)}
     distribution = mrl.tasks.from_brax(env, sample, name="brax", horizon=5)
     run = mrl.train("rl2", distribution, num_updates=1, num_tasks=8, quiet=True)
-    step, starts = jax.jit(distribution.env.advance), distribution.env.draw(jax.random.key(0), ())
+    step, starts = jax.jit(distribution.env.step), distribution.env.sample_noise(jax.random.key(0), ())
     moved = []
     for seed in range(2):
         task = distribution.sample(jax.random.key(seed))
-        state = distribution.env.begin(starts, task)
+        state = distribution.env.reset(starts, task)
         for _ in range(4):
             state, *_ = step(starts, state, jnp.ones(1), task)
         moved.append(np.asarray(distribution.env.observe(state, task)))

@@ -23,10 +23,10 @@ def drawn(distribution) -> np.ndarray:
 def live(env, goals: np.ndarray, moves: np.ndarray):
     """Rewards ``[T, N]`` and positions ``[T + 1, N, 2]`` of one episode of ``moves [T, N, 2]``."""
     batch = tasks.REGISTRY["navigation"]().sample(jax.random.key(0))._replace(goal=jnp.asarray(goals))
-    start = jax.vmap(env.begin, in_axes=(None, 0))((), batch)
+    start = jax.vmap(env.reset, in_axes=(None, 0))((), batch)
 
     def step(state, move):
-        new, reward, terminated, _ = jax.vmap(env.advance, in_axes=(None, 0, 0, 0))((), state, move, batch)
+        new, reward, terminated, _ = jax.vmap(env.step, in_axes=(None, 0, 0, 0))((), state, move, batch)
         return new, (reward, new.position, terminated)
 
     rewards, positions, ended = jax.jit(lambda s, m: jax.lax.scan(step, s, m)[1])(start, jnp.asarray(moves))

@@ -27,13 +27,13 @@ class Faulty(mrl.tasks.Environment):
     def __init__(self, limit: float, what: str = "reward"):
         self.limit, self.what = limit, what
 
-    def begin(self, noise, task):
+    def reset(self, noise, task):
         return State(jnp.int32(0))
 
     def bad(self, time, task):
         return (task < self.limit) & (time > 1)
 
-    def advance(self, noise, state, action, task):
+    def step(self, noise, state, action, task):
         time = state.time + 1
         wrong = self.bad(time, task) & (self.what == "reward")
         return State(time), jnp.where(wrong, jnp.nan, task * action), jnp.bool_(False), {}
@@ -109,10 +109,10 @@ def test_debug_nans_names_the_operation():
     class Log(mrl.tasks.Environment):
         spec, horizon = Faulty.spec, 3
 
-        def begin(self, noise, task):
+        def reset(self, noise, task):
             return State(jnp.int32(0))
 
-        def advance(self, noise, state, action, task):
+        def step(self, noise, state, action, task):
             return State(state.time + 1), jnp.log(task - 2.0), jnp.bool_(False), {}
 
         def observe(self, state, task):

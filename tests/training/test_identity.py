@@ -30,10 +30,10 @@ class Env(mrl.tasks.Environment):
         self.gain, self.scale = gain, scale
         self.spec = Spec((1,), action_size=1, action_low=low)
 
-    def begin(self, noise, task):
+    def reset(self, noise, task):
         return State(jnp.int32(0))
 
-    def advance(self, noise, state, action, task):
+    def step(self, noise, state, action, task):
         return State(state.time + 1), self.gain * (1.0 + 0.0 * action.sum()), jnp.bool_(False), {}
 
     def observe(self, state, task):

@@ -43,10 +43,10 @@ class MazeEnv(Environment):
         size = (rows + columns) * (2 if goal_observable else 1) + view * view
         self.spec = Spec(observation_shape=(size,), num_actions=len(MOVES))
 
-    def begin(self, noise, task: MazeTask):
+    def reset(self, noise, task: MazeTask):
         return MazeState(task.start, jnp.zeros_like(task.start))
 
-    def advance(self, noise, state: MazeState, action, task: MazeTask):
+    def step(self, noise, state: MazeState, action, task: MazeTask):
         offsets = jnp.asarray([row * self.columns + column for row, column in MOVES], jnp.int32)
         ahead = state.cell + offsets[action]
         cell = jnp.where(task.walls.reshape(-1)[ahead], state.cell, ahead)

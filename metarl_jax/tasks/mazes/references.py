@@ -100,7 +100,7 @@ def references(env: Any, tasks: Task, trial_steps: int, prior: Task | None) -> l
 
 def _look_alikes(env: Any, tasks: Task, weight: np.ndarray) -> list[tuple[np.ndarray, Alike]]:
     """``(rows, their tasks)`` for each set of rows of ``tasks [G]`` that the first observation does not tell apart."""
-    first = np.asarray(jax.jit(jax.vmap(lambda task: env.observe(env.begin((), task), task)))(tasks))
+    first = np.asarray(jax.jit(jax.vmap(lambda task: env.observe(env.reset((), task), task)))(tasks))
     kinds = np.unique(first, axis=0, return_inverse=True)[1].reshape(-1, 1)
     walls = np.asarray(tasks.walls)
     # A task of each layout that begins alike: where the goal is shown, the tasks that share a layout share it, too.
@@ -120,7 +120,7 @@ def _look_alikes(env: Any, tasks: Task, weight: np.ndarray) -> list[tuple[np.nda
 def _looks(env: Any, tasks: Task) -> np.ndarray:
     """What is observed at each cell of ``tasks [L]``, as whole numbers ``[L, S]``: equal where it looks alike."""
     cells = jnp.arange(tasks.walls[0].size, dtype=jnp.int32)
-    observe = lambda task, cell: env.observe(env.begin((), task)._replace(cell=cell), task)
+    observe = lambda task, cell: env.observe(env.reset((), task)._replace(cell=cell), task)
     seen = np.asarray(jax.jit(jax.vmap(jax.vmap(observe, (None, 0)), (0, None)))(tasks, cells))
     numbers = np.unique(seen.reshape(-1, seen.shape[-1]), axis=0, return_inverse=True)[1]
     return numbers.reshape(seen.shape[:2]).astype(np.int32)

@@ -45,7 +45,7 @@ class ViewEnv(Environment):
         self.width = size + 2 * self.margin  # of the padded map
         self.seen = (offsets @ np.array([self.width, 1])).astype(np.int32)  # [4, view, view], from the agent's cell
 
-    def begin(self, noise, task: ViewTask):
+    def reset(self, noise, task: ViewTask):
         return ViewState(task.start, task.heading, jnp.zeros_like(task.start))
 
     def padded(self, task: ViewTask) -> jax.Array:
@@ -55,7 +55,7 @@ class ViewEnv(Environment):
         """The place of a cell in the padded map."""
         return (cell // self.size + self.margin) * self.width + cell % self.size + self.margin
 
-    def advance(self, noise, state: ViewState, action, task: ViewTask):
+    def step(self, noise, state: ViewState, action, task: ViewTask):
         turn = jnp.where(action == RIGHT, 1, jnp.where(action == LEFT, -1, 0))
         heading = (state.heading + turn) % len(HEADINGS)
         moves = jnp.asarray(HEADINGS, jnp.int32)[state.heading]
@@ -83,7 +83,7 @@ class ViewEnv(Environment):
         cells, headings = state // len(HEADINGS), state % len(HEADINGS)
 
         def moved(cell, heading, action):
-            reached, *_ = self.advance((), ViewState(cell, heading, jnp.int32(0)), action, task)
+            reached, *_ = self.step((), ViewState(cell, heading, jnp.int32(0)), action, task)
             return reached.cell * len(HEADINGS) + reached.heading
 
         each = jax.vmap(jax.vmap(moved, (None, None, 0)), (0, 0, None))

@@ -123,7 +123,9 @@ def test_turning_noise_has_the_mean_and_covariance_of_a_standard_normal_over_a_t
 
 def test_noise_is_standard_normal():
     env = _held_noise.EpisodeNoiseWrapper(FAMILIES["navigation"]().env, 2)
-    state = jax.vmap(lambda noise: env.begin(noise, PointTask(jnp.ones(2))))(env.draw(jax.random.key(0), (20_000,)))
+    state = jax.vmap(lambda noise: env.reset(noise, PointTask(jnp.ones(2))))(
+        env.sample_noise(jax.random.key(0), (20_000,))
+    )
     np.testing.assert_allclose(state.noise.mean(axis=0), 0.0, atol=0.03)
     np.testing.assert_allclose(np.cov(np.asarray(state.noise).T), np.eye(2), atol=0.03)
 

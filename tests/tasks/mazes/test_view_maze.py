@@ -59,12 +59,12 @@ def test_distances_are_those_of_a_search_breadth_first():
 
 def test_the_optimum_is_what_shortest_ways_earn():
     """Lived in the environment itself, again and again."""
-    advance, steps = jax.jit(FAMILY.env.advance), 100
+    advance, steps = jax.jit(FAMILY.env.step), 100
     best = FAMILY.references(BATCH, steps)[0].trial_return
     for i in range(12):
         task, way, earned, t = one(i), shortest(one(i)), 0.0, 0
         while way is not None and t + len(way) <= steps:
-            state, ended = FAMILY.env.begin((), task), False
+            state, ended = FAMILY.env.reset((), task), False
             for action in way:
                 assert not ended
                 state, reward, ended, _ = advance((), state, jnp.int32(action), task)
@@ -75,12 +75,12 @@ def test_the_optimum_is_what_shortest_ways_earn():
 
 def test_steps_and_rewards_are_those_of_the_map():
     env, rng = FAMILY.env, np.random.default_rng(1)
-    advance = jax.jit(lambda state, action, task: env.advance((), state, action, task))
+    advance = jax.jit(lambda state, action, task: env.step((), state, action, task))
     paid = 0
     for i in range(30):
         task = one(i)
         place = (*divmod(int(task.start), 6), int(task.heading))
-        state = env.begin((), task)
+        state = env.reset((), task)
         for t in range(40):
             action = int(rng.choice([LEFT, RIGHT, FORWARD, FORWARD]))
             place = moved(task.walls, place, action)
