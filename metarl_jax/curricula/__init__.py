@@ -1,4 +1,4 @@
-"""Curricula: which tasks come next. A new one is one file and one line here."""
+"""Curricula: how the tasks of the next update are chosen. A new one is one file and one line here."""
 
 from metarl_jax.curricula.adr import automatic_domain_randomisation
 from metarl_jax.curricula.plr import accel, prioritised_replay, robust_plr

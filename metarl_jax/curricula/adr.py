@@ -1,4 +1,4 @@
-"""Automatic domain randomisation (ADR, OpenAI et al. 2019): ranges that widen as far as the agent follows."""
+"""Automatic domain randomisation (ADR, OpenAI et al. 2019): ranges that widen while the agent performs well."""
 
 from typing import NamedTuple
 
@@ -16,8 +16,15 @@ NEAR = 1e-4  # of a number's whole range: as near to an edge a task stands on it
 
 
 class ADRState(NamedTuple):
-    """``share [F, 2]`` of each number's range, below and above the centre; of the trials at each edge since it was last
-    looked at, ``earned [F, 2]`` in all, and ``tried [F, 2]``; the ``least`` and the ``most`` that any trial earned."""
+    """The ranges, and the trials at each of their edges since it was last moved or checked.
+
+    Attributes:
+      share: ``[F, 2]``, of each number's range below and above the centre.
+      earned: ``[F, 2]``, summed return of the trials at each edge.
+      tried: ``[F, 2]``, number of these trials.
+      least: scalar, lowest return of any trial so far.
+      most: scalar, highest return of any trial so far.
+    """
 
     share: jax.Array
     earned: jax.Array
@@ -41,14 +48,13 @@ def automatic_domain_randomisation(
     """Automatic domain randomisation: from around the distribution's mean, wider where the agent does well.
 
     A task is ``centre + share (draw - centre)``, number by number, with a share of its own for each number below and
-    above the centre. In some tasks one number, drawn at random, stands at an edge of its range. After so many trials
-    at an edge it moves out or in by what they earned on average, or stays. It costs no environment steps.
+    above the centre. In some tasks one number, drawn at random, is set to an edge of its range. After so many trials
+    at an edge it moves out or in, or stays, depending on their mean return. It costs no environment steps.
 
-    Where we differ from the paper: thresholds are relative to the returns so far (while all are equal, nothing says
-    that an edge is harder, and it moves out), ranges are never wider than the
-    distribution's nor narrower than at the start, other numbers are drawn as the distribution has them, not uniformly.
-    Numbers are scaled one by one: where they depend on each other (rows of chances that sum to one, goals on a circle)
-    this leaves the distribution.
+    Where we differ from the paper: thresholds are relative to the returns so far (while all are equal, no edge is
+    known to be harder, and it moves out), ranges are never wider than the distribution's nor narrower than at the
+    start, other numbers are drawn as the distribution has them, not uniformly. Numbers are scaled one by one: where
+    they depend on each other (rows of probabilities that sum to one, goals on a circle) this leaves the distribution.
 
     Args:
       start: share of each range at the beginning.
@@ -57,6 +63,9 @@ def automatic_domain_randomisation(
       trials: at an edge, before it is looked at.
       widen_above: as a share of the way from the least to the highest return of all trials so far.
       narrow_below: likewise.
+
+    Returns:
+      The curriculum.
 
     Raises:
       ConfigError: tasks that are not made of real numbers, or are all the same.
@@ -96,7 +105,7 @@ def automatic_domain_randomisation(
         return state, jax.vmap(unflatten)(numbers)
 
     def update(key, update, state: ADRState, learner: PyTree, outcome: Outcome):
-        """An edge is told by where a task stands: lives under way may have begun when it was elsewhere."""
+        """An edge is recognised by a task's numbers: lifetimes under way may have begun when it was elsewhere."""
         gap = jnp.abs(jax.vmap(flat)(outcome.tasks)[:, :, None] - edges(state.share)[None])
         there = ((gap <= near[None, :, None]) & outcome.ended[:, None, None]).astype(jnp.float32)  # [N, F, 2]
         tried = state.tried + there.sum(axis=0)

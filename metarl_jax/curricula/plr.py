@@ -28,18 +28,20 @@ def prioritised_replay(
     fill: float = 0.5,
     solved_above: float | None = None,
 ) -> Curriculum:
-    """Prioritised level replay: tasks that were worth much are lived again.
+    """Prioritised level replay: tasks of high score are replayed.
 
-    A share of each update's tasks is replayed from a set of those with the highest scores, the others are new. Its
-    robust form learns from replayed tasks alone (``replayed=1``); as many new ones are lived besides, for their scores
-    only (``explored=1``), and their steps are counted. ACCEL makes these by small changes of tasks that are kept.
+    A share of each update's tasks is replayed from a buffer of those with the highest scores, the others are new. Its
+    robust form learns from replayed tasks alone (``replayed=1``); trials are run in as many new ones besides, for
+    their scores only (``explored=1``), and their steps are counted. ACCEL makes these by small changes of tasks in
+    the buffer.
 
     Where we differ from the papers: every update replays the same share, where theirs replay all of an update's tasks
-    or none, by chance; replayed tasks of an update are all different (new ones stand in while the set holds fewer;
-    where its capacity is less, they repeat); until it is filled agents learn from new ones in the robust form, too.
-    Advantages are in the learner's own terms. ACCEL's parents are drawn by their chances, theirs are the tasks just
-    replayed, and begin as mazes without walls. Learners whose outcomes tell no trials (all but ``rl2``, ``varibad`` and
-    their kin) live one more in each task for its score, which is counted.
+    or none, at random; replayed tasks of an update are all different (new ones take their place while the buffer
+    holds fewer; where its capacity is less, they repeat); until it is filled agents learn from new ones in the robust
+    form, too. Advantages are those of the learner's own loss. ACCEL's parents are drawn by their replay
+    probabilities, theirs are the tasks just replayed, and begin as mazes without walls. For learners whose outcomes
+    have no trajectory (all but ``rl2``, ``varibad`` and their presets) one more trial is run in each task for its
+    score, which is counted.
 
     Args:
       score: what a task is worth: ``regret`` (the exact optimum less the return: only where it is known), ``max-mc``
@@ -56,6 +58,9 @@ def prioritised_replay(
       staleness: share of the chances that goes by how many updates ago a task was last scored.
       fill: share of the places that must be taken before tasks are replayed; until then all are new.
       solved_above: an episode that returns more counts as solved (None: as the tasks say; for ``learnability``).
+
+    Returns:
+      The curriculum.
     """
     check_counts(dict(capacity=capacity, num_edits=num_edits))
     shares = dict(replayed=replayed, staleness=staleness, fill=fill, mutated=mutated)
@@ -88,18 +93,19 @@ def prioritised_replay(
         return buffers.empty(jax.eval_shape(tasks.sample, key), capacity)
 
     def replay(key, update, buffer: Buffer, batch: Task, number: int) -> Task:
-        """``batch``, its first ``number`` tasks replaced by kept ones: all different, as far as the set goes."""
+        """``batch``, its first ``number`` tasks replaced by ones of the buffer, all different as far as possible."""
         places, holds = buffers.draw_for_replay(key, chances(buffer, update), number)
         again = jax.tree.map(lambda x: x[places], buffer.tasks)
         return buffers.first_replaced(batch, again, holds & (buffers.filled(buffer) >= fill))
 
     def keep(buffer: Buffer, update, learner, batch: Task, trajectory: Trajectory, allowed: jax.Array | bool = True):
+        """The buffer with the tasks of ``batch`` scored by their trials."""
         best = jnp.maximum(best_return(trajectory), buffers.best_of(buffer, batch))
         score = worth(learner, batch, trajectory, best)
         return buffers.put(buffer, batch, score, best, update, chances(buffer, update), allowed)
 
     def explore(key, update, buffer: Buffer, learner: PyTree) -> Buffer:
-        """With new tasks, lived for their scores."""
+        """The buffer with new tasks, in which trials are run for their scores."""
         sample_key, place_key, edit_key, live_key = jax.random.split(key, 4)
         batch = jax.vmap(tasks.sample)(jax.random.split(sample_key, looked))
         if changed:
@@ -132,14 +138,14 @@ def prioritised_replay(
 
 
 def _edits(tasks: TaskDistribution, num_edits: int, key: Key, task: Task) -> Task:
-    """``num_edits`` small changes of a task."""
+    """A task after ``num_edits`` small changes."""
     assert tasks.mutate is not None
     change = lambda task, key: (tasks.mutate(key, task), None)  # type: ignore[misc]
     return jax.lax.scan(change, task, jax.random.split(key, num_edits))[0]
 
 
 def _made_by_edits(tasks: TaskDistribution, num_edits: int, key: Key) -> Task:
-    """``_edits`` of a draw."""
+    """A task drawn from the distribution, then changed by ``_edits``."""
     sample_key, edit_key = jax.random.split(key)
     return _edits(tasks, num_edits, edit_key, tasks.sample(sample_key))
 

@@ -1,4 +1,4 @@
-"""Self-paced learning: from easy tasks to those that matter, as fast as the agent follows."""
+"""Self-paced learning: from easy tasks to the target ones, at the pace of the agent's progress."""
 
 from typing import NamedTuple
 
@@ -14,8 +14,14 @@ from metarl_jax.tasks.features import vectors
 
 
 class SelfPacedState(NamedTuple):
-    """Ways through the space of tasks, from ``start [P, F]`` to ``end``; the ``share [P]`` of each that tasks had gone
-    when they were last drawn on it; the last trials."""
+    """Straight lines through the space of tasks, the agent's progress along them, and its most recent trials.
+
+    Attributes:
+      start: ``[P, F]``, tasks where the lines begin.
+      end: ``[P, F]``, tasks of the target distribution where they end.
+      share: ``[P]``, of the way along each line, when a task was last drawn on it.
+      returns: the most recent trials.
+    """
 
     start: jax.Array
     end: jax.Array
@@ -36,11 +42,11 @@ def self_paced(
 ) -> Curriculum:
     """Self-paced learning: tasks move towards the distribution's target, each as far as the agent follows.
 
-    Each of many straight ways leads from one draw of the tasks to one of ``tasks.target``. A task is drawn on a way
-    drawn at random, at the point farthest along at which the return is expected to reach a threshold: the mean of the
-    last trials in its nearest neighbours. Where no point does, it is the one where most is expected. This interpolates
-    between the two distributions under a constraint on performance, after CURROT (Klink et al. 2022); there ways are
-    not fixed but found by optimal transport at each step, and particles move by at most a given distance. It costs no
+    Each of many straight lines leads from one draw of the tasks to one of ``tasks.target``. A task is drawn on a line
+    chosen at random, at the farthest point at which the expected return, the mean over the nearest recent trials,
+    reaches a threshold. Where no point does, it is the one of highest expected return. This interpolates between the
+    two distributions under a constraint on performance, after CURROT (Klink et al. 2022); there lines are not fixed
+    but found by optimal transport at each step, and particles move by at most a given distance. It costs no
     environment steps.
 
     Args:
@@ -49,6 +55,9 @@ def self_paced(
       candidates: points looked at on each.
       neighbours: trials that tell what a point's return will be.
       remembered: trials, the last ones.
+
+    Returns:
+      The curriculum.
 
     Raises:
       ConfigError: tasks without a target, or not made of real numbers.
@@ -72,7 +81,7 @@ def self_paced(
         return SelfPacedState(start, end, jnp.zeros(ways), trials.none(remembered, features.size))
 
     def expected(returns: Returns, points: jax.Array) -> jax.Array:
-        """Returns at ``points [C, F]``, as shares of what trials brought."""
+        """Returns at ``points [C, F]``, as shares of the range of the trials' returns."""
         known = trials.held(returns)
         apart = jax.vmap(lambda point: features.vector(unflatten(point)))(points)[:, None] - returns.seen[None]
         near = jnp.where(known[None], -jnp.square(apart).sum(axis=-1), -jnp.inf)

@@ -13,7 +13,12 @@ from metarl_jax.records import Curriculum, Outcome, PyTree, Student, Task, TaskD
 
 
 class SFLState(NamedTuple):
-    """The most learnable tasks ``[B]`` of the last look, and how learnable they were."""
+    """The buffer of the most learnable tasks.
+
+    Attributes:
+      tasks: ``[B]``, of the last evaluation.
+      score: ``[B]``, learnability of each.
+    """
 
     tasks: Task
     score: jax.Array
@@ -33,11 +38,11 @@ def sampling_for_learnability(
 ) -> Curriculum:
     """Sampling for learnability: tasks that the agent solves about half the time.
 
-    Every ``period`` updates the agent lives in new tasks, and those with the highest scores are what a share of the
-    next updates' tasks is drawn from.
+    Every ``period`` updates the agent is evaluated in new tasks, and a share of the next updates' tasks is drawn from
+    those with the highest scores.
 
-    The score is ``p (1 - p)``, ``p`` the share of the episodes solved; what it costs, ``rounds trials / period`` of
-    an update's steps, is counted.
+    The score is ``p (1 - p)``, ``p`` the share of the episodes solved; its cost, ``rounds trials / period`` times an
+    update's steps, is counted.
 
     Args:
       rounds: a look is at so many times the tasks of an update.
@@ -46,6 +51,9 @@ def sampling_for_learnability(
       learnable: share of an update's tasks that are drawn from those kept; the others are new.
       trials: lived in each task looked at.
       solved_above: an episode that returns more counts as solved (None: as the tasks say).
+
+    Returns:
+      The curriculum.
     """
     check_counts(dict(rounds=rounds, period=period, trials=trials))
     check(0 <= learnable <= 1, "learnable", learnable, "must lie between 0 and 1")
@@ -60,7 +68,7 @@ def sampling_for_learnability(
         return SFLState(buffers.places_for(jax.eval_shape(tasks.sample, key), size), jnp.zeros(size))
 
     def scored(learner: PyTree, key):
-        """As many new tasks as an update has, and how learnable they are."""
+        """As many new tasks as an update has, and their learnability."""
         sample_key, live_key = jax.random.split(key)
         batch = jax.vmap(tasks.sample)(jax.random.split(sample_key, count))
         share = lambda key: solved(student.live(key, learner, batch), above)

@@ -12,8 +12,15 @@ from metarl_jax.records import Curriculum, Outcome, PyTree, Student, Task, TaskD
 
 
 class SPaCEState(NamedTuple):
-    """A set of tasks ``[B]``, what the agent expected of each (``value``) at the last look, by how much that was more
-    than at the one before (``gain``); their ``order``, of which the first ``size`` are in use."""
+    """A finite set of tasks, and those in use.
+
+    Attributes:
+      tasks: ``[B]``.
+      value: ``[B]``, the agent's value of each at the last evaluation.
+      gain: ``[B]``, ``value`` less that of the evaluation before.
+      order: ``[B]`` int, the tasks by falling gain.
+      size: scalar int, how many of ``order``, from its start, are in use.
+    """
 
     tasks: Task
     value: jax.Array
@@ -35,16 +42,17 @@ def value_gain(
 ) -> Curriculum:
     """Self-paced context evaluation (SPaCE): of a set of tasks, those whose value grew the most.
 
-    Every ``period`` updates the agent's value ``V`` of each task of a finite set is looked at. Where its mean over
+    Every ``period`` updates the agent's value ``V`` of each task of a finite set is evaluated. Where its mean over
     those in use changed by at most a share ``threshold`` of itself, ``growth`` more come into use; in use are those
     with the greatest gains ``V_now - V_before``. All tasks of an update are drawn from them.
 
-    The value is what the agent predicts at the start of a trial. Where it learns no values, or all tasks look the same
-    there, it is the mean return of the episodes of one trial, chance included. It costs the steps of that, or one a
-    task; tasks are looked at as many at once as an update has, some twice to fill the last of these.
+    The value is what the agent predicts at the start of a trial. Where it learns no values, or the first observation
+    is the same in all tasks, it is the mean return of the episodes of one trial, a noisy estimate. It costs the steps
+    of that trial, or one step a task; as many tasks are evaluated in parallel as an update has, some twice to fill
+    the last batch.
 
-    Where we differ from the paper: there it is after each pass through the tasks in use, which are lived in turn, that
-    values are looked at.
+    Where we differ from the paper: there values are evaluated after each pass through the tasks in use, which are
+    trained on in turn.
 
     Args:
       instances: tasks drawn at the start for the whole training; of a finite distribution all are taken.
@@ -52,6 +60,9 @@ def value_gain(
       growth: how many more each time.
       threshold: of the change.
       period: updates between two looks.
+
+    Returns:
+      The curriculum.
     """
     check_counts(dict(instances=instances, start=start, growth=growth, period=period))
     check(threshold >= 0, "threshold", threshold, "must not be negative")

@@ -1,4 +1,4 @@
-"""A set of tasks that is kept with its scores, and from which tasks are replayed."""
+"""A buffer of tasks with scores, from which tasks are replayed."""
 
 from typing import NamedTuple
 
@@ -10,9 +10,15 @@ from metarl_jax.tasks.fingerprints import fingerprints
 
 
 class Buffer(NamedTuple):
-    """Leaves ``[B, ...]``: ``tasks``; what each is worth (``score``, -inf where the place is empty); the ``best``
-    return of an episode seen in it; the update that it was ``last`` scored in; how many trials the agent learned from
-    in it since it came in (``replayed``)."""
+    """Tasks and what is known of each, leaves ``[B, ...]``.
+
+    Attributes:
+      tasks: ``[B]``.
+      score: ``[B]``, of each task; -inf where the place is empty.
+      best: ``[B]``, highest return of an episode seen in it.
+      last: ``[B]`` int, update in which it was last scored.
+      replayed: ``[B]`` int, trials that the agent learned from in it since it entered the buffer.
+    """
 
     tasks: Task
     score: jax.Array
@@ -22,18 +28,43 @@ class Buffer(NamedTuple):
 
 
 def places_for(task: Task, capacity: int) -> Task:
-    """Zeros where ``capacity`` tasks of the shapes of ``task`` are to stand."""
+    """Zeros for ``capacity`` tasks.
+
+    Args:
+      task: arrays or shapes of one task.
+      capacity: ``B``.
+
+    Returns:
+      Leaves ``[B, ...]``.
+    """
     return jax.tree.map(lambda x: jnp.zeros((capacity, *x.shape), x.dtype), task)
 
 
 def empty(task: Task, capacity: int) -> Buffer:
-    """``task``: any one, for its shapes."""
+    """An empty buffer.
+
+    Args:
+      task: arrays or shapes of one task.
+      capacity: ``B``.
+
+    Returns:
+      Buffer of no tasks.
+    """
     low = jnp.full(capacity, -jnp.inf)
     return Buffer(places_for(task, capacity), low, low, jnp.zeros(capacity, jnp.int32), jnp.zeros(capacity, jnp.int32))
 
 
 def first_replaced(batch: Task, other: Task, when: jax.Array | bool = True) -> Task:
-    """``batch [N]``, its first tasks replaced by ``other [M]``, where ``when`` (one for all, or ``[M]``) holds."""
+    """A batch of tasks whose first ones are replaced.
+
+    Args:
+      batch: tasks ``[N]``.
+      other: tasks ``[M]``, ``M <= N``.
+      when: bool or ``[M]`` bool, which of the replacements are made.
+
+    Returns:
+      Tasks ``[N]``.
+    """
 
     def swap(old: jax.Array, new: jax.Array) -> jax.Array:
         replaced = jnp.broadcast_to(when, (len(new),)).reshape(-1, *(1,) * (new.ndim - 1))
@@ -43,13 +74,32 @@ def first_replaced(batch: Task, other: Task, when: jax.Array | bool = True) -> T
 
 
 def filled(buffer: Buffer) -> jax.Array:
-    """The share of its places that hold a task."""
+    """The share of the buffer's places that hold a task.
+
+    Args:
+      buffer: of tasks.
+
+    Returns:
+      Scalar in [0, 1].
+    """
     return jnp.isfinite(buffer.score).mean()
 
 
 def weights(buffer: Buffer, update: jax.Array, temperature: float, staleness: float) -> jax.Array:
-    """The chances ``[B]`` of being replayed: ``(1 - c) rank(score)^(-1 / temperature) + c age``, each normalised
-    (Jiang et al. 2021); 0 for empty places."""
+    """The probability that each task is replayed (Jiang et al. 2021).
+
+    ``(1 - c) rank(score)^(-1 / temperature) + c age``, each normalised, with ``c`` the ``staleness``; 0 for empty
+    places.
+
+    Args:
+      buffer: of tasks.
+      update: scalar int, number of the current update.
+      temperature: of the ranks; the lower, the more the highest scores are replayed.
+      staleness: share of the probability that goes by the updates since a task was last scored.
+
+    Returns:
+      ``[B]``.
+    """
     held = jnp.isfinite(buffer.score)
     order = jnp.argsort(-buffer.score)
     rank = jnp.zeros_like(order).at[order].set(jnp.arange(1, len(order) + 1, dtype=order.dtype))
@@ -62,15 +112,32 @@ def weights(buffer: Buffer, update: jax.Array, temperature: float, staleness: fl
 
 
 def draw(key: Key, chances: jax.Array, count: int) -> jax.Array:
-    """``count`` different places, by chances ``[B]`` (Gumbel's top k); those of no chance come last."""
+    """Draws places without replacement (Gumbel's top k); those of probability 0 come last.
+
+    Args:
+      key: PRNG key.
+      chances: ``[B]``, proportional to the probabilities.
+      count: how many, at most ``B``; static.
+
+    Returns:
+      ``[count]`` int, different places.
+    """
     noise = jax.random.gumbel(key, chances.shape)
     return jax.lax.top_k(jnp.where(chances > 0, jnp.log(chances) + noise, -jnp.inf), count)[1]
 
 
 def draw_for_replay(key: Key, chances: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
-    """``(places [count], holds [count])``: different places by chances ``[B]``, and which of them hold a task.
+    """Draws places without replacement, as far as there are as many.
 
-    Where ``count`` is above the capacity, a full set serves the rest again, by its chances.
+    Where ``count`` is above the capacity, a full buffer fills the rest with further draws, with replacement.
+
+    Args:
+      key: PRNG key.
+      chances: ``[B]``, proportional to the probabilities; 0 for empty places.
+      count: how many, static.
+
+    Returns:
+      ``(places [count], holds [count])``: the places and which of them hold a task.
     """
     capacity = len(chances)
     once_key, again_key = jax.random.split(key)
@@ -84,19 +151,36 @@ def draw_for_replay(key: Key, chances: jax.Array, count: int) -> tuple[jax.Array
 
 
 def _places_of(buffer: Buffer, batch: Task) -> jax.Array:
-    """Where each of ``batch [M]`` is kept, -1 where it is not."""
+    """The place of each of ``batch [M]`` in the buffer, -1 where it is not there."""
     same = (fingerprints(batch)[:, None] == fingerprints(buffer.tasks)[None]) & jnp.isfinite(buffer.score)[None]
     return jnp.where(same.any(axis=1), jnp.argmax(same, axis=1), -1)
 
 
 def best_of(buffer: Buffer, batch: Task) -> jax.Array:
-    """The best return seen in each of ``batch [M]``, -inf for those that are not kept."""
+    """The highest return of an episode seen in each task.
+
+    Args:
+      buffer: of tasks.
+      batch: tasks ``[M]``.
+
+    Returns:
+      ``[M]``, -inf for those that are not in the buffer.
+    """
     places = _places_of(buffer, batch)
     return jnp.where(places >= 0, buffer.best[places], -jnp.inf)
 
 
 def count(buffer: Buffer, batch: Task, ended: jax.Array) -> Buffer:
-    """With the trials of ``batch [N]`` that ended in tasks that are kept."""
+    """The buffer with the trials of a batch counted in ``replayed``.
+
+    Args:
+      buffer: of tasks.
+      batch: tasks ``[N]``; those that are not in the buffer are ignored.
+      ended: ``[N]`` bool, whether a trial ended in each.
+
+    Returns:
+      The new buffer.
+    """
     places = _places_of(buffer, batch)
     known = jnp.where(ended & (places >= 0), places, len(buffer.score))  # out of bounds: dropped
     return buffer._replace(replayed=buffer.replayed.at[known].add(1, mode="drop"))
@@ -111,11 +195,22 @@ def put(
     chances: jax.Array,
     allowed: jax.Array | bool = True,
 ) -> Buffer:
-    """Scores of ``batch [M]``: of tasks that are kept they replace what was known; a new task takes the place of the
-    one with the least ``chances`` to be replayed, if it is worth more, the best of the new ones first.
+    """The buffer with new scores.
+
+    Scores of tasks in the buffer replace the old ones. A new task replaces the one least likely to be replayed, if its
+    score is higher, the best of the new ones first.
 
     Args:
-      allowed: ``[M]``, which of them count.
+      buffer: of tasks.
+      batch: tasks ``[M]``; of equal ones the first counts.
+      score: ``[M]``; those that are not finite are ignored.
+      best: ``[M]``, highest return of an episode seen in each.
+      update: scalar int, number of the current update.
+      chances: ``[B]``, probability that each task of the buffer is replayed.
+      allowed: bool or ``[M]`` bool, which of the batch may enter.
+
+    Returns:
+      The new buffer.
     """
     count, capacity = len(score), len(buffer.score)
     marks = fingerprints(batch)

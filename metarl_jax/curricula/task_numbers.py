@@ -16,10 +16,19 @@ from metarl_jax.tasks.features import examples
 def as_numbers(
     tasks: TaskDistribution, curriculum: str
 ) -> tuple[Callable[[Task], jax.Array], Callable[[jax.Array], Task]]:
-    """``(task -> [F], [F] -> task)``. What is no real number and the same in all tasks is left out, and put back.
+    """Functions that turn tasks into vectors of their real numbers and back.
+
+    Leaves that are not real numbers and the same in all tasks are left out of the vector, and put back.
+
+    Args:
+      tasks: the distribution.
+      curriculum: name that errors give.
+
+    Returns:
+      ``(task -> [F], [F] -> task)``.
 
     Raises:
-      ConfigError: tasks that differ in what is no real number, which ``curriculum`` needs.
+      ConfigError: if the tasks differ in leaves that are not real numbers, or have no real numbers.
     """
     shapes, structure = jax.tree.flatten(jax.eval_shape(tasks.sample, jax.random.key(0)))
     real = [jnp.issubdtype(shape.dtype, jnp.floating) for shape in shapes]
@@ -39,7 +48,19 @@ def as_numbers(
 
 
 def constants(tasks: TaskDistribution, real: list[bool], curriculum: str) -> list[Any]:
-    """The leaves of one task; ConfigError unless those that are not real are the same in all (by ``examples``)."""
+    """The leaves of one task, for those that the vectors leave out.
+
+    Args:
+      tasks: the distribution.
+      real: of each leaf, whether it is of real numbers.
+      curriculum: name that errors give.
+
+    Returns:
+      The leaves, as numpy arrays.
+
+    Raises:
+      ConfigError: unless leaves that are not real are the same in all samples (``examples``), and some are real.
+    """
     drawn = examples(tasks)
     if tasks.target is not None:
         goals = examples(tasks._replace(sample=tasks.target, tasks=None))

@@ -8,7 +8,11 @@ from metarl_jax.records import Curriculum, Student, TaskDistribution
 
 @recipe("uniform")
 def uniform(tasks: TaskDistribution, student: Student) -> Curriculum:
-    """Independent draws of ``tasks.sample``; keeps no state."""
+    """Domain randomisation: independent draws from the distribution; it has no state.
+
+    Returns:
+      The curriculum.
+    """
 
     def sample(key, update, state, learner):
         del update, learner

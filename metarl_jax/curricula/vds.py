@@ -19,7 +19,13 @@ from metarl_jax.tasks.features import vectors
 
 
 class EnsembleState(NamedTuple):
-    """``members``: parameters of the ensemble, ``[M, ...]``, and what they learn from: the last trials."""
+    """An ensemble of value functions, and the trials that it is trained on.
+
+    Attributes:
+      members: ``[M, ...]``, parameters.
+      optimizer: ``[M, ...]``, Adam's state.
+      returns: the most recent trials.
+    """
 
     members: PyTree
     optimizer: optax.OptState
@@ -41,15 +47,16 @@ def value_disagreement(
     batch_size: int = 256,
     learning_rate: float = 3e-3,
 ) -> Curriculum:
-    """Value disagreement sampling: tasks on whose worth a small ensemble of values does not agree.
+    """Value disagreement sampling: tasks on which an ensemble of value functions disagrees most.
 
-    Networks of their own predict the return of a task's episode from the task and from what is seen at its start (which
-    may tell how goals lie to each other); a share of an update's tasks is drawn without replacement from candidates,
-    with chances in proportion to a power of the standard deviation of the members' predictions. That is large where the
-    agent is just learning, small where it always or never succeeds. Where starts are random, one stands for all.
+    Separate networks predict the return of a task's episode from the task and its first observation (which may reveal
+    how goals lie to each other); a share of an update's tasks is drawn without replacement from candidates, with
+    probability proportional to a power of the standard deviation of the members' predictions. That is large where the
+    agent is just learning, small where it always or never succeeds. Where starts are random, one fixed start stands
+    for all.
 
     Where we differ from the paper: values are of tasks, regressed on the returns of the agent's last trials (each
-    member on draws of its own), not Q values learned by temporal differences; theirs are all drawn by disagreement,
+    member on draws of its own), not Q values learned by temporal differences; theirs draws all tasks by disagreement,
     which made agents forget what they had learned. It costs no environment steps.
 
     Args:
@@ -62,6 +69,9 @@ def value_disagreement(
       num_steps: gradient steps an update.
       batch_size: trials a gradient step.
       learning_rate: Adam's.
+
+    Returns:
+      The curriculum.
     """
     counts = dict(members=members, num_candidates=num_candidates, remembered=remembered, num_steps=num_steps)
     check_counts(counts | dict(batch_size=batch_size))
@@ -98,7 +108,7 @@ def value_disagreement(
         return state, buffers.first_replaced(batch, jax.tree.map(lambda x: x[places], candidates))
 
     def step(params, moments, seen, goal):
-        """Of a member."""
+        """A gradient step of one member."""
         loss = lambda params: jnp.square(predicted(params, seen) - goal).mean()
         updates, moments = optimizer.update(jax.grad(loss)(params), moments, params)
         return optax.apply_updates(params, updates), moments
