@@ -198,10 +198,10 @@ def trial(
     """
     size = episodes * tasks.horizon
     count, half = math.ceil(num_steps / size), first_half(num_steps, size)
-    keys = jax.random.split(key, 3)
+    keys = jax.random.split(key, 4)
     start = task if first is None else first
     agent, place = inner.init(keys[0], meta, start), actor.enter(keys[1], start)
-    anew = actor.enter(jax.random.fold_in(keys[1], 1), task)
+    anew = actor.enter(keys[3], task)
 
     def body(carry, inputs):
         (agent, place), (key, index), now = carry, inputs, task
