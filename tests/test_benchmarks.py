@@ -16,10 +16,9 @@ ROOT = Path(__file__).parents[1]
 
 
 FAST = (  # a few CPU seconds each with nothing compiled before; the others take up to half a minute: -m slow
-    *("quality planners", "quality bandit-5x10", "quality discounting-chain", "quality maml-navigation"),
-    *("quality maml-sparse", "quality curricula-proxies", "quality lpg-transfer"),
-    *("speed stepping", "speed training", "speed memory", "speed maze", "speed optimizers"),
-    *("speed rules", "speed populations"),
+    *("quality planners", "quality bandit-5x10", "quality discounting-chain", "quality maml-sparse"),
+    *("quality curricula-proxies", "speed stepping", "speed training", "speed memory", "speed maze"),
+    "speed optimizers",
 )
 
 

@@ -107,25 +107,43 @@ class Learning(NamedTuple):
     horizon: int
 
 
-@pytest.fixture(
-    scope="module",
-    params=[pytest.param((a, f), id=f"{a}-{f}", marks=rarely(a, f)) for a in LEARNERS for f in FAMILIES],
-)
-def learning(request) -> Learning:
-    """Two updates in a row. One learner in one family at a time, and its executables go before the next's come: a
-    process that held those of all crashed once in XLA."""
+class Plain(NamedTuple):
+    """A learner's own functions, jitted: what they are compiled to is compiled once."""
+
+    algorithm: Any
+    sample: Any
+    init: Any
+    update: Any
+
+
+@functools.lru_cache(maxsize=1)
+def plain(name: str, family: str) -> Plain:
+    """One learner in one family at a time, and its executables go before the next's come: a process that held those of
+    all crashed once in XLA."""
     jax.clear_caches()
-    name, family = request.param
     distribution = family_of(name, family)
     algorithm = tiny(name).build(distribution)
+    init = jax.jit(algorithm.init, static_argnums=1)
+    return Plain(algorithm, jax.jit(jax.vmap(distribution.sample)), init, jax.jit(algorithm.update))
+
+
+PLACES = [pytest.param((a, f), id=f"{a}-{f}", marks=rarely(a, f)) for f in FAMILIES for a in LEARNERS]
+# Of one learner all tests in bandits run one after the other, and share its programs.
+in_bandits = pytest.mark.parametrize("learning", PLACES[: len(LEARNERS)], indirect=True)
+
+
+@pytest.fixture(scope="module", params=PLACES)
+def learning(request) -> Learning:
+    """Two updates in a row."""
+    name, family = request.param
+    algorithm, sample, init, update = plain(name, family)
     algorithm.check(NUM_TASKS)
-    batch = jax.jit(jax.vmap(distribution.sample))(jax.random.split(jax.random.key(0), NUM_TASKS))
-    update = jax.jit(algorithm.update)
-    states = [jax.jit(algorithm.init, static_argnums=1)(jax.random.key(0), NUM_TASKS)]
+    batch = sample(jax.random.split(jax.random.key(0), NUM_TASKS))
+    states = [init(jax.random.key(0), NUM_TASKS)]
     for i in range(2):
         state, outcome = update(jax.random.key(i), states[-1], batch)
         states.append(state)
-    return Learning(name, algorithm, batch, update, states, outcome, distribution.horizon)
+    return Learning(name, algorithm, batch, update, states, outcome, family_of(name, family).horizon)
 
 
 def test_update_compiles_once_and_keeps_its_types(learning):
@@ -211,20 +229,20 @@ def train(name: str, out=None, **options):
     return mrl.train(tiny(name), family_of(name, "bandit"), out=out, **options)
 
 
-@pytest.fixture(scope="module", params=[pytest.param(name, marks=rarely(name)) for name in LEARNERS])
-def unbroken(request, tmp_path_factory):
+@pytest.fixture(scope="module")
+def unbroken(learning, tmp_path_factory):
     """A learner's name, and six updates of two seeds without a break, over two devices. What has the same shapes until
     the next learner comes is the same executable."""
-    jax.clear_caches()
     assert jax.device_count() >= 2
     with programs_once():
-        yield request.param, train(request.param, tmp_path_factory.mktemp("unbroken") / "run")
+        yield learning.name, train(learning.name, tmp_path_factory.mktemp("unbroken") / "run")
 
 
 # The others go on by the program that they began with.
 BUILT_ANEW = ("ppo", "maml", "population", "self-tuning")
 
 
+@in_bandits
 def test_resuming_is_bit_exact(unbroken, tmp_path):
     name, whole = unbroken
     half = train(name, tmp_path / "run", num_updates=3)
@@ -241,11 +259,9 @@ def test_resuming_is_bit_exact(unbroken, tmp_path):
 
 def plain_run(name: str, seed: int, num_updates: int):
     """(state, metrics of each update) of a loop over the algorithm's own update, on one device."""
-    distribution = family_of(name, "bandit")
-    algorithm = tiny(name).build(distribution)
-    sample, update = jax.jit(jax.vmap(distribution.sample)), jax.jit(algorithm.update)
+    _, sample, init, update = plain(name, "bandit")
     key, keys = jax.random.split(jax.random.key(seed))
-    state, rows = jax.jit(algorithm.init, static_argnums=1)(jax.random.split(key)[0], NUM_TASKS), []
+    state, rows = init(jax.random.split(key)[0], NUM_TASKS), []
     for index in range(num_updates):
         task_key, update_key = jax.random.split(jax.random.fold_in(keys, index))
         state, outcome = update(update_key, state, sample(jax.random.split(task_key, NUM_TASKS)))
@@ -254,6 +270,7 @@ def plain_run(name: str, seed: int, num_updates: int):
     return host(state), host(rows)
 
 
+@in_bandits
 def test_seeds_side_by_side_over_two_devices_are_each_alone_on_one(unbroken):
     name, _ = unbroken
     count, rounding = (1, 5e-3) if name in AMPLIFIED else (3, 1e-4)
@@ -341,7 +358,9 @@ WITH_CURRICULA = [
 @functools.cache
 def taught(name: str, learner: str):
     """A driver of two seeds, their seeds, and its ``advance`` as the one program for all."""
-    setting = Experiment(tiny(learner), CURRICULUM_FAMILIES[learner](), curriculum_for(name, learner))
+    small = {"gradient": "pes", "outer_critic": False} if learner == "self-tuning" else {}  # less to compile
+    recipe = algorithms.REGISTRY[learner](**tiny(learner).options | small)
+    setting = Experiment(recipe, CURRICULUM_FAMILIES[learner](), curriculum_for(name, learner))
     made, seeds = build_program(setting, NUM_TASKS).driver, jnp.array([3, 5], jnp.int32)
     return made, seeds, made.advance.lower(seeds, jax.eval_shape(made.init, seeds), 0, 1).compile()
 

@@ -264,14 +264,16 @@ def test_demo_trains_evaluates_and_draws(tmp_path, monkeypatch, capsys):
 
 
 def test_train_learns_in_several_distributions(tmp_path, capsys):
-    small = {"memory_size": 4, "predictions": 3, "life": 4, "window": 2}
-    also = [{"algorithm": {"name": "lpg", "options": small}, "tasks": {"name": "tabular", "options": {"horizon": 2}}}]
-    words = ["train", "lpg", "gridnavi", "--quiet", "--out", str(tmp_path), "--num-updates", "1", "--num-tasks", "2"]
+    small = {"life": 4, "window": 2, "gradient": "pes", "optimizer": "sgd"}
+    learner = {"name": "self-tuning", "options": small | {"outer_critic": False}}
+    also = [{"algorithm": learner, "tasks": {"name": "tabular", "options": {"horizon": 2}}}]
+    words = ["train", "self-tuning", "gridnavi", "--quiet", "--out", str(tmp_path), "--num-updates", "1"]
+    words += ["--num-tasks", "2", "--algorithm.no-outer-critic"]
     words += [word for key, value in small.items() for word in (f"--algorithm.{key.replace('_', '-')}", str(value))]
     code, _, err = called([*words, "--also", json.dumps(also)], capsys)
     assert code == 0, err
     code, out, err = called(["evaluate", str(tmp_path), "bandit", "--tasks.num-arms", "3", "--num-tasks", "2"], capsys)
-    assert code == 0 and "lpg on bandit" in out, err
+    assert code == 0 and "self-tuning on bandit" in out, err
     assert (tmp_path / "report-bandit-num_arms-3.png").exists()
     assert "unknown task distribution 'bandits'" in called(["evaluate", str(tmp_path), "bandits"], capsys)[2]
     run = load(tmp_path)
