@@ -370,6 +370,7 @@ def test_every_curriculum_serves_every_kind_of_learner_and_resumes_bit_for_bit(n
     made, seeds, advance = taught(name, learner)
     whole, metrics, done, finite = advance(seeds, made.init(seeds), 0, 9)
     assert int(done) == 9 and bool(finite.all())
+    assert all(x.ndim == 2 and x.shape[1] == len(seeds) for x in jax.tree.leaves(metrics))  # [updates, seeds]
     first, *_ = advance(seeds, made.init(seeds), 0, 5)
     checkpoint.save(tmp_path, 5, first, {}, keep=1)
     found = checkpoint.latest(tmp_path, jax.eval_shape(made.init, seeds))

@@ -246,6 +246,7 @@ def test_a_rule_is_told_of_truncation_as_a_pause_and_of_what_followed():
     entropy = -(y * np.log(y)).sum(axis=-1).mean()
     wanted = 0.2 * np.square(said.push).mean() + 0.1 * np.square(said.prediction).mean() - 0.3 * entropy
     np.testing.assert_allclose(penalty, wanted, rtol=1e-4)
+    assert penalty.shape == ()
     assert older.memory == agent.memory + 1
 
 

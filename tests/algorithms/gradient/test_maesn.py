@@ -236,6 +236,16 @@ def test_where_all_earned_the_same_nothing_is_learned():
     jax.tree.map(np.testing.assert_array_equal, after.latent, before)
 
 
+def test_a_window_ends_where_episodes_do():
+    """By termination or by truncation, each by itself."""
+    policy = SimpleNamespace(actions=SimpleNamespace(log_prob=lambda parameters, action: action))
+    terminated, truncated = jnp.asarray([True, False, False]), jnp.asarray([False, False, True])
+    trajectory = SimpleNamespace(
+        outputs=((),), action=jnp.zeros(3), timestep=(), reward=(), terminated=terminated, truncated=truncated
+    )
+    np.testing.assert_array_equal(structured.window(policy, (), trajectory).ended, [True, False, True])
+
+
 def a_window(*shape: int, seed: int = 0) -> structured.Window:
     return structured.Window((), (), (), numbers(*shape, seed=seed), jnp.zeros(shape, bool))
 

@@ -397,3 +397,9 @@ def test_task_vectors():
     describe, width, _ = vectors(same)
     codes = np.asarray(jax.vmap(describe)(same.tasks))  # one layout and one start, left out; a hundred goals
     assert codes.shape == (100, width) and (codes.sum(axis=1) == 1.0).all() and len(np.unique(codes, axis=0)) == 100
+
+
+def test_numbers_of_a_task_are_one_vector():
+    """Those of all its leaves, task by task."""
+    some = {"a": jnp.arange(6.0).reshape(3, 2), "b": jnp.asarray([7, 8, 9])}
+    np.testing.assert_array_equal(beliefs._flat_tasks(some), [[0, 1, 7], [2, 3, 8], [4, 5, 9]])
