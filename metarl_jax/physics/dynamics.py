@@ -27,9 +27,14 @@ Matrix = dict[tuple[int, int], Scalar]  # lower half: keys (k, l) with l an ance
 
 
 class Constants(NamedTuple):
-    """What the equations need of a machine, the same throughout an episode; lists over links.
+    """What the equations need of a machine, the same throughout an episode; lists are over links.
 
-    ``anchor``, ``first`` (``B``) and ``contacts`` are in the links' frames; ``diagonal``: ``M_kk``.
+    Attributes:
+      mass: total mass, kg.
+      anchor: ``A``, each link's hinge in its parent's frame.
+      first: ``B``, the first moment of mass, in the link's own frame.
+      diagonal: ``M_kk``, the diagonal of the mass matrix.
+      contacts: centres of the link's contact spheres, in its own frame.
     """
 
     mass: Scalar
@@ -40,6 +45,15 @@ class Constants(NamedTuple):
 
 
 def constants(body: Body, physics: Physics) -> Constants:
+    """Computes the constants of the equations of motion from a machine's physical constants.
+
+    Args:
+      body: the static structure.
+      physics: the constants of one machine; links longer or shorter than the body's scale its anchors and contacts.
+
+    Returns:
+      The ``Constants``, lists of ``L`` entries.
+    """
     count = len(body.links)
     scale = [physics.length[i] / link.length for i, link in enumerate(body.links)]
     centres, inertias = zip(*(mass_of(link, physics, i, scale[i]) for i, link in enumerate(body.links)), strict=True)
@@ -62,7 +76,17 @@ def constants(body: Body, physics: Physics) -> Constants:
 
 
 def mass_of(link: Link, physics: Physics, index: int, scale: Scalar) -> tuple[Pair, Scalar]:
-    """Centre of mass in the link's frame, and moment of inertia around it, of capsules of one density."""
+    """Centre of mass and moment of inertia of a link made of capsules of one density.
+
+    Args:
+      link: the link as in the standard body.
+      physics: the constants of one machine.
+      index: the link's index in ``physics``.
+      scale: its length over the standard one.
+
+    Returns:
+      ``(centre, moment)``: the centre of mass in the link's frame, and the moment of inertia around it.
+    """
     radius, volumes, centres, moments = physics.radius[index], [], [], []
     for start, end in link.capsules:
         height = scale * math.hypot(end[0] - start[0], end[1] - start[1])
@@ -85,7 +109,13 @@ def mass_of(link: Link, physics: Physics, index: int, scale: Scalar) -> tuple[Pa
 
 
 class Pose(NamedTuple):
-    """Link by link: ``turn (cos, sin)`` of its angle, and ``anchor``, ``first`` turned into the world."""
+    """Where links point, link by link.
+
+    Attributes:
+      turn: ``(cos, sin)`` of the link's absolute angle.
+      anchor: ``Constants.anchor``, turned into the world.
+      first: ``Constants.first``, turned into the world.
+    """
 
     turn: list[Pair]
     anchor: list[Pair]
@@ -93,6 +123,16 @@ class Pose(NamedTuple):
 
 
 def pose(body: Body, const: Constants, angle: Sequence[Scalar]) -> Pose:
+    """Turns the links' vectors into the world.
+
+    Args:
+      body: the static structure.
+      const: the constants of the equations.
+      angle: absolute angles ``[L]``, rad.
+
+    Returns:
+      The ``Pose``, lists of ``L`` entries.
+    """
     turns: list[Pair] = [(jnp.cos(a), jnp.sin(a)) for a in angle]
     above = [turns[link.parent] for link in body.links]
     anchors = [turned(turn, point) for turn, point in zip(above, const.anchor, strict=True)]
@@ -100,7 +140,16 @@ def pose(body: Body, const: Constants, angle: Sequence[Scalar]) -> Pose:
 
 
 def mass_matrix(body: Body, const: Constants, at: Pose) -> Matrix:
-    """In absolute angles."""
+    """Mass matrix ``M``, for absolute angles.
+
+    Args:
+      body: the static structure.
+      const: the constants of the equations.
+      at: the links' pose.
+
+    Returns:
+      The lower half; entries between links on different branches, which are 0, are left out.
+    """
     matrix: Matrix = {(X, X): const.mass, (Z, Z): const.mass, (Z, X): 0.0}
     for k in range(len(body.links)):
         matrix[k, k] = const.diagonal[k]
@@ -113,7 +162,16 @@ def mass_matrix(body: Body, const: Constants, at: Pose) -> Matrix:
 
 
 def with_armature(body: Body, matrix: Matrix, armature: Sequence[Scalar]) -> Matrix:
-    """The matrix and the rotors' inertia ``[J]``, which resists the hinges' own acceleration."""
+    """Adds the inertia of the hinges' rotors, which resists the hinges' own acceleration.
+
+    Args:
+      body: the static structure.
+      matrix: the mass matrix, for absolute angles.
+      armature: ``[J]``, kg m^2.
+
+    Returns:
+      A new matrix with the same keys.
+    """
     matrix = dict(matrix)
     for j, link in enumerate(body.links[1:]):
         i, parent = j + 1, link.parent
@@ -123,7 +181,16 @@ def with_armature(body: Body, matrix: Matrix, armature: Sequence[Scalar]) -> Mat
 
 
 def bias(body: Body, at: Pose, speed: Sequence[Scalar]) -> list[Scalar]:
-    """Velocity terms (Coriolis, centrifugal) of links, then of x and z: ``[L + 2]``, for absolute angular speeds."""
+    """Velocity terms of the equations (Coriolis and centrifugal), for absolute angular speeds.
+
+    Args:
+      body: the static structure.
+      at: the links' pose.
+      speed: absolute angular speeds ``[L]``, rad/s.
+
+    Returns:
+      ``[L + 2]``: of links, then of x and z.
+    """
     squares = [w * w for w in speed]
     terms, x, z = [0.0] * len(body.links), 0.0, 0.0
     for k in range(len(body.links)):
@@ -138,13 +205,32 @@ def bias(body: Body, at: Pose, speed: Sequence[Scalar]) -> list[Scalar]:
 
 
 def gravity(const: Constants, at: Pose, pull: Pair) -> list[Scalar]:
-    """Generalised forces of the acceleration ``pull``: ``[L + 2]``."""
+    """Generalised forces of a uniform acceleration.
+
+    Args:
+      const: the constants of the equations.
+      at: the links' pose.
+      pull: the acceleration ``(x, z)``, m/s^2.
+
+    Returns:
+      ``[L + 2]``: of links, then of x and z.
+    """
     return [*(dot(hat(first), pull) for first in at.first), const.mass * pull[0], const.mass * pull[1]]
 
 
 def eliminate(body: Body, matrix: Matrix, right: Sequence[Scalar]) -> tuple[Matrix, list[Scalar]]:
-    """``matrix = U^T D U`` from the tips to the root, which fills in nothing but (z, x): ``(U, D^-1 U^-T right)``, with
-    ``U[p, k]`` at the key (k, p)."""
+    """Factorizes ``matrix = U^T D U``, from the tips of the tree to its root, and eliminates forwards.
+
+    Nothing but the entry (z, x) is filled in.
+
+    Args:
+      body: the static structure.
+      matrix: a symmetric positive definite matrix over links, x and z.
+      right: the right-hand side ``[L + 2]``.
+
+    Returns:
+      ``(U, D^-1 U^-T right)``, with ``U[p, k]`` at the key (k, p); ``substitute`` solves the rest.
+    """
     h, b, ratio = dict(matrix), list(right), {}
     for k, above in order(body):
         inverse = 1.0 / h[k, k]
@@ -158,7 +244,16 @@ def eliminate(body: Body, matrix: Matrix, right: Sequence[Scalar]) -> tuple[Matr
 
 
 def substitute(body: Body, ratio: Matrix, b: Sequence[Scalar]) -> list[Scalar]:
-    """``matrix^-1 right [L + 2]`` of what ``eliminate`` made of them."""
+    """Solves the linear system that ``eliminate`` has factorized, by back substitution.
+
+    Args:
+      body: the static structure.
+      ratio: ``U``, the first result of ``eliminate``.
+      b: ``D^-1 U^-T right [L + 2]``, its second result.
+
+    Returns:
+      ``matrix^-1 right [L + 2]``.
+    """
     found = list(b)
     for k, above in reversed(order(body)):
         for p in above:
@@ -167,13 +262,28 @@ def substitute(body: Body, ratio: Matrix, b: Sequence[Scalar]) -> list[Scalar]:
 
 
 def order(body: Body) -> list[tuple[int, list[int]]]:
-    """(coordinate, those above it), from the tips to the root."""
+    """Order in which coordinates are eliminated: links from the tips to the root, then z and x.
+
+    Args:
+      body: the static structure.
+
+    Returns:
+      ``(coordinate, those above it)`` for each coordinate.
+    """
     links = [(k, [*body.ancestors(k), Z, X]) for k in reversed(range(len(body.links)))]
     return [*links, (Z, [X]), (X, [])]
 
 
 def absolute(body: Body, relative: Sequence[Scalar]) -> list[Scalar]:
-    """Absolute angles (or speeds) of links, from the pitch and the hinges'."""
+    """Absolute angles (or angular speeds) of links, from the pitch and the hinges' own.
+
+    Args:
+      body: the static structure.
+      relative: ``[L]``: the pitch of link 0, then the hinges' angles or speeds.
+
+    Returns:
+      ``[L]``, about the y axis.
+    """
     found = [relative[0]]
     for i, link in enumerate(body.links[1:], start=1):
         found.append(found[link.parent] + link.axis * relative[i])
@@ -181,7 +291,15 @@ def absolute(body: Body, relative: Sequence[Scalar]) -> list[Scalar]:
 
 
 def relative(body: Body, angles: Sequence[Scalar]) -> list[Scalar]:
-    """The inverse of ``absolute``."""
+    """Pitch and hinge angles (or speeds), from the links' absolute ones: the inverse of ``absolute``.
+
+    Args:
+      body: the static structure.
+      angles: ``[L]``, about the y axis.
+
+    Returns:
+      ``[L]``: the pitch of link 0, then the hinges' angles or speeds.
+    """
     found = [angles[0]]
     for i, link in enumerate(body.links[1:], start=1):
         found.append(link.axis * (angles[i] - angles[link.parent]))
@@ -189,26 +307,77 @@ def relative(body: Body, angles: Sequence[Scalar]) -> list[Scalar]:
 
 
 def turned(turn: Pair, point: Pair) -> Pair:
+    """Rotates a vector by an angle about the y axis.
+
+    Args:
+      turn: ``(cos, sin)`` of the angle.
+      point: ``(x, z)``.
+
+    Returns:
+      The rotated ``(x, z)``.
+    """
     cos, sin = turn
     return cos * point[0] + sin * point[1], cos * point[1] - sin * point[0]
 
 
 def hat(v: Pair) -> Pair:
+    """Derivative of a turned vector by its angle, ``(x, z)^ = (z, -x)``.
+
+    Args:
+      v: ``(x, z)``.
+
+    Returns:
+      ``(z, -x)``.
+    """
     return v[1], -v[0]
 
 
 def dot(u: Pair, v: Pair) -> Scalar:
+    """Inner product of two vectors.
+
+    Args:
+      u: ``(x, z)``.
+      v: ``(x, z)``.
+
+    Returns:
+      A scalar.
+    """
     return u[0] * v[0] + u[1] * v[1]
 
 
 def plus(u: Pair, v: Pair) -> Pair:
+    """Sum of two vectors.
+
+    Args:
+      u: ``(x, z)``.
+      v: ``(x, z)``.
+
+    Returns:
+      ``(x, z)``.
+    """
     return u[0] + v[0], u[1] + v[1]
 
 
 def times(scale: Scalar, v: Pair) -> Pair:
+    """A vector times a scalar.
+
+    Args:
+      scale: the scalar.
+      v: ``(x, z)``.
+
+    Returns:
+      ``(x, z)``.
+    """
     return scale * v[0], scale * v[1]
 
 
 def split(array: jax.Array) -> list[jax.Array]:
-    """The numbers of ``[D]`` one by one."""
+    """Splits an array into its entries.
+
+    Args:
+      array: ``[D]``.
+
+    Returns:
+      A list of ``D`` scalars.
+    """
     return [array[i] for i in range(array.shape[0])]

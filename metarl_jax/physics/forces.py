@@ -22,7 +22,12 @@ TOUCH = 1e-3  # m: contact sets in over so much depth; and rad, limits
 
 
 class Forces(NamedTuple):
-    """Generalised, for links' absolute angles, then x and z: ``[L + 2]``; and their resistances."""
+    """Generalised forces, for links' absolute angles, then x and z.
+
+    Attributes:
+      force: ``[L + 2]``.
+      resistance: how much each force falls per unit of the speed that is to come, as the lower half of a matrix.
+    """
 
     force: list[Scalar]
     resistance: Matrix
@@ -43,7 +48,18 @@ def _one_sided(stiff: Scalar, normal: Scalar, leaving: Scalar, free: Scalar) -> 
 def hinge_forces(
     body: Body, physics: Physics, control: Sequence[Scalar], angle: Sequence[Scalar], speed: Sequence[Scalar]
 ) -> Forces:
-    """Of motors, springs (towards 0) and dampers. ``angle``, ``speed`` are the hinges' ``[J]``."""
+    """Forces of motors, of springs towards angle 0, and of dampers.
+
+    Args:
+      body: the static structure.
+      physics: the constants of the machine.
+      control: ``[J]``, shares of the motors' gears.
+      angle: the hinges' angles ``[J]``, rad.
+      speed: the hinges' speeds ``[J]``, rad/s.
+
+    Returns:
+      Forces on the links, and the dampers' resistances.
+    """
     torque = [
         physics.gear[j] * control[j] - physics.stiffness[j] * angle[j] - physics.damping[j] * speed[j]
         for j in range(body.num_hinges)
@@ -59,8 +75,21 @@ def limit_forces(
     free: Sequence[Scalar],
     step: Scalar,
 ) -> Forces:
-    """Of limits: ``e`` past one, ``limit_stiffness e (1 + e' / limit_speed)``, never inwards. ``free``: speeds of the
-    hinges after the step without limits and ground."""
+    """Forces of joint limits, which only push a hinge back into its range.
+
+    Where the angle is ``e`` past a limit, the torque is ``limit_stiffness e (1 + e' / limit_speed)``.
+
+    Args:
+      body: the static structure.
+      physics: the constants of the machine and its ground.
+      angle: the hinges' angles ``[J]``, rad.
+      speed: the hinges' speeds ``[J]``, rad/s.
+      free: the hinges' speeds ``[J]`` after the step without limits and ground.
+      step: length of the substep, in seconds.
+
+    Returns:
+      Forces on the links, and the limits' resistances.
+    """
     torque, resists = [], []
     for j in range(body.num_hinges):
         under, under_slope = _softly(physics.lower[j] - angle[j])
@@ -88,8 +117,13 @@ def _at_hinges(body: Body, torque: Sequence[Scalar], resists: Sequence[Scalar]) 
 
 
 class Touch(NamedTuple):
-    """One contact point: its ``arm`` in its link, turned into the world, down to the ground; ``stiff`` and ``normal``,
-    see above."""
+    """One contact point.
+
+    Attributes:
+      arm: ``(x, z)`` from its link's origin, turned into the world, down to the ground.
+      stiff: what it would push at the end of the substep, were it not leaving (the module's docstring).
+      normal: how much that push falls per unit of speed away from the ground.
+    """
 
     arm: Pair
     stiff: Scalar
@@ -99,7 +133,19 @@ class Touch(NamedTuple):
 def touches(
     body: Body, physics: Physics, const: Constants, at: Pose, height: Scalar, step: Scalar
 ) -> list[list[Touch]]:
-    """Contact points, link by link: spheres on the plane z = 0. ``height``: of link 0's origin."""
+    """Contact points of all links: spheres on the plane z = 0.
+
+    Args:
+      body: the static structure.
+      physics: the constants of the machine and its ground.
+      const: the constants of the equations.
+      at: the links' pose.
+      height: z of link 0's origin, in metres.
+      step: length of the substep, in seconds.
+
+    Returns:
+      For each link, a list of its contact points.
+    """
     ground, found, place = physics.ground, [], [height]
     for i, link in enumerate(body.links):
         if i:
@@ -132,14 +178,24 @@ def contact_forces(
     speed: Sequence[Scalar],
     free: Sequence[Scalar],
 ) -> Forces:
-    """Of the ground: ``d`` deep, sinking at ``d'``, sliding at ``v``.
+    """Forces of the ground: ``d`` deep, sinking at ``d'``, sliding at ``v``.
 
     Push ``N = stiffness d (1 + d' / damping_speed)``, never a pull (Hunt and Crossley 1975: no jump on touching);
     friction ``-friction N v / sqrt(v^2 + slip_speed^2)``, Coulomb's for all but the slowest slides, but for its ``N``:
     it takes the push at the substep's start, before the implicit solve has softened it. On landing that is up to 13 %
-    too much of an impulse, and settles with the substep. On coordinates
-    ``J^T f``, resisting with ``J^T diag(tangent, normal) J``. ``speed``, ``free``: absolute, now and after the step
-    without limits and ground, ``[L + 2]``.
+    too much of an impulse, and settles with the substep. On coordinates ``J^T f``, resisting with
+    ``J^T diag(tangent, normal) J``.
+
+    Args:
+      body: the static structure.
+      physics: the constants of the machine and its ground.
+      at: the links' pose.
+      touching: the contact points, link by link.
+      speed: absolute speeds ``[L + 2]`` now.
+      free: absolute speeds ``[L + 2]`` after the step without limits and ground.
+
+    Returns:
+      Forces on the links and the root, and their resistances.
     """
     force: list[Scalar] = [0.0] * (len(body.links) + 2)
     resistance: Matrix = {}

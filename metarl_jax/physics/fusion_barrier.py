@@ -13,8 +13,17 @@ import jax.numpy as jnp
 
 
 def fusion_barrier(true: jax.Array, function: Callable, static: Any, *args: Any) -> Any:
-    """``function(static, *args)``, its results computed once. ``true`` must be so, unbatched and unknown to the
-    compiler (a comparison of a scan's index)."""
+    """Calls a function so that XLA computes its results once and stores them.
+
+    Args:
+      true: a boolean that is True, unbatched and unknown to the compiler (a comparison of a scan's index).
+      function: called as ``function(static, *args)``.
+      static: its first argument, which is not traced.
+      *args: its other arguments, pytrees of arrays or numbers.
+
+    Returns:
+      ``function(static, *args)``, every leaf an array.
+    """
 
     def run(*args):
         return jax.tree.map(jnp.asarray, function(static, *args))

@@ -30,14 +30,26 @@ from metarl_jax.physics.model import Body, Physics
 
 
 class Motion(NamedTuple):
-    """``position``: x, z of link 0's origin, its pitch, the hinges' angles; ``velocity``: theirs. ``[3 + J]`` each."""
+    """Where a machine is and how it moves.
+
+    Attributes:
+      position: ``[3 + J]``: x and z of link 0's origin (m), its pitch and the hinges' angles (rad).
+      velocity: ``[3 + J]``, their time derivatives.
+    """
 
     position: jax.Array
     velocity: jax.Array
 
 
 def at_rest(body: Body) -> Motion:
-    """The standard pose, standing still."""
+    """The standard pose, standing still.
+
+    Args:
+      body: the static structure.
+
+    Returns:
+      All positions and velocities 0, but for the height of link 0.
+    """
     size = body.num_hinges + 3
     return Motion(jnp.zeros(size).at[1].set(body.height), jnp.zeros(size))
 
@@ -45,14 +57,28 @@ def at_rest(body: Body) -> Motion:
 def control_step(
     body: Body, physics: Physics, motion: Motion, control: jax.Array, substeps: int | None = None
 ) -> Motion:
-    """``body.control_seconds`` under ``control [J]``, each within [-1, 1] of its motor's gear; ``substeps``: the
-    body's, unless said otherwise. Link poses are taken once a substep:
+    """Integrates one control step, ``body.control_seconds`` long, under constant controls.
+
+    Link poses are taken once a substep:
 
         (M + h R) (q'_new - q') = h (forces - bias),    q_new = q + h q'_new
 
     with ``R`` the resistances of hinges and contacts, so that dampers, limits and the ground may be as stiff as they
     like; without them it is semi-implicit (symplectic) Euler. It is solved twice, first without limits and ground: how
     the machine would move then tells which of these push.
+
+    Args:
+      body: the static structure.
+      physics: the constants of one machine; ``vmap`` over machines.
+      motion: position and velocity ``[3 + J]`` before the step.
+      control: ``[J]``, each a share of its motor's gear, clipped to [-1, 1].
+      substeps: in how many substeps; None: the body's.
+
+    Returns:
+      The motion after the step.
+
+    Raises:
+      ConfigError: when ``substeps`` is not a positive whole number, or an array is not of one machine's shape.
     """
     count = body.substeps if substeps is None else substeps
     check(isinstance(count, int) and count >= 1, "substeps", count, "must be a whole number of at least 1")
@@ -80,7 +106,21 @@ def substep(
     step: Scalar,
     true: jax.Array,
 ) -> tuple[list[Scalar], list[Scalar]]:
-    """In stages, ``true`` being what ``stage`` asks for."""
+    """One substep, in stages of which XLA fuses each by itself (``fusion_barrier``).
+
+    Args:
+      body: the static structure.
+      physics: the constants of the machine and its ground.
+      const: the constants of the equations.
+      control: ``[J]``, within [-1, 1].
+      position: ``[3 + J]``, as in ``Motion``.
+      velocity: ``[3 + J]``, as in ``Motion``.
+      step: length of the substep, in seconds.
+      true: the boolean that ``fusion_barrier`` asks for.
+
+    Returns:
+      Position and velocity ``[3 + J]`` after the substep.
+    """
     x, z, *angle = position
     speed_x, speed_z, *turning = velocity
     at, turns, hinges = fusion_barrier(true, _begun, body, physics, const, control, angle, turning)

@@ -16,12 +16,26 @@ Vector = tuple[float, float]  # (x, z)
 
 
 class Link(NamedTuple):
-    """A link as it is in the standard body, in metres, in its own frame: origin at its hinge, axes those of the world
-    when all angles are 0.
+    """A link as it is in the standard body, in its own frame.
 
-    ``capsules``: the ends of the axes of what it is made of; ``contacts``: centres of the spheres, of the link's
-    radius, by which it touches the ground; ``anchor``: its hinge in its parent's frame; ``axis``: 1, or -1 where the
-    hinge's angle counts against the y axis. ``length`` is that of the first capsule's axis.
+    The frame's origin is the link's hinge, and its axes are those of the world when all angles are 0. The ``length`` is
+    that of the first capsule's axis.
+
+    Attributes:
+      name: for people.
+      parent: index of the link that it hangs on.
+      anchor: its hinge in its parent's frame, m.
+      capsules: the ends of the axes of the capsules that it is made of, m.
+      radius: of its capsules and contact spheres, m.
+      contacts: centres of the spheres by which it touches the ground, m.
+      axis: 1, or -1 where the hinge's angle counts against the y axis.
+      mass: kg.
+      friction: Coulomb's coefficient.
+      damping: of its hinge, N m s/rad.
+      stiffness: of its hinge's spring towards angle 0, N m/rad.
+      armature: inertia of its hinge's rotor, kg m^2.
+      gear: torque of its motor at full control, N m.
+      limits: least and greatest angle of its hinge, rad.
     """
 
     name: str
@@ -46,7 +60,15 @@ class Link(NamedTuple):
 
 
 class Ground(NamedTuple):
-    """How contact and joint limits give way, see ``forces``: N/m, m/s, m/s, N m/rad and rad/s."""
+    """How contact and joint limits give way, see ``forces``.
+
+    Attributes:
+      stiffness: of contact, N/m.
+      damping_speed: m/s; the greater, the less contact damps.
+      slip_speed: m/s; slides that are slower meet less than Coulomb's friction.
+      limit_stiffness: of joint limits, N m/rad.
+      limit_speed: rad/s; the greater, the less joint limits damp.
+    """
 
     stiffness: jax.Array | float = 2e4
     damping_speed: jax.Array | float = 0.3
@@ -56,9 +78,16 @@ class Ground(NamedTuple):
 
 
 class Body(NamedTuple):
-    """``height``: of link 0's origin as an episode begins, feet some centimetres above the ground; ``substep``: of the
-    integrator, in seconds; ``substeps``: of a control step; ``zero_height``: where the standard model counts height 0.
-    A link comes after its parent."""
+    """The static structure of a machine.
+
+    Attributes:
+      name: of the body, as in ``BODIES``.
+      links: each after its parent.
+      height: of link 0's origin as an episode begins, feet some centimetres above the ground, m.
+      substep: of the integrator, in seconds.
+      substeps: number of substeps in a control step.
+      zero_height: where the standard model counts height 0, m.
+    """
 
     name: str
     links: tuple[Link, ...]
@@ -76,7 +105,14 @@ class Body(NamedTuple):
         return self.substep * self.substeps
 
     def ancestors(self, link: int) -> tuple[int, ...]:
-        """From its parent to link 0."""
+        """Links between a link and the root.
+
+        Args:
+          link: index of a link.
+
+        Returns:
+          Indices from its parent to link 0; empty for link 0.
+        """
         above = []
         while link:
             link = self.links[link].parent
@@ -84,16 +120,35 @@ class Body(NamedTuple):
         return tuple(above)
 
     def children(self, link: int) -> tuple[int, ...]:
+        """Links that hang directly on a link.
+
+        Args:
+          link: index of a link.
+
+        Returns:
+          Their indices, ascending.
+        """
         return tuple(i for i, other in enumerate(self.links) if i and other.parent == link)
 
 
 class Physics(NamedTuple):
     """The constants of one machine and its ground, every one of them free to differ from task to task.
 
-    ``inertia [L]`` multiplies what mass, length and radius imply (1: consistent). ``friction [L]`` is Coulomb's
-    coefficient. ``damping`` (N m s/rad), ``stiffness`` (N m/rad, towards angle 0), ``armature`` (kg m^2) and ``gear``
-    (N m at full control) ``[J]`` are the hinges', ``lower`` and ``upper [J]`` their limits (rad). ``gravity``: m/s^2.
-    ``slope``: rad, uphill ahead.
+    Attributes:
+      mass: ``[L]``, kg.
+      length: ``[L]``, m.
+      radius: ``[L]``, m.
+      inertia: ``[L]``, multiplies what mass, length and radius imply (1: consistent).
+      friction: ``[L]``, Coulomb's coefficient.
+      damping: ``[J]``, of hinges, N m s/rad.
+      stiffness: ``[J]``, of hinges' springs towards angle 0, N m/rad.
+      armature: ``[J]``, inertia of hinges' rotors, kg m^2.
+      gear: ``[J]``, torque at full control, N m.
+      lower: ``[J]``, least angle, rad.
+      upper: ``[J]``, greatest angle, rad.
+      gravity: m/s^2.
+      slope: of the ground, rad, uphill ahead.
+      ground: how contact and joint limits give way.
     """
 
     mass: jax.Array
@@ -113,7 +168,14 @@ class Physics(NamedTuple):
 
 
 def standard(body: Body) -> Physics:
-    """The body as published."""
+    """The physical constants of a body as published.
+
+    Args:
+      body: the static structure.
+
+    Returns:
+      The constants, every leaf an array.
+    """
     of_links = lambda name: array([getattr(link, name) for link in body.links])
     of_hinges = lambda name: array([getattr(link, name) for link in body.links[1:]])
     return Physics(
@@ -135,4 +197,12 @@ def standard(body: Body) -> Physics:
 
 
 def array(values: Sequence[float] | jax.Array | float) -> jax.Array:
+    """A float array of numbers.
+
+    Args:
+      values: a number, or numbers of any shape.
+
+    Returns:
+      An array of the default float type, of their shape.
+    """
     return jnp.asarray(np.asarray(values), float)

@@ -12,7 +12,16 @@ DEGREE = math.pi / 180
 
 
 def capsule(centre: Vector, half: float, angle: float) -> tuple[Vector, Vector]:
-    """Ends of an axis of half length ``half`` that points up but for ``angle``."""
+    """Ends of the axis of a capsule.
+
+    Args:
+      centre: ``(x, z)``, m.
+      half: half the axis' length, m.
+      angle: about the y axis, rad; at 0 the axis points up.
+
+    Returns:
+      The upper end and the lower one, at angle 0.
+    """
     x, z = half * math.sin(angle), half * math.cos(angle)
     return (centre[0] + x, centre[1] + z), (centre[0] - x, centre[1] - z)
 
@@ -30,7 +39,11 @@ def _of_density(density: float, *links: Link) -> tuple[Link, ...]:
 
 
 def half_cheetah() -> Body:
-    """7 links, 6 motors, 14 kg; 20 control steps a second."""
+    """The half-cheetah: 7 links, 6 motors, 14 kg; 20 control steps a second.
+
+    Returns:
+      The body.
+    """
 
     def leg_part(name, parent, anchor, centre, half, angle, touching, **hinge: Any):
         axis = capsule(centre, half, angle)
@@ -77,14 +90,22 @@ def _upright(foot: tuple[float, float], legs: tuple[tuple[str, float], ...], **h
 
 
 def walker2d() -> Body:
-    """7 links, 6 motors on two legs; 125 control steps a second."""
+    """The walker: 7 links, 6 motors on two legs; 125 control steps a second.
+
+    Returns:
+      The body.
+    """
     hinge = dict(armature=0.01, damping=0.1, gear=100.0)
     links = _upright((0.0, 0.2), (("", 0.9), ("_left", 1.9)), **hinge)
     return Body("walker2d", links, height=1.25, substep=0.004, substeps=2)
 
 
 def hopper() -> Body:
-    """4 links, 3 motors on one leg; 125 control steps a second."""
+    """The hopper: 4 links, 3 motors on one leg; 125 control steps a second.
+
+    Returns:
+      The body.
+    """
     hinge = dict(armature=1.0, damping=1.0, gear=200.0)
     return Body("hopper", _upright((-0.13, 0.26), (("", 2.0),), **hinge), height=1.25, substep=0.004, substeps=2)
 

@@ -12,9 +12,20 @@ WIDTH, HEIGHT, SCALE, FINER = 200, 130, 62.0, 3  # pixels; pixels a metre; and h
 
 
 def picture(body: Body, physics: Physics, position: np.ndarray | None = None, goal: float = 0.0) -> np.ndarray:
-    """uint8 RGB ``[130, 200, 3]``: the machine at ``position [3 + J]`` (the standard pose), the ground turned by the
-    slope. The view moves along with it; marks on the ground stand a metre apart. Links are the darker the heavier they
-    are for their kind, and white where their motor is broken. ``goal``: an arrow of that length, ahead or back."""
+    """Draws a machine on its ground.
+
+    The view moves along with it, the ground is turned by the slope, and marks on it stand a metre apart. Links are the
+    darker the heavier they are for their kind, and white where their motor is broken.
+
+    Args:
+      body: the static structure.
+      physics: the constants of one machine.
+      position: ``[3 + J]``, as in ``Motion``; None: the standard pose.
+      goal: length of an arrow that is drawn, ahead if positive, back if negative; 0: none.
+
+    Returns:
+      uint8 RGB ``[130, 200, 3]``.
+    """
     from PIL import Image, ImageDraw
 
     position = np.array([0.0, body.height] + [0.0] * (1 + body.num_hinges)) if position is None else position
@@ -53,7 +64,16 @@ def picture(body: Body, physics: Physics, position: np.ndarray | None = None, go
 
 
 def pose(body: Body, physics: Physics, position: np.ndarray) -> list[tuple[np.ndarray, Pair]]:
-    """Origin of each link, and the cosine and sine of its absolute angle."""
+    """Where links are drawn.
+
+    Args:
+      body: the static structure.
+      physics: the constants of one machine.
+      position: ``[3 + J]``, as in ``Motion``.
+
+    Returns:
+      For each link, its origin ``[2]`` in metres, and the cosine and sine of its absolute angle.
+    """
     turns: list[Pair] = [(np.cos(angle), np.sin(angle)) for angle in absolute(body, list(position[2:]))]
     origins = [position[:2]]
     for link in body.links[1:]:
