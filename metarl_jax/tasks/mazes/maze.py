@@ -18,7 +18,13 @@ WALL, FLOOR, START, GOAL, AGENT = (40, 44, 52), (236, 236, 232), (140, 170, 200)
 
 
 class MazeTask(NamedTuple):
-    """``walls`` bool ``[rows, columns]``, True on the whole border; ``start`` and ``goal``: cells, row-major int32."""
+    """A maze.
+
+    Attributes:
+      walls: bool ``[rows, columns]``, True on the whole border.
+      start: the cell where episodes begin, row-major int32.
+      goal: a cell, row-major int32.
+    """
 
     walls: jax.Array
     start: jax.Array
@@ -26,6 +32,13 @@ class MazeTask(NamedTuple):
 
 
 class MazeState(NamedTuple):
+    """Where the agent is.
+
+    Attributes:
+      cell: row-major int32.
+      time: steps since the episode began.
+    """
+
     cell: jax.Array
     time: jax.Array
 
@@ -65,10 +78,26 @@ class MazeEnv(Environment):
         return jnp.concatenate(parts) if len(parts) > 1 else parts[0]
 
     def distance(self, task: MazeTask) -> jax.Array:
-        """Steps from the start to the goal; ``planning.UNREACHABLE`` where no way leads."""
+        """Length of the shortest path from the start to the goal.
+
+        Args:
+          task: the maze.
+
+        Returns:
+          A number of steps; ``planning.UNREACHABLE`` where there is no path.
+        """
         return planning.shortest_paths(successors(task.walls), task.start)[task.goal]
 
     def picture(self, task: MazeTask, state: MazeState | None = None) -> np.ndarray:
+        """Draws the maze, one pixel a cell: walls, floor, start, goal, and the agent's cell.
+
+        Args:
+          task: the maze.
+          state: where the agent is; None: not drawn.
+
+        Returns:
+          uint8 RGB ``[rows, columns, 3]``.
+        """
         image = np.where(np.asarray(task.walls)[..., None], WALL, FLOOR).astype(np.uint8)
         cells = image.reshape(-1, 3)
         cells[int(task.start)], cells[int(task.goal)] = START, GOAL
@@ -101,6 +130,9 @@ def maze(
     with the goal known; Bayes-optimal search, exact where the tasks that look alike at first are few, else the best
     search found (a lower bound) and an upper bound, of agents that know the layout; the best search found that is the
     same in every episode (what forgets at each episode).
+
+    Returns:
+      The distribution of these mazes, a finite set.
     """
     _check_options("maze", horizon, trial_steps, view)
     parsed = parse_all(layouts)
@@ -150,6 +182,9 @@ def random_maze(
       trial_steps: steps in a trial.
       view: side of the square of walls that the agent sees around it; odd, or 0 for none.
       goal_observable: the goal's position is part of the observation (goal-conditioned).
+
+    Returns:
+      The distribution of random mazes.
     """
     _check_options("maze-random", horizon, trial_steps, view)
     for field, size in {"rows": rows, "columns": columns}.items():
@@ -212,8 +247,17 @@ def _stack_tasks(parsed: list, split: str) -> MazeTask:
 
 
 def mutate(key: jax.Array, task: MazeTask) -> MazeTask:
-    """Flips one inner cell between wall and floor, or moves the goal to another reachable cell; where the goal could
-    no longer be reached, the maze stays as it was."""
+    """Flips one inner cell between wall and floor, or moves the goal to another reachable cell.
+
+    Where the goal could no longer be reached, the maze stays as it was.
+
+    Args:
+      key: a random key.
+      task: the maze.
+
+    Returns:
+      The changed maze.
+    """
     kind_key, cell_key, goal_key = jax.random.split(key, 3)
     rows, columns = task.walls.shape
     cells = jnp.arange(rows * columns).reshape(rows, columns)

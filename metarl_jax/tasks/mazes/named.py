@@ -1,4 +1,4 @@
-"""Twelve mazes to be tested in, never trained on: drawn by us, of the kinds that the literature tests in.
+"""Twelve mazes for tests alone, never trained on: drawn by us, of the kinds that the literature tests in.
 
 ``#`` wall, ``.`` floor, ``S`` start, ``G`` goal, 13 x 13 cells; all around is wall. Shortest paths, in actions (turns
 and steps):
@@ -204,12 +204,20 @@ MAZES = {
 
 
 def maze_names() -> tuple[str, ...]:
-    """The names of the tasks of ``maze-view-named``, in their order."""
+    """The names of the tasks of ``maze-view-named``.
+
+    Returns:
+      Twelve names, in the order of the tasks.
+    """
     return tuple(MAZES)
 
 
 def named_tasks() -> ViewTask:
-    """All of them, leaves ``[N, ...]``."""
+    """The twelve named mazes.
+
+    Returns:
+      Tasks, leaves ``[12, ...]``, in the order of ``maze_names``.
+    """
     letters = np.array([[list(line) for line in drawing.text.split()] for drawing in MAZES.values()])
     place = lambda letter: jnp.asarray(np.argmax((letters == letter).reshape(len(letters), -1), axis=1), jnp.int32)
     headings = [HEADINGS.index(drawing.heading) for drawing in MAZES.values()]

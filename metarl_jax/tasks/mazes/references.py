@@ -1,4 +1,4 @@
-"""Known answers in mazes: the goal known, the search for it, and what forgets at each episode."""
+"""Reference values of mazes: the goal known, the best search for it, and the best that forgets at each episode."""
 
 import functools
 from typing import Any, NamedTuple
@@ -25,8 +25,14 @@ REPEATED = "best search found that is the same in every episode"
 
 
 class Answers(NamedTuple):
-    """Of tasks that look alike at first: the plan that searches once, the one that does so in every episode, and
-    whether the first is exact; else the mean return over them is at most ``upper``."""
+    """Reference values of tasks that share their first observation.
+
+    Attributes:
+      bayes: the plan that searches once in a trial.
+      repeated: the plan that searches in every episode.
+      exact: whether ``bayes`` is optimal.
+      upper: what the mean optimal return over the tasks is at most; equal to that of ``bayes`` where this is exact.
+    """
 
     bayes: Plan
     repeated: Plan
@@ -35,8 +41,15 @@ class Answers(NamedTuple):
 
 
 class Alike(NamedTuple):
-    """Tasks that look alike at first, hashable: ``walls`` of each layout and what each cell ``shown`` looks like (bytes
-    and shapes), and ``(layout, goal, weight)`` of each task."""
+    """Tasks that share their first observation, hashable.
+
+    Attributes:
+      walls: of each layout, bool ``[layouts, rows, columns]`` as bytes.
+      shape: of ``walls``.
+      shown: what each cell of each layout looks like, int32 ``[layouts, cells]`` as bytes.
+      start: the cell where episodes begin.
+      tasks: ``(layout, goal, weight)`` of each task.
+    """
 
     walls: bytes
     shape: tuple[int, ...]
@@ -46,7 +59,18 @@ class Alike(NamedTuple):
 
 
 def known_goal(env: Any, tasks: Task, trial_steps: int) -> Reference:
-    """Shortest paths, again and again: ``floor(trial_steps / d)`` goals, none where ``d > horizon``."""
+    """The optimal return with the goal known: shortest paths, again and again.
+
+    That is ``floor(trial_steps / d)`` goals, none where ``d > horizon``.
+
+    Args:
+      env: the environment.
+      tasks: leaves ``[N, ...]``.
+      trial_steps: steps in a trial.
+
+    Returns:
+      The reference, returns ``[N]``.
+    """
     return reference("optimal", "exact", _known_plan(env, tasks, trial_steps), trial_steps, KNOWN)
 
 
@@ -57,16 +81,37 @@ def _known_plan(env: Any, tasks: Task, trial_steps: int) -> Plan:
 
 
 def reference(role: str, kind: str, plan: Plan, trial_steps: int, note: str) -> Reference:
+    """A reference value from a plan for each task.
+
+    Args:
+      role: as in ``Reference``.
+      kind: as in ``Reference``.
+      plan: returns ``[N]``, and steps to the goal in the first episode and in later ones.
+      trial_steps: steps in a trial, which no episode outlasts.
+      note: how it was computed.
+
+    Returns:
+      The reference, returns ``[N]`` and episode lengths ``[N, 2]``.
+    """
     lengths = np.minimum(np.stack([plan.first, plan.later], axis=1), trial_steps)
     return Reference(role, kind, plan.returns.astype(float), None, note, lengths)
 
 
 def references(env: Any, tasks: Task, trial_steps: int, prior: Task | None) -> list[Reference]:
-    """Known answers in ``tasks [N]`` of an agent that knows that they are drawn from ``prior [M]``.
+    """Reference values in some tasks, of an agent that knows the prior that they are drawn from.
 
     Only shortest paths where there is no prior or a task is not of it (a mutated one), where it has more than
     ``MOST_LAYOUTS`` layouts, or where episodes are cut short: that sends the agent back to the start, which the search
     does not expect.
+
+    Args:
+      env: the environment.
+      tasks: leaves ``[N, ...]``.
+      trial_steps: steps in a trial.
+      prior: leaves ``[M, ...]``, each row equally likely; None: not known.
+
+    Returns:
+      The optimum, and where a search can be planned what is Bayes-optimal (exact, or two bounds) and not adaptive.
     """
     known = [known_goal(env, tasks, trial_steps)]
     if prior is None or env.horizon < trial_steps:
@@ -128,7 +173,17 @@ def _looks(env: Any, tasks: Task) -> np.ndarray:
 
 @functools.lru_cache(maxsize=64)
 def answer(alike: Alike, trial_steps: int) -> Answers:
-    """By dynamic programming where the tasks are few, else by search: seconds, so they are kept."""
+    """Plans the search for the goal among tasks that share their first observation.
+
+    By dynamic programming where the tasks are few, else by search: this takes seconds, so results are cached.
+
+    Args:
+      alike: the tasks.
+      trial_steps: steps in a trial.
+
+    Returns:
+      The plans, and a bound.
+    """
     walls = np.frombuffer(alike.walls, bool).reshape(alike.shape)
     next_state = np.stack([np.asarray(tables_of(layout)) for layout in walls])
     shown = np.frombuffer(alike.shown, np.int32).reshape(len(walls), -1)

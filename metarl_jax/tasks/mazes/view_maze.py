@@ -21,14 +21,23 @@ WALL, FLOOR, GOAL, AGENT = (40, 44, 52), (236, 236, 232), (0, 158, 115), (213, 9
 
 
 class ViewState(NamedTuple):
+    """Where the agent is.
+
+    Attributes:
+      cell: row-major int32.
+      heading: where it looks: 0 right, 1 down, 2 left, 3 up.
+      time: steps since the episode began.
+    """
+
     cell: jax.Array
     heading: jax.Array
     time: jax.Array
 
 
 class ViewEnv(Environment):
-    """Three actions: turn left, turn right, go forward; a wall means staying. Entering the goal pays
-    ``1 - 0.9 (t + 1) / horizon`` and ends the episode.
+    """Three actions: turn left, turn right, go forward; a wall means staying.
+
+    Entering the goal pays ``1 - 0.9 (t + 1) / horizon`` and ends the episode.
 
     The observation ``[view, view, 6]`` is what lies ahead, as the agent looks (it stands in the middle of the last
     row): walls, the goal, and four layers that are all 1 for the heading.
@@ -49,10 +58,25 @@ class ViewEnv(Environment):
         return ViewState(task.start, task.heading, jnp.zeros_like(task.start))
 
     def padded(self, task: ViewTask) -> jax.Array:
+        """The maze with walls around it, so wide that no view reaches past them.
+
+        Args:
+          task: the maze.
+
+        Returns:
+          Walls, bool ``[width * width]``.
+        """
         return jnp.pad(task.walls, self.margin, constant_values=True).reshape(-1)
 
     def inside(self, cell: jax.Array) -> jax.Array:
-        """The place of a cell in the padded map."""
+        """Index of a cell in the padded maze.
+
+        Args:
+          cell: row-major in the maze.
+
+        Returns:
+          The row-major index in ``padded``.
+        """
         return (cell // self.size + self.margin) * self.width + cell % self.size + self.margin
 
     def step(self, noise, state: ViewState, action, task: ViewTask):
@@ -78,7 +102,14 @@ class ViewEnv(Environment):
         return jnp.stack(layers, axis=-1).astype(jnp.float32)
 
     def successors(self, task: ViewTask) -> jax.Array:
-        """``next_state [4 cells, 3 actions]`` for planners: a state is ``4 cell + heading``; the goal keeps."""
+        """The maze as a table for planners.
+
+        Args:
+          task: the maze.
+
+        Returns:
+          ``next_state [4 cells, 3 actions]``; a state is ``4 cell + heading``. The goal is a cell like any other.
+        """
         state = jnp.arange(self.size * self.size * len(HEADINGS), dtype=jnp.int32)
         cells, headings = state // len(HEADINGS), state % len(HEADINGS)
 
@@ -90,13 +121,28 @@ class ViewEnv(Environment):
         return each(cells, headings, jnp.arange(3, dtype=jnp.int32))
 
     def distance(self, task: ViewTask) -> jax.Array:
-        """Actions from the start to the goal; ``planning.UNREACHABLE`` where no way leads."""
+        """Length of the shortest path from the start to the goal, turns and steps.
+
+        Args:
+          task: the maze.
+
+        Returns:
+          A number of actions; ``planning.UNREACHABLE`` where there is no path.
+        """
         first = task.start * len(HEADINGS) + task.heading
         reached = planning.shortest_paths(self.successors(task), first).reshape(-1, len(HEADINGS))
         return reached[task.goal].min()
 
     def picture(self, task: ViewTask, state: ViewState | None = None) -> np.ndarray:
-        """The agent's cell in orange, the cell that it looks at in a paler one; a border of walls."""
+        """Draws the maze with a border of walls, one pixel a cell: goal, agent and, paler, the cell that it looks at.
+
+        Args:
+          task: the maze.
+          state: where the agent is; None: where episodes begin.
+
+        Returns:
+          uint8 RGB ``[size + 2, size + 2, 3]``.
+        """
         image = np.where(np.pad(np.asarray(task.walls), 1, constant_values=True)[..., None], WALL, FLOOR).astype(float)
         place = lambda cell: (int(cell) // self.size + 1, int(cell) % self.size + 1)
         cell, heading = (task.start, task.heading) if state is None else (state.cell, state.heading)
@@ -123,8 +169,9 @@ def view_maze(
     loops: float = 0.0,
     sizes: tuple[int, int] | None = None,
 ) -> TaskDistribution:
-    """The maze of the literature on unsupervised environment design (Dennis et al. 2020; Jiang et al. 2021): walls in
-    random cells, a small view ahead, three actions, a reward that falls with time.
+    """The maze of unsupervised environment design: walls in random cells, a small view ahead, three actions.
+
+    It is that of Dennis et al. (2020) and Jiang et al. (2021), with a reward that falls with time.
 
     ``num_walls`` cells are drawn with replacement, as in the published JAX code, then start, heading and goal among the
     free ones. A trial is one episode unless asked otherwise; agents that remember then adapt within it.
@@ -142,6 +189,9 @@ def view_maze(
       loops: chance that a wall left between two rooms is opened (of corridors); 1 leaves single cells as pillars.
       sizes: cells a side that are used, from the least to the most, drawn for each task; the rest, at the bottom and on
         the right, is wall, and random walls are fewer in proportion. None: all.
+
+    Returns:
+      The distribution of such mazes.
     """
     _check_options("maze-view", view, horizon, num_episodes)
     check(size >= 2, "maze-view: size", size, "must be at least 2")
@@ -175,8 +225,10 @@ def view_maze(
 
 @family("maze-view-named")
 def named_mazes(*, view: int = 5, horizon: int = 250, num_episodes: int = 1) -> TaskDistribution:
-    """Twelve mazes of 13 x 13 cells for tests of agents that learned in ``maze-view``, of any size: rooms, corridors,
-    branching mazes, labyrinths. ``tasks.maze_names()`` has their names, in the order of the tasks.
+    """Twelve mazes of 13 x 13 cells for tests of agents that learned in ``maze-view``, of any size.
+
+    They are rooms, corridors, branching mazes and labyrinths; ``tasks.maze_names()`` has their names, in the order of
+    the tasks.
 
     They are ours, of the kinds that the literature on environment design tests in; results on its own do not compare.
 
@@ -186,6 +238,9 @@ def named_mazes(*, view: int = 5, horizon: int = 250, num_episodes: int = 1) -> 
       view: side of the square that is seen, odd; the agent stands in the middle of its last row.
       horizon: longest episode, in steps.
       num_episodes: whole episodes in a trial; more fit in where some end early.
+
+    Returns:
+      The distribution of these mazes, a finite set.
     """
     _check_options("maze-view-named", view, horizon, num_episodes)
     tasks = named_tasks()
@@ -201,7 +256,18 @@ def _check_options(owner: str, view: int, horizon: int, num_episodes: int) -> No
 
 
 def distribution(name: str, env: ViewEnv, sample, mutate, num_episodes: int) -> TaskDistribution:
-    """With the shortest paths as what is known."""
+    """A distribution of mazes with a view, with shortest paths for its optimum.
+
+    Args:
+      name: of the distribution.
+      env: the environment.
+      sample: ``key -> task``.
+      mutate: ``(key, task) -> task``.
+      num_episodes: episodes of full length in a trial.
+
+    Returns:
+      The distribution.
+    """
 
     def best_episode(task: ViewTask):
         distance = env.distance(task)
