@@ -19,8 +19,16 @@ LIMIT = "max_steps_in_episode"  # gymnax's name
 
 
 class GymnaxState(NamedTuple):
-    """gymnax returns observations and truncation with its states; they may be random, so they are kept with them.
-    ``time``: steps since the episode began."""
+    """A gymnax environment's state, with what its step returned beside it.
+
+    gymnax returns observations and truncation with its states; they may be random, so they are stored with them.
+
+    Attributes:
+      state: gymnax's.
+      observation: what the agent sees.
+      truncated: whether the environment's own time limit ends the episode.
+      time: steps since the episode began.
+    """
 
     state: Any
     observation: jax.Array
@@ -29,8 +37,10 @@ class GymnaxState(NamedTuple):
 
 
 class GymnaxEnv(Environment):
-    """A gymnax 1.x environment, wrappers included, in the trial loop: episodes restart in the same task, ``horizon``
-    truncates them, and so does the environment's own limit. Discrete observations are one-hot."""
+    """A gymnax 1.x environment, wrappers included, in the trial loop; discrete observations are one-hot.
+
+    Episodes restart in the same task; ``horizon`` truncates them, and so does the environment's own limit.
+    """
 
     def __init__(self, env: Any, params: Any, horizon: int):
         self.env, self.horizon = going_on(env), horizon
@@ -63,6 +73,14 @@ class GymnaxEnv(Environment):
         return strong(reached), reward.reshape(()), terminated, {}
 
     def seen(self, observation: Any) -> Any:
+        """The observation as the agent sees it.
+
+        Args:
+          observation: gymnax's: an array, or the index of a discrete observation.
+
+        Returns:
+          An array; discrete observations one-hot ``[categories]``.
+        """
         return jax.nn.one_hot(observation, self.categories) if self.categories else observation
 
     def observe(self, state: GymnaxState, task: Task):
@@ -122,9 +140,13 @@ def from_gymnax(
       env: as ``gymnax.make`` returns it, or wrapped.
       sample: ``key -> params``, e.g. ``lambda key: params.replace(gravity=jax.random.uniform(key, ...))``. Beware of
         params that hold derived values (CartPole's do): change those with them.
+      name: of the distribution.
       horizon: longest episode. It replaces ``max_steps_in_episode`` where that is the same in all tasks, and is its
         default; where the params' differ from task to task, episodes end at their own limit, or here.
       num_episodes: a trial lasts ``num_episodes * horizon`` steps.
+
+    Returns:
+      The distribution; a task is the environment's params.
 
     Raises:
       ConfigError: no time limit; spaces that are neither Discrete nor a box of numbers, or that differ from task to

@@ -20,32 +20,76 @@ class GymnaxInterface:
         self.env = env
 
     def reset_env(self, key: Key, params: Task) -> tuple[jax.Array, State]:
-        """``(observation, state)`` where an episode begins."""
+        """Starts an episode.
+
+        Args:
+          key: a random key.
+          params: the task.
+
+        Returns:
+          ``(observation, state)``.
+        """
         state = self.env.reset(self.env.sample_noise(key, ()), params)
         return self.env.observe(state, params), state
 
     def step_env(
         self, key: Key, state: State, action: jax.Array, params: Task
     ) -> tuple[jax.Array, State, jax.Array, jax.Array, dict[str, Any]]:
-        """``(observation, state, reward, terminated, info)``; an episode that ends is not restarted."""
+        """One step; an episode that ends is not restarted.
+
+        Args:
+          key: a random key.
+          state: the environment's state.
+          action: an index, or a vector ``[action_size]``.
+          params: the task.
+
+        Returns:
+          ``(observation, state, reward, terminated, info)``.
+        """
         state, reward, terminated, info = self.env.step(self.env.sample_noise(key, ()), state, action, params)
         return self.env.observe(state, params), state, reward, terminated, info
 
     def is_truncated(self, state: State, params: Task) -> jax.Array:
-        """Whether the time limit ends the episode."""
+        """Whether the time limit ends the episode.
+
+        Args:
+          state: the environment's state after a step.
+          params: the task.
+
+        Returns:
+          A boolean.
+        """
         return self.env.is_truncated(state, params)
 
     @functools.partial(jax.jit, static_argnames=("self",))
     def reset(self, key: Key, params: Task) -> tuple[jax.Array, State]:
-        """``reset_env``, compiled."""
+        """``reset_env``, compiled.
+
+        Args:
+          key: a random key.
+          params: the task.
+
+        Returns:
+          ``(observation, state)``.
+        """
         return self.reset_env(key, params)
 
     @functools.partial(jax.jit, static_argnames=("self",))
     def step(
         self, key: Key, state: State, action: jax.Array, params: Task
     ) -> tuple[jax.Array, State, jax.Array, jax.Array, jax.Array, dict[str, Any]]:
-        """``(observation, state, reward, terminated, truncated, info)``; where an episode has ended, observation and
-        state are those of the next one, and ``info["final_observation"]`` is what it ended with."""
+        """One step, compiled; an episode that ends is restarted.
+
+        Args:
+          key: a random key.
+          state: the environment's state.
+          action: an index, or a vector ``[action_size]``.
+          params: the task.
+
+        Returns:
+          ``(observation, state, reward, terminated, truncated, info)``; where an episode has ended, observation and
+          state are those of the next one, and ``info["final_observation"]`` is what it ended with.
+        """
         step_key, reset_key = jax.random.split(key)
         observation, state, reward, terminated, info = self.step_env(step_key, state, action, params)
         truncated = self.is_truncated(state, params) & ~terminated
@@ -66,7 +110,14 @@ class GymnaxInterface:
         return self.env.spec.num_actions or self.env.spec.action_size
 
     def action_space(self, params: Task = None) -> Any:
-        """gymnax's space of actions: Discrete, or a Box."""
+        """The space of actions, gymnax's.
+
+        Args:
+          params: the task; all tasks have the same.
+
+        Returns:
+          A ``Discrete``, or a ``Box`` with the bounds of the environment's spec.
+        """
         from gymnax.environments import spaces  # loads pandas and matplotlib: only when asked for
 
         spec = self.env.spec
@@ -77,7 +128,14 @@ class GymnaxInterface:
         return spaces.Box(low, high, shape)
 
     def observation_space(self, params: Task = None) -> Any:
-        """gymnax's space of observations, a Box without bounds."""
+        """The space of observations, gymnax's.
+
+        Args:
+          params: the task; all tasks have the same.
+
+        Returns:
+          A ``Box`` without bounds.
+        """
         from gymnax.environments import spaces
 
         return spaces.Box(-jnp.inf, jnp.inf, self.env.spec.observation_shape)

@@ -18,13 +18,22 @@ BAR, GROUND, PULLED = (86, 140, 200), (236, 236, 232), (213, 94, 0)
 
 
 class BanditTask(NamedTuple):
-    """``probability [k]``: each arm's chance to pay 1."""
+    """A Bernoulli bandit.
+
+    Attributes:
+      probability: ``[k]``, each arm's probability to pay 1.
+    """
 
     probability: jax.Array
 
 
 class BanditState(NamedTuple):
-    """``arm``: the one just pulled, -1 before."""
+    """Which arm was pulled.
+
+    Attributes:
+      arm: the one just pulled, -1 before.
+      time: pulls since the episode began.
+    """
 
     arm: jax.Array
     time: jax.Array
@@ -53,7 +62,15 @@ class BanditEnv(Environment):
         return jnp.zeros(1)
 
     def picture(self, task: BanditTask, state: BanditState | None = None) -> np.ndarray:
-        """Bars as high as the arms' probabilities; the arm just pulled in another colour."""
+        """Draws bars as high as the arms' probabilities; the arm just pulled has another colour.
+
+        Args:
+          task: the bandit.
+          state: after the pull; None: no arm is marked.
+
+        Returns:
+          uint8 RGB ``[20, 4 k + 1, 3]``.
+        """
         heights = np.round(20 * np.asarray(task.probability)).astype(int)
         image = np.full((20, 4 * len(heights) + 1, 3), GROUND, np.uint8)
         for arm, height in enumerate(heights):
@@ -73,6 +90,9 @@ def bandit(*, num_arms: int = 5, num_pulls: int = 10) -> TaskDistribution:
     Args:
       num_arms: arms, k.
       num_pulls: pulls in a trial, n.
+
+    Returns:
+      The distribution of these bandits.
     """
     check(num_arms >= 1, "bandit: num_arms", num_arms, "must be at least 1")
     check(num_pulls >= 1, "bandit: num_pulls", num_pulls, "must be at least 1")
@@ -102,6 +122,9 @@ def dependent_bandit(*, low: float | None = 0.1, num_pulls: int = 100) -> TaskDi
     Args:
       low: p is ``low`` or ``1 - low``, equally likely (0.1 easy, 0.25 medium, 0.4 hard); None: p uniform on [0, 1].
       num_pulls: pulls in a trial, n.
+
+    Returns:
+      The distribution of these bandits.
     """
     check(low is None or 0 <= low <= 1, "bandit-dependent: low", low, "must lie between 0 and 1, or be None")
     check(num_pulls >= 1, "bandit-dependent: num_pulls", num_pulls, "must be at least 1")
@@ -128,13 +151,33 @@ def dependent_bandit(*, low: float | None = 0.1, num_pulls: int = 100) -> TaskDi
 
 
 def optimum(task: BanditTask, trial_steps: int) -> jax.Array:
+    """The expected return of pulling the best arm throughout.
+
+    Args:
+      task: the bandit.
+      trial_steps: pulls in a trial.
+
+    Returns:
+      A scalar.
+    """
     return trial_steps * task.probability.max()
 
 
 def references(
     bayes: Callable[[int], Reference], tasks: BanditTask, trial_steps: int, prior: BanditTask | None = None
 ) -> list[Reference]:
-    """Known answers; ``bayes(trial_steps)`` is that of the distribution itself, where each arm pays 1/2 on average."""
+    """Reference values of bandits.
+
+    Args:
+      bayes: ``trial_steps -> Reference``: the Bayes-optimal value of the distribution itself, where each arm pays 1/2
+        on average.
+      tasks: leaves ``[N, ...]``.
+      trial_steps: pulls in a trial.
+      prior: leaves ``[M, ...]``, each row equally likely; None: the distribution itself.
+
+    Returns:
+      Optimal and random play of each task, and what is Bayes-optimal and not adaptive.
+    """
     probability, repeat = np.asarray(tasks.probability, np.float64), np.ones(trial_steps)
     best, mean = probability.max(axis=-1), probability.mean(axis=-1)
     per_task = [
@@ -169,7 +212,15 @@ def _beta_means(num_arms: int, trajectory: Trajectory) -> jax.Array:
 
 
 def mutate(key: jax.Array, task: BanditTask) -> BanditTask:
-    """Moves every arm's probability by about 0.1, reflected at 0 and 1."""
+    """Moves every arm's probability by about 0.1, reflected at 0 and 1.
+
+    Args:
+      key: a random key.
+      task: the bandit.
+
+    Returns:
+      The changed bandit.
+    """
     moved = task.probability + 0.1 * jax.random.normal(key, task.probability.shape)
     return BanditTask(jnp.clip(jnp.where(moved > 1, 2 - moved, jnp.abs(moved)), 0.0, 1.0))
 

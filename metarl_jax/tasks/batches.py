@@ -11,7 +11,14 @@ from metarl_jax.tasks.shapes import check_not_nan
 
 
 def checked(tasks: TaskDistribution, batch: Task) -> Task:
-    """``batch``, leaves ``[N, ...]``, as JAX's arrays.
+    """Checks that tasks are those of a distribution.
+
+    Args:
+      tasks: the distribution.
+      batch: its tasks, leaves ``[N, ...]``.
+
+    Returns:
+      ``batch`` as JAX's arrays.
 
     Raises:
       ConfigError: these are not tasks of it (another structure, shape or type), or none, or ``check_tasks`` refuses it.

@@ -17,22 +17,34 @@ GROUND, WAIT, PAID, HERE = (236, 236, 232), (200, 208, 216), (86, 140, 200), (21
 
 
 class ChainTask(NamedTuple):
-    """``reward [C]``: what each chain pays, once; ``delay [C]``: after how many steps."""
+    """What each chain pays, and when.
+
+    Attributes:
+      reward: ``[C]``, what a chain pays, once.
+      delay: ``[C]``, after how many steps of the episode.
+    """
 
     reward: jax.Array
     delay: jax.Array
 
 
 class ChainState(NamedTuple):
-    """``chain``: the one chosen, -1 before."""
+    """Which chain was chosen.
+
+    Attributes:
+      chain: its index, -1 before.
+      time: steps since the episode began.
+    """
 
     chain: jax.Array
     time: jax.Array
 
 
 class ChainEnv(Environment):
-    """The first action of an episode chooses a chain, the others do nothing. Sees the chain and the share of the
-    episode that has gone."""
+    """The first action of an episode chooses a chain, the others do nothing.
+
+    The observation is the chain, and the share of the episode that has gone.
+    """
 
     def __init__(self, num_chains: int, horizon: int):
         self.horizon = horizon
@@ -51,7 +63,15 @@ class ChainEnv(Environment):
         return jnp.stack([state.chain.astype(jnp.float32), state.time / self.horizon])
 
     def picture(self, task: ChainTask, state: ChainState | None = None) -> np.ndarray:
-        """A row a chain, a column a step: what is waited for, and the step that pays (the darker, the less)."""
+        """Draws a row a chain and a column a step: the waiting, and the step that pays (the darker, the less).
+
+        Args:
+          task: the chains.
+          state: marks the chain chosen, at the current step; None: no mark.
+
+        Returns:
+          uint8 RGB ``[3 C + 1, horizon + 1, 3]``.
+        """
         delays, rewards = np.asarray(task.delay), np.asarray(task.reward)
         image = np.full((3 * len(delays) + 1, self.horizon + 1, 3), GROUND, np.uint8)
         for chain, (delay, reward) in enumerate(zip(delays, rewards, strict=True)):
@@ -71,7 +91,7 @@ def discounting_chain(
     delays: tuple[int, ...] = (1, 3, 10, 30, 100),
     num_episodes: int = 10,
 ) -> TaskDistribution:
-    """Chains that pay 1 after different delays, but for one that pays more: whoever discounts takes the shortest.
+    """Chains that pay 1 after different delays, but for one that pays more: agents that discount take the shortest.
 
     References are exact: the best chain known; Bayes-optimal (an untried chain each episode until the best is found,
     the likeliest first); one chain for all tasks; random.
@@ -81,6 +101,9 @@ def discounting_chain(
       bonus: what it pays more.
       delays: steps until each chain pays; an episode lasts as long as the longest.
       num_episodes: episodes in a trial.
+
+    Returns:
+      The distribution of these tasks, a finite set.
     """
     count = len(delays)
     check(
@@ -120,7 +143,15 @@ def discounting_chain(
 
 
 def payoffs(tasks: ChainTask, horizon: int) -> np.ndarray:
-    """What an episode pays in each task by the chain chosen; ``[N, C]``."""
+    """The return of an episode, by the chain chosen.
+
+    Args:
+      tasks: leaves ``[N, ...]``.
+      horizon: steps in an episode.
+
+    Returns:
+      ``[N, C]``, 0 where a chain does not pay within the episode.
+    """
     delay = np.asarray(tasks.delay)
     return np.where((delay >= 1) & (delay <= horizon), np.asarray(tasks.reward, np.float64), 0.0)
 
