@@ -118,3 +118,8 @@ def test_rounding_is_a_millionth_of_the_numbers_themselves():
     """100 numbers 1 +- 2 ** -16: they are ``2 ** -16 / (2 ** -16 + 1e-6)`` from their mean."""
     x = 1.0 + 2.0**-16 * (-1.0) ** jnp.arange(100)
     np.testing.assert_allclose(np.abs(standardised(x)), 2.0**-16 / (2.0**-16 + 1e-6), rtol=1e-2)
+
+
+def test_standardised_is_of_all_steps_and_tasks_together():
+    x = np.arange(12.0).reshape(4, 3) ** 2
+    np.testing.assert_allclose(standardised(jnp.asarray(x)), (x - x.mean()) / x.std(), rtol=1e-4)
