@@ -151,8 +151,10 @@ def _check_options(tasks: TaskDistribution, task: Task) -> None:
 
 
 def _check_pure(tasks: TaskDistribution) -> None:
-    """ConfigError where two calls with the same key differ (NumPy's or Python's randomness, counters), since JAX
-    traces once and would hold what it saw then; or where tasks cannot be vmapped."""
+    """ConfigError where two calls with the same key differ, or where tasks cannot be vmapped.
+
+    They differ by NumPy's or Python's randomness, or counters: JAX traces once and would hold what it saw then.
+    """
     step = _one_step(tasks)
     programs = [jax.make_jaxpr(lambda key: step(key), return_shape=True)(a_key()) for _ in range(2)]
     (first, shapes), (second, others) = programs
@@ -200,17 +202,39 @@ def _one_step(tasks: TaskDistribution) -> Callable[[jax.Array], dict[str, PyTree
 
 
 def unjitted(function: Callable) -> Callable:
-    """A function as it was before ``jax.jit``, which traces it once and so hides that it is random."""
+    """A function as it was before ``jax.jit``, which traces it once and so hides that it is random.
+
+    Args:
+      function: compiled or not.
+
+    Returns:
+      The function below ``jax.jit``; ``function`` itself where it is not compiled.
+    """
     return getattr(function, "__wrapped__", function) if isinstance(function, jax.stages.Wrapped) else function
 
 
 def written(program: Any) -> str:
-    """A jaxpr as text, without addresses of objects."""
+    """A program as text, without addresses of objects.
+
+    Args:
+      program: a closed jaxpr.
+
+    Returns:
+      The text, the same for two traces of one deterministic function.
+    """
     return re.sub(r"0x[0-9a-f]+", "", str(program.jaxpr))
 
 
 def same(one: Any, other: Any) -> bool:
-    """Whether two arrays (or typed keys) have the same bits."""
+    """Whether two arrays (or typed keys) have the same bits.
+
+    Args:
+      one: an array.
+      other: an array.
+
+    Returns:
+      A boolean.
+    """
     return one is other or key_data(one).tobytes() == key_data(other).tobytes()
 
 

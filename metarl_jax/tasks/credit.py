@@ -19,8 +19,13 @@ RAIN, SUN = (66, 120, 180), (250, 225, 120)
 
 
 class CreditTask(NamedTuple):
-    """``action``: which one takes the thing (key, umbrella), int32; ``prize``: what the last step pays where it is as
-    it should be; ``noise``: the standard deviation of the rewards in between."""
+    """How a thing (key, umbrella) is taken, and what it is worth.
+
+    Attributes:
+      action: which one takes the thing, int32.
+      prize: what the last step pays where it is as it should be.
+      noise: the standard deviation of the rewards in between.
+    """
 
     action: jax.Array
     prize: jax.Array
@@ -28,7 +33,13 @@ class CreditTask(NamedTuple):
 
 
 class CreditState(NamedTuple):
-    """``holds``: whether the thing was taken; ``forecast``: 1 where it is wanted, -1 where not to have it is."""
+    """Whether the thing is held, and wanted.
+
+    Attributes:
+      holds: whether the thing was taken.
+      forecast: 1 where it is wanted, -1 where not to have it is.
+      time: steps since the episode began.
+    """
 
     holds: jax.Array
     forecast: jax.Array
@@ -36,8 +47,9 @@ class CreditState(NamedTuple):
 
 
 class CreditEnv(Environment):
-    """Episodes of ``length + 2`` steps: the first action takes the thing or not, the others do nothing; each of
-    ``length`` steps pays noise of mean 0; the last one pays the prize or not.
+    """The first action of an episode takes a thing or not; the last of its ``length + 2`` steps pays a prize or not.
+
+    The other actions do nothing; each of the ``length`` steps in between pays noise of mean 0.
 
     Without ``weather`` (key to door) the thing is always wanted, the last step pays ``prize`` or 0, noise is normal.
     With it (umbrella) a forecast is drawn for each episode, the last step pays ``prize`` where the thing is held if
@@ -77,7 +89,15 @@ class CreditEnv(Environment):
         return jnp.concatenate([part.astype(jnp.float32) for part in parts])
 
     def picture(self, task: CreditTask, state: CreditState | None = None) -> np.ndarray:
-        """A row an action, a column a step: the action that takes the thing, the way, the door or the weather."""
+        """Draws a row an action, a column a step: the action that takes the thing, the way, the door or the weather.
+
+        Args:
+          task: the action that takes the thing.
+          state: marks the current step, and shows the weather; None: neither.
+
+        Returns:
+          uint8 RGB ``[A, horizon, 3]``.
+        """
         image = np.full((self.spec.num_actions or 0, self.horizon, 3), WAY, np.uint8)
         image[:, 0], image[:, -1] = GROUND, DOOR
         image[int(task.action), 0] = KEY
@@ -113,6 +133,9 @@ def key_to_door(
       noise: standard deviation of the (normal) rewards on the way.
       num_episodes: episodes in a trial.
       key_visible: whether the agent sees that it has the key.
+
+    Returns:
+      The distribution of these tasks, a finite set.
     """
     check(num_actions >= 2, "key-to-door: num_actions", num_actions, "must be at least 2")
     env = CreditEnv(num_actions, length, weather=False, visible=key_visible)
@@ -145,6 +168,9 @@ def umbrella(*, length: int = 20, prize: float = 1.0, noise: float = 1.0, num_ep
       prize: what is won or lost by it.
       noise: size of the rewards on the way (1 in bsuite).
       num_episodes: episodes in a trial.
+
+    Returns:
+      The distribution of these two tasks, a finite set.
     """
     env = CreditEnv(2, length, weather=True, visible=True)
 
@@ -166,8 +192,11 @@ def _prizes(tasks: CreditTask) -> np.ndarray:
 
 
 def _chains(name: str, env: CreditEnv, prize: float, noise: float, num_episodes: int, values) -> TaskDistribution:
-    """The set of all actions that may take the thing. ``values(tasks [G], weight [G], episodes)``: what each episode
-    earns on average of these, by role, ``[E]``, and how."""
+    """The set of all actions that may take the thing.
+
+    ``values(tasks [G], weight [G], episodes)``: what each episode returns on average over these tasks, by role, ``[E]``,
+    and how.
+    """
     check_all(dict(length=env.horizon - 2, num_episodes=num_episodes), lambda x: x >= 1, "must be at least 1", name)
     check(prize > 0, f"{name}: prize", prize, "must be above 0")
     check(noise >= 0, f"{name}: noise", noise, "must not be negative")

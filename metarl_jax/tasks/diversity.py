@@ -1,4 +1,4 @@
-"""How much the tasks of a set differ: in what they are worth, how far their goals are, and whether they are others."""
+"""How much the tasks of a set differ: in their optimal returns, how far their goals are, and how many are distinct."""
 
 from typing import Any, NamedTuple
 
@@ -15,10 +15,17 @@ QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 class Diversity(NamedTuple):
-    """``distinct``: how many of the ``num_tasks`` differ (by 32-bit fingerprints). ``mean``, ``std`` and ``quantiles``
-    (least, quarter, half, three quarters, highest) of the optimal return of a trial over the tasks. Where goals have a
-    distance: ``unsolvable``, the share of tasks whose goal cannot be reached within an episode, and ``shortest``, the
-    quantiles of the shortest ways in all others; else None. ``shortest`` is None, too, where no task can be solved."""
+    """How much the tasks of a set differ.
+
+    Attributes:
+      num_tasks: how many there are.
+      distinct: how many of them differ (by 32-bit fingerprints).
+      mean: of the optimal return of a trial over the tasks.
+      std: of the same.
+      quantiles: of the same: least, quarter, half, three quarters, highest.
+      unsolvable: the share of tasks whose goal cannot be reached within an episode; None where goals have no distance.
+      shortest: quantiles of the shortest paths in all other tasks; None where there is none, or goals have no distance.
+    """
 
     num_tasks: int
     distinct: int
@@ -30,16 +37,22 @@ class Diversity(NamedTuple):
 
 
 def diversity(tasks: TaskDistribution, batch: Task | None = None, trial_steps: int | None = None) -> Diversity:
-    """What a set of tasks holds, by exact planning: no agent is asked.
+    """How much the tasks of a set differ, by exact planning; no agent is needed.
 
     Args:
       tasks: the distribution that they are of.
-      batch: tasks, leaves ``[N, ...]``: draws, or those that a curriculum keeps; by default a finite set's own.
-      trial_steps: of the trials that they are worth; by default the distribution's.
+      batch: tasks, leaves ``[N, ...]``: samples, or those in a curriculum's buffer; by default a finite set's own.
+      trial_steps: steps in the trials whose optimal returns are computed; by default the distribution's.
+
+    Returns:
+      The ``Diversity``.
 
     Raises:
       ConfigError: no optimal return is known of each task; no tasks are given, and the set is not finite, or they are
         not tasks of it.
+
+    Example:
+      ``metarl_jax.tasks.diversity(metarl_jax.tasks.maze_100())``
     """
     check_tasks(tasks)
     batch = tasks.tasks if batch is None else checked(tasks, batch)
@@ -61,7 +74,19 @@ def diversity(tasks: TaskDistribution, batch: Task | None = None, trial_steps: i
 
 
 def optimal(tasks: TaskDistribution, batch: Task, steps: int) -> np.ndarray:
-    """The optimal return of a trial in each task, ``[N]``: traced, or else the reference."""
+    """The optimal return of a trial in each task: traced, or else the reference.
+
+    Args:
+      tasks: the distribution.
+      batch: its tasks, leaves ``[N, ...]``.
+      steps: steps in a trial.
+
+    Returns:
+      float64 ``[N]``.
+
+    Raises:
+      ConfigError: no optimal return is known of each task.
+    """
     optimum = tasks.optimum
     if optimum is not None:
         return _of_each(lambda task: optimum(task, steps), batch)
@@ -79,4 +104,12 @@ def _of_each(function: Any, batch: Task) -> np.ndarray:
 
 
 def quantiles(x: np.ndarray) -> tuple[float, ...]:
+    """The least, quarter, half, three quarters and highest value.
+
+    Args:
+      x: ``[N]``, not empty.
+
+    Returns:
+      Five numbers.
+    """
     return tuple(float(value) for value in np.quantile(x, QUANTILES))

@@ -18,8 +18,13 @@ class Environment:
     is stochastic; ``picture`` where it can be drawn). ``as_gymnax()`` has gymnax's interface. The difference from
     gymnax: noise is an argument, so that a trial loop may draw it for all tasks and steps in one call (a key split for
     every environment costs seven times as much on a CPU), and an episode's end does not restart it. States have a field
-    ``time``, the number of steps since the episode began. ``random_start``: where an episode begins is drawn (never
-    what the task is). ``view_moves``: pictures follow the agent, so that none shows where it was.
+    ``time``, the number of steps since the episode began.
+
+    Attributes:
+      spec: shapes of observations and actions.
+      horizon: longest episode, in steps.
+      random_start: where an episode begins is random (never what the task is).
+      view_moves: pictures follow the agent, so that none shows where it was.
     """
 
     spec: Spec
@@ -47,7 +52,15 @@ class Environment:
         raise NotImplementedError
 
     def picture(self, task: Task, state: State | None = None) -> np.ndarray:
-        """The task, and the agent in it when ``state`` is given, as uint8 RGB ``[rows, columns, 3]``."""
+        """Draws the task, and the agent in it.
+
+        Args:
+          task: the task.
+          state: the environment's state; None: the task alone.
+
+        Returns:
+          uint8 RGB ``[rows, columns, 3]``.
+        """
         raise NotImplementedError
 
     def is_truncated(self, state: State, task: Task) -> jax.Array:
@@ -55,40 +68,84 @@ class Environment:
         return state.time >= self.horizon
 
     def as_gymnax(self) -> GymnaxInterface:
-        """This environment with gymnax 1.x's interface: ``reset(key, params)``, and a ``step(key, state, action,
-        params)`` that restarts an episode where it ends; its params are the task."""
+        """This environment with gymnax 1.x's interface; its params are the task.
+
+        Returns:
+          An object with ``reset(key, params)``, and a ``step(key, state, action, params)`` that restarts an episode
+          where it ends.
+        """
         return GymnaxInterface(self)
 
 
 def one_hot_cell(cell: jax.Array, rows: int, columns: int) -> jax.Array:
-    """A grid position, one-hot by row and by column: ``[rows + columns]``."""
+    """A grid position, one-hot by row and by column.
+
+    Args:
+      cell: row-major index.
+      rows: of the grid.
+      columns: of the grid.
+
+    Returns:
+      float32 ``[rows + columns]``.
+    """
     # Two comparisons with one range: a concatenation would keep XLA's CPU backend from vectorising the loop.
     place = jnp.arange(rows + columns)
     return ((place == cell // columns) | (place == rows + cell % columns)).astype(jnp.float32)
 
 
 def one_of(tasks: Task, key: Key) -> Task:
-    """One task of a finite set ``[N, ...]``, each row equally likely."""
+    """Samples a task of a finite set, each row equally likely.
+
+    Args:
+      tasks: leaves ``[N, ...]``.
+      key: a random key.
+
+    Returns:
+      One task.
+    """
     count = jax.tree.leaves(tasks)[0].shape[0]
     index = jax.random.randint(key, (), 0, count)
     return jax.tree.map(lambda x: x[index], tasks)
 
 
 def episode_after_episode(value: Callable[[int], jax.Array], horizon: int, trial_steps: int) -> jax.Array:
-    """What a trial earns whose episodes all last ``horizon`` steps and earn ``value(t)`` in their first ``t``, where no
-    more of them are lived."""
+    """The return of a trial whose episodes all last ``horizon`` steps.
+
+    Args:
+      value: return of the first ``t`` steps of an episode of which no more are played, ``t -> scalar``.
+      horizon: steps in an episode.
+      trial_steps: steps in a trial; its last episode may be cut short.
+
+    Returns:
+      A scalar.
+    """
     episodes, rest = divmod(trial_steps, horizon)
     return episodes * value(horizon) + value(rest)
 
 
 def strong(tree: PyTree) -> PyTree:
-    """Python numbers and weakly typed arrays as arrays of their type, so that every step returns the same types."""
+    """Makes Python numbers and weakly typed arrays arrays of their type, so that every step returns the same types.
+
+    Args:
+      tree: a pytree of arrays and numbers.
+
+    Returns:
+      The same, every leaf an array that is not weakly typed.
+    """
     return jax.tree.map(lambda x: jax.lax.convert_element_type(x, jnp.result_type(x)), tree)
 
 
 def another_of(tasks: Task, key: Key, task: Task) -> Task:
-    """One of the other tasks of a finite set, leaves ``[N, ...]``: each row that is not ``task`` equally likely;
-    ``task`` itself where it holds no other."""
+    """Samples another task of a finite set: each row that is not ``task`` is equally likely.
+
+    Args:
+      tasks: leaves ``[N, ...]``.
+      key: a random key.
+      task: the one to differ from.
+
+    Returns:
+      The other task; ``task`` itself where the set holds no other.
+    """
     count = jax.tree.leaves(tasks)[0].shape[0]
     equal = jax.tree.map(lambda many, one: (many == one[None]).reshape(count, -1).all(axis=1), tasks, task)
     same = jnp.stack(jax.tree.leaves(equal)).all(axis=0)

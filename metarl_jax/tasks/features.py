@@ -1,4 +1,4 @@
-"""A task as a vector: for what looks at tasks in meta-training, and for agents whose observation has the vector."""
+"""A task as a vector: for curricula and task encoders, and for agents whose observation has the vector."""
 
 import functools
 from collections.abc import Callable
@@ -16,8 +16,14 @@ LARGEST = 256  # whole numbers of at most this many values become one-hot
 
 
 class TaskFeatures(NamedTuple):
-    """``vector(task) -> [size]``; ``check(name, tasks [N])`` raises ConfigError for tasks of the distribution ``name``
-    which the vector does not describe as it describes those that it was made for."""
+    """How tasks become vectors.
+
+    Attributes:
+      vector: ``task -> [size]``.
+      size: of the vector.
+      check: ``(name, tasks [N])``: raises ConfigError for tasks of the distribution ``name`` which the vector does not
+        describe as it describes those that it was made for.
+    """
 
     vector: Callable[[Task], jax.Array]
     size: int
@@ -25,7 +31,12 @@ class TaskFeatures(NamedTuple):
 
 
 class Coder(NamedTuple):
-    """Of one leaf: ``encode(leaf) -> [F]``; ``fault(leaves [N, ...])``: why some have no code, "" where all have."""
+    """How one leaf of a task becomes part of a vector.
+
+    Attributes:
+      encode: ``leaf -> [F]``.
+      fault: ``leaves [N, ...] ->`` why some have no code, "" where all have.
+    """
 
     encode: Callable[[jax.Array], jax.Array]
     fault: Callable[[jax.Array], str]
@@ -36,7 +47,13 @@ def vectors(tasks: TaskDistribution) -> TaskFeatures:
 
     What is the same in all tasks is left out. A whole number by itself (a goal cell, say) becomes one-hot where its
     range is known: the set is finite, or the distribution declares it (``TaskDistribution.counts``). All other numbers
-    are standardised by the mean and the standard deviation of ``SAMPLES`` draws (of the whole set, if finite).
+    are standardised by the mean and the standard deviation of ``SAMPLES`` samples (of the whole set, if finite).
+
+    Args:
+      tasks: the distribution.
+
+    Returns:
+      The features.
     """
     drawn = examples(tasks)
     named = jax.tree_util.tree_leaves_with_path(drawn)
@@ -54,16 +71,24 @@ def vectors(tasks: TaskDistribution) -> TaskFeatures:
 
 
 def examples(tasks: TaskDistribution) -> Task:
-    """``SAMPLES`` draws, the whole set if it is finite: leaves ``[N, ...]``."""
+    """Examples of a distribution's tasks: ``SAMPLES`` samples, or the whole set if it is finite.
+
+    Args:
+      tasks: the distribution.
+
+    Returns:
+      Tasks, leaves ``[N, ...]``; the same at every call.
+    """
     if tasks.tasks is not None:
         return tasks.tasks
     return jax.jit(jax.vmap(tasks.sample))(jax.random.split(jax.random.key(0), SAMPLES))
 
 
 def _coder(some: jax.Array, count: int, whole_set: bool) -> Coder:
-    """For a leaf of which ``some [N, ...]`` are examples. (A typed PRNG key is no number, and is left out.)
+    """For a leaf of which there are examples. (A typed PRNG key is no number, and is left out.)
 
     Args:
+      some: ``[N, ...]``, the examples.
       count: of the values, from 0 on, that a whole number is declared to have; 0: none are declared.
       whole_set: ``some`` are all that there are.
     """
@@ -101,7 +126,7 @@ def _change_of_constant(constant: np.ndarray, same: np.ndarray, leaves: jax.Arra
 
 
 def _check_coded(names: list[str], coders: list[Coder], name: str, tasks: Task) -> None:
-    """``TaskFeatures.check``."""
+    """Checks tasks as ``TaskFeatures.check`` does."""
     for leaf_name, coder, leaf in zip(names, coders, jax.tree.leaves(tasks), strict=True):
         fault = coder.fault(leaf)
         if fault:

@@ -9,9 +9,15 @@ UNSIGNED = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32, 8: jnp.uint32}  # by byt
 
 
 def fingerprints(tasks: Task) -> jax.Array:
-    """A number ``[M]`` for each task, the same for equal tasks; two others share one in four billion times.
+    """A number for each task, the same for equal tasks; two others share one in four billion times.
 
     Every bit of every leaf counts, whatever its type: real and complex numbers of any precision, typed keys.
+
+    Args:
+      tasks: leaves ``[M, ...]``.
+
+    Returns:
+      uint32 ``[M]``.
     """
     parts = []
     for seed, leaf in enumerate(jax.tree.leaves(tasks)):
@@ -24,7 +30,14 @@ def fingerprints(tasks: Task) -> jax.Array:
 
 
 def words(leaf: jax.Array) -> jax.Array:
-    """The bits of ``leaf [M, ...]`` as uint32 ``[M, W]``, the same for 0 and -0."""
+    """The bits of an array, the same for 0 and -0.
+
+    Args:
+      leaf: ``[M, ...]``, of any type.
+
+    Returns:
+      uint32 ``[M, W]``.
+    """
     if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         leaf = jax.random.key_data(leaf)
     flat = leaf.reshape(leaf.shape[0], -1)
