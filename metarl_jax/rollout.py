@@ -1,4 +1,4 @@
-"""Living in tasks: every trajectory in the library comes from here."""
+"""Rollouts in many tasks at once: every trajectory in the library comes from here."""
 
 import functools
 import math
@@ -13,7 +13,13 @@ from metarl_jax.records import Environment, Key, Policy, PyTree, State, Task, Ti
 
 
 class RolloutState(NamedTuple):
-    """Where ``[N]`` agents are in their trials: environment states, what they see, what they remember."""
+    """Where ``[N]`` agents are in their trials.
+
+    Attributes:
+      env_state: environment states, leaves ``[N, ...]``.
+      timestep: what the agents see.
+      memory: what they remember.
+    """
 
     env_state: State
     timestep: TimeStep
@@ -21,7 +27,17 @@ class RolloutState(NamedTuple):
 
 
 def init_rollout(key: Key, env: Environment, policy: Policy, tasks: Task) -> RolloutState:
-    """The start of a trial in each of ``tasks [N]``."""
+    """The start of a trial in each task.
+
+    Args:
+      key: of the first states.
+      env: the environment.
+      policy: whose memory starts anew.
+      tasks: leaves ``[N, ...]``.
+
+    Returns:
+      The RolloutState of ``[N]`` agents.
+    """
     num_tasks = jax.tree.leaves(tasks)[0].shape[0]
     env_state = jax.vmap(env.reset)(env.sample_noise(key, (num_tasks,)), tasks)
     observation = jax.vmap(env.observe)(env_state, tasks)
@@ -40,12 +56,19 @@ def rollout(
     greedy: bool = False,
     first: tuple[Task, int] | None = None,
 ) -> tuple[RolloutState, Trajectory]:
-    """Lives ``num_steps`` steps in each of ``tasks [N]``; an episode that ends is followed by one in the same task.
+    """Runs ``num_steps`` steps in each of ``tasks [N]``; an episode that ends is followed by one in the same task.
 
     Nothing about a task is drawn here: tasks never change inside a trial, but for a control (``first``). All randomness
-    is drawn in bulk before the scan. Goes on from ``place``, or starts new trials.
+    is drawn in bulk before the scan.
 
     Args:
+      key: of noise and actions.
+      env: the environment.
+      policy: the network that acts.
+      params: its parameters, the same in all tasks.
+      tasks: leaves ``[N, ...]``.
+      num_steps: T; static.
+      place: goes on from there; else new trials start.
       forget: reset memory and last action and reward at the start of each episode (True or 1: the non-adaptive
         control), or before each step (2); it may be traced.
       greedy: take the distribution's mode instead of a sample.
@@ -89,8 +112,22 @@ def advance(
     bounded: Callable[[jax.Array], jax.Array] = lambda action: action,
     following: Task | None = None,
 ):
-    """One step of the trial loop in ``[N]`` tasks: the environment's step and, where it ended, the next episode, in the
-    tasks ``following`` (by default the same). ``bounded``: the action distribution's."""
+    """One step of the trial loop in ``[N]`` tasks: the environment's step and, where it ended an episode, the next one.
+
+    Args:
+      env: the environment.
+      noise: of this step, leading axis ``[N]``.
+      place: where the agents are.
+      action: ``[N, ...]``, as the policy drew it.
+      tasks: leaves ``[N, ...]``.
+      forget: see ``rollout``.
+      bounded: the action distribution's.
+      following: the tasks of episodes that begin now (by default the same).
+
+    Returns:
+      The next environment states, what the agents see there, and ``(reward, mean reward, terminated, truncated, next
+      observation, next environment state)`` of the step, each ``[N, ...]``.
+    """
     following = tasks if following is None else following
     given = to_bounds(env.spec, bounded(action))
     reached, reward, terminated, info = jax.vmap(env.step)(noise, place.env_state, given, tasks)
@@ -112,22 +149,55 @@ def advance(
 
 
 def first_half(num_steps: int, length: int) -> int:
-    """How many of the episodes (or windows) of up to ``length`` steps are the first half of a trial: at least one."""
+    """How many episodes (or windows) are the first half of a trial.
+
+    Args:
+      num_steps: of the trial.
+      length: steps of the longest episode (or window).
+
+    Returns:
+      At least one.
+    """
     return max(1, math.ceil(num_steps / length) // 2)
 
 
 def select(condition: jax.Array, chosen: jax.Array, other: jax.Array) -> jax.Array:
-    """``where(condition [N], chosen [N, ...], other [N, ...])``."""
+    """``where`` with a condition for each row.
+
+    Args:
+      condition: ``[N]`` bool.
+      chosen: ``[N, ...]``.
+      other: ``[N, ...]``.
+
+    Returns:
+      ``[N, ...]``.
+    """
     return jnp.where(condition.reshape(condition.shape + (1,) * (other.ndim - 1)), chosen, other)
 
 
 def after_steps(trajectory: Trajectory) -> TimeStep:
-    """What followed each step of a record, before any new episode began."""
+    """What followed each step of a trajectory, before any new episode began.
+
+    Args:
+      trajectory: ``[T, ...]``.
+
+    Returns:
+      A TimeStep ``[T, ...]``, none of them an episode's first.
+    """
     flags = jnp.zeros_like(trajectory.terminated)
     return TimeStep(trajectory.next_observation, trajectory.action, trajectory.reward, flags, flags)
 
 
 def replay(policy: Policy, params: PyTree, timesteps: TimeStep, memory: PyTree | None = None):
-    """What the policy says on a record ``[T, N, ...]``: (action parameters, values). From the trial's start unless
-    ``memory`` is given."""
+    """What the policy computes on a recorded trajectory.
+
+    Args:
+      policy: the network.
+      params: its parameters.
+      timesteps: ``[T, N, ...]``.
+      memory: with which it starts (by default that of a trial's start).
+
+    Returns:
+      ``(action parameters [T, N, P], values [T, N])``, and whatever else the policy's kind returns.
+    """
     return policy.unroll(params, memory, timesteps)

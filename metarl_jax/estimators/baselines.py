@@ -6,8 +6,15 @@ import jax.numpy as jnp
 
 
 def time_in_episode(episode_start: jax.Array, before: jax.Array | None = None) -> jax.Array:
-    """Steps since the episode began, ``[T, ...]`` int32, from flags that mark first steps; ``before``: steps before the
-    record of the episodes under way as it begins, ``[...]`` int32 (none)."""
+    """Steps since the episode began.
+
+    Args:
+      episode_start: ``[T, ...]`` bool, which steps are an episode's first.
+      before: ``[...]`` int32, steps before the record of the episodes under way as it begins (none).
+
+    Returns:
+      ``[T, ...]`` int32.
+    """
     index = jnp.arange(episode_start.shape[0], dtype=jnp.int32).reshape(-1, *(1,) * (episode_start.ndim - 1))
     first = 0 if before is None else -before[None]
     return index - jax.lax.cummax(jnp.where(episode_start, index, first), axis=0)
@@ -17,8 +24,10 @@ def linear_baseline(observation: jax.Array, time: jax.Array, returns: jax.Array,
     """The ridge regression of ``returns`` on ``(o, o^2, t, t^2, t^3, 1)``, evaluated on the same batch.
 
     Args:
-      observation: ``[T, E, ...]``, clipped to [-10, 10]. time: ``[T, E]``, counted in hundreds of steps.
-      returns: ``[T, E]``. ridge: times the mean square of each feature.
+      observation: ``[T, E, ...]``, clipped to [-10, 10].
+      time: ``[T, E]``, counted in hundreds of steps.
+      returns: ``[T, E]``.
+      ridge: times the mean square of each feature.
 
     Returns:
       Values ``[T, E]``.
@@ -36,10 +45,17 @@ def linear_baseline(observation: jax.Array, time: jax.Array, returns: jax.Array,
 
 
 def solve_positive(matrix: jax.Array, vector: jax.Array) -> jax.Array:
-    """``matrix^-1 vector`` for a positive definite ``[F, F]``: Gauss-Jordan, no pivots.
+    """Solves ``matrix x = vector`` for a positive definite matrix: Gauss-Jordan, no pivots.
 
-    Not LAPACK's: batched under ``vmap`` on several CPU devices that may never return (``driver.driver``), and for so
-    small a matrix it is no faster.
+    Not LAPACK's: batched under ``vmap`` on several CPU devices that may never return (``training.update_loop``), and
+    for so small a matrix it is no faster.
+
+    Args:
+      matrix: ``[F, F]``.
+      vector: ``[F]``.
+
+    Returns:
+      ``x [F]``.
     """
 
     def eliminate(i, rows):

@@ -65,8 +65,15 @@ def _magic_box(x: jax.Array) -> jax.Array:
 
 
 def sampling_score(log_prob: jax.Array, earned: jax.Array) -> jax.Array:
-    """``stop(earned) * sum log pi``: the credit of all sampled actions for what was earned after the inner step.
+    """The score of the sampled actions times the return after the inner step: ``stop(earned) * sum log pi``.
 
-    Added to the outer objective, with ``_log_prob_objective`` inside, it makes the outer gradient unbiased.
+    Added to the outer objective, with the plain inner objective (``log pi A``), it makes the outer gradient unbiased.
+
+    Args:
+      log_prob: of the actions that the inner step learned from.
+      earned: scalar, the return after the inner step.
+
+    Returns:
+      A scalar, whose gradient is the score's.
     """
     return jax.lax.stop_gradient(earned) * log_prob.sum()

@@ -20,13 +20,19 @@ def trust_region_step(
     backtracks: int = 15,
     shrink: float = 0.8,
 ) -> tuple[PyTree, dict[str, jax.Array]]:
-    """``theta - c x`` with ``F x = g`` by conjugate gradient and ``c = sqrt(2 max_kl / x F x)``, shrunk until it helps.
+    """A step of trust-region policy optimisation (Schulman et al. 2015).
+
+    ``theta - c x`` with ``F x = g`` by conjugate gradient and ``c = sqrt(2 max_kl / x F x)``, shrunk until it helps.
 
     Args:
-      evaluate: ``params -> (loss, KL from the policy that trajectory the batch)``.
+      params: theta.
+      evaluate: ``params -> (loss, KL from the policy that acted in the batch)``.
       fisher: ``v -> F v`` at ``params``.
       max_kl: of a step, on average over the batch.
-      damping: added to ``F``. iterations: of conjugate gradient. backtracks, shrink: of the line search.
+      damping: added to ``F``.
+      iterations: of conjugate gradient.
+      backtracks: at most so many shorter steps are tried.
+      shrink: how much shorter each is.
 
     Returns:
       The new parameters (the old ones where no step lowered the loss within ``max_kl``), and metrics.
@@ -53,8 +59,19 @@ def trust_region_step(
 def conjugate_gradient(
     product: Callable[[PyTree], PyTree], vector: PyTree, iterations: int, tolerance: float = 1e-10
 ) -> tuple[PyTree, PyTree]:
-    """``(x, A x)`` for ``A x = vector``, ``A`` positive definite, from 0; ends early once ``|A x - vector|`` is
-    ``tolerance |vector|``. One product an iteration and no other (jax's own takes one more, and keeps ``A x``)."""
+    """Solves ``A x = vector`` for a positive definite ``A``, from 0, by conjugate gradient.
+
+    One product an iteration and no other (jax's own takes one more, and does not return ``A x``).
+
+    Args:
+      product: ``v -> A v``.
+      vector: a pytree.
+      iterations: at most so many.
+      tolerance: it ends early once ``|A x - vector|`` is that share of ``|vector|``.
+
+    Returns:
+      ``(x, A x)``.
+    """
     enough = tolerance**2 * optax.tree.vdot(vector, vector)
 
     def improve(carry):

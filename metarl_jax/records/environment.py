@@ -15,8 +15,12 @@ State = Any
 class Spec(NamedTuple):
     """The static shapes that all tasks of a distribution share.
 
-    ``num_actions`` is set for discrete actions; otherwise actions are vectors ``[action_size]`` within
-    ``[action_low, action_high]`` (each a float or an array that broadcasts to ``[action_size]``).
+    Attributes:
+      observation_shape: of one observation.
+      num_actions: how many discrete actions there are; None where actions are continuous.
+      action_size: length of a continuous action; 0 where actions are discrete.
+      action_low: least value of each action, a float or an array that broadcasts to ``[action_size]``.
+      action_high: greatest value, likewise.
     """
 
     observation_shape: tuple[int, ...]
@@ -36,7 +40,14 @@ class Spec(NamedTuple):
 
 
 def plain(spec: Spec) -> tuple:
-    """A Spec as numbers that can be compared: bounds of each action, none where actions are discrete."""
+    """A Spec as numbers that can be compared.
+
+    Args:
+      spec: its bounds may be arrays.
+
+    Returns:
+      A tuple of numbers and tuples: bounds of each action, none where actions are discrete.
+    """
     if spec.num_actions is not None:
         return tuple(spec.observation_shape), spec.num_actions
     bounds = [np.broadcast_to(np.asarray(x), (spec.action_size,)) for x in (spec.action_low, spec.action_high)]
@@ -46,10 +57,12 @@ def plain(spec: Spec) -> tuple:
 class Environment(Protocol):
     """What the trial loop asks of an environment (``tasks.Environment.as_gymnax`` gives it gymnax's interface).
 
-    All the randomness of a step is drawn in bulk: ``sample_noise(key, shape)`` returns noise with leading axes
-    ``shape``, and one element of it serves one ``reset`` or one ``step`` together with the ``reset`` that may follow
-    it. ``step`` returns ``(state, reward, terminated, info)``. ``observe`` is apart, so that an observation is computed
-    once a step, of the state that the agent is really in; what is random in it must be in the state.
+    All the randomness of a step is drawn in bulk: one element of the noise serves one ``reset`` or one ``step``
+    together with the ``reset`` that may follow it. ``observe`` is apart, so that an observation is computed once a
+    step, of the state that the agent is really in; what is random in it must be in the state.
+
+    Attributes:
+      spec: shapes of observations and actions.
     """
 
     spec: Spec
@@ -66,15 +79,18 @@ class Environment(Protocol):
 class Reference(NamedTuple):
     """A known value to hold a score against, in units of return a trial.
 
-    ``role``: ``optimal`` (task known), ``bayes`` (the best that any agent that must find the task out can do),
-    ``non_adaptive`` (the best behaviour that forgets at each episode), ``memoryless`` (that forgets at each step),
-    ``random`` or any other name.
-    ``kind``: ``exact``, ``estimate`` (simulated), ``lower`` or ``upper`` (a bound on the role's true value).
-    ``trial_return``: ``[N]``, or a scalar for the mean over tasks. ``by_episode``: ``[E]``, its mean over tasks for
-    each episode of the trial, where that makes sense. ``note`` says how it was computed. ``lengths``: ``[N, E]``,
-    how long each episode of each task is, the last column standing for all later ones, where lengths vary. ``of``:
-    empty where the value is of the tasks asked about and their prior; else what it is of, in words: such a value is
-    printed with them, and no score is held to it.
+    Attributes:
+      role: ``optimal`` (task known), ``bayes`` (the best that any agent that must find the task out can do),
+        ``non_adaptive`` (the best behaviour that forgets at each episode), ``memoryless`` (that forgets at each step),
+        ``random`` or any other name.
+      kind: ``exact``, ``estimate`` (simulated), ``lower`` or ``upper`` (a bound on the role's true value).
+      trial_return: ``[N]``, or a scalar for the mean over tasks.
+      by_episode: ``[E]``, its mean over tasks for each episode of the trial, where that makes sense.
+      note: how it was computed.
+      lengths: ``[N, E]``, steps of each episode of each task, the last column standing for all later ones, where
+        lengths vary.
+      of: empty where the value is of the tasks asked about and their prior; else what it is of, in words: such a value
+        is printed with them, and no score is held to it.
     """
 
     role: str
@@ -87,13 +103,15 @@ class Reference(NamedTuple):
 
 
 class ExactBelief(NamedTuple):
-    """What a trial has told of its task, exactly.
+    """The exact posterior over tasks, given a trial.
 
-    ``truth(task) -> [C]``: what is to be known, a one-hot over candidate tasks or numbers such as the arms' chances.
-    ``posterior(trajectory [T, ...]) -> [T, C]``: its mean given all that the agent was shown up to and with the
-    outcome of each step, ``E[truth(task) | shown up to t]``: the candidates' probabilities, or the arms' mean chances.
-    One trial; vmap for many. It starts anew where ``timestep.trial_start`` is set. ``candidates``: how many tasks there
-    are to tell apart, 0 where the truth is numbers; ``prior``: the chance of each before anything was shown.
+    Attributes:
+      truth: ``task -> [C]``, a one-hot over candidate tasks, or numbers such as the arms' chances.
+      posterior: ``trajectory [T, ...] -> [T, C]``, its mean given all that the agent was shown up to and with the
+        outcome of each step, ``E[truth(task) | shown up to t]``: the candidates' probabilities, or the arms' mean
+        chances. One trial; vmap for many. It starts anew where ``timestep.trial_start`` is set.
+      candidates: how many tasks there are to tell apart; 0 where the truth is numbers.
+      prior: the probability of each before anything was shown.
     """
 
     truth: Callable[[Task], jax.Array]
@@ -105,21 +123,29 @@ class ExactBelief(NamedTuple):
 class TaskDistribution(NamedTuple):
     """WHAT is learned: a set of MDPs with shared state and action spaces.
 
-    ``trial_steps`` is the default length of a trial, ``horizon`` the longest episode, both static. ``tasks`` is the
-    whole set, leaves ``[N, ...]``, when it is finite. ``references(tasks [N], trial_steps, prior=None)`` returns the
-    known answers: of tasks that the agent knows are drawn from ``prior``, leaves ``[M, ...]``, each row equally likely
-    (a task that is held twice is twice as likely), by default from the distribution's own. ``mutate(key, task)`` is a
-    small random change of a task. ``recipe`` (name and options) rebuilds it.
-    ``belief`` is set where what a trial tells of the task has a closed form (``beliefs.exact_belief`` finds others).
-    ``optimum(task, trial_steps)``: the exact optimal return of a trial, the task known, where it can be traced;
-    ``best_episode(task)``: that of an episode, where these may end early, so that a trial holds more of them.
-    ``target(key)`` draws from the tasks that matter in the end, where these are others than ``sample``'s.
-    ``solved_above``: an episode that returns more is solved, where that is so to say.
-    ``counts``: a task's structure with whole numbers for leaves: how many values, from 0 on, that leaf may have, where
-    it is a whole number by itself and the set is not finite (0: not known).
-    ``trained_on``: set where an algorithm that learned in that distribution is built to act in this one. What it
-    derives from its tasks beside their environment and its horizon (task features, the length of memories, episodes
-    before an inner step) is then that of training; agents that learn from scratch divide the trial that they are given.
+    Attributes:
+      name: in tables and run folders.
+      env: the environment; the task is an argument of its functions.
+      sample: ``key -> task``.
+      horizon: steps of the longest episode; static.
+      trial_steps: the default length of a trial; static.
+      tasks: the whole set, leaves ``[N, ...]``, where it is finite.
+      references: ``(tasks [N], trial_steps, prior=None) -> [Reference]``, the known answers: of tasks that the agent
+        knows are drawn from ``prior``, leaves ``[M, ...]``, each row equally likely (a task that is held twice is twice
+        as likely), by default from the distribution's own.
+      mutate: ``(key, task) -> task``, a small random change of it.
+      recipe: name and options, which rebuild the distribution.
+      belief: set where the posterior has a closed form (``beliefs.exact_belief`` finds others).
+      optimum: ``(task, trial_steps) -> scalar``, the exact optimal return of a trial, the task known, where it can be
+        traced.
+      best_episode: ``task -> scalar``, that of an episode, where these may end early, so that a trial holds more.
+      target: ``key -> task``, the tasks that matter in the end, where these are others than ``sample``'s.
+      solved_above: an episode that returns more is solved, where there is such a number.
+      counts: a task's structure with whole numbers for leaves: how many values, from 0 on, that leaf may have, where it
+        is a whole number by itself and the set is not finite (0: not known).
+      trained_on: set where an algorithm that learned in that distribution is built to act in this one. What it derives
+        from its tasks beside their environment and its horizon (task features, the length of memories, episodes before
+        an inner step) is then that of training; agents that learn from scratch divide the trial that they are given.
     """
 
     name: str
@@ -154,22 +180,36 @@ class TimeStep(NamedTuple):
     """What an agent is given before it acts; leaves ``[..., ...]`` share their leading axes.
 
     At the start of a trial ``last_action`` and ``last_reward`` are zero and both flags are set.
+
+    Attributes:
+      observation: ``[..., *observation_shape]``.
+      last_action: ``[...]`` int32, or ``[..., action_size]``.
+      last_reward: ``[...]``.
+      episode_start: ``[...]`` bool, the last step ended an episode.
+      trial_start: ``[...]`` bool, a new task: memory must be reset.
     """
 
     observation: jax.Array
     last_action: jax.Array
     last_reward: jax.Array
-    episode_start: jax.Array  # bool: the last step ended an episode
-    trial_start: jax.Array  # bool: a new task; memory must be reset
+    episode_start: jax.Array
+    trial_start: jax.Array
 
 
 class Trajectory(NamedTuple):
     """A record of ``T`` steps, leaves ``[T, ...]`` (``[T, N, ...]`` for ``N`` tasks).
 
-    ``mean_reward`` is the expectation of the reward given state and action where the environment knows it, else the
-    reward. ``env_state`` is the state before the action; ``next_env_state`` and ``next_observation`` are what followed
-    it, before any new episode began. ``outputs`` is what the policy said: ``(action parameters, value)``,
-    and whatever else its kind says.
+    Attributes:
+      timestep: what the agent saw before it acted.
+      action: as the policy drew it.
+      reward: of the step.
+      mean_reward: its expectation given state and action where the environment knows it, else the reward.
+      terminated: the MDP ended the episode.
+      truncated: a time limit ended it.
+      next_observation: of what followed the step, before any new episode began.
+      next_env_state: the state that followed it, likewise.
+      env_state: the state before the action.
+      outputs: ``(action parameters, value)`` of the policy, and whatever else its kind returns.
     """
 
     timestep: TimeStep

@@ -9,19 +9,28 @@ from metarl_jax.records.environment import Key, PyTree, Task, Trajectory
 
 
 class ActionEvaluation(NamedTuple):
-    """What an agent's policy says on a record ``[T, E]``: of the actions taken, and in all."""
+    """What an agent's policy computes on a trajectory ``[T, E]``.
+
+    Attributes:
+      log_prob: ``[T, E]``, of the actions taken.
+      entropy: ``[T, E]``, of the policy at each step.
+      value: ``[T, E]``, of each step's observation.
+      next_value: ``[T, E]``, of what followed it, before any new episode began.
+    """
 
     log_prob: jax.Array
     entropy: jax.Array
-    value: jax.Array  # of each step
-    next_value: jax.Array  # of what followed it, before any new episode began
+    value: jax.Array
+    next_value: jax.Array
 
 
 class Actor(NamedTuple):
-    """How an agent of an inner loop LIVES: ``E`` episodes side by side in one task, ``T`` steps at a time.
+    """How an agent of an inner loop ACTS: ``E`` episodes side by side in one task, ``T`` steps at a time.
 
-    ``enter(key, task) -> place``; ``act(key, agent, place, task, greedy=False) -> (place, Trajectory [T, E])``;
-    ``said(agent, Trajectory) -> ActionEvaluation [T, E]``, differentiable in the agent.
+    Attributes:
+      enter: ``(key, task) -> place``, where episodes begin.
+      act: ``(key, agent, place, task, greedy=False) -> (place, Trajectory [T, E])``.
+      said: ``(agent, Trajectory) -> ActionEvaluation [T, E]``, differentiable in the agent.
     """
 
     enter: Callable[[Key, Task], PyTree]
@@ -32,9 +41,11 @@ class Actor(NamedTuple):
 class Inner(NamedTuple):
     """How an agent of an inner loop LEARNS under meta-parameters; it samples no environment.
 
-    ``meta(key) -> meta``, what is meta-learned; ``init(key, meta, task) -> agent``, at the start of a life;
-    ``learn(key, meta, agent, Trajectory [T, E]) -> (agent, penalty)``: one inner update, differentiable in ``meta`` and
-    ``agent``; ``penalty`` (a scalar) is what the method adds to the outer loss.
+    Attributes:
+      meta: ``key -> meta``, initial meta-parameters.
+      init: ``(key, meta, task) -> agent``, at the start of a lifetime.
+      learn: ``(key, meta, agent, Trajectory [T, E]) -> (agent, penalty)``, one inner update, differentiable in ``meta``
+        and ``agent``; the penalty is a scalar that the method adds to the outer loss.
     """
 
     meta: Callable[[Key], PyTree]
@@ -43,12 +54,16 @@ class Inner(NamedTuple):
 
 
 class MetaGradient(NamedTuple):
-    """How the outer gradient is ESTIMATED from lives under way in ``[N]`` tasks.
+    """How the outer gradient is ESTIMATED from lifetimes under way in ``[N]`` tasks.
 
-    ``init(key, task shapes, num_tasks) -> kept``: the lives, and whatever else lasts from one outer update to the next;
-    ``estimate(key, meta, kept, tasks [N]) -> (gradient, kept, Outcome)``: lives on for a window of inner updates; where
-    a life has ended, the next one is lived in the task offered. The gradient is that of a loss; the outcome's return is
-    that of an episode, on average of each life so far. ``lives``: how many are lived in each task.
+    The gradient is that of a loss; the outcome's return is that of an episode, the mean over each lifetime so far.
+    Where a lifetime has ended, the next one is in the task offered.
+
+    Attributes:
+      init: ``(key, task shapes, num_tasks) -> state``, the lifetimes, and whatever else lasts from one outer update to
+        the next.
+      estimate: ``(key, meta, state, tasks [N]) -> (gradient, state, Outcome)``, over a window of inner updates.
+      lives: how many lifetimes there are in each task.
     """
 
     init: Callable[[Key, Task, int], PyTree]
@@ -57,8 +72,15 @@ class MetaGradient(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What one outer step did: the tasks really lived ``[N]``, their returns ``[N]``, which lives ended ``[N]`` and
-    scalar ``metrics`` by name. ``trajectory [T, N]``: the trials, where each task was lived in one."""
+    """What one outer step did.
+
+    Attributes:
+      tasks: those that were really lived in, leaves ``[N, ...]``.
+      trial_return: ``[N]``.
+      ended: ``[N]`` bool, which lifetimes ended.
+      metrics: scalars by name.
+      trajectory: ``[T, N]``, the trials, where each task had one.
+    """
 
     tasks: Task
     trial_return: jax.Array

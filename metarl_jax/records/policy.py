@@ -9,10 +9,17 @@ from metarl_jax.records.environment import Key, PyTree, TimeStep
 
 
 class ActionDistribution(NamedTuple):
-    """A family of distributions over actions, parameters last: ``[..., size]``.
+    """A family of distributions over actions; parameters are the last axis, ``[..., size]``.
 
-    ``noise(key, shape)`` draws in bulk what ``sample(parameters, noise)`` consumes; ``kl(p, q)`` is the divergence
-    KL(p || q) of two parameters. ``bounded(action)`` is what the environment gets of a sample (before ``to_bounds``).
+    Attributes:
+      size: how many parameters there are.
+      noise: ``(key, shape) -> noise``, drawn in bulk; ``sample`` consumes it.
+      sample: ``(parameters, noise) -> action``.
+      mode: ``parameters -> action``.
+      log_prob: ``(parameters, action) -> [...]``.
+      entropy: ``parameters -> [...]``.
+      kl: ``(p, q) -> [...]``, KL(p || q) of two parameters.
+      bounded: ``action -> action``, what the environment gets of a sample (before ``to_bounds``).
     """
 
     size: int
@@ -28,10 +35,15 @@ class ActionDistribution(NamedTuple):
 class Policy(NamedTuple):
     """All that an algorithm knows of a network.
 
-    ``init(key) -> params``; ``carry(batch_shape) -> memory``;
-    ``step(params, memory, timestep [...]) -> (memory, (action parameters [..., P], value [...]))``;
-    ``unroll(params, memory, timesteps [T, ...]) -> (action parameters [T, ..., P], values [T, ...])``.
-    ``unroll`` equals ``step`` scanned, up to rounding; with None for its memory it starts from ``carry``'s.
+    ``unroll`` equals ``step`` scanned, up to rounding.
+
+    Attributes:
+      init: ``key -> params``.
+      carry: ``batch_shape -> memory``, that of a trial's start.
+      step: ``(params, memory, timestep [...]) -> (memory, (action parameters [..., P], value [...]))``.
+      unroll: ``(params, memory, timesteps [T, ...]) -> (action parameters [T, ..., P], values [T, ...])``; with None
+        for its memory it starts from ``carry``'s.
+      actions: the distribution that the action parameters are of.
     """
 
     init: Callable[[Key], PyTree]
