@@ -194,8 +194,8 @@ def _prizes(tasks: CreditTask) -> np.ndarray:
 def _chains(name: str, env: CreditEnv, prize: float, noise: float, num_episodes: int, values) -> TaskDistribution:
     """The set of all actions that may take the thing.
 
-    ``values(tasks [G], weight [G], episodes)``: what each episode returns on average over these tasks, by role, ``[E]``,
-    and how.
+    ``values(tasks [G], weight [G], episodes)``: what each episode returns on average over these tasks, by role,
+    ``[E]``, and how.
     """
     check_all(dict(length=env.horizon - 2, num_episodes=num_episodes), lambda x: x >= 1, "must be at least 1", name)
     check(prize > 0, f"{name}: prize", prize, "must be above 0")

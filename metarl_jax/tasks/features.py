@@ -85,7 +85,7 @@ def examples(tasks: TaskDistribution) -> Task:
 
 
 def _coder(some: jax.Array, count: int, whole_set: bool) -> Coder:
-    """For a leaf of which there are examples. (A typed PRNG key is no number, and is left out.)
+    """How a leaf of which there are examples is encoded (a typed PRNG key is no number, and is left out).
 
     Args:
       some: ``[N, ...]``, the examples.

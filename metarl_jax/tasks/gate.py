@@ -18,22 +18,34 @@ PIXELS, GROUND, WALL, ARRIVE, AGENT = 65, (236, 236, 232), (40, 44, 52), (0, 158
 
 
 class GateTask(NamedTuple):
-    """Where the gate is in the wall at y = 0, and how wide."""
+    """The gate.
+
+    Attributes:
+      position: x of its middle, in the wall at y = 0.
+      width: of the opening.
+    """
 
     position: jax.Array
     width: jax.Array
 
 
 class GateState(NamedTuple):
-    """``body [4]``: x, its velocity, y, its velocity."""
+    """Where the mass is and how it moves.
+
+    Attributes:
+      body: ``[4]``: x, its velocity, y, its velocity.
+      time: steps since the episode began.
+    """
 
     body: jax.Array
     time: jax.Array
 
 
 class GateEnv(Environment):
-    """A mass that is pushed, frictionless, in a room of 8 x 8; it starts at (0, 3), and is paid for being near (0, -3):
-    ``exp(-0.6 distance)``. Crossing the wall at y = 0 beside the gate ends the episode.
+    """A mass that is pushed, frictionless, through the gate of a wall in a room of 8 x 8.
+
+    It starts at (0, 3), and is rewarded for being near (0, -3): ``exp(-0.6 distance)``. Crossing the wall at y = 0
+    beside the gate ends the episode.
 
     ``x'' = 1.5 a + noise``, ``a`` clipped to 10 an axis, noise N(0, 0.05) anew in each of ten substeps of 0.01 s (by
     Euler's rule, old velocities first). It sees its state and, with ``gate_visible``, the gate.
@@ -76,7 +88,15 @@ class GateEnv(Environment):
         )
 
     def picture(self, task: GateTask, state: GateState | None = None) -> np.ndarray:
-        """The room from above: the wall with its gate, the goal below it, the mass."""
+        """Draws the room from above: the wall with its gate, the goal below it, the mass.
+
+        Args:
+          task: the gate.
+          state: where the mass is; None: not drawn.
+
+        Returns:
+          uint8 RGB ``[65, 65, 3]``.
+        """
         image = np.full((PIXELS, PIXELS, 3), GROUND, np.uint8)
         at = np.linspace(-ROOM, ROOM, PIXELS)
         wall = np.abs(at - float(task.position)) > 0.5 * float(task.width)
@@ -98,8 +118,10 @@ def gate(
     horizon: int = 100,
     num_episodes: int = 1,
 ) -> TaskDistribution:
-    """The point mass through a gate of self-paced reinforcement learning (Klink et al. 2020): where the gate is, and
-    how wide. The narrow gates are those of CURROT (Klink et al. 2022), without their small spread.
+    """The point mass that must pass a gate, of self-paced reinforcement learning (Klink et al. 2020).
+
+    Tasks differ in where the gate is and how wide. The narrow gates are those of CURROT (Klink et al. 2022), without
+    their small random variation.
 
     No reference is known for it: the literature reports discounted returns (0.95) on the narrow gates, ``target``.
 
@@ -108,6 +130,9 @@ def gate(
       gate_visible: the agent sees position and width of the gate.
       horizon: longest episode, in steps of a tenth of a second.
       num_episodes: whole episodes in a trial; more fit in where some end early.
+
+    Returns:
+      The distribution of gates; a finite set where ``gates`` is ``target``.
     """
     check_all(dict(horizon=horizon, num_episodes=num_episodes), lambda x: x >= 1, "must be at least 1", "gate")
     low, high = jnp.array([POSITIONS[0], WIDTHS[0]]), jnp.array([POSITIONS[1], WIDTHS[1]])

@@ -20,13 +20,23 @@ FLOOR, GOAL, AGENT = (236, 236, 232), (0, 158, 115), (213, 94, 0)
 
 
 class GridTask(NamedTuple):
-    """``goal``: a cell, row-major int32."""
+    """A hidden goal.
+
+    Attributes:
+      goal: a cell, row-major int32.
+    """
 
     goal: jax.Array
 
 
 class GridState(NamedTuple):
-    """``owed``: rewards that are still to be paid; nothing where each is paid at once."""
+    """Where the agent is.
+
+    Attributes:
+      cell: row-major int32.
+      time: steps since the episode began.
+      owed: sum of rewards that are still to be paid; nothing where each is paid at once.
+    """
 
     cell: jax.Array
     time: jax.Array
@@ -65,6 +75,15 @@ class GridEnv(Environment):
         return jnp.concatenate([here, one_hot_cell(task.goal, self.size, self.size)])
 
     def picture(self, task: GridTask, state: GridState | None = None) -> np.ndarray:
+        """Draws the grid, one pixel a cell: the goal, and the agent's cell.
+
+        Args:
+          task: the goal.
+          state: where the agent is; None: not drawn.
+
+        Returns:
+          uint8 RGB ``[size, size, 3]``.
+        """
         image = np.full((self.size * self.size, 3), FLOOR, np.uint8)
         image[int(task.goal)] = GOAL
         if state is not None:
@@ -73,7 +92,14 @@ class GridEnv(Environment):
 
 
 def grid_table(size: int) -> np.ndarray:
-    """``next_state [cells, actions]`` of an open grid; moves off it mean staying."""
+    """Successors in an open grid; moves off it mean staying.
+
+    Args:
+      size: cells a side.
+
+    Returns:
+      ``next_state [cells, actions]``, int32.
+    """
     return open_grid(size, MOVES)
 
 
@@ -94,6 +120,9 @@ def gridnavi(
       num_episodes: episodes in a trial.
       goal_visible: the observation also has the goal, one-hot by row and by column.
       pay_every: rewards are summed, and paid every so many steps of an episode and at its end; 1 is at once.
+
+    Returns:
+      The distribution of goals, a finite set.
     """
     check(size >= 3, "gridnavi: size", size, "must be at least 3")
     counts = dict(horizon=horizon, num_episodes=num_episodes, pay_every=pay_every)
@@ -120,7 +149,16 @@ def gridnavi(
 
 
 def optimum(env: GridEnv, task: GridTask, trial_steps: int) -> jax.Array:
-    """Straight to the goal, and stay."""
+    """The return of going straight to the goal, and staying there.
+
+    Args:
+      env: the environment.
+      task: the goal.
+      trial_steps: steps in a trial.
+
+    Returns:
+      A scalar.
+    """
     distance = jnp.maximum(task.goal // env.size + task.goal % env.size, 1)
 
     def earned(steps: int):
@@ -134,7 +172,19 @@ def optimum(env: GridEnv, task: GridTask, trial_steps: int) -> jax.Array:
 def references(
     env: GridEnv, own: GridTask, tasks: GridTask, trial_steps: int, prior: GridTask | None = None
 ) -> list[Reference]:
-    """Known answers for whole episodes; the prior is ``own`` where none is given."""
+    """Reference values for trials of whole episodes; none for others.
+
+    Args:
+      env: the environment.
+      own: the distribution's own tasks, leaves ``[G, ...]``.
+      tasks: leaves ``[N, ...]``.
+      trial_steps: steps in a trial.
+      prior: leaves ``[M, ...]``, each row equally likely; None: ``own``.
+
+    Returns:
+      Optimal and random play of each task, and where they can be planned what is Bayes-optimal and not adaptive, and
+      posterior sampling.
+    """
     episodes, rest = divmod(trial_steps, env.horizon)
     if rest:
         return []

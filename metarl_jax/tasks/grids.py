@@ -19,7 +19,14 @@ FLOOR, GOOD, BAD, AGENT = (236, 236, 232), (0, 158, 115), (66, 120, 180), (213, 
 
 
 class Kind(NamedTuple):
-    """``objects``: of each (reward, chance that collecting it ends the episode, chance a step that it comes back)."""
+    """A kind of grid worlds.
+
+    Attributes:
+      size: cells a side.
+      horizon: steps in an episode.
+      num_episodes: whole episodes in a trial.
+      objects: of each (reward, probability that collecting it ends the episode, probability a step that it comes back).
+    """
 
     size: int
     horizon: int
@@ -38,8 +45,14 @@ KINDS = {  # after Oh et al.'s appendix A, but for num_episodes
 
 
 class ObjectsTask(NamedTuple):
-    """All ``[m]``: the cell of each object, row-major int32 (``size * size``: there is no such object), what it pays,
-    the chance that collecting it ends the episode, the chance a step that it comes back."""
+    """The objects of a grid world.
+
+    Attributes:
+      position: ``[m]``, cells, row-major int32; ``size * size``: there is no such object.
+      reward: ``[m]``, what collecting one pays.
+      end: ``[m]``, probability that collecting one ends the episode.
+      respawn: ``[m]``, probability a step that one comes back.
+    """
 
     position: jax.Array
     reward: jax.Array
@@ -48,7 +61,13 @@ class ObjectsTask(NamedTuple):
 
 
 class ObjectsState(NamedTuple):
-    """``present [m]``: which objects can be collected; all at the start (those that do not exist too)."""
+    """Where the agent is, and which objects are.
+
+    Attributes:
+      cell: row-major int32.
+      present: bool ``[m]``, which objects can be collected; all at the start (those that do not exist too).
+      time: steps since the episode began.
+    """
 
     cell: jax.Array
     present: jax.Array
@@ -99,7 +118,15 @@ class ObjectsEnv(Environment):
         return jnp.concatenate([jnp.arange(self.num_cells) == state.cell, present]).astype(jnp.float32)
 
     def picture(self, task: ObjectsTask, state: ObjectsState | None = None) -> np.ndarray:
-        """Objects that pay in green, that cost in blue, the more the darker; those that are absent paler."""
+        """Draws objects that pay in green, that cost in blue, the more the darker; those that are absent paler.
+
+        Args:
+          task: the objects.
+          state: the agent's cell, and which objects are present; None: all are, and no agent.
+
+        Returns:
+          uint8 RGB ``[size, size, 3]``.
+        """
         image = np.full((self.num_cells, 3), FLOOR, float)
         present = np.ones(self.num_objects, bool) if state is None else np.asarray(state.present)
         for cell, reward, here in zip(np.asarray(task.position), np.asarray(task.reward), present, strict=True):
@@ -123,8 +150,10 @@ def grids(
     respawn: tuple[float, float] | None = None,
     observation: Literal["cell", "table"] = "cell",
 ) -> TaskDistribution:
-    """The tabular grid worlds that Learned Policy Gradient was meta-trained and tested on (Oh et al. 2020): objects pay
-    when they are collected, may end the episode, and come back. What differs between tasks is where they are.
+    """The tabular grid worlds that Learned Policy Gradient was meta-trained and tested on (Oh et al. 2020).
+
+    Objects pay when they are collected, may end the episode, and come back. What differs between tasks is where they
+    are.
 
     Five kinds are after the paper's tabular ones, on open squares: theirs may have walls, and one code that follows it
     has ``longer`` on 7 x 9 cells with five objects that cost. Nine actions are one of the paper's two modes (the other
@@ -150,6 +179,9 @@ def grids(
       end, respawn: between what the chances of its objects lie, that collecting one ends the episode, and a step that
         one comes back; None: 0.001 and 1.
       observation: ``cell`` (the cell one-hot, and which objects are present) or ``table`` (their product, one-hot).
+
+    Returns:
+      The distribution of grid worlds of that kind.
     """
     given = {"size": size, "horizon": horizon, "num_episodes": num_episodes}
     chosen = KINDS[kind]._replace(**{name: value for name, value in given.items() if value is not None})
@@ -206,11 +238,30 @@ def _work(env: ObjectsEnv, trial_steps: int) -> int:
 
 
 def optimum(env: ObjectsEnv, task: ObjectsTask, trial_steps: int) -> jax.Array:
+    """The optimal expected return of a trial, by backward induction over cells and sets of objects.
+
+    Args:
+      env: the environment.
+      task: the objects.
+      trial_steps: steps in a trial.
+
+    Returns:
+      A scalar.
+    """
     return planning.optimal_collection(env.next_state, planning.Objects(*task), trial_steps, env.horizon)[-1]
 
 
 def references(env: ObjectsEnv, tasks: ObjectsTask, trial_steps: int) -> list[Reference]:
-    """Optimal and random play of each task ``[N]``, for trials of any length."""
+    """Optimal and random play of each task, for trials of any length.
+
+    Args:
+      env: the environment.
+      tasks: leaves ``[N, ...]``.
+      trial_steps: steps in a trial.
+
+    Returns:
+      The optimum (exact, or a lower and an upper bound) and random play, returns ``[N]``.
+    """
     table, horizon, objects = env.next_state, env.horizon, planning.Objects(*tasks)
 
     def each(solve) -> Any:  # a task after the other: a task's arrays stay in the cache

@@ -8,11 +8,21 @@ from metarl_jax.tasks.as_gymnax import GymnaxInterface
 
 
 def going_on(env: Any) -> Any:
-    """A copy of an environment whose ``step`` returns ``(observation, state, reward, terminated, truncated, info)`` as
-    they are where an episode ends.
+    """A copy of an environment whose ``step`` does not restart an episode where it ends.
 
-    gymnax's ``step`` restarts there, and wrappers override ``reset`` and ``step`` (``reset_env`` and ``step_env`` reach
-    past them). So the innermost environment gets a step without restart, below copies of its wrappers.
+    It returns ``(observation, state, reward, terminated, truncated, info)`` as they are there. gymnax's ``step``
+    restarts, and wrappers override ``reset`` and ``step`` (``reset_env`` and ``step_env`` reach past them). So the
+    innermost environment gets a step without restart, below copies of its wrappers.
+
+    Args:
+      env: gymnax's, wrapped or not, or ours with gymnax's interface.
+
+    Returns:
+      The copy.
+
+    Raises:
+      ConfigError: a wrapper overrides ``is_truncated`` or ``is_terminated``, or a method that reaches past wrappers
+        below it.
     """
     check(hasattr(env, "__dict__"), "env", env, "must be an object with attributes")
     kind, held = type(env), vars(env)
@@ -31,14 +41,17 @@ def going_on(env: Any) -> Any:
 
 @functools.cache
 def _roots() -> tuple[type, ...]:
-    """gymnax's environments, and ours as gymnax's: their ``step`` calls their ``step_env``."""
+    """Environments of gymnax, and ours with its interface: their ``step`` calls their ``step_env``."""
     from gymnax.environments.environment import Environment  # loads pandas and matplotlib
 
     return Environment, GymnaxInterface
 
 
 def _copied(env: Any, kind: type, **changes: Any) -> Any:
-    """Not ``copy.copy``, which wrappers that pass on every attribute do not survive."""
+    """A copy of an environment, of another class or with other attributes.
+
+    Not by ``copy.copy``, which wrappers that pass on every attribute do not survive.
+    """
     copy = object.__new__(kind)
     vars(copy).update(vars(env), **changes)
     return copy
@@ -46,8 +59,10 @@ def _copied(env: Any, kind: type, **changes: Any) -> Any:
 
 @functools.cache
 def _without_restart(kind: type) -> type:
-    """``kind`` with a step that does not restart in the place of its root's: a step of its own that calls that one is
-    still called. ``stepped``: whether it was."""
+    """A subclass with a step that does not restart, in the place of its root's.
+
+    A step of its own that calls that one is still called. ``stepped``: whether it was.
+    """
     root: Any = next((root for root in _roots() if issubclass(kind, root)), object)
 
     class GoingOn(root):
@@ -74,4 +89,12 @@ def _given(env: Any, params: Any) -> Any:
 
 
 def name_of(env: Any) -> str:
+    """The name of an environment, for messages.
+
+    Args:
+      env: an environment.
+
+    Returns:
+      Its ``name``, or that of its class.
+    """
     return getattr(env, "name", type(env).__name__)

@@ -1,4 +1,4 @@
-"""Maze layouts: from ASCII, from a seeded generator, and small random changes of them."""
+"""Layouts of mazes: from ASCII, from a seeded generator, and as tables for planners."""
 
 from collections.abc import Sequence
 
@@ -44,10 +44,16 @@ COLUMNS = """
 
 
 def parse(text: str) -> tuple[np.ndarray, int, np.ndarray]:
-    """An ASCII maze as ``(walls bool [rows, columns], start cell, goal cells [G])``.
+    """Reads an ASCII maze.
 
     ``#`` wall, ``S`` start, ``G`` a goal, ``.`` or space floor. Without any ``G`` every floor cell that can be
     reached is a goal. Lines are as they stand; empty first and last lines are dropped.
+
+    Args:
+      text: the maze, a line a row.
+
+    Returns:
+      ``(walls, start, goals)``: bool ``[rows, columns]``, a cell, and cells ``[G]``, row-major.
 
     Raises:
       ConfigError: ragged lines, an open border, no start or several, an unknown letter, a goal out of reach.
@@ -75,7 +81,17 @@ def parse(text: str) -> tuple[np.ndarray, int, np.ndarray]:
 
 
 def parse_all(layouts: Sequence[str]) -> list[tuple[np.ndarray, int, np.ndarray]]:
-    """``parse`` of each; all must have one outer size."""
+    """Reads several ASCII mazes of one outer size.
+
+    Args:
+      layouts: the mazes.
+
+    Returns:
+      ``parse`` of each.
+
+    Raises:
+      ConfigError: there are none, they differ in size, or what ``parse`` refuses.
+    """
     check(len(layouts) > 0, "layouts", layouts, "give at least one ASCII maze")
     parsed = [parse(text) for text in layouts]
     sizes = sorted({walls.shape for walls, _, _ in parsed})
@@ -84,7 +100,15 @@ def parse_all(layouts: Sequence[str]) -> list[tuple[np.ndarray, int, np.ndarray]
 
 
 def reachable(walls: jax.Array, start: jax.Array) -> jax.Array:
-    """Which cells ``[rows, columns]`` can be reached from the cell ``start``; the border must be walls."""
+    """Which cells can be reached.
+
+    Args:
+      walls: bool ``[rows, columns]``, True on the whole border.
+      start: the cell from which, row-major.
+
+    Returns:
+      bool ``[rows, columns]``.
+    """
     rows, columns = walls.shape
     first = (jnp.arange(rows * columns) == start).reshape(rows, columns) & ~walls
 
@@ -105,12 +129,22 @@ def generate(
     rooms: jax.Array | int | None = None,
     first: jax.Array | int = 0,
 ) -> jax.Array:
-    """A random maze, walls bool ``[rows, columns]`` (both odd), always connected.
+    """A random maze, always connected.
 
     A recursive backtracker (depth-first search over the rooms at odd rows and columns) carves a spanning tree; then
-    each wall left between two rooms is removed with probability ``openness``. With ``rooms`` the maze is of only so
-    many rooms down and across, from the top left one; all else is wall. ``first``: the room from which it is dug,
-    row-major; small mazes differ little that are all dug from one.
+    each wall left between two rooms is removed with probability ``openness``.
+
+    Args:
+      key: a random key.
+      rows: odd, with the border.
+      columns: odd, with the border.
+      openness: probability that a wall between two rooms is removed.
+      rooms: how many rooms down and across the maze has, from the top left one, all else being wall; None: as many as
+        fit.
+      first: the room from which it is dug, row-major; small mazes that are all dug from one room differ little.
+
+    Returns:
+      Walls, bool ``[rows, columns]``.
     """
     room_rows, room_columns = rows // 2, columns // 2
     num_rooms = room_rows * room_columns
@@ -149,13 +183,28 @@ def generate(
 
 
 def choose_cell(key: jax.Array, allowed: jax.Array) -> jax.Array:
-    """A uniformly random cell (row-major int32) among ``allowed`` bool ``[rows, columns]``."""
+    """A uniformly random cell.
+
+    Args:
+      key: a random key.
+      allowed: bool ``[rows, columns]``, which cells may be chosen.
+
+    Returns:
+      The cell, row-major int32.
+    """
     noise = jax.random.uniform(key, (allowed.size,))
     return jnp.argmax(jnp.where(allowed.reshape(-1), noise, -1.0)).astype(jnp.int32)
 
 
 def successors(walls: jax.Array) -> jax.Array:
-    """The maze as a table for planners: ``next_state [cells, actions]``; walls lead nowhere, borders stay inside."""
+    """A maze as a table for planners.
+
+    Args:
+      walls: bool ``[rows, columns]``.
+
+    Returns:
+      ``next_state [cells, actions]``, int32: moves into a wall mean staying, and so do all from a wall.
+    """
     rows, columns = walls.shape
     cells = jnp.arange(rows * columns, dtype=jnp.int32)
     offsets = jnp.asarray([row * columns + column for row, column in MOVES], jnp.int32)
@@ -165,7 +214,15 @@ def successors(walls: jax.Array) -> jax.Array:
 
 
 def open_grid(size: int, moves: Sequence[tuple[int, int]]) -> np.ndarray:
-    """``next_state [cells, actions]`` of a square without walls; along each axis, a move off it means staying."""
+    """Successors in a square without walls; along each axis, a move off it means staying.
+
+    Args:
+      size: cells a side.
+      moves: ``(row, column)`` of each action.
+
+    Returns:
+      ``next_state [cells, actions]``, int32.
+    """
     rows, columns = np.divmod(np.arange(size * size), size)
     ahead = [np.clip(rows + r, 0, size - 1) * size + np.clip(columns + c, 0, size - 1) for r, c in moves]
     return np.stack(ahead, axis=1).astype(np.int32)
