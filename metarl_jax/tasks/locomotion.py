@@ -29,15 +29,25 @@ BodyName = Literal["half-cheetah", "walker2d", "hopper"]
 
 
 class WalkerTask(NamedTuple):
-    """``physics``: the machine and its ground; ``goal``: the weight of forward speed (1 forward, -1 backward), or the
-    speed asked for (m/s)."""
+    """A machine, and what it is to do.
+
+    Attributes:
+      physics: the machine and its ground.
+      goal: the weight of forward speed (1 forward, -1 backward), or the speed asked for (m/s).
+    """
 
     physics: Physics
     goal: jax.Array
 
 
 class WalkerState(NamedTuple):
-    """``fallen``: it lies where it fell, and earns nothing more."""
+    """A machine's motion.
+
+    Attributes:
+      motion: positions and velocities.
+      fallen: it lies where it fell, and receives no more reward.
+      time: control steps since the episode began.
+    """
 
     motion: Motion
     fallen: jax.Array
@@ -45,9 +55,18 @@ class WalkerState(NamedTuple):
 
 
 class Rules(NamedTuple):
-    """``pay(speed, goal)``: of the mean forward speed of a control step; ``effort``: cost of a squared control;
-    ``alive``: reward a step; it has fallen below ``lowest``, above ``highest`` (m, of the torso) or beyond ``steepest``
-    (rad, its pitch); starts are drawn ``spread`` around the standard pose."""
+    """Rewards and falls of a kind of machine.
+
+    Attributes:
+      pay: reward for the mean forward speed of a control step, ``(speed, goal) -> scalar``.
+      effort: cost of a squared control.
+      alive: reward a step until it falls.
+      lowest: height of the torso below which it has fallen, m.
+      highest: height of the torso above which it has fallen, m.
+      steepest: pitch of the torso beyond which it has fallen, rad.
+      spread: half the width of the uniform noise added to each position and velocity of the standard pose as an episode
+        begins.
+    """
 
     pay: Callable[[jax.Array, jax.Array], jax.Array]
     effort: float
@@ -59,7 +78,10 @@ class Rules(NamedTuple):
 
 
 class WalkerEnv(Environment):
-    """Sees all positions but x, then all speeds (as in MuJoCo's benchmarks), these divided by ``SEEN_SPEED``.
+    """Walking machines; the observation is all positions but x, then all speeds, these divided by ``SEEN_SPEED``.
+
+    The order is that of MuJoCo's benchmarks.
+    ----
 
     Who falls stays where it fell at reward 0 until the horizon. In MuJoCo's benchmarks the episode ends there, which is
     the same return; in a trial of so many steps it would pay to fall and start again.
@@ -98,6 +120,15 @@ class WalkerEnv(Environment):
         return jnp.concatenate([height[None], position[2:], velocity / SEEN_SPEED])
 
     def picture(self, task: WalkerTask, state: WalkerState | None = None) -> np.ndarray:
+        """Draws the machine on its ground, with an arrow for the goal.
+
+        Args:
+          task: the machine and its goal.
+          state: its motion; None: the standard pose.
+
+        Returns:
+          uint8 RGB ``[130, 200, 3]``.
+        """
         position = None if state is None else np.array(state.motion.position)
         return picture(self.body, task.physics, position, float(task.goal))
 
@@ -123,6 +154,9 @@ def cheetah_dir(
       directions: the tasks: weights of the forward speed.
       horizon: steps in an episode, 0.05 s each.
       num_episodes: episodes in a trial.
+
+    Returns:
+      The distribution of directions, a finite set.
     """
     distinct = len(np.unique(np.asarray(directions, np.float32))) == len(directions) > 0
     check(distinct, "cheetah-dir: directions", directions, "give at least one, and each once")
@@ -135,7 +169,7 @@ def cheetah_dir(
 
 @family("cheetah-vel")
 def cheetah_vel(*, fastest: float = 3.0, horizon: int = 200, num_episodes: int = 2) -> TaskDistribution:
-    """A half-cheetah that is to keep a speed drawn from U[0, ``fastest``] m/s (Finn et al. 2017; Rakelly et al. 2019).
+    """A half-cheetah that is to run at a speed from U[0, ``fastest``] m/s (Finn et al. 2017; Rakelly et al. 2019).
 
     Reward ``-|speed - target| - 0.05 |control|^2``.
 
@@ -143,6 +177,9 @@ def cheetah_vel(*, fastest: float = 3.0, horizon: int = 200, num_episodes: int =
       fastest: the highest target.
       horizon: steps in an episode, 0.05 s each.
       num_episodes: episodes in a trial.
+
+    Returns:
+      The distribution of target speeds.
     """
     check(fastest > 0, "cheetah-vel: fastest", fastest, "must be above 0")
     body = standard(BODIES["half-cheetah"])
@@ -165,6 +202,9 @@ def cheetah_broken(*, horizon: int = 200, num_episodes: int = 2) -> TaskDistribu
     Args:
       horizon: steps in an episode, 0.05 s each.
       num_episodes: episodes in a trial.
+
+    Returns:
+      The distribution of broken motors, a finite set.
     """
     physics = standard(BODIES["half-cheetah"])
     count = physics.gear.size
@@ -187,6 +227,9 @@ def walker_dynamics(*, spread: float = 3.0, horizon: int = 200, num_episodes: in
       spread: how far apart tasks are; 0 is the standard machine.
       horizon: steps in an episode, 0.008 s each.
       num_episodes: episodes in a trial.
+
+    Returns:
+      The distribution of machines.
     """
     return dynamics("walker-dynamics", "walker2d", spread, horizon, num_episodes)
 
@@ -199,6 +242,9 @@ def hopper_dynamics(*, spread: float = 3.0, horizon: int = 200, num_episodes: in
       spread: how far apart tasks are; 0 is the standard machine.
       horizon: steps in an episode, 0.008 s each.
       num_episodes: episodes in a trial.
+
+    Returns:
+      The distribution of machines.
     """
     return dynamics("hopper-dynamics", "hopper", spread, horizon, num_episodes)
 
@@ -213,6 +259,9 @@ def walker_slope(*, steepest: float = 0.2, horizon: int = 200, num_episodes: int
       steepest: rad.
       horizon: steps in an episode, 0.008 s each.
       num_episodes: episodes in a trial.
+
+    Returns:
+      The distribution of slopes.
     """
     check(0 < steepest < np.pi / 4, "walker-slope: steepest", steepest, "must lie between 0 and pi / 4")
     physics = standard(BODIES["walker2d"])
@@ -228,7 +277,21 @@ def walker_slope(*, steepest: float = 0.2, horizon: int = 200, num_episodes: int
 
 
 def dynamics(name: str, body: BodyName, spread: float, horizon: int, num_episodes: int) -> TaskDistribution:
-    """Tasks whose machine differs, see ``walker_dynamics``."""
+    """Tasks that differ in the machine's dynamics, see ``walker_dynamics``.
+
+    Args:
+      name: of the distribution.
+      body: which machine.
+      spread: how far apart tasks are; 0 is the standard machine.
+      horizon: steps in an episode.
+      num_episodes: episodes in a trial.
+
+    Returns:
+      The distribution.
+
+    Raises:
+      ConfigError: an option is out of its range.
+    """
     check(0 <= spread <= 3, f"{name}: spread", spread, "must lie between 0 and 3")
     physics = standard(BODIES[body])
     sample = lambda key: WalkerTask(randomize_dynamics(key, physics, spread), jnp.ones(()))
@@ -242,14 +305,39 @@ def dynamics(name: str, body: BodyName, spread: float, horizon: int, num_episode
 
 
 def same(physics: Physics, count: int) -> Physics:
-    """``count`` machines alike, leaves ``[count, ...]``."""
+    """A batch of equal machines.
+
+    Args:
+      physics: one machine.
+      count: how many.
+
+    Returns:
+      The machines, leaves ``[count, ...]``.
+    """
     return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (count, *leaf.shape)), physics)
 
 
 def distribution(
     name: str, body: BodyName, options: dict, num_episodes: int, sample=None, mutate=None, tasks=None, pay=forward
 ) -> TaskDistribution:
-    """``options``: all but ``num_episodes``, by which stored references are found."""
+    """A distribution of walking tasks, with its stored references.
+
+    Args:
+      name: of the distribution.
+      body: which machine.
+      options: all of the family's but ``num_episodes``, by which stored references are found.
+      num_episodes: episodes in a trial.
+      sample: ``key -> task``; None: one of ``tasks``, each equally likely.
+      mutate: ``(key, task) -> task``.
+      tasks: leaves ``[N, ...]`` of a finite set; None: the set is not finite.
+      pay: reward for speed, as in ``Rules``.
+
+    Returns:
+      The distribution.
+
+    Raises:
+      ConfigError: ``horizon`` or ``num_episodes`` is below 1.
+    """
     horizon = options["horizon"]
     check_all(dict(horizon=horizon, num_episodes=num_episodes), lambda x: x >= 1, "must be at least 1", name)
     env = WalkerEnv(BODIES[body], RULES[body]._replace(pay=pay), horizon)

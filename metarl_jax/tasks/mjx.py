@@ -26,7 +26,15 @@ Fields = Mapping[str, jax.Array]  # a task: what replaces fields of the model, b
 
 
 class Physical(NamedTuple):
-    """What of MJX's data lasts from step to step; ``warmstart``: the solver's."""
+    """What of MJX's data lasts from step to step.
+
+    Attributes:
+      qpos: positions.
+      qvel: velocities.
+      act: activations of actuators.
+      warmstart: the solver's accelerations, from which it starts.
+      time: control steps since the episode began.
+    """
 
     qpos: jax.Array
     qvel: jax.Array
@@ -39,7 +47,7 @@ Reward = Callable[[Physical, Physical, jax.Array, Fields], jax.Array]
 
 
 class MjxEnv(Environment):
-    """An MJX model under one task's fields; sees what ``observe`` says, else all of ``qpos`` and ``qvel``."""
+    """An MJX model with one task's fields; the observation is ``observe(state)``, else all of ``qpos`` and ``qvel``."""
 
     random_start = True
 
@@ -80,6 +88,13 @@ class MjxEnv(Environment):
 
 
 class BraxState(NamedTuple):
+    """A Brax environment's state.
+
+    Attributes:
+      state: Brax's.
+      time: steps since the episode began.
+    """
+
     state: Any
     time: jax.Array
 
@@ -94,6 +109,14 @@ class BraxEnv(Environment):
         self.spec = Spec((int(env.observation_size),), action_size=int(env.action_size))
 
     def under(self, task: Fields) -> Any:
+        """The environment with the task's fields in its system.
+
+        Args:
+          task: fields of the system, by name.
+
+        Returns:
+          A copy of the environment.
+        """
         env = copy.copy(self.env)
         env.sys = env.sys.tree_replace(dict(task))
         return env
@@ -142,6 +165,9 @@ def from_mjx(
       observe: ``state -> vector``; all positions and velocities by default.
       terminated: ``(state, task) -> bool``; never, by default.
 
+    Returns:
+      The distribution; a task is the fields that replace the model's.
+
     Raises:
       ConfigError: MJX is missing, unbounded controls, or a field that the model does not have in that shape.
     """
@@ -171,6 +197,14 @@ def _check_name(name: str) -> None:
 
 
 def arrays(fields: Fields) -> dict[str, jax.Array]:
+    """Makes a task's fields arrays.
+
+    Args:
+      fields: numbers or arrays, by name.
+
+    Returns:
+      The same, as JAX's arrays.
+    """
     return {field: jnp.asarray(value) for field, value in fields.items()}
 
 
@@ -201,6 +235,9 @@ def from_brax(
       name: of the distribution.
       horizon: steps in an episode.
       num_episodes: episodes in a trial.
+
+    Returns:
+      The distribution; a task is the fields that replace the system's.
 
     Raises:
       ConfigError: another kind of environment, or a field that the system does not have in that shape.

@@ -19,13 +19,23 @@ Reward = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]  # (before [2], 
 
 
 class PointTask(NamedTuple):
-    """``goal [2]``: where to go."""
+    """A hidden goal.
+
+    Attributes:
+      goal: ``[2]``, where to go.
+    """
 
     goal: jax.Array
 
 
 class PointState(NamedTuple):
-    """``arrived``: the point has been at the goal and stays where it is."""
+    """Where the point is.
+
+    Attributes:
+      position: ``[2]``.
+      arrived: the point has been at the goal and stays where it is.
+      time: steps since the episode began.
+    """
 
     position: jax.Array
     arrived: jax.Array
@@ -35,7 +45,7 @@ class PointState(NamedTuple):
 class PointEnv(Environment):
     """A point that moves by up to ``speed`` an axis and step, from the origin; it sees its position, not the goal.
 
-    Within ``tolerance`` of the goal on both axes it has arrived: it stays there and earns nothing more.
+    Within ``tolerance`` of the goal on both axes it has arrived: it stays there and receives no more reward.
     """
 
     def __init__(self, reward: Reward, speed: float, horizon: int, reach: float, tolerance: float = 0.0):
@@ -56,7 +66,15 @@ class PointEnv(Environment):
         return state.position
 
     def picture(self, task: PointTask, state: PointState | None = None) -> np.ndarray:
-        """The square from ``-reach`` to ``reach``, seen from above: origin, goal and point."""
+        """Draws the square from ``-reach`` to ``reach``, seen from above: origin, goal and point.
+
+        Args:
+          task: the goal.
+          state: where the point is; None: not drawn.
+
+        Returns:
+          uint8 RGB ``[61, 61, 3]``.
+        """
         image = np.full((PIXELS, PIXELS, 3), GROUND, np.uint8)
         points = [(np.zeros(2), ORIGIN), (np.asarray(task.goal), GOAL)]
         points += [] if state is None else [(np.asarray(state.position), AGENT)]
@@ -67,22 +85,61 @@ class PointEnv(Environment):
 
 
 def distance(position: jax.Array, goal: jax.Array) -> jax.Array:
+    """Euclidean distance, with a gradient at 0.
+
+    Args:
+      position: ``[..., 2]``.
+      goal: ``[..., 2]``.
+
+    Returns:
+      ``[...]``, at least 1e-10.
+    """
     return jnp.sqrt(jnp.square(position - goal).sum(-1) + 1e-20)
 
 
 def dense(before: jax.Array, after: jax.Array, goal: jax.Array) -> jax.Array:
-    """Minus the distance."""
+    """Reward of MAML: minus the distance to the goal.
+
+    Args:
+      before: ``[..., 2]``, the position before the step; it does not matter.
+      after: ``[..., 2]``, the position after it.
+      goal: ``[..., 2]``.
+
+    Returns:
+      Rewards ``[...]``.
+    """
     return -distance(after, goal)
 
 
 def sparse(radius: float, before: jax.Array, after: jax.Array, goal: jax.Array) -> jax.Array:
-    """1 minus the distance within ``radius``, else 0."""
+    """Reward of PEARL: 1 minus the distance within ``radius`` of the goal, else 0.
+
+    Args:
+      radius: how near the point must be.
+      before: ``[..., 2]``, the position before the step; it does not matter.
+      after: ``[..., 2]``, the position after it.
+      goal: ``[..., 2]``.
+
+    Returns:
+      Rewards ``[...]``.
+    """
     left = distance(after, goal)
     return jnp.where(left <= radius, 1.0 - left, 0.0)
 
 
 def progress(before: jax.Array, after: jax.Array, goal: jax.Array) -> jax.Array:
-    """By how much the distance fell, in the goal's quadrant and at least 0.5 (L1) from the origin; else 0."""
+    """Reward of ProMP: by how much the distance fell, far enough into the goal's quadrant; else 0.
+
+    That is at least 0.5 (L1) from the origin.
+
+    Args:
+      before: ``[..., 2]``, the position before the step.
+      after: ``[..., 2]``, the position after it, which must be there.
+      goal: ``[..., 2]``.
+
+    Returns:
+      Rewards ``[...]``.
+    """
     inside = (after * goal > 0).all(-1) & (jnp.abs(after).sum(-1) >= 0.5)
     return jnp.where(inside, distance(before, goal) - distance(after, goal), 0.0)
 
@@ -97,6 +154,9 @@ def navigation(*, horizon: int = 100, num_episodes: int = 2) -> TaskDistribution
     Args:
       horizon: steps in an episode.
       num_episodes: episodes in a trial.
+
+    Returns:
+      The distribution of goals.
     """
     env = PointEnv(dense, 0.1, checked("navigation", horizon, num_episodes), reach=0.75, tolerance=0.01)
     sample = lambda key: PointTask(jax.random.uniform(key, (2,), minval=-0.5, maxval=0.5))
@@ -119,6 +179,9 @@ def sparse_navigation(*, radius: float = 0.2, horizon: int = 20, num_episodes: i
       radius: how near to the goal the point must be to be paid.
       horizon: steps in an episode.
       num_episodes: episodes in a trial.
+
+    Returns:
+      The distribution of goals.
     """
     check(0 < radius < 1, "navigation-sparse: radius", radius, "must lie between 0 and 1")
     length = checked("navigation-sparse", horizon, num_episodes)
@@ -141,6 +204,9 @@ def corner_navigation(
         (L1) from the origin; ``distance``: minus the distance, everywhere.
       horizon: steps in an episode.
       num_episodes: episodes in a trial.
+
+    Returns:
+      The distribution of goals, a finite set.
     """
     function = progress if reward == "progress" else dense
     env = PointEnv(function, 0.2, checked("navigation-corners", horizon, num_episodes), reach=2.5)
@@ -153,11 +219,37 @@ def corner_navigation(
 
 
 def checked(owner: str, horizon: int, num_episodes: int) -> int:
+    """Checks the options that the families share.
+
+    Args:
+      owner: name of the family.
+      horizon: steps in an episode.
+      num_episodes: episodes in a trial.
+
+    Returns:
+      ``horizon``.
+
+    Raises:
+      ConfigError: either is below 1.
+    """
     check_all(dict(horizon=horizon, num_episodes=num_episodes), lambda x: x >= 1, "must be at least 1", owner)
     return horizon
 
 
 def distribution(name, env: PointEnv, sample, num_episodes: int, references, mutate) -> TaskDistribution:
+    """A distribution of goals, with the return of going straight to them for its optimum.
+
+    Args:
+      name: of the distribution.
+      env: the environment.
+      sample: ``key -> task``.
+      num_episodes: episodes in a trial.
+      references: as in ``TaskDistribution``.
+      mutate: ``(key, task) -> task``.
+
+    Returns:
+      The distribution.
+    """
     steps = env.horizon * num_episodes
     known = functools.partial(optimum, env)
     return TaskDistribution(name, env, sample, env.horizon, steps, references=references, mutate=mutate, optimum=known)
@@ -184,6 +276,16 @@ def _straight(env: PointEnv, tasks: PointTask, trial_steps: int, kind: str = "ex
 
 
 def optimum(env: PointEnv, task: PointTask, trial_steps: int) -> jax.Array:
+    """The return of going straight to the goal at full speed on each axis.
+
+    Args:
+      env: the environment.
+      task: the goal.
+      trial_steps: steps in a trial.
+
+    Returns:
+      A scalar; optimal where reward falls with the distance.
+    """
     earned = _earned_straight(env, task.goal)
     return episode_after_episode(lambda steps: earned[:steps].sum(), env.horizon, trial_steps)
 

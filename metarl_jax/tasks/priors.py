@@ -1,4 +1,4 @@
-"""Priors that are finite sets of tasks: the distinct ones and their weights, and references that are not of them."""
+"""Finite sets of tasks as priors: the distinct tasks and their weights, and references that hold for other priors."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,7 +13,13 @@ DRAWN_FROM = "the distribution that it was drawn from"
 
 
 class Prior(NamedTuple):
-    """``tasks [G]``, all distinct; ``weight [G]``, their chances, float64; ``row [M]``: which of them each row was."""
+    """A prior over a finite set of tasks.
+
+    Attributes:
+      tasks: leaves ``[G, ...]``, all distinct.
+      weight: float64 ``[G]``, their probabilities.
+      row: ``[M]``, the index in ``tasks`` of each row of the batch that the prior was made from.
+    """
 
     tasks: Task
     weight: np.ndarray
@@ -21,7 +27,14 @@ class Prior(NamedTuple):
 
 
 def prior_of(batch: Task) -> Prior:
-    """The prior that draws each row of ``batch``, leaves ``[M, ...]``, equally often; tasks in order of appearance."""
+    """The prior that draws each row of a batch equally often.
+
+    Args:
+      batch: leaves ``[M, ...]``.
+
+    Returns:
+      The distinct tasks in order of appearance, and their probabilities.
+    """
     leaves = [key_data(leaf) for leaf in jax.tree.leaves(batch)]
     count = len(leaves[0])
     flat = [leaf.reshape(count, -1) + np.zeros((), leaf.dtype) for leaf in leaves]  # 0 has one sign
@@ -35,7 +48,15 @@ def prior_of(batch: Task) -> Prior:
 
 
 def same_prior(some: Task, other: Task) -> bool:
-    """Whether two batches, leaves ``[N, ...]`` and ``[M, ...]``, hold the same tasks in the same proportions."""
+    """Whether two batches hold the same tasks in the same proportions.
+
+    Args:
+      some: leaves ``[N, ...]``.
+      other: leaves ``[M, ...]``.
+
+    Returns:
+      A boolean.
+    """
     sizes = [jax.tree.leaves(batch)[0].shape[0] for batch in (some, other)]
     row = prior_of(jax.tree.map(lambda a, b: np.concatenate([key_data(a), key_data(b)]), some, other)).row
     counts = [np.bincount(part, minlength=row.max() + 1) for part in (row[: sizes[0]], row[sizes[0] :])]
@@ -43,13 +64,33 @@ def same_prior(some: Task, other: Task) -> bool:
 
 
 def of_these(found: Sequence[Reference], tasks: Task, prior: Task) -> list[Reference]:
-    """``found``, planned for ``prior``: where ``tasks`` are others, or held in other proportions, what is a mean over
-    the prior and not a value of each task is marked so."""
+    """Marks references that were computed for a prior where the tasks are not those of the prior.
+
+    Where ``tasks`` are others, or held in other proportions, what is a mean over the prior and not a value of each task
+    is marked.
+
+    Args:
+      found: references computed for ``prior``.
+      tasks: leaves ``[N, ...]``.
+      prior: leaves ``[M, ...]``.
+
+    Returns:
+      The references.
+    """
     if same_prior(tasks, prior):
         return list(found)
     return elsewhere(found, "the prior, which these tasks are not", scalars=True)
 
 
 def elsewhere(found: Sequence[Reference], of: str = DRAWN_FROM, scalars: bool = False) -> list[Reference]:
-    """``found``, marked as not of the tasks asked about: all, or with ``scalars`` those that are one number."""
+    """Marks references as values of other tasks than those asked about.
+
+    Args:
+      found: the references.
+      of: what they are of, in words.
+      scalars: mark those alone that are one number, not one for each task.
+
+    Returns:
+      The references, ``of`` set where it was not.
+    """
     return [r if scalars and np.ndim(r.trial_return) else r._replace(of=r.of or of) for r in found]

@@ -1,4 +1,4 @@
-"""Finite sets of tasks, frozen: of a distribution's draws, or of what a curriculum kept; saved and loaded."""
+"""Finite sets of tasks: samples of a distribution, or a curriculum's buffer; saved and loaded."""
 
 import functools
 import inspect
@@ -20,13 +20,23 @@ from metarl_jax.tasks.environment import one_of
 
 
 def finite(tasks: TaskDistribution, batch: Task) -> TaskDistribution:
-    """The distribution that draws from ``batch``, leaves ``[N, ...]``, alone: all else is that of ``tasks``.
+    """The distribution that draws from a batch of tasks alone.
 
     Each row is drawn equally often; a task that is held twice is one task of twice the weight. References are those of
-    an agent that knows this set: it is their prior.
+    an agent that knows this set: it is their prior. All else is that of ``tasks``.
+
+    Args:
+      tasks: the distribution that they are of.
+      batch: leaves ``[N, ...]``.
+
+    Returns:
+      The distribution, a finite set.
 
     Raises:
       ConfigError: these are not tasks of it (another structure, shape or type), or none; its references take no prior.
+
+    Example:
+      ``finite(tasks, jax.vmap(tasks.sample)(jax.random.split(jax.random.key(0), 64)))``
     """
     batch = checked(tasks, batch)
     sample = functools.partial(one_of, batch)
@@ -55,7 +65,14 @@ def _of_prior(
 
 
 def save_tasks(path: str | os.PathLike, tasks: TaskDistribution) -> Path:
-    """Writes the tasks of a finite set to a ``.npz`` file (NumPy's), leaf by leaf; returns its path.
+    """Writes the tasks of a finite set to a ``.npz`` file (NumPy's), leaf by leaf.
+
+    Args:
+      path: the file; it is replaced where there is one.
+      tasks: the distribution.
+
+    Returns:
+      The file's path.
 
     Raises:
       ConfigError: the set is not finite, the file's name does not end in ``.npz``, or it cannot be written.
@@ -75,7 +92,14 @@ def save_tasks(path: str | os.PathLike, tasks: TaskDistribution) -> Path:
 
 
 def load_tasks(path: str | os.PathLike, tasks: TaskDistribution) -> TaskDistribution:
-    """The finite set that ``save_tasks`` wrote, of tasks of the distribution ``tasks``.
+    """Reads the finite set that ``save_tasks`` wrote.
+
+    Args:
+      path: the file.
+      tasks: the distribution that its tasks are of.
+
+    Returns:
+      The distribution that draws from these tasks alone.
 
     Raises:
       ConfigError: no such file, or not of such tasks.
@@ -98,13 +122,32 @@ def load_tasks(path: str | os.PathLike, tasks: TaskDistribution) -> TaskDistribu
 
 
 def named(path: str | os.PathLike) -> Path:
+    """Checks the name of a ``.npz`` file.
+
+    Args:
+      path: the name.
+
+    Returns:
+      Its path.
+
+    Raises:
+      ConfigError: it does not end in ``.npz``.
+    """
     fits = isinstance(path, str | os.PathLike) and Path(path).suffix == ".npz"
     check(fits, "path", path, "give the name of a .npz file")
     return user_path(path)
 
 
 def which(candidates: Task, task: Task) -> jax.Array:
-    """``[G]``: 1 for the one of ``candidates [G]``, all distinct, that ``task`` is, 0 for the others."""
+    """Which of some distinct tasks a task is.
+
+    Args:
+      candidates: leaves ``[G, ...]``, all distinct.
+      task: one task.
+
+    Returns:
+      float32 ``[G]``, one-hot; all 0 where it is none of them.
+    """
     equal = lambda some, one: (some == jnp.asarray(one)[None]).reshape(some.shape[0], -1).all(axis=1)
     same = jax.tree.leaves(jax.tree.map(equal, candidates, task))
     return jnp.stack(same).all(axis=0).astype(jnp.float32)

@@ -1,4 +1,4 @@
-"""Shapes and types of what users' functions return, and what to say where they are others than they should be."""
+"""Shapes and types of what users' functions return, and error messages where they are not as they should be."""
 
 import traceback
 from collections.abc import Callable, Sequence
@@ -16,7 +16,19 @@ from metarl_jax.records import PyTree
 
 
 def traced(field: str, function: Callable, *inputs: Any) -> Any:
-    """Shapes of what a user's function returns; a ConfigError that names it, where it cannot be traced."""
+    """Traces a user's function, with an error that names it where it cannot be traced.
+
+    Args:
+      field: what the function is called in messages.
+      function: the user's.
+      *inputs: its arguments, pytrees of arrays or shapes.
+
+    Returns:
+      Shapes and types of what it returns.
+
+    Raises:
+      ConfigError: it cannot be traced, or returns other things than arrays and numbers.
+    """
 
     def call(*inputs):  # a function of its own: JAX remembers nothing of it
         found = function(*inputs)
@@ -37,7 +49,14 @@ def traced(field: str, function: Callable, *inputs: Any) -> Any:
 
 
 def where(error: Exception) -> str:
-    """The user's own line that an error comes from."""
+    """The user's own line that an error comes from.
+
+    Args:
+      error: as caught.
+
+    Returns:
+      ``", file.py line 3, in function"``, or "" where no such line is known.
+    """
     ours = [Path(module.__file__ or "").parent for module in (jax, config)]
     frames = reversed(traceback.extract_tb(error.__traceback__))
     outside = (x for x in frames if not any(Path(x.filename).is_relative_to(folder) for folder in ours))
@@ -46,23 +65,58 @@ def where(error: Exception) -> str:
 
 
 def check_scalar(field: str, value: Any, fix: str) -> None:
-    """ConfigError unless it is one real number."""
+    """Checks that a function returns one real number.
+
+    Args:
+      field: what the function is called in messages.
+      value: shape and type of what it returns.
+      fix: what to do about it.
+
+    Raises:
+      ConfigError: it is something else.
+    """
     if getattr(value, "shape", None) != () or not is_real(value):
         raise ConfigError(f"{field}={typed(value)}: {fix}")
 
 
 def check_flag(field: str, value: Any) -> None:
-    """ConfigError unless it is one boolean."""
+    """Checks that a function returns one boolean.
+
+    Args:
+      field: what the function is called in messages.
+      value: shape and type of what it returns.
+
+    Raises:
+      ConfigError: it is something else.
+    """
     if getattr(value, "shape", None) != () or value.dtype != jnp.bool_:
         raise ConfigError(f"{field}={typed(value)}: must be one boolean (of a number, x > 0.5 makes one)")
 
 
 def is_real(value: Any) -> bool:
+    """Whether an array is of real numbers: floats, whole numbers or booleans.
+
+    Args:
+      value: an array, or its shape and type.
+
+    Returns:
+      A boolean.
+    """
     return any(jnp.issubdtype(value.dtype, kind) for kind in (jnp.floating, jnp.integer, jnp.bool_))
 
 
 def check_like(field: str, tree: PyTree, wanted: PyTree, source: str) -> None:
-    """ConfigError unless a tree has the structure, shapes and types of another."""
+    """Checks that a tree has the structure, shapes and types of another.
+
+    Args:
+      field: what the tree is called in messages.
+      tree: arrays, or shapes and types.
+      wanted: likewise, those that it must have.
+      source: what ``wanted`` is called in messages.
+
+    Raises:
+      ConfigError: they differ.
+    """
     structure, like = jax.tree.structure(tree), jax.tree.structure(wanted)
     check(structure == like, field, structure, f"must have the structure that {source} has, {like}")
     for (path, leaf), other in zip(jax.tree_util.tree_leaves_with_path(tree), jax.tree.leaves(wanted), strict=True):
@@ -72,25 +126,53 @@ def check_like(field: str, tree: PyTree, wanted: PyTree, source: str) -> None:
 
 
 def check_not_nan(field: str, tree: PyTree) -> None:
-    """ConfigError where there is NaN in a tree of arrays."""
+    """Checks that a tree of arrays holds no NaN.
+
+    Args:
+      field: what the tree is called in messages.
+      tree: arrays.
+
+    Raises:
+      ConfigError: it holds one.
+    """
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         real = not jnp.issubdtype(leaf.dtype, jnp.inexact) or not bool(np.isnan(leaf).any())
         check(real, f"{field}{jax.tree_util.keystr(path)}", "NaN", "give numbers only")
 
 
 def typed(value: Any) -> str:
-    """``float32[2,3]``."""
+    """Type and shape as text.
+
+    Args:
+      value: an array, its shape and type, or a pytree.
+
+    Returns:
+      ``"float32[2,3]"``, say; of what is no array, its tree structure.
+    """
     if not hasattr(value, "shape"):
         return str(jax.tree.structure(value))
     return f"{value.dtype}{list(value.shape)}".replace(" ", "")
 
 
 def a_key() -> jax.ShapeDtypeStruct:
+    """Shape and type of a random key.
+
+    Returns:
+      Those of ``jax.random.key(0)``, for tracing.
+    """
     return jax.eval_shape(lambda: jax.random.key(0))
 
 
 def depends_on_input(function: Callable, *inputs: Any) -> bool:
-    """Whether anything that a function returns is computed from its inputs, as its program says."""
+    """Whether anything that a function returns is computed from its inputs, as its program says.
+
+    Args:
+      function: returns arrays.
+      *inputs: its arguments, pytrees of arrays or shapes.
+
+    Returns:
+      A boolean; False where the result is the same constant whatever the inputs.
+    """
     program = jax.make_jaxpr(lambda *x: function(*x))(*inputs).jaxpr
     return any(_depending(program, [True] * len(program.invars)))
 

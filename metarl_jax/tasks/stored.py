@@ -1,5 +1,7 @@
-"""References of task distributions that nothing can plan for: what trained policies reach, with the command that
-trained them (``python -m benchmarks.quality references-<family>``, which writes ``references.json``)."""
+"""References of task distributions that nothing can plan for: returns of trained policies.
+
+The command that trained them (``python -m benchmarks.quality references-<family>``) writes ``references.json``.
+"""
 
 import functools
 import json
@@ -21,19 +23,31 @@ ROLES = {  # role: how a policy was trained that stands for it
 
 @functools.cache
 def stored() -> dict[str, Any]:
-    """By family: ``options``, ``command``, ``commit`` and, by role, an episode's return for each seed."""
+    """The stored returns of trained policies.
+
+    Returns:
+      By family: ``options``, ``command``, ``commit`` and, by role, an episode's return for each seed.
+    """
     return json.loads(FILE.read_text()) if FILE.exists() else {}
 
 
 def stored_references(
     family: str, options: Mapping[str, Any], own: Task | None = None
 ) -> Callable[..., list[Reference]] | None:
-    """``references`` of a distribution whose options are those that were trained on, else None.
+    """``references`` of a distribution from the stored returns of policies that were trained with the same options.
 
     Values are means over tasks, of the best seed, as measured (240 trials, so they may be lucky by a little); episodes
     count alike, and where a trial ends inside one there are none. What a policy reaches, its role can reach: ``lower``.
-    Who is told the task may ignore it: ``optimal`` is the best of both. ``memoryless`` is less than ``non_adaptive``,
-    which may adapt inside an episode. ``own``: the tasks, where they are a finite set; values are of these alone.
+    A policy that sees the task may ignore it: ``optimal`` is the best of both. ``memoryless`` is less than
+    ``non_adaptive``, which may adapt inside an episode.
+
+    Args:
+      family: name of the distribution.
+      options: the family's, but for ``num_episodes``.
+      own: the tasks, leaves ``[N, ...]``, where they are a finite set; values are of these alone.
+
+    Returns:
+      The function, as in ``TaskDistribution``; None where no policies were trained with these options.
     """
     known = stored().get(family)
     if known is None or known["options"] != json.loads(json.dumps(dict(options))):

@@ -16,7 +16,13 @@ from metarl_jax.tasks.priors import elsewhere, of_these, prior_of
 
 
 class TabularTask(NamedTuple):
-    """``transition [S, A, S]`` (rows sum to one), mean ``reward [S, A]``, ``reward_std`` of its Gaussian noise."""
+    """A tabular MDP.
+
+    Attributes:
+      transition: ``[S, A, S]``, rows sum to one.
+      reward: ``[S, A]``, mean rewards.
+      reward_std: standard deviation of the rewards' Gaussian noise.
+    """
 
     transition: jax.Array
     reward: jax.Array
@@ -24,6 +30,13 @@ class TabularTask(NamedTuple):
 
 
 class TabularState(NamedTuple):
+    """Where the agent is.
+
+    Attributes:
+      state: index of the MDP's state.
+      time: steps since the episode began.
+    """
+
     state: jax.Array
     time: jax.Array
 
@@ -55,7 +68,15 @@ class TabularEnv(Environment):
         return (jnp.arange(self.num_states) == state.state).astype(jnp.float32)
 
     def picture(self, task: TabularTask, state: TabularState | None = None) -> np.ndarray:
-        """Mean rewards, states down and actions across: blue low, orange high; the state marked on the left."""
+        """Draws mean rewards, states down and actions across: blue low, orange high; the state is marked on the left.
+
+        Args:
+          task: the MDP.
+          state: the state to mark; None: no mark.
+
+        Returns:
+          uint8 RGB ``[S, 1 + A, 3]``.
+        """
         reward = np.asarray(task.reward, float)
         share = (reward - reward.min()) / max(np.ptp(reward), 1e-9)
         low, high = np.array([66, 120, 180.0]), np.array([230, 140, 40.0])
@@ -76,8 +97,9 @@ def tabular(
     reward_std: float = 1.0,
     mean_reward: float = 1.0,
 ) -> TaskDistribution:
-    """The random MDPs of RL^2 (Duan et al. 2016): ``P(. | s, a) ~ Dirichlet(1)``, mean reward ``~ N(1, 1)``, Gaussian
-    reward noise, start in state 0.
+    """The random MDPs of RL^2 (Duan et al. 2016).
+
+    ``P(. | s, a) ~ Dirichlet(1)``, mean reward ``~ N(1, 1)``, Gaussian reward noise, start in state 0.
 
     References: the optimal policy of each MDP (backward induction), and a lower bound on what forgets at each
     episode: by symmetry every policy that is fixed before the MDP is drawn earns ``mean_reward`` a step in
@@ -91,6 +113,9 @@ def tabular(
       num_episodes: episodes in a trial.
       reward_std: standard deviation of the reward noise.
       mean_reward: mean of the N(mean, 1) that mean rewards are drawn from.
+
+    Returns:
+      The distribution of MDPs.
     """
     sizes = {"num_states": num_states, "num_actions": num_actions, "horizon": horizon, "num_episodes": num_episodes}
     for field, value in sizes.items():
@@ -126,8 +151,18 @@ def tabular(
 def from_arrays(
     transition, reward, *, horizon: int, num_episodes: int = 10, reward_std: float = 0.0, name: str = "tabular-arrays"
 ) -> TaskDistribution:
-    """A finite set of your own MDPs: ``transition [N, S, A, S]``, ``reward [N, S, A]``; all start in state 0.
-    References are those of ``tabular``.
+    """A finite set of your own MDPs, which all start in state 0; references are those of ``tabular``.
+
+    Args:
+      transition: ``[N, S, A, S]``, rows sum to one.
+      reward: ``[N, S, A]``, mean rewards.
+      horizon: steps in an episode.
+      num_episodes: episodes in a trial.
+      reward_std: standard deviation of the rewards' Gaussian noise.
+      name: of the distribution.
+
+    Returns:
+      The distribution, a finite set.
 
     Raises:
       ConfigError: for shapes that do not belong together, or rows that are no distributions.
@@ -169,7 +204,16 @@ def from_arrays(
 
 
 def optimum(horizon: int, task: TabularTask, trial_steps: int) -> jax.Array:
-    """By backward induction."""
+    """The optimal expected return of a trial, by backward induction.
+
+    Args:
+      horizon: steps in an episode.
+      task: the MDP.
+      trial_steps: steps in a trial.
+
+    Returns:
+      A scalar.
+    """
     value = planning.backward_induction(task.transition, task.reward, horizon).value
     return episode_after_episode(lambda steps: value[horizon - steps, 0], horizon, trial_steps)
 
@@ -191,8 +235,10 @@ def _planned(tasks: TabularTask, horizon: int, trial_steps: int) -> list[Referen
 
 
 def _over_beliefs(tasks: TabularTask, prior: TabularTask, horizon: int, trial_steps: int) -> list[Reference]:
-    """Bayes-optimal and non-adaptive play of a small set of MDPs without noise in their rewards, exactly; nothing where
-    it is none, or the trial ends inside an episode."""
+    """Bayes-optimal and non-adaptive play of a small set of MDPs without noise in their rewards, exactly.
+
+    Nothing where rewards are noisy, beliefs are too many, or the trial ends inside an episode.
+    """
     candidates, weight, _ = prior_of(prior)
     episodes, rest = divmod(trial_steps, horizon)
     if rest or np.any(candidates.reward_std):
@@ -212,7 +258,15 @@ def _over_beliefs(tasks: TabularTask, prior: TabularTask, horizon: int, trial_st
 
 
 def mutate(key: jax.Array, task: TabularTask) -> TabularTask:
-    """Mixes a tenth of a fresh Dirichlet(1) row into each row, and moves each mean reward by about 0.1."""
+    """Mixes a tenth of a fresh Dirichlet(1) row into each row, and moves each mean reward by about 0.1.
+
+    Args:
+      key: a random key.
+      task: the MDP.
+
+    Returns:
+      The changed MDP.
+    """
     transition_key, reward_key = jax.random.split(key)
     fresh = jax.random.exponential(transition_key, task.transition.shape)
     transition = 0.9 * task.transition + 0.1 * fresh / fresh.sum(-1, keepdims=True)

@@ -37,12 +37,23 @@ FLOOR, SITE, TREASURE, AGENT = (236, 236, 232), (190, 220, 205), (0, 158, 115), 
 
 
 class TreasureTask(NamedTuple):
-    """``treasure``: the site that holds it, a cell, row-major int32."""
+    """Where the treasure is.
+
+    Attributes:
+      treasure: the site that holds it, a cell, row-major int32.
+    """
 
     treasure: jax.Array
 
 
 class TreasureState(NamedTuple):
+    """Where the agent is.
+
+    Attributes:
+      cell: row-major int32.
+      time: steps since the episode began.
+    """
+
     cell: jax.Array
     time: jax.Array
 
@@ -78,6 +89,15 @@ class TreasureEnv(Environment):
         return jnp.concatenate([here, jnp.where(jnp.asarray(self.peak)[state.cell], there, 0.0)])
 
     def picture(self, task: TreasureTask, state: TreasureState | None = None) -> np.ndarray:
+        """Draws the layout, one pixel a cell: walls, start, mountain, camp, sites, the treasure, and the agent's cell.
+
+        Args:
+          task: the treasure.
+          state: where the agent is; None: not drawn.
+
+        Returns:
+          uint8 RGB ``[rows, columns, 3]``.
+        """
         image = np.array([COLOURS.get(letter, FLOOR) for letter in self.letters.ravel()], np.uint8)
         image[self.sites], image[int(task.treasure)] = SITE, TREASURE
         if state is not None:
@@ -114,6 +134,9 @@ def treasure(
       num_episodes: episodes in a trial.
       climb_cost: reward lost at each step on a slope or a peak.
       camp_reward: reward of each step in a camp.
+
+    Returns:
+      The distribution of treasures, a finite set.
     """
     check_all(dict(horizon=horizon, num_episodes=num_episodes), lambda x: x >= 1, "must be at least 1", "treasure")
     check(climb_cost >= 0, "treasure: climb_cost", climb_cost, "must not be negative")
@@ -140,7 +163,18 @@ def treasure(
 
 
 def parse(text: str) -> np.ndarray:
-    """An ASCII layout as letters ``[rows, columns]``."""
+    """Reads an ASCII layout.
+
+    Args:
+      text: the layout, a line a row.
+
+    Returns:
+      Letters ``[rows, columns]``.
+
+    Raises:
+      ConfigError: ragged lines, an open border, no start or several, an unknown letter, too few sites, or one out of
+        reach.
+    """
     lines = text.strip("\r\n").splitlines()
     widths = {len(line) for line in lines}
     check(len(widths) == 1, "treasure: layout", text, f"give lines of one length, these have {sorted(widths)}")
@@ -161,7 +195,18 @@ def parse(text: str) -> np.ndarray:
 def references(
     env: TreasureEnv, tasks: TreasureTask, trial_steps: int, prior: TreasureTask | None = None
 ) -> list[Reference]:
-    """Known answers for whole episodes; the prior is uniform over the sites where none is given."""
+    """Reference values for trials of whole episodes; none for others.
+
+    Args:
+      env: the environment.
+      tasks: leaves ``[N, ...]``.
+      trial_steps: steps in a trial.
+      prior: leaves ``[M, ...]``, each row equally likely; None: all sites.
+
+    Returns:
+      Optimal and random play of each task, and where the sites are few what is Bayes-optimal, with and without the map,
+      and what is not adaptive.
+    """
     episodes, rest = divmod(trial_steps, env.horizon)
     if rest:
         return []
@@ -185,6 +230,16 @@ def references(
 
 
 def optimum(env: TreasureEnv, task: TreasureTask, trial_steps: int) -> jax.Array:
+    """The optimal return with the treasure known, by backward induction.
+
+    Args:
+      env: the environment.
+      task: the treasure.
+      trial_steps: steps in a trial.
+
+    Returns:
+      A scalar.
+    """
     table = jnp.asarray(env.next_state)
     pay = jnp.where(jnp.arange(env.pay.size) == task.treasure, 1.0, jnp.asarray(env.pay))
     value = planning.table_backward_induction(table, pay[table], jnp.ones(table.shape), env.horizon).value
@@ -192,7 +247,15 @@ def optimum(env: TreasureEnv, task: TreasureTask, trial_steps: int) -> jax.Array
 
 
 def rewards(env: TreasureEnv, treasures: np.ndarray) -> np.ndarray:
-    """What entering a cell pays, for each place of the treasure; ``[G, cells]``."""
+    """What entering a cell pays, for each place of the treasure.
+
+    Args:
+      env: the environment.
+      treasures: ``[G]``, cells.
+
+    Returns:
+      ``[G, cells]``.
+    """
     return np.where(np.arange(env.pay.size) == treasures[:, None], np.float32(1.0), env.pay)
 
 
