@@ -17,16 +17,22 @@ from metarl_jax.records import Actor, Inner, Key, MetaGradient, Outcome, PyTree,
 
 
 class OuterLoss(NamedTuple):
-    """``discount``, ``trace``: gamma and lambda of the outer advantages; ``normalisation``: above 0, those of a life's
-    window are divided by their standard deviation plus this; ``entropy_cost``: of the entropy bonus; ``score``: credit
-    for the samples that inner updates learned from; ``max_norm``: above 0, each life's gradient is cut to that norm
-    before the mean is taken, since those of lives close to chaos are orders of magnitude longer than the others.
+    """The outer loss of back-propagation.
 
     Advantages are of what is left of the episode: nothing counts after its end, by termination or by truncation, since
-    nothing more is earned in it. (To go on through a truncation has no fixed point at gamma 1.)
+    nothing more is paid in it. (To go on through a truncation has no fixed point at gamma 1.) With a window as long as
+    a lifetime, gamma and lambda 1, and episodes of one length, the gradient is the mean reward's, on average. Nothing
+    is counted after an inner update's last step: what follows has its credit already.
 
-    With a window as long as a life, gamma and lambda 1, and episodes of one length, the gradient is then the mean
-    reward's, on average. Nothing is counted after an inner update's last step: what follows has its credit already."""
+    Attributes:
+      discount: gamma of the outer advantages.
+      trace: their lambda.
+      entropy_cost: weight of the entropy bonus.
+      score: credit for the samples that inner updates learned from.
+      normalisation: above 0, advantages of a lifetime's window are divided by their standard deviation plus this.
+      max_norm: above 0, each lifetime's gradient is cut to that norm before the mean is taken, since those of lifetimes
+        close to chaos are orders of magnitude longer than the others.
+    """
 
     discount: float = 1.0
     trace: float = 1.0
@@ -37,7 +43,12 @@ class OuterLoss(NamedTuple):
 
 
 class BackpropState(NamedTuple):
-    """``lives [N]``; the state of the outer critic (``()`` where the agents' own values are used)."""
+    """What lasts from one outer update to the next.
+
+    Attributes:
+      lives: the lifetimes under way, leaves ``[N, ...]``.
+      critic: the outer critic's state (``()`` where the agents' own values are used).
+    """
 
     lives: Lifetime
     critic: PyTree
@@ -54,19 +65,27 @@ def backprop(
     target: Target | None = None,
     block: int = 0,
 ) -> MetaGradient:
-    """Lives of ``length`` inner updates, differentiated ``window`` of them at a time.
+    """Back-propagation through a window of inner updates of lifetimes that go on (Xu et al. 2018).
 
     Loss: ``-mean_{n, k, t, e} log pi_{theta_k}(a | s) A``, ``theta_k`` the agent after ``k`` updates of the window,
     which is all that is differentiated; what came before the window is a constant (the truncation's bias). With
-    ``window=1`` it is Xu et al.'s: one update on a trajectory, judged on the next.
+    ``window=1`` it is Xu et al.'s: one update on a trajectory, and the outer loss on the next.
 
     Args:
+      actor: how agents act.
+      inner: how they learn.
+      length: inner updates of a lifetime.
+      window: of them differentiated at a time.
+      loss: the outer loss.
       critic: of the outer advantages; without it the agents' own values, which know nothing of ``loss.discount`` (the
         bias that Bonnet et al. 2022 describe).
       remat: compute inner updates again for the gradient instead of keeping what they computed.
-      target: the loss is instead that of ``bootstrap.matched``, ``mean_n match(target_n, theta_K)``, where the outer
-        loss above has a say in the target; ``length`` is a multiple of ``window + target.updates - 1``.
-      block: tasks whose lives are computed, and differentiated, at a time, see ``over_blocks``.
+      target: the loss is instead that of ``bootstrapped_target.matched``, ``mean_n match(target_n, theta_K)``, where
+        the outer loss above has a say in the target; ``length`` is a multiple of ``window + target.updates - 1``.
+      block: tasks whose lifetimes are computed, and differentiated, at a time, see ``over_blocks``.
+
+    Returns:
+      The MetaGradient.
     """
 
     trajectory = window + (0 if target is None else target.updates - 1)
@@ -97,7 +116,21 @@ def gradients(
     lives: Lifetime,
     tasks: PyTree,
 ) -> tuple[tuple[PyTree, PyTree, dict[str, jax.Array]], Lifetime]:
-    """``((the outer gradient, the outer critic's, metrics), lives [N])``, means over the lives given."""
+    """The outer gradient and the outer critic's, means over the lifetimes given.
+
+    Args:
+      one: ``_window_loss`` from its key on.
+      loss: the outer loss.
+      critic: the outer critic, if there is one.
+      meta: the meta-parameters.
+      kept: the state; its lifetimes are not used.
+      keys: ``[N]``.
+      lives: the lifetimes under way, ``[N]``.
+      tasks: those of lifetimes that begin now, leaves ``[N, ...]``.
+
+    Returns:
+      ``((the outer gradient, the outer critic's slope, metrics), lifetimes [N])``.
+    """
     kept = kept._replace(lives=lives)
     told = {}
     if loss.max_norm:
@@ -154,7 +187,16 @@ def _judgement(loss: OuterLoss, critic: Critic | None, state: PyTree, seen: Wind
 
 
 def surrogate(loss: OuterLoss, seen: Window, values: tuple[jax.Array, jax.Array] | None = None) -> jax.Array:
-    """``-mean log pi A - entropy_cost * H + penalty`` of a window ``[K, T, E]``; ``values``: an outer critic's."""
+    """``-mean log pi A - entropy_cost * H + penalty`` of a window.
+
+    Args:
+      loss: the outer loss.
+      seen: a window, leaves ``[K, T, E, ...]``.
+      values: ``(values, values of what followed)`` of an outer critic, each ``[K, T, E]``; by default the agents' own.
+
+    Returns:
+      A scalar.
+    """
     value, following = (seen.said.value, seen.said.next_value) if values is None else values
     value, following = jax.lax.stop_gradient((value, following))
     credit = jax.vmap(functools.partial(outer_advantages, loss))(seen.trajectory, value, following)
@@ -167,7 +209,17 @@ def surrogate(loss: OuterLoss, seen: Window, values: tuple[jax.Array, jax.Array]
 
 
 def outer_advantages(loss: OuterLoss, trajectory: Trajectory, value: jax.Array, following: jax.Array) -> jax.Array:
-    """``[T, E]``: what follows the window counts, what follows an episode does not, whatever ended it."""
+    """Outer advantages: what follows the window counts, what follows an episode does not, whatever ended it.
+
+    Args:
+      loss: gamma, lambda, and whether the score is counted (then nothing counts after the last step).
+      trajectory: ``[T, E]``.
+      value: ``[T, E]``.
+      following: ``[T, E]``, values of what followed.
+
+    Returns:
+      ``[T, E]``.
+    """
     discounts = loss.discount * (1.0 - (trajectory.terminated | trajectory.truncated).astype(value.dtype))
     if loss.score:
         last = (jnp.arange(discounts.shape[0]) == discounts.shape[0] - 1)[:, None]
@@ -176,15 +228,33 @@ def outer_advantages(loss: OuterLoss, trajectory: Trajectory, value: jax.Array, 
 
 
 def later(trajectory: Trajectory) -> jax.Array:
-    """Of each inner update ``[K]``, what all later ones earned: credit that its samples share, since the agent learned
-    from all of them: the sum over ``E`` of what was earned side by side, as the loss is a mean over ``E``."""
+    """For each inner update, the return of all later ones: credit that its samples share.
+
+    The agent learned from all of them: it is the sum over ``E`` of what was paid side by side, as the loss is a mean
+    over ``E``.
+
+    Args:
+      trajectory: ``[K, T, E]``.
+
+    Returns:
+      ``[K]``.
+    """
     earned = trajectory.reward.sum(axis=(1, 2))
     return jnp.flip(jnp.cumsum(jnp.flip(earned))) - earned
 
 
 def improvement(critic: Critic, loss: OuterLoss, state: PyTree, seen: Window) -> tuple[jax.Array, PyTree]:
-    """The outer critic's error on windows ``[N, K, T, E]``, from lambda returns of the outer discount, and its
-    slope."""
+    """The outer critic's error on lambda returns of the outer discount, and its slope.
+
+    Args:
+      critic: the outer critic.
+      loss: gamma and lambda.
+      state: the critic's.
+      seen: windows, leaves ``[N, K, T, E, ...]``.
+
+    Returns:
+      ``(error, slope)``.
+    """
     trajectory, time = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), (seen.trajectory, seen.time))
     value, following = jax.vmap(functools.partial(critic.values, state))(trajectory, time)
     target = jax.vmap(functools.partial(outer_advantages, loss))(trajectory, value, following) + value

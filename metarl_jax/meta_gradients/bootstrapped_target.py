@@ -15,8 +15,13 @@ from metarl_jax.records import Actor, Inner, Key, PyTree, Trajectory
 
 
 class Target(NamedTuple):
-    """``updates``: L, from the window's end to the target, the last of them a step of ``rate`` on the outer loss;
-    ``match(target, agent, Trajectory [T, E])``: a scalar, how far the agent is from the target."""
+    """What a lifetime's window is matched to.
+
+    Attributes:
+      updates: L, inner updates from the window's end to the target, the last of them a step on the outer loss.
+      rate: of that step.
+      match: ``(target, agent, Trajectory [T, E]) -> scalar``, how far the agent is from the target.
+    """
 
     updates: int
     rate: float
@@ -33,15 +38,25 @@ def matched(
     life: Lifetime,
     seen: Window,
 ) -> tuple[jax.Array, tuple[Lifetime, Window]]:
-    """``match(target, theta_K) + penalty`` of a life at its window's end, and where the life led, ``[K + L - 1]``.
+    """``match(target, theta_K) + penalty`` of a lifetime at its window's end.
 
     ``target = theta_{K+L-1} - rate * grad judged(theta_{K+L-1})``, a constant: the agent after ``L - 1`` more inner
-    updates, and a step on the outer loss of what it lived last; on that the two are matched. Those updates are the
-    life's own, as where the paper's agents learn online: it goes on from ``theta_{K+L-1}``, and no step is lived for
-    the target alone. The last step is plain gradient descent, whatever optimiser the agents have.
+    updates, and a step on the outer loss of its last trajectory; on that the two are matched. Those updates are the
+    lifetime's own, as where the paper's agents learn online: it goes on from ``theta_{K+L-1}``, and no environment step
+    is taken for the target alone. The last step is plain gradient descent, whatever optimiser the agents have.
 
     Args:
-      judged: the outer loss of a Window ``[1, T, E]``.
+      target: how far it is, and how the agent is matched to it.
+      actor: how agents act.
+      inner: how they learn.
+      judged: ``Window [1, T, E] -> scalar``, the outer loss.
+      key: of the updates after the window.
+      meta: the meta-parameters.
+      life: the lifetime at its window's end.
+      seen: the window, leaves ``[K, T, E, ...]``.
+
+    Returns:
+      The loss, and where the lifetime led: its state, and the window of all ``K + L - 1`` updates.
     """
     agent = life.agent
     meta, life = jax.lax.stop_gradient((meta, life))

@@ -1,4 +1,4 @@
-"""Meta-gradients by evolution strategies: what lives under perturbed meta-parameters earn, and nothing differentiated.
+"""Meta-gradients by evolution strategies: the return under perturbed meta-parameters, and nothing differentiated.
 
 Salimans et al. 2017 (antithetic pairs), Vicol et al. 2021 (persistent ES). A pair shares its task and all randomness.
 """
@@ -17,8 +17,12 @@ from metarl_jax.records import Actor, Inner, Key, MetaGradient, Outcome, PyTree
 
 
 class ESState(NamedTuple):
-    """``lives [N]``, persistent ones in pairs ``[N, 2]``, under ``meta + noise`` and ``meta - noise``; ``summed [N]``:
-    the noise of a life's windows so far (``()`` where lives are truncated)."""
+    """What lasts from one outer update to the next.
+
+    Attributes:
+      lives: lifetimes ``[N]``, persistent ones in pairs ``[N, 2]``, under ``meta + noise`` and ``meta - noise``.
+      summed: ``[N]``, the noise of a lifetime's windows so far (``()`` where lifetimes are truncated).
+    """
 
     lives: Lifetime
     summed: PyTree
@@ -33,16 +37,28 @@ def evolution(
     persistent: bool = True,
     block: int = 0,
 ) -> MetaGradient:
-    """Loss: minus the mean reward a step of a window. Gradient, for noise ``e ~ N(0, sigma^2)`` and ``F+-`` the mean
+    """Evolution strategies on windows of lifetimes.
+
+    Loss: minus the mean reward a step of a window. Gradient, for noise ``e ~ N(0, sigma^2)`` and ``F+-`` the mean
     rewards under ``meta +- e``:
 
-    - persistent: ``-mean_n (F+ - F-) / (2 sigma^2) * (sum of e over the life so far)``. The two lives of a pair go
-      their own ways from birth to death, so that what an early window does to later ones counts: unbiased for whole
-      lives, but for the smoothing by ``sigma``.
-    - else: ``-mean_n (F+ - F-) / (2 sigma^2) * e``, both from one life, which goes on unperturbed: truncated, and
-      biased, unless ``window == length``: that is full-life ES.
+    - persistent: ``-mean_n (F+ - F-) / (2 sigma^2) * (sum of e over the lifetime so far)``. The two lifetimes of a pair
+      go their own ways from start to end, so that what an early window does to later ones counts: unbiased for whole
+      lifetimes, but for the smoothing by ``sigma``.
+    - else: ``-mean_n (F+ - F-) / (2 sigma^2) * e``, both from one lifetime, which goes on unperturbed: truncated, and
+      biased, unless ``window == length``: that is full-lifetime ES.
 
-    ``block``: tasks whose lives are computed at a time, see ``over_blocks``.
+    Args:
+      actor: how agents act.
+      inner: how they learn.
+      length: inner updates of a lifetime.
+      window: of them under one perturbation.
+      sigma: standard deviation of the perturbations.
+      persistent: see above.
+      block: tasks whose lifetimes are computed at a time, see ``over_blocks``.
+
+    Returns:
+      The MetaGradient.
     """
     live = functools.partial(live_window, actor, inner, length, window)
 

@@ -84,5 +84,12 @@ def _searcher_of(name: str, members: int, shape: Any) -> Any:
 
 
 def strong(state: Any) -> Any:
-    """``state`` with types that do not change from update to update."""
+    """A pytree with types that do not change from update to update.
+
+    Args:
+      state: numbers and arrays, weakly typed ones too.
+
+    Returns:
+      Arrays of their own types.
+    """
     return jax.tree.map(lambda x: jax.lax.convert_element_type(x, jnp.asarray(x).dtype), state)

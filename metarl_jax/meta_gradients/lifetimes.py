@@ -1,6 +1,6 @@
-"""Lives: agents that learn in a task, window after window, and begin anew when a life has ended.
+"""Lifetimes: agents that learn in a task, window after window, and start anew when a lifetime has ended.
 
-Axis letters: ``[N]`` tasks, ``[K]`` inner updates of a window, ``[T, E]`` steps and the episodes lived side by side.
+Axis letters: ``[N]`` tasks, ``[K]`` inner updates of a window, ``[T, E]`` steps and the episodes side by side.
 """
 
 from collections.abc import Callable
@@ -14,8 +14,18 @@ from metarl_jax.records import ActionEvaluation, Actor, Inner, Key, PyTree, Task
 
 
 class Lifetime(NamedTuple):
-    """``pending``: lived, and not learned from yet; ``age`` and ``end``: inner updates so far and in all; ``earned``:
-    the return so far, a mean over ``E``; ``time [E]``: steps so far of the episodes under way."""
+    """An agent under way in its task.
+
+    Attributes:
+      task: where it is.
+      agent: its parameters, and whatever else it learns with.
+      place: where its episodes are.
+      pending: ``Trajectory [T, E]``, not learned from yet.
+      age: int32, inner updates so far.
+      end: int32, inner updates in all.
+      earned: the return so far, a mean over ``E``.
+      time: ``[E]`` int32, steps so far of the episodes under way.
+    """
 
     task: Task
     agent: PyTree
@@ -28,8 +38,14 @@ class Lifetime(NamedTuple):
 
 
 class Window(NamedTuple):
-    """What the ``K`` inner updates of a window led to, leaves ``[K, T, E, ...]``; ``penalty [K]``; ``time [K, T, E]``:
-    steps since the episode began."""
+    """What the ``K`` inner updates of a window led to.
+
+    Attributes:
+      trajectory: ``[K, T, E]``.
+      said: what the agent's policy computes on it, ``[K, T, E]``.
+      penalty: ``[K]``.
+      time: ``[K, T, E]`` int32, steps since the episode began.
+    """
 
     trajectory: Trajectory
     said: ActionEvaluation
@@ -38,8 +54,21 @@ class Window(NamedTuple):
 
 
 def empty_lifetimes(actor: Actor, inner: Inner, task: Task, num_tasks: int, length: int, window: int) -> Lifetime:
-    """``[N]`` lives that ended before they began. The first ones will last ``length`` inner updates down to one
-    ``window``, so that not all end at once."""
+    """``[N]`` lifetimes that ended before they began.
+
+    The first ones will last ``length`` inner updates down to one ``window``, so that not all end at once.
+
+    Args:
+      actor: how agents act.
+      inner: how they learn.
+      task: one task's shapes.
+      num_tasks: N.
+      length: inner updates of a lifetime.
+      window: of an outer update.
+
+    Returns:
+      A Lifetime with leaves ``[N, ...]``.
+    """
     fresh = jax.eval_shape(
         lambda key, task: _init_lifetime(actor, inner, key, inner.meta(key), task), jax.random.key(0), task
     )
@@ -61,7 +90,21 @@ def _init_lifetime(actor: Actor, inner: Inner, key: Key, meta: PyTree, task: Tas
 def reset_if_done(
     actor: Actor, inner: Inner, length: int, key: Key, meta: PyTree, life: Lifetime, task: Task
 ) -> Lifetime:
-    """A new life in ``task`` where ``life`` has ended. To be differentiated, since a birth may depend on ``meta``."""
+    """A new lifetime in ``task`` where ``life`` has ended. To be differentiated, since its start may depend on
+    ``meta``.
+
+    Args:
+      actor: how agents act.
+      inner: how they learn.
+      length: inner updates of a lifetime.
+      key: of the new agent.
+      meta: the meta-parameters.
+      life: the lifetime under way.
+      task: that of the new one.
+
+    Returns:
+      One of the two.
+    """
     ended = life.age >= life.end
     fresh = _init_lifetime(actor, inner, key, meta, task)._replace(end=length + jnp.minimum(life.end, 0))
     fresh = fresh._replace(pending=life.pending)  # never learned from, and of the right type
@@ -71,10 +114,22 @@ def reset_if_done(
 def unroll(
     actor: Actor, inner: Inner, num_updates: int, key: Key, meta: PyTree, life: Lifetime, remat: bool = False
 ) -> tuple[Lifetime, Window]:
-    """``num_updates`` times: learn from what is pending, live on with what was learned, say what it thinks of that.
+    """``num_updates`` times: learn from what is pending, act with what was learned, evaluate the actions.
 
-    A newborn has nothing to learn from: its first update only lives. Nothing is differentiated through a life as it is
-    lived: ``actor.act`` gets the agent as a constant.
+    A new agent has nothing to learn from: its first update only acts. Nothing is differentiated through acting:
+    ``actor.act`` gets the agent as a constant.
+
+    Args:
+      actor: how agents act.
+      inner: how they learn.
+      num_updates: K.
+      key: of learning and acting.
+      meta: the meta-parameters.
+      life: the lifetime under way.
+      remat: compute updates again for the gradient instead of keeping what they computed.
+
+    Returns:
+      The lifetime after its window, and the Window.
     """
 
     def body(life: Lifetime, key):
@@ -97,7 +152,21 @@ def unroll(
 def live_window(
     actor: Actor, inner: Inner, length: int, num_updates: int, key: Key, meta: PyTree, life: Lifetime, task: PyTree
 ) -> tuple[Lifetime, jax.Array]:
-    """A life after its window, and the mean reward of a step of it."""
+    """A lifetime after its window, and the mean reward of a step of it.
+
+    Args:
+      actor: how agents act.
+      inner: how they learn.
+      length: inner updates of a lifetime.
+      num_updates: of the window.
+      key: of learning and acting.
+      meta: the meta-parameters.
+      life: the lifetime under way.
+      task: that of a new one, where it has ended.
+
+    Returns:
+      ``(lifetime, scalar)``.
+    """
     keys = jax.random.split(key)
     life = reset_if_done(actor, inner, length, keys[0], meta, life, task)
     life, seen = unroll(actor, inner, num_updates, keys[1], meta, life)
@@ -105,6 +174,13 @@ def live_window(
 
 
 def finite(lives: Lifetime) -> jax.Array:
-    """Which members ``[P]`` have none but finite numbers, in all tasks; leaves ``[N, P, ...]``."""
+    """Which members of a population have none but finite numbers, in all tasks.
+
+    Args:
+      lives: leaves ``[N, P, ...]``.
+
+    Returns:
+      ``[P]`` bool.
+    """
     leaves = [x for x in jax.tree.leaves(lives) if jnp.issubdtype(x.dtype, jnp.inexact)]
     return jnp.stack([jnp.isfinite(x).reshape(*x.shape[:2], -1).all(axis=(0, 2)) for x in leaves]).all(axis=0)

@@ -1,4 +1,4 @@
-"""Values for the outer loss of agents that learn: what the outer advantages are measured against."""
+"""Values for the outer loss of agents that learn: the baseline of the outer advantages."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -32,20 +32,35 @@ class Critic(NamedTuple):
 
 
 class CriticState(NamedTuple):
-    """The network computes ``(V - mean) / deviation``: running moments of the targets free it of the rewards' scale.
-    ``average``: of the weights ``params`` of late, whose values vary less with the episodes at hand. Before the first
-    update all values are 0."""
+    """A regressed critic's; its network computes ``(V - mean) / deviation``.
+
+    Running moments of the targets free it of the rewards' scale. Before the first update all values are 0.
+
+    Attributes:
+      params: the network's.
+      average: of the weights of late, whose values vary less with the episodes at hand.
+      optimizer: Adam's.
+      mean: running mean of the targets.
+      square: running mean of their squared distance from it.
+      count: updates so far.
+    """
 
     params: PyTree
     average: PyTree
     optimizer: PyTree
     mean: jax.Array
-    square: jax.Array  # of the targets' distance from ``mean``
-    count: jax.Array  # updates
+    square: jax.Array
+    count: jax.Array
 
 
 class Slope(NamedTuple):
-    """The gradient by ``params``; the targets' mean, and their mean squared distance from the running mean."""
+    """A regressed critic's error, differentiated.
+
+    Attributes:
+      params: the gradient.
+      mean: of the targets.
+      square: their mean squared distance from the running mean.
+    """
 
     params: PyTree
     mean: jax.Array
@@ -53,7 +68,14 @@ class Slope(NamedTuple):
 
 
 def fixed_critic(values: Callable[[Trajectory], tuple[jax.Array, jax.Array]]) -> Critic:
-    """Values that are known, ``Trajectory [T, E] -> (values, values of what followed)``, and never learned."""
+    """Values that are known, and never learned.
+
+    Args:
+      values: ``Trajectory [T, E] -> (values, values of what followed)``, each ``[T, E]``.
+
+    Returns:
+      The Critic.
+    """
 
     def error(state, trajectory, time, target):
         return squared_error(jax.vmap(values)(trajectory)[0], target).mean(), ()
@@ -70,9 +92,13 @@ def regressed_critic(
     """A network that is regressed on its targets, one step of Adam for each outer update.
 
     Args:
-      init, apply: the network, ``apply(params, x [..., F]) -> [...]``.
-      inputs: ``(Trajectory [..., T, E], time) -> (x of each step, x of what followed it)``, ``[..., T, E, F]``.
+      init: ``key -> params`` of the network.
+      apply: ``(params, x [..., F]) -> [...]``.
+      inputs: ``(Trajectory [..., T, E], time) -> (x of each step, x of what followed it)``, each ``[..., T, E, F]``.
       learning_rate: of Adam, where targets have unit variance.
+
+    Returns:
+      The Critic.
     """
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(learning_rate, eps=1e-5))
 

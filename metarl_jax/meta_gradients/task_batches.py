@@ -13,14 +13,31 @@ from metarl_jax.records import PyTree
 
 
 def over_tasks(function: Callable, block: int, *inputs: PyTree) -> PyTree:
-    """``function`` of each task, leaves ``[N, ...]``. On a CPU what a few tasks need stays in the cache."""
+    """``function`` of each task. On a CPU what a few tasks need stays in the cache.
+
+    Args:
+      function: of one task's inputs.
+      block: tasks at a time, see ``over_blocks``.
+      *inputs: leaves ``[N, ...]``.
+
+    Returns:
+      Leaves ``[N, ...]``.
+    """
     return over_blocks(lambda *inputs: ((), jax.vmap(function)(*inputs)), block, *inputs)[1]
 
 
 def over_blocks(function: Callable, block: int, *inputs: PyTree) -> tuple[PyTree, PyTree]:
-    """``function(*inputs [B, ...]) -> (means over its tasks, leaves [B, ...])`` of each block; the same of all ``[N]``.
+    """``function`` of blocks of tasks, one after the other; the same as of all at once.
 
     What ``function`` differentiates is differentiated a block at a time, and only means are kept of it.
+
+    Args:
+      function: ``(*inputs [B, ...]) -> (means over its tasks, leaves [B, ...])``.
+      block: B; 0, or no divisor of N: all at once.
+      *inputs: leaves ``[N, ...]``.
+
+    Returns:
+      ``(means over all tasks, leaves [N, ...])``.
     """
     count = jax.tree.leaves(inputs)[0].shape[0]
     if not block or count % block or count == block:
@@ -42,13 +59,32 @@ def over_blocks(function: Callable, block: int, *inputs: PyTree) -> tuple[PyTree
 
 
 def memory_options(name: str, block: int, remat: bool | None, num_tasks: int, num_devices: int) -> dict[str, tuple]:
-    """``Algorithm.memory_options`` of options ``remat`` (None: open) and ``name``, a size of blocks (0: open)."""
+    """``Algorithm.memory_options`` of the options ``remat`` and ``name``, a size of blocks.
+
+    Args:
+      name: the option that sets the size.
+      block: its value (0: open).
+      remat: its value (None: open).
+      num_tasks: of an update.
+      num_devices: over which tasks are spread.
+
+    Returns:
+      Values to try, by option, those that need most memory first.
+    """
     found: dict[str, tuple] = {"remat": (False, True)} if remat is None else {}
     return found if block else found | {name: candidate_batch_sizes(num_tasks, num_devices)}
 
 
 def candidate_batch_sizes(num_tasks: int, num_devices: int = 1) -> tuple[int, ...]:
-    """Blocks from all tasks (0) down to one a device, each at most half of the one before; all can be shared evenly."""
+    """Blocks from all tasks (0) down to one a device, each at most half of the one before; all can be shared evenly.
+
+    Args:
+      num_tasks: of an update.
+      num_devices: over which they are spread.
+
+    Returns:
+      Sizes.
+    """
     sizes, most = [], num_tasks // 2
     for size in range(most, 0, -1):
         if size <= most and num_tasks % size == 0 and size % num_devices == 0:
