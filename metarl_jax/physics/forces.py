@@ -4,7 +4,7 @@ What is stiff is integrated implicitly (``motion``), so each force comes with it
 each unit of the speed that is to come. Hinges and contacts resist along paths of the tree only, where the mass matrix
 has its non-zeros.
 
-Ground and limits only push. Whether one does in this substep is told by how the machine would move without them:
+Ground and limits only push. Whether one does in this substep follows from how the machine would move without them:
 ``stiff - normal s`` is what it would push at the end, ``s`` the speed there at which it is left; where the free motion
 is faster than ``stiff / normal`` it is left anyway, else the push holds it between the two. Exact for one contact.
 """

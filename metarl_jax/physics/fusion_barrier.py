@@ -1,4 +1,4 @@
-"""Where XLA is told to stop fusing.
+"""A barrier at which XLA stops fusing.
 
 Written out in scalars, a substep is a thousand products of which each uses many others. XLA's CPU fusion computes
 again, in every loop, whatever that loop uses: six times the work. A branch of ``lax.cond`` is a computation of its own,

@@ -160,8 +160,8 @@ def umbrella(*, length: int = 20, prize: float = 1.0, noise: float = 1.0, num_ep
     takes it is the task. Then come ``length`` steps whose rewards are ``noise`` times a random sign, whatever is done;
     the last step pays the prize where the umbrella is held in rain or not held in sunshine, else minus the prize.
 
-    References are exact: the action known; Bayes-optimal (the first episode tells all); forgetting at each episode,
-    which earns 0 where both actions are as likely; random, 0.
+    References are exact: the action known; Bayes-optimal (the first episode tells all); the best that starts
+    anew at each episode, 0 where both actions are as likely; random, 0.
 
     Args:
       length: steps between the choice and the weather.

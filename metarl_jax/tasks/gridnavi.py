@@ -110,7 +110,7 @@ def gridnavi(
     """The finite set of all goals outside the start's 2 x 2 corner, equally likely.
 
     References (exact where not said otherwise): goal known; Bayes-optimal control by dynamic programming over beliefs;
-    the best that forgets at each episode; posterior sampling, simulated; random. With more than 63 goals
+    the best without memory between episodes; posterior sampling, simulated; random. With more than 63 goals
     only the goal known and random; so it is where rewards are paid late, which tell of the goal later. Where the goal
     is seen, the first three are one.
 

@@ -293,7 +293,7 @@ def optimum(env: PointEnv, task: PointTask, trial_steps: int) -> jax.Array:
 def _every_episode(
     total: np.ndarray, horizon: int, trial_steps: int, kind: str, note: str, role: str = "non_adaptive"
 ) -> Reference | None:
-    """What earns ``total [N]`` in every episode; None where the trial ends inside one."""
+    """Reference of a behaviour that returns ``total [N]`` in every episode; None where the trial ends inside one."""
     episodes, rest = divmod(trial_steps, horizon)
     return None if rest else Reference(role, kind, total * episodes, np.full(episodes, total.mean()), note)
 

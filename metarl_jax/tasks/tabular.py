@@ -101,10 +101,10 @@ def tabular(
 
     ``P(. | s, a) ~ Dirichlet(1)``, mean reward ``~ N(1, 1)``, Gaussian reward noise, start in state 0.
 
-    References: the optimal policy of each MDP (backward induction), and a lower bound on what forgets at each
-    episode: by symmetry every policy that is fixed before the MDP is drawn earns ``mean_reward`` a step in
-    expectation. Of a small finite set of MDPs whose rewards have no noise also the Bayes-optimal value and the best
-    without adapting, by dynamic programming over beliefs.
+    References: the optimal policy of each MDP (backward induction), and a lower bound on the best without
+    memory between episodes: by symmetry every policy that is fixed before the MDP is drawn receives ``mean_reward`` a
+    step in expectation. Of a small finite set of MDPs whose rewards have no noise also the Bayes-optimal value and the
+    best without adapting, by dynamic programming over beliefs.
 
     Args:
       num_states: S.

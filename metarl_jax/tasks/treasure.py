@@ -124,8 +124,8 @@ def treasure(
 
     The tasks are all sites, equally likely. References (all exact): treasure known; Bayes-optimal by dynamic
     programming over beliefs; the same without the map (``without_map``: what cannot be seen from a peak must be
-    searched); the best that forgets at each episode; random. Above 14 sites only the first and the last. As it stands:
-    44 a trial, 38 (5 in the first episode, then 11 each), 18.2 (1.5 in the first), 20, -8.7.
+    searched); the best without memory between episodes; random. Above 14 sites only the first and the last. By
+    default: 44 a trial, 38 (5 in the first episode, then 11 each), 18.2 (1.5 in the first), 20, -8.7.
 
     Args:
       layout: ASCII: ``#`` wall (the whole border), ``S`` start, ``T`` site, ``M`` slope, ``P`` peak, ``C`` camp, ``.``
@@ -260,7 +260,7 @@ def rewards(env: TreasureEnv, treasures: np.ndarray) -> np.ndarray:
 
 
 def _known_and_random(env: TreasureEnv, treasures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What an episode earns with the treasure known, and by random play; each ``[N]``."""
+    """Return of an episode with the treasure known, and by random play; each ``[N]``."""
     places, of = np.unique(treasures, return_inverse=True)
     table, entered = jnp.asarray(env.next_state), jnp.asarray(rewards(env, places)[:, env.next_state])  # [G, cells, A]
     lasting, uniform = jnp.ones(table.shape), jnp.full(table.shape, 1 / NUM_ACTIONS)

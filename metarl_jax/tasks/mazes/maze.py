@@ -129,7 +129,7 @@ def maze(
     References, in goals found a trial, of an agent that knows the set (the split, where there is one): shortest paths
     with the goal known; Bayes-optimal search, exact where the tasks that look alike at first are few, else the best
     search found (a lower bound) and an upper bound, of agents that know the layout; the best search found that is the
-    same in every episode (what forgets at each episode).
+    same in every episode (no memory between episodes).
 
     Returns:
       The distribution of these mazes, a finite set.

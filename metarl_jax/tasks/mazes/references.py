@@ -1,4 +1,4 @@
-"""Reference values of mazes: the goal known, the best search for it, and the best that forgets at each episode."""
+"""Reference values of mazes: the goal known, the best search for it, and the best without memory between episodes."""
 
 import functools
 from typing import Any, NamedTuple
