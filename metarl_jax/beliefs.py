@@ -24,6 +24,12 @@ def exact_belief(tasks: TaskDistribution) -> ExactBelief | None:
     returns nothing): gridnavi, mazes of known layouts, treasure hunts, the corners of navigation. There ``truth`` is
     one-hot over the ``[G]`` distinct tasks of the set, in their order, and all zeros for a task that is none of them. A
     task that is held twice is one of twice the weight.
+
+    Args:
+      tasks: the prior.
+
+    Returns:
+      The ExactBelief, or None.
     """
     if tasks.belief is not None:
         return tasks.belief
@@ -36,13 +42,20 @@ def exact_belief(tasks: TaskDistribution) -> ExactBelief | None:
 
 
 def candidate_posterior(env: Environment, candidates: Task, weight: np.ndarray) -> Callable[[Trajectory], jax.Array]:
-    """``posterior(trajectory [T, ...]) -> [T, G]`` over ``candidates [G]`` of chances ``weight`` in a deterministic
-    ``env``.
+    """The posterior over candidate tasks in a deterministic environment.
 
-    Every candidate is lived again with the actions of the record; what is not what it would have shown is out:
+    Every candidate is replayed with the actions of the record; what is not what it would have shown is out:
     ``p_t(g) = 1[g agrees with steps 0..t] weight_g / the weight of all that agree``. An agent is shown rewards, ends of
     episodes and the observations that it acts on. The observation that an episode ends with it never sees: the next one
     begins instead.
+
+    Args:
+      env: nothing random happens in it.
+      candidates: leaves ``[G, ...]``.
+      weight: ``[G]``, their prior probabilities.
+
+    Returns:
+      ``posterior(trajectory [T, ...]) -> [T, G]``.
     """
     num = jax.tree.leaves(candidates)[0].shape[0]
     env_state = jax.vmap(lambda task: env.reset((), task))(candidates)

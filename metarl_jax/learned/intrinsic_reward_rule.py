@@ -29,12 +29,17 @@ def init(key: Key, features: int, hidden: tuple[int, ...], memory_size: int = 0)
 
 
 def rewarded(weights: PyTree, memory: PyTree, x: jax.Array, reward: jax.Array, ended: jax.Array):
-    """``(memory, intrinsic reward [T, E])`` of steps, each in ``[-1, 1]``.
+    """The intrinsic reward of each step, in ``[-1, 1]``.
 
     Args:
-      memory: ``[E, H]`` of the life so far, which nothing resets; ``()`` where only the step itself counts.
-      x: observation and action, ``[T, E, F]``.
-      reward: the task's own; ended: bool, an episode's last step; ``[T, E]``.
+      weights: as ``init`` made them.
+      memory: ``[E, H]`` of the lifetime so far, which nothing resets; ``()`` where only the step itself counts.
+      x: ``[T, E, F]``, observation and action.
+      reward: ``[T, E]``, the task's own.
+      ended: ``[T, E]`` bool, an episode's last step.
+
+    Returns:
+      ``(memory, intrinsic reward [T, E])``.
     """
     if "inputs" in weights:
         x = jnp.concatenate([x, jnp.stack([reward, ended.astype(x.dtype)], axis=-1)], axis=-1)

@@ -19,12 +19,17 @@ GATES = ("input", "forget", "cell", "output")
 
 
 class RuleInputs(NamedTuple):
-    """What a rule reads, ``[T, ...]`` (``progress``: a scalar).
+    """What a rule reads of a trajectory ``[T, ...]``.
 
-    ``reward``; ``going_on``: 0 where the MDP ended, else 1; ``ended``: bool, the episode's last step, for whatever
-    reason; ``chance``: pi(a | s) of the action taken; ``prediction``, ``next_prediction [T, ..., M]``: distributions
-    ``y`` in the state and in what followed it; ``progress``: the share of the agent's life that has gone, 0 for rules
-    that do not know it; ``life``: the log of how many updates it has.
+    Attributes:
+      reward: ``[T, ...]``.
+      going_on: 0 where the MDP ended, else 1.
+      ended: bool, the episode's last step, for whatever reason.
+      chance: pi(a | s) of the action taken.
+      prediction: ``[T, ..., M]``, the distribution ``y`` in the state.
+      next_prediction: ``[T, ..., M]``, that in what followed it.
+      progress: scalar, the share of the agent's lifetime that has gone; 0 for rules that do not know it.
+      life: scalar, the log of how many updates the lifetime has.
     """
 
     reward: jax.Array
@@ -38,8 +43,12 @@ class RuleInputs(NamedTuple):
 
 
 class RuleTargets(NamedTuple):
-    """What a rule says: ``push [T, ...]``, by how much each action is to become more likely; ``prediction
-    [T, ..., M]``: logits of what was to be predicted."""
+    """What a rule returns.
+
+    Attributes:
+      push: ``[T, ...]``, by how much each action is to become more likely.
+      prediction: ``[T, ..., M]``, logits of what was to be predicted.
+    """
 
     push: jax.Array
     prediction: jax.Array
@@ -62,8 +71,18 @@ def init(key: Key, memory_size: int, predictions: int) -> PyTree:
 
 
 def read(weights: PyTree, seen: RuleInputs) -> RuleTargets:
-    """What the rule says of a record: an LSTM over ``(r, going on, pi(a | s), e(y), e(y'), progress, life)`` from the
-    last step to the first, which begins anew with each episode."""
+    """Applies the rule to a trajectory.
+
+    An LSTM reads ``(r, going on, pi(a | s), e(y), e(y'), progress, life)`` from the last step to the first, and starts
+    anew with each episode.
+
+    Args:
+      weights: the rule's.
+      seen: what it reads.
+
+    Returns:
+      The rule's targets.
+    """
     embed = lambda y: mlp_applied(weights["embedding"], y, jax.nn.relu)[..., 0]
     shape = seen.reward.shape
     known = (seen.reward, seen.going_on, seen.chance, embed(seen.prediction), embed(seen.next_prediction))
@@ -76,8 +95,17 @@ def read(weights: PyTree, seen: RuleInputs) -> RuleTargets:
 
 
 def agent_loss(wanted: RuleTargets, log_prob: jax.Array, prediction: jax.Array, prediction_cost: float) -> jax.Array:
-    """``mean(prediction_cost KL(y || wanted y) - push log pi(a | s))``, ``prediction [T, ..., M]`` the agent's logits
-    of ``y``: its gradient is the rule's update."""
+    """The loss whose gradient is the rule's update: ``mean(prediction_cost KL(y || wanted y) - push log pi(a | s))``.
+
+    Args:
+      wanted: the rule's targets.
+      log_prob: ``[T, ...]``, of the actions taken.
+      prediction: ``[T, ..., M]``, the agent's logits of ``y``.
+      prediction_cost: weight of the divergence.
+
+    Returns:
+      A scalar.
+    """
     now, goal = jax.nn.log_softmax(prediction), jax.nn.log_softmax(wanted.prediction)
     divergence = (jnp.exp(now) * (now - goal)).sum(axis=-1)
     return (prediction_cost * divergence - wanted.push * log_prob).mean()

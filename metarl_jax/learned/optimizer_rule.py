@@ -23,7 +23,13 @@ LARGEST, HUGE = 5.0, 1e15  # of a feature; of a gradient, whose square must be f
 
 
 class LearnedState(NamedTuple):
-    """``count`` of updates; ``momenta [M, P]`` and ``squares [P]``: running means, to be corrected for their start."""
+    """What a learned optimiser remembers.
+
+    Attributes:
+      count: updates so far.
+      momenta: ``[M, P]``, running means of the gradient at M scales, to be corrected for their start.
+      squares: ``[P]``, of its square, likewise.
+    """
 
     count: jax.Array
     momenta: jax.Array
@@ -44,16 +50,25 @@ def init(key: Key, sizes: tuple[int, ...], rate: float) -> PyTree:
 
 
 def scale_by_learned(weights: PyTree, total_updates: int) -> optax.GradientTransformation:
-    """What is to be taken off the parameters: ``exp(log_rate + 3 tanh(s / 3)) * (m + tanh(d))`` for each, where
-    ``m`` is the gradient's mean over the root of its square's (Adam's step), and ``(d, s)`` what the network makes of
+    """A learned optimiser's step, which is to be taken off the parameters.
+
+    ``exp(log_rate + 3 tanh(s / 3)) * (m + tanh(d))`` for each parameter, where ``m`` is the gradient's mean over the
+    root of its square's (Adam's step), and ``(d, s)`` the output of a network that sees
 
     - gradient and means at three scales, over that root, and the root itself over that of all parameters (its log);
-    - the parameter, in units of its spread at birth (a matrix's: one over the root of its fan-in);
+    - the parameter, in units of its initial spread (a matrix's: one over the root of its fan-in);
     - its leaf's place in the tree, from 0 to 1, and whether that is a matrix;
     - the time, from 0 to 1 at ``total_updates``, and its beginning.
 
     Steps are bounded, whatever the weights. Nothing depends on the gradient's scale, so that parameters whose gradient
     is zero may move, too. All is computed in single precision, and steps come in the gradient's.
+
+    Args:
+      weights: the network's, and ``log_rate``.
+      total_updates: of the training.
+
+    Returns:
+      optax's GradientTransformation.
     """
 
     def init(params):
@@ -107,7 +122,14 @@ def _single(tree: PyTree) -> PyTree:
 
 
 def constants(params: PyTree) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(place in the tree, whether of a matrix, spread at birth) of each parameter ``[P]``."""
+    """What the network sees of each parameter that never changes.
+
+    Args:
+      params: any pytree of arrays, ``P`` numbers in all.
+
+    Returns:
+      Place in the tree, whether of a matrix, initial spread: each ``[P]``.
+    """
     leaves = jax.tree.leaves(params)
     shapes = [jnp.shape(x) for x in leaves]
     spreads = [1 / math.sqrt(max(1, math.prod(shape[:-1]))) if len(shape) > 1 else 1.0 for shape in shapes]

@@ -28,6 +28,13 @@ def load(name: str | Path, total_updates: int) -> optax.GradientTransformation:
     ``updates, state = optimizer.update(gradients, state, params)``. Its state holds four numbers for each parameter.
     It moves parameters whose gradient is zero, too: ``optax.masked`` keeps those still that must not move.
 
+    Args:
+      name: a file that ``save`` wrote, or a name.
+      total_updates: of the training; the optimiser sees how much of it has gone.
+
+    Returns:
+      optax's GradientTransformation.
+
     Raises:
       ConfigError: no such file, or none of this format; or a wrong number of updates.
     """
@@ -37,13 +44,26 @@ def load(name: str | Path, total_updates: int) -> optax.GradientTransformation:
 
 
 def available() -> list[str]:
-    """The names of the optimisers that come with the package."""
+    """The optimisers that come with the package.
+
+    Returns:
+      Their names.
+    """
     return shelf.available(SHELF)
 
 
 def read(name: str | Path) -> dict[str, Any]:
-    """What ``save`` wrote: ``weights`` (numpy), ``config`` of the run that made them and its ``curve``, what the lives
-    of each update earned."""
+    """What ``save`` wrote.
+
+    Args:
+      name: a file, or one of ``available()``.
+
+    Returns:
+      ``weights`` (numpy), ``config`` of the run that made them and its ``curve``, the return of lifetimes by update.
+
+    Raises:
+      ConfigError: no such file, or none of this format.
+    """
     found = shelf.read(SHELF, name)
     try:
         layers = found["weights"]["layers"]

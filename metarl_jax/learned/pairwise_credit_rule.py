@@ -27,11 +27,17 @@ def init(key: Key, features: int, hidden: tuple[int, ...], size: int, weight: fl
 
 
 def pair_weights(weights: PyTree, x: jax.Array, ended: jax.Array) -> jax.Array:
-    """``w [T, U, E]``, in ``[0, 1]``: 0 where step u came before t, or in another episode; else
-    ``sigmoid(a(x_t) . b(x_u) + c(u - t))``.
+    """The credit of each pair of steps.
+
+    ``sigmoid(a(x_t) . b(x_u) + c(u - t))``; 0 where step u came before t, or in another episode.
 
     Args:
-      x: what steps look like, ``[T, E, F]``. ended: bool ``[T, E]``, an episode's last step.
+      weights: of the networks a and b and of the gap's c.
+      x: ``[T, E, F]``, features of each step.
+      ended: ``[T, E]`` bool, an episode's last step.
+
+    Returns:
+      ``w [T, U, E]``, in ``[0, 1]``.
     """
     length = x.shape[0]
     acting, earning = (mlp_applied(weights[side], x) for side in ("acting", "earning"))
@@ -46,5 +52,13 @@ def pair_weights(weights: PyTree, x: jax.Array, ended: jax.Array) -> jax.Array:
 
 
 def credited(weights: jax.Array, earned: jax.Array) -> jax.Array:
-    """``sum_u w(t, u) earned(u)``; ``[T, U, E], [U, E] -> [T, E]``."""
+    """Weighted sums of what each step brought: ``sum_u w(t, u) earned(u)``.
+
+    Args:
+      weights: ``[T, U, E]``.
+      earned: ``[U, E]``, rewards or errors.
+
+    Returns:
+      ``[T, E]``.
+    """
     return jnp.einsum("tue,ue->te", weights, earned)

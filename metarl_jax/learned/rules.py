@@ -24,11 +24,20 @@ SHELF = shelf.WeightStore(Path(__file__).with_name("shipped") / "rules", "learne
 
 
 def load(name: str | Path) -> Callable:
-    """The rule of a file, or one of ``available()``, frozen: of a run of
+    """The rule of a file, or one of ``available()``, frozen.
 
-    - ``lpg``: ``rules.lpg.Seen -> rules.lpg.Wanted``, how an agent is to be updated (``rules.lpg.agent_loss``);
+    Of a run of
+
+    - ``lpg``: ``rules.lpg.RuleInputs -> rules.lpg.RuleTargets``, how an agent is to be updated
+      (``rules.lpg.agent_loss``);
     - ``intrinsic-reward``: ``(memory, inputs, reward, ended) -> (memory, rewards)``, see ``rules.intrinsic.rewarded``;
     - ``pairwise-weights``: ``(inputs, ended) -> weights``, see ``rules.pairwise.pair_weights``.
+
+    Args:
+      name: a file that ``save`` wrote, or a name.
+
+    Returns:
+      A pure function of a trajectory.
 
     Raises:
       ConfigError: no such file, or none of this format.
@@ -39,13 +48,26 @@ def load(name: str | Path) -> Callable:
 
 
 def available() -> list[str]:
-    """The names of the rules that come with the package."""
+    """The rules that come with the package.
+
+    Returns:
+      Their names.
+    """
     return shelf.available(SHELF)
 
 
 def read(name: str | Path) -> dict[str, Any]:
-    """What ``save`` wrote: ``weights`` (numpy), ``config`` of the run that made them and its ``curve``, what the lives
-    of each update earned."""
+    """What ``save`` wrote.
+
+    Args:
+      name: a file, or one of ``available()``.
+
+    Returns:
+      ``weights`` (numpy), ``config`` of the run that made them and its ``curve``, the return of lifetimes by update.
+
+    Raises:
+      ConfigError: no such file, or none of this format.
+    """
     found = shelf.read(SHELF, name)
     try:
         options = found["config"]["algorithm"]["options"]

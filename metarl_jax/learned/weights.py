@@ -14,8 +14,13 @@ FORMAT = 1
 
 
 class WeightStore(NamedTuple):
-    """``folder`` of what comes with the package; ``what`` is on it, in a word or two; the ``learners`` whose runs it
-    takes."""
+    """Where the weights of one kind of learned function are.
+
+    Attributes:
+      folder: of what comes with the package.
+      what: is in it, in a word or two.
+      learners: whose runs it takes.
+    """
 
     folder: Path
     what: str
@@ -23,11 +28,26 @@ class WeightStore(NamedTuple):
 
 
 def available(shelf: WeightStore) -> list[str]:
+    """What comes with the package.
+
+    Args:
+      shelf: of which kind.
+
+    Returns:
+      Names, sorted.
+    """
     return sorted(file.stem for file in shelf.folder.glob("*.json"))
 
 
 def read(shelf: WeightStore, name: str | Path) -> dict[str, Any]:
-    """What ``save`` wrote, ``weights`` as nested dicts and lists of arrays.
+    """What ``save`` wrote.
+
+    Args:
+      shelf: of which kind.
+      name: a file, or one of ``available``.
+
+    Returns:
+      The file's fields; ``weights`` as nested dicts and lists of arrays; ``path``.
 
     Raises:
       ConfigError: no such file, or none of this format.
@@ -55,6 +75,17 @@ def read(shelf: WeightStore, name: str | Path) -> dict[str, Any]:
 
 
 def unusable(shelf: WeightStore, name: str | Path, path: Path, error: Exception) -> ConfigError:
+    """The error of a file that holds something else.
+
+    Args:
+      shelf: of which kind.
+      name: as the user gave it.
+      path: of the file.
+      error: what went wrong.
+
+    Returns:
+      A ConfigError.
+    """
     return ConfigError(f"name={str(name)!r}: {path} holds no {shelf.what} ({error!r})")
 
 

@@ -107,7 +107,16 @@ def _truncated_pair(whole: bool, live: Callable, sigma: float, key: Key, meta: P
 
 
 def drawn(sigma: float, key: Key, meta: PyTree) -> tuple[PyTree, Key]:
-    """(noise like ``meta``, a key for the lives)."""
+    """A perturbation.
+
+    Args:
+      sigma: its standard deviation.
+      key: split in two.
+      meta: the meta-parameters.
+
+    Returns:
+      Noise like ``meta``, and a key for the lifetimes.
+    """
     keys = jax.random.split(key)
     return optax.tree.scale(sigma, optax.tree.random_like(keys[0], meta, jax.random.normal)), keys[1]
 
@@ -119,5 +128,14 @@ def _both(live: Callable, key: Key, meta: PyTree, noise: PyTree, lives: Lifetime
 
 
 def slope(rewards: jax.Array, sigma: float, noise: PyTree) -> PyTree:
-    """The gradient of minus the reward, from ``rewards [2]``."""
+    """The gradient of minus the reward, by an antithetic pair.
+
+    Args:
+      rewards: ``[2]``, under ``meta + noise`` and ``meta - noise``.
+      sigma: standard deviation of the noise.
+      noise: the perturbation, or the sum of a lifetime's.
+
+    Returns:
+      A pytree like ``noise``.
+    """
     return optax.tree.scale((rewards[1] - rewards[0]) / (2.0 * sigma**2), noise)

@@ -22,16 +22,24 @@ class StrategyState(NamedTuple):
 def strategy(
     name: str, actor: Actor, inner: Inner, length: int, members: int, sigma: float = 0.1, block: int = 0
 ) -> MetaGradient:
-    """``members`` meta-parameters, drawn by the strategy, are lived with for a whole life in each of the ``[N]`` tasks,
-    all with the same randomness, and ranked by the mean reward of a step.
+    """A strategy of evosax over whole lifetimes.
 
-    ``gradient = meta - (the strategy's new mean)``: ``optax.sgd(1.0)`` takes the step that the strategy means. Members
-    some agent of which has numbers that are not finite rank last.
+    ``members`` meta-parameters, drawn by the strategy, have a whole lifetime in each of the ``[N]`` tasks, all with the
+    same randomness, and are ranked by the mean reward of a step. ``gradient = meta - (the strategy's new mean)``:
+    ``optax.sgd(1.0)`` takes the step that the strategy means. Members some agent of which has numbers that are not
+    finite rank last.
 
     Args:
       name: of ``STRATEGIES``.
+      actor: how agents act.
+      inner: how they learn.
+      length: inner updates of a lifetime.
+      members: of the population.
       sigma: standard deviation of the first draws; the strategy goes on as it does.
-      block: tasks whose lives are computed at a time, see ``over_blocks``.
+      block: tasks whose lifetimes are computed at a time, see ``over_blocks``.
+
+    Returns:
+      The MetaGradient.
 
     Raises:
       ConfigError: evosax is not installed, or there are too few members.

@@ -59,10 +59,13 @@ def enable(on: bool = True, folder: str | Path | None = None) -> Path | None:
 
 @functools.cache
 def write_atomically() -> bool:
-    """Makes JAX write cache entries to a temporary name and rename them; returns whether that was possible.
+    """Makes JAX write cache entries to a temporary name and rename them.
 
     JAX writes entries in place, so a second process that starts at the same time reads half-written ones. JAX offers
     no setting for this: its writer is replaced, once per process, and left alone where it has another shape.
+
+    Returns:
+      Whether that was possible.
     """
     try:
         from jax._src import lru_cache
@@ -91,18 +94,27 @@ def write_atomically() -> bool:
 
 
 def default_folder() -> Path:
-    """``metarl_jax/xla/<host>-<jaxlib version>`` in the user's cache folder.
+    """The folder of the compilation cache: ``metarl_jax/xla/<host>-<jaxlib version>`` in the user's cache folder.
 
     One folder a host, since homes are shared between machines with other instructions, and one a jaxlib.
+
+    Returns:
+      Its path.
     """
     host = re.sub(r"[^A-Za-z0-9.-]", "_", platform.node()) or "host"
     return _user_cache() / "metarl_jax" / "xla" / f"{host}-{metadata.version('jaxlib')}"
 
 
 def remove_torn(folder: Path) -> list[str]:
-    """Deletes entries that do not decompress, which JAX would neither use nor replace; returns their names.
+    """Deletes entries that do not decompress, which JAX would neither use nor replace.
 
     Looks only at what was written since it last looked (a stamp file remembers when), so it is quick.
+
+    Args:
+      folder: of the cache.
+
+    Returns:
+      Their names.
     """
     stamp = folder / STAMP
     began = time.time()

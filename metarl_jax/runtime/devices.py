@@ -20,12 +20,15 @@ def check_precision() -> None:
 
 
 def use_cpu_cores(most: int = 8) -> None:
-    """Makes each CPU core a device of its own, so that tasks are spread over the cores: a power of two, up to ``most``.
+    """Makes each CPU core a device of its own, so that tasks are spread over the cores: a power of two of them.
 
     XLA runs the small operations of a recurrent network on one thread: two cores as two devices train RL^2 1.5 times
     as fast as one device with both. ``METARL_JAX_CPU_DEVICES=1`` asks for another number. Does nothing once JAX has
     started, or where the user has set a number in JAX's own ways (``JAX_NUM_CPU_DEVICES``,
     ``--xla_force_host_platform_device_count``); accelerators are not affected.
+
+    Args:
+      most: devices at most.
 
     Raises:
       ConfigError: the variable holds no positive whole number.

@@ -15,7 +15,13 @@ from metarl_jax.records import Environment, Key, PyTree, Spec, State, Task, Traj
 
 
 class HeldState(NamedTuple):
-    """The environment's own state, the episode's noise, and how many steps old it is."""
+    """A state with the episode's noise.
+
+    Attributes:
+      plain: the environment's own state.
+      noise: of this episode.
+      age: steps since the noise was drawn.
+    """
 
     plain: State
     noise: jax.Array
@@ -32,9 +38,26 @@ class EpisodeNoiseWrapper:
         self.spec: Spec = env.spec._replace(observation_shape=(self.features + size,))
 
     def noise(self, key: Key, shape: tuple[int, ...]) -> jax.Array:
+        """The noise of an episode.
+
+        Args:
+          key: of the draw.
+          shape: leading axes.
+
+        Returns:
+          ``[*shape, size]``.
+        """
         return jax.random.normal(key, (*shape, self.size))
 
     def shown(self, state: HeldState) -> jax.Array:
+        """What the agent sees of the noise.
+
+        Args:
+          state: in an episode.
+
+        Returns:
+          ``[size]``.
+        """
         return state.noise
 
     def sample_noise(self, key: Key, shape: tuple[int, ...]) -> PyTree:
@@ -71,25 +94,59 @@ class SweptLatentWrapper(EpisodeNoiseWrapper):
         self.period = period
 
     def noise(self, key: Key, shape: tuple[int, ...]) -> jax.Array:
-        """``x`` as each episode begins, in turns: ``[..., E]``."""
+        """``x`` as each episode begins, in turns.
+
+        Args:
+          key: of one draw, which moves all.
+          shape: leading axes, ``E`` the last.
+
+        Returns:
+          ``[..., E]``.
+        """
         *batch, episodes = shape
         number = jnp.broadcast_to(jnp.arange(episodes), shape)
         return (number + jax.random.uniform(key, (*batch, 1))) / episodes
 
     def shown(self, state: HeldState) -> jax.Array:
+        """The latent of this step.
+
+        Args:
+          state: in an episode.
+
+        Returns:
+          ``[size]``.
+        """
         numbers = jnp.arange(self.size)
         angle = 2.0 * jnp.pi * (state.noise + 0.5 * state.age / self.period) * (1 + numbers // 2)
         return 2.0**0.5 * jnp.cos(angle - 0.5 * jnp.pi * (numbers % 2))
 
 
 def without_noise(trajectory: Trajectory, shape: tuple[int, ...], size: int) -> Trajectory:
-    """A wrapped environment's trajectory as the environment itself would tell it."""
+    """A wrapped environment's trajectory as the environment itself would return it.
+
+    Args:
+      trajectory: of the wrapped one.
+      shape: of the environment's observations.
+      size: numbers of noise.
+
+    Returns:
+      The Trajectory.
+    """
     plain = strip_observation(trajectory, shape, size)
     return plain._replace(env_state=trajectory.env_state.plain, next_env_state=trajectory.next_env_state.plain)
 
 
 def strip_observation(trajectory: Trajectory, shape: tuple[int, ...], size: int) -> Trajectory:
-    """A trajectory whose observations end in ``size`` numbers that are no part of them, without these."""
+    """A trajectory without the numbers that its observations end in.
+
+    Args:
+      trajectory: observations ``[..., F + size]``.
+      shape: of the environment's observations, F numbers.
+      size: how many numbers go.
+
+    Returns:
+      The Trajectory.
+    """
     plain = lambda seen: held(seen, size)[0].reshape(*seen.shape[:-1], *shape)
     timestep = trajectory.timestep._replace(observation=plain(trajectory.timestep.observation))
     return trajectory._replace(timestep=timestep, next_observation=plain(trajectory.next_observation))

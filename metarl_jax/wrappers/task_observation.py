@@ -34,5 +34,12 @@ class TaskObservationWrapper:
         return self.env.is_truncated(state, task)
 
     def strip_observation(self, trajectory: Trajectory) -> Trajectory:
-        """A trajectory as the environment itself would tell it."""
+        """A trajectory as the environment itself would return it.
+
+        Args:
+          trajectory: of the wrapped one.
+
+        Returns:
+          The Trajectory.
+        """
         return strip_observation(trajectory, self.env.spec.observation_shape, self.features.size)
