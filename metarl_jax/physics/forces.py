@@ -1,8 +1,8 @@
 """Forces on a planar machine: motors, springs, dampers and limits of hinges; the ground's push and friction.
 
-What is stiff is integrated implicitly (``motion``), so each force comes with its *resistance*: how much it falls for
-each unit of the speed that is to come. Hinges and contacts resist along paths of the tree only, where the mass matrix
-has its non-zeros.
+What is stiff is integrated implicitly (``integrator``), so each force comes with its *resistance*: how much it falls
+for each unit of the speed that is to come. Hinges and contacts resist along paths of the tree only, where the mass
+matrix has its non-zeros.
 
 Ground and limits only push. Whether one does in this substep follows from how the machine would move without them:
 ``stiff - normal s`` is what it would push at the end, ``s`` the speed there at which it is left; where the free motion
