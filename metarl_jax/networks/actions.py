@@ -14,8 +14,17 @@ MOST_LOG_STD = 2.0  # of continuous actions, in units where their bounds are -1 
 
 
 def for_spec(spec: Spec, bounding: Bounding = "clip") -> ActionDistribution:
-    """Categorical for discrete actions; for continuous ones a diagonal Gaussian: clipped, clipped with its mean kept
+    """The distribution of a policy's actions.
+
+    Categorical for discrete actions; for continuous ones a diagonal Gaussian: clipped, clipped with its mean kept
     within the bounds by tanh, or squashed by tanh.
+
+    Args:
+      spec: of the environment.
+      bounding: ``clip``, ``mean`` or ``tanh``, as above.
+
+    Returns:
+      The ActionDistribution.
 
     Raises:
       ConfigError: a bounding of discrete actions.
@@ -27,7 +36,14 @@ def for_spec(spec: Spec, bounding: Bounding = "clip") -> ActionDistribution:
 
 
 def categorical(num_actions: int) -> ActionDistribution:
-    """Logits ``[..., A]``. Sampled by inverting the cumulative distribution: one uniform an action."""
+    """Logits ``[..., A]``. Sampled by inverting the cumulative distribution: one uniform an action.
+
+    Args:
+      num_actions: A.
+
+    Returns:
+      The ActionDistribution.
+    """
 
     def sample(logits, noise):
         cumulative = jnp.cumsum(jax.nn.softmax(logits), axis=-1)[..., :-1]
@@ -58,14 +74,34 @@ def categorical(num_actions: int) -> ActionDistribution:
 
 
 def normal_log_prob(mean: jax.Array, log_std: jax.Array, x: jax.Array) -> jax.Array:
-    """``log N(x; mean, std)`` of diagonal Gaussians ``[..., D]``: ``[...]``."""
+    """``log N(x; mean, std)`` of diagonal Gaussians.
+
+    Args:
+      mean: ``[..., D]``.
+      log_std: ``[..., D]``.
+      x: ``[..., D]``.
+
+    Returns:
+      ``[...]``.
+    """
     z = (x - mean) * jnp.exp(-log_std)
     return jnp.sum(-0.5 * (z * z + np.log(2 * np.pi)) - log_std, axis=-1)
 
 
 def normal_divergence(mean: jax.Array, log_std: jax.Array, new_mean: jax.Array, new_log_std: jax.Array) -> jax.Array:
-    """``KL(p || q)`` of diagonal Gaussians ``[..., D]``, ``q`` the new one:
-    ``sum log s_q / s_p + (s_p^2 + (m_p - m_q)^2) / (2 s_q^2) - 1 / 2``, ``[...]``."""
+    """``KL(p || q)`` of diagonal Gaussians, ``q`` the new one.
+
+    ``sum log s_q / s_p + (s_p^2 + (m_p - m_q)^2) / (2 s_q^2) - 1 / 2``.
+
+    Args:
+      mean: ``[..., D]``, of p.
+      log_std: ``[..., D]``, of p.
+      new_mean: ``[..., D]``, of q.
+      new_log_std: ``[..., D]``, of q.
+
+    Returns:
+      ``[...]``.
+    """
     squares = jnp.exp(2 * log_std) + jnp.square(mean - new_mean)
     return jnp.sum(new_log_std - log_std + 0.5 * (squares * jnp.exp(-2 * new_log_std) - 1.0), axis=-1)
 
@@ -76,6 +112,13 @@ def gaussian(spec: Spec, bounded_mean: bool = False) -> ActionDistribution:
     The action is not squashed: log-probabilities are those of the raw sample, the environment gets
     ``low + (high - low) (clip(u, -1, 1) + 1) / 2`` through ``to_bounds``. A clipped mean can run away to where no
     sample is left inside the bounds, and nothing calls it back; with ``bounded_mean`` it is the tanh of the parameters.
+
+    Args:
+      spec: how many actions there are.
+      bounded_mean: see above.
+
+    Returns:
+      The ActionDistribution.
     """
     size = spec.action_size
 
@@ -128,7 +171,15 @@ def _squashed(spec: Spec, nodes: int = 32) -> ActionDistribution:
 
 
 def to_bounds(spec: Spec, action: jax.Array) -> jax.Array:
-    """What the environment is given: discrete actions as they are, continuous ones clipped and scaled to the bounds."""
+    """What the environment is given: discrete actions as they are, continuous ones clipped and scaled to the bounds.
+
+    Args:
+      spec: the bounds.
+      action: ``[...]`` int32, or ``[..., D]`` in units where the bounds are -1 and 1.
+
+    Returns:
+      Like ``action``.
+    """
     if spec.num_actions is not None:
         return action
     low, high = (jnp.broadcast_to(jnp.asarray(b), action.shape) for b in (spec.action_low, spec.action_high))

@@ -20,18 +20,32 @@ FARTHEST = 5.0  # standard deviations that an actor sees of a standardised belie
 
 
 class Belief(NamedTuple):
-    """A diagonal Gaussian over latents: ``mean`` and ``log_var [..., L]``."""
+    """A diagonal Gaussian over latents.
+
+    Attributes:
+      mean: ``[..., L]``.
+      log_var: ``[..., L]``.
+    """
 
     mean: jax.Array
     log_var: jax.Array
 
     def vector(self) -> jax.Array:
-        """``(mean, log_var) [..., 2 L]``, as the actor sees it."""
+        """The belief as the actor sees it.
+
+        Returns:
+          ``(mean, log_var) [..., 2 L]``.
+        """
         return jnp.concatenate(self, axis=-1)
 
 
 class Scale(NamedTuple):
-    """Mean and standard deviation ``[2 L]`` of beliefs as vectors, by which an actor sees them standardised."""
+    """By which an actor sees beliefs as vectors standardised.
+
+    Attributes:
+      mean: ``[2 L]``.
+      std: ``[2 L]``.
+    """
 
     mean: jax.Array
     std: jax.Array
@@ -42,7 +56,15 @@ class Scale(NamedTuple):
         return jnp.clip(standard, -FARTHEST, FARTHEST)
 
     def followed(self, belief: Belief, share: float = 0.1) -> "Scale":
-        """Moved by ``share`` of the way to the mean and standard deviation of beliefs ``[..., L]``."""
+        """A scale moved towards that of a batch of beliefs.
+
+        Args:
+          belief: ``[..., L]``.
+          share: of the way.
+
+        Returns:
+          The Scale.
+        """
         vector = belief.vector().reshape(-1, self.mean.size)
         move = lambda old, new: old + share * (new - old)
         return Scale(move(self.mean, vector.mean(axis=0)), move(self.std, vector.std(axis=0)))
@@ -83,23 +105,54 @@ class Decoder(nn.Module):
 def belief_encoder(
     spec: Spec, memory: str, memory_size: int, encoder_sizes: Sequence[int], latent_size: int, window: int
 ) -> Policy:
-    """``BeliefEncoder`` behind the face of a Policy: its outputs are a Belief."""
+    """``BeliefEncoder`` with the interface of a Policy: its outputs are a Belief.
+
+    Args:
+      spec: of the environment.
+      memory: the kind, a name of ``MEMORIES``.
+      memory_size: its units.
+      encoder_sizes: tanh layers before it.
+      latent_size: L.
+      window: steps that a transformer attends to.
+
+    Returns:
+      The Policy.
+    """
     module = BeliefEncoder(spec, memory, memory_size, tuple(encoder_sizes), True, window, latent_size)
     return from_module(module, spec, initial_memory(memory, memory_size, window))
 
 
 def facts(spec: Spec, observation: jax.Array, action: jax.Array, next_observation: jax.Array) -> jax.Array:
-    """``(o, a, o')`` as vectors ``[..., F]``: what a transition's reward is predicted from."""
+    """What a transition's reward is predicted from: ``(o, a, o')`` as vectors.
+
+    Args:
+      spec: of the environment.
+      observation: ``[..., *observation_shape]``.
+      action: ``[...]`` or ``[..., D]``.
+      next_observation: like ``observation``.
+
+    Returns:
+      ``[..., F]``.
+    """
     batch = action.shape if spec.num_actions is not None else action.shape[:-1]
     return jnp.concatenate([flat(observation, batch), as_vector(spec, action), flat(next_observation, batch)], axis=-1)
 
 
 def on_beliefs(encoder: Policy, actor: Policy, noise: int = 0, scaled: int = 0) -> Policy:
-    """A Policy of parameters ``{"encoder", "actor"}`` that acts on ``(o, belief)``.
+    """A Policy that acts on ``(o, belief)``.
 
-    Its outputs are ``(action parameters, value, Belief, what the actor saw [..., F])``. With ``noise`` observations end
-    in so many numbers that the actor sees last, and the encoder not at all. ``scaled``: how many latents beliefs
-    have that the actor sees through a ``Scale``, which is then in the parameters, too (0: as they are).
+    Its outputs are ``(action parameters, value, Belief, what the actor saw [..., F])``; its parameters ``{"encoder",
+    "actor"}``.
+
+    Args:
+      encoder: whose outputs are a Belief.
+      actor: a policy without memory.
+      noise: observations end in so many numbers that the actor sees last, and the encoder not at all.
+      scaled: how many latents beliefs have that the actor sees through a ``Scale``, which is then in the parameters,
+        too (0: as they are).
+
+    Returns:
+      The Policy.
     """
     told = lambda params, belief: params["scale"](belief.vector()) if scaled else belief.vector()
 
@@ -132,8 +185,14 @@ def on_beliefs(encoder: Policy, actor: Policy, noise: int = 0, scaled: int = 0) 
 def on_samples(encoder: Policy, actor: Policy, latent_size: int) -> Policy:
     """As ``on_beliefs``, but the actor sees one latent, drawn from the belief as an episode begins and held in it.
 
-    Observations end in the noise that it is drawn with, ``[..., L]``, the same throughout an episode; the encoder does
-    not see it.
+    Args:
+      encoder: whose outputs are a Belief.
+      actor: a policy without memory.
+      latent_size: L; observations end in the noise that the latent is drawn with, ``[..., L]``, the same throughout an
+        episode; the encoder does not see it.
+
+    Returns:
+      The Policy.
     """
 
     def step(params, memory, timestep):
@@ -162,5 +221,13 @@ def _init_both(encoder: Policy, actor: Policy, key: jax.Array) -> dict:
 
 
 def beside(timestep: TimeStep, *vectors: jax.Array) -> jax.Array:
-    """``(o, *vectors) [..., F]``."""
+    """An observation with vectors beside it.
+
+    Args:
+      timestep: ``[...]``.
+      *vectors: each ``[..., V]``.
+
+    Returns:
+      ``(o, *vectors) [..., F]``.
+    """
     return jnp.concatenate([flat(timestep.observation, timestep.last_reward.shape), *vectors], axis=-1)

@@ -14,15 +14,29 @@ SIDE = 3  # of a patch
 
 
 def patches(image: jax.Array) -> jax.Array:
-    """``[..., rows, columns, layers] -> [..., rows - 2, columns - 2, 9 layers]``: what a 3 x 3 convolution without
-    padding sees at each place, row by row of the patch."""
+    """What a 3 x 3 convolution without padding sees at each place, row by row of the patch.
+
+    Args:
+      image: ``[..., rows, columns, layers]``.
+
+    Returns:
+      ``[..., rows - 2, columns - 2, 9 layers]``.
+    """
     rows, columns = (size - SIDE + 1 for size in image.shape[-3:-1])
     offsets = [(i, j) for i in range(SIDE) for j in range(SIDE)]
     return jnp.concatenate([image[..., i : i + rows, j : j + columns, :] for i, j in offsets], axis=-1)
 
 
 def check_filters(filters: Sequence[int], observation_shape: tuple[int, ...]) -> None:
-    """ConfigError where observations are no images, or become smaller than a patch on the way."""
+    """Raises where observations are no images, or become smaller than a patch on the way.
+
+    Args:
+      filters: channels of each layer; none: all is well.
+      observation_shape: of one observation.
+
+    Raises:
+      ConfigError: as above.
+    """
     if not filters:
         return
     check(all(size > 0 for size in filters), "filters", filters, "each layer needs at least one channel")

@@ -17,7 +17,17 @@ Gates = tuple[jax.Array, jax.Array, jax.Array]
 
 
 def gru_gates(x: Gates, h: jax.Array, kernels: Gates, bias: jax.Array):
-    """One step: projections x three ``[..., H]``, h ``[..., H]`` -> (h' ``[..., H]``, what the gradient needs)."""
+    """One step of a GRU.
+
+    Args:
+      x: three projections of the input, each ``[..., H]``.
+      h: ``[..., H]``.
+      kernels: three, each ``[H, H]``.
+      bias: ``[H]``, of the candidate.
+
+    Returns:
+      ``h' [..., H]``, and what the gradient needs.
+    """
     hr, hz, hn = (h @ kernel for kernel in kernels)
     r, z = jax.nn.sigmoid(x[0] + hr), jax.nn.sigmoid(x[1] + hz)
     hn = hn + jnp.broadcast_to(bias, hn.shape)

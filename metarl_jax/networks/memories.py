@@ -27,10 +27,13 @@ class Memoryless(nn.Module):
 
 
 class Memory(NamedTuple):
-    """A kind of memory, by its size and the ``window`` of steps that a transformer attends to (others have none).
+    """A kind of memory.
 
-    ``module(size, window)`` is a linen module with ``step(h, x, reset)`` and ``unroll(h, x, reset)``, in which h is
-    None where all trials begin; ``carry(size, batch, window)`` its initial state. Sizes are multiples of ``multiple``.
+    Attributes:
+      module: ``(size, window)`` -> a linen module with ``step(h, x, reset)`` and ``unroll(h, x, reset)``, in which h is
+        None where all trials begin; ``window``: steps that a transformer attends to (others have none).
+      carry: ``(size, batch, window) -> h``, its initial state.
+      multiple: sizes are multiples of it.
     """
 
     module: Callable[..., nn.Module]
@@ -61,11 +64,19 @@ MEMORIES = {
 
 
 def num_parameters(memory: str, inputs: int, size: int) -> int:
-    """Parameters of a memory of ``size`` H on ``inputs`` F features, heads and encoder not counted.
+    """Parameters of a memory, heads and encoder not counted.
 
     ``gru``: ``3 H (H + F) + 4 H``. ``lstm``: ``4 H (H + F) + 4 H``. ``s5``, with P = H / 2 rounded up, 2 blocks:
     ``H (F + 1) + 2 (4 H P + H^2 + 2 H + 3 P)``. ``transformer``, 2 blocks: ``H (F + 3) + 2 (8 H^2 + 7 H)``, whatever
     its window.
+
+    Args:
+      memory: a name of ``MEMORIES``.
+      inputs: F.
+      size: H.
+
+    Returns:
+      How many numbers.
     """
     module, h = MEMORIES[memory].module(size, 1), MEMORIES[memory].carry(size, (), 1)
     init = lambda key: module.init(key, h, jnp.zeros(inputs), jnp.zeros((), bool), method="step")
@@ -73,14 +84,38 @@ def num_parameters(memory: str, inputs: int, size: int) -> int:
 
 
 def window_of(memory: str, memory_window: int, trial_steps: int) -> int:
-    """Steps that a memory attends to: ``memory_window``, or (0) the whole trial. ConfigError where it has no window."""
+    """Steps that a memory attends to.
+
+    Args:
+      memory: a name of ``MEMORIES``.
+      memory_window: the option; 0: the whole trial.
+      trial_steps: of a training trial.
+
+    Returns:
+      The window.
+
+    Raises:
+      ConfigError: it is negative, or the memory has none.
+    """
     check(memory_window >= 0, "memory_window", memory_window, "must not be negative")
     check(memory == "transformer" or not memory_window, "memory_window", memory_window, 'needs memory="transformer"')
     return memory_window or trial_steps
 
 
 def initial_memory(memory: str, size: int, window: int) -> Callable[[tuple[int, ...]], PyTree]:
-    """``carry(batch_shape)`` of a memory; ConfigError where the size does not fit its kind."""
+    """The initial state of a memory.
+
+    Args:
+      memory: a name of ``MEMORIES``.
+      size: its units.
+      window: of a transformer.
+
+    Returns:
+      ``batch_shape -> state``.
+
+    Raises:
+      ConfigError: the size does not fit the memory's kind.
+    """
     kind = MEMORIES[memory]
     fits = size > 0 or memory == "none"
     check(fits, "memory_size", size, "must be above 0")

@@ -27,7 +27,12 @@ class MLP(nn.Module):
 
 
 class Network(NamedTuple):
-    """``init(key) -> params``; ``apply(params, x [..., F]) -> [..., size]``."""
+    """A network as two functions.
+
+    Attributes:
+      init: ``key -> params``.
+      apply: ``(params, x [..., F]) -> [..., size]``.
+    """
 
     init: Callable[[Key], PyTree]
     apply: Callable[[PyTree, jax.Array], jax.Array]
@@ -40,8 +45,18 @@ def mlp(
     head_scale: float = 1.0,
     scaled: Callable[[float], nn.initializers.Initializer] = nn.initializers.orthogonal,
 ) -> Network:
-    """An ``MLP`` of tanh layers from ``features`` numbers to ``size``; ``scaled``: how weights are drawn;
-    ``head_scale``: of its last layer's."""
+    """An ``MLP`` of tanh layers.
+
+    Args:
+      features: F, numbers of an input.
+      sizes: of the hidden layers.
+      size: of the output.
+      head_scale: of the last layer's weights.
+      scaled: how weights are drawn.
+
+    Returns:
+      The Network.
+    """
     module = MLP(tuple(sizes), size, nn.tanh, scaled(2**0.5), scaled(head_scale))
     init = lambda key: module.init(key, jnp.zeros(features))["params"]
     apply: Any = lambda params, x: module.apply({"params": params}, x)

@@ -109,7 +109,16 @@ class ActorCritic(Trunk):
 
 
 def inputs(spec: Spec, timestep: TimeStep, meta_inputs: bool) -> jax.Array:
-    """The observation as a vector ``[..., F]``, with ``meta_inputs`` the last action, reward and episode start too."""
+    """What the encoder sees, as a vector.
+
+    Args:
+      spec: of the environment.
+      timestep: ``[...]``.
+      meta_inputs: with the last action, reward and episode start besides the observation.
+
+    Returns:
+      ``[..., F]``.
+    """
     x = flat(timestep.observation, timestep.last_reward.shape)
     if not meta_inputs:
         return x
@@ -121,29 +130,69 @@ def inputs(spec: Spec, timestep: TimeStep, meta_inputs: bool) -> jax.Array:
 
 
 def flat(observation: jax.Array, batch: tuple[int, ...]) -> jax.Array:
-    """Observations as float vectors ``[*batch, F]``."""
+    """Observations as float vectors.
+
+    Args:
+      observation: ``[*batch, ...]``.
+      batch: leading axes.
+
+    Returns:
+      ``[*batch, F]``.
+    """
     return observation.astype(jnp.float32).reshape(*batch, -1)
 
 
 def num_inputs(spec: Spec) -> int:
-    """Of ``step_inputs``."""
+    """How long ``step_inputs`` are.
+
+    Args:
+      spec: of the environment.
+
+    Returns:
+      F.
+    """
     return math.prod(spec.observation_shape) + (spec.num_actions or spec.action_size)
 
 
 def step_inputs(spec: Spec, trajectory: Trajectory) -> jax.Array:
-    """What a step looked like and what was done, as vectors ``[T, ..., F]``."""
+    """The observation and action of each step, as vectors.
+
+    Args:
+      spec: of the environment.
+      trajectory: ``[T, ...]``.
+
+    Returns:
+      ``[T, ..., F]``.
+    """
     seen = flat(trajectory.timestep.observation, trajectory.reward.shape)
     return jnp.concatenate([seen, as_vector(spec, trajectory.action).astype(seen.dtype)], axis=-1)
 
 
 def as_vector(spec: Spec, action: jax.Array) -> jax.Array:
-    """Actions as float vectors ``[..., A]``: discrete ones one-hot (zeros for -1)."""
+    """Actions as float vectors, discrete ones one-hot (zeros for -1).
+
+    Args:
+      spec: of the environment.
+      action: ``[...]`` int32, or ``[..., D]``.
+
+    Returns:
+      ``[..., A]``.
+    """
     return action if spec.num_actions is None else jax.nn.one_hot(action, spec.num_actions)
 
 
 def variance_scaled_init(scale: float) -> nn.initializers.Initializer:
-    """Normal weights as large as orthogonal ones of that scale, for agents that are born inside a ``vmap``: on CPU a
-    batched QR decomposition may wait for XLA's own threads for ever."""
+    """Normal weights as large as orthogonal ones of that scale.
+
+    For agents that are made inside a ``vmap``: on CPU a batched QR decomposition may wait for XLA's own threads for
+    ever.
+
+    Args:
+      scale: of the orthogonal weights.
+
+    Returns:
+      flax's initializer.
+    """
 
     def init(key, shape, dtype=jnp.float32):
         return scale / max(shape) ** 0.5 * jax.random.normal(key, shape, dtype)
@@ -162,8 +211,21 @@ def actor_critic(
     scaled: Callable[[float], nn.initializers.Initializer] = nn.initializers.orthogonal,
     filters: Sequence[int] = (),
 ) -> Policy:
-    """A Policy of ``ActorCritic``: with or without memory, one set of heads. ``scaled``: see ``variance_scaled_init``;
-    ``filters``: see ``ActorCritic``.
+    """A Policy of ``ActorCritic``: with or without memory, one set of heads.
+
+    Args:
+      spec: of the environment.
+      memory: a name of ``MEMORIES``.
+      memory_size: its units.
+      encoder_sizes: tanh layers before the memory.
+      meta_inputs: the encoder sees the last action, reward and episode start, too.
+      window: steps that a transformer attends to.
+      bounding: see ``actions.for_spec``.
+      scaled: how weights are drawn, see ``variance_scaled_init``.
+      filters: see ``ActorCritic``.
+
+    Returns:
+      The Policy.
 
     Raises:
       ConfigError: the size does not fit the memory's kind, the bounding the actions, or the filters the observation.
@@ -182,8 +244,19 @@ def actor(
     own_std: bool = True,
     scaled: Callable[[float], nn.initializers.Initializer] = nn.initializers.orthogonal,
 ) -> Policy:
-    """A Policy without memory or critic: an MLP on observation and context; ``own_std``: see ``ActorCritic``;
-    ``scaled``: see ``variance_scaled_init``."""
+    """A Policy without memory or critic: an MLP on observation and context.
+
+    Args:
+      spec: of the environment.
+      encoder_sizes: its tanh layers.
+      context_size: numbers beside the observation, which are parameters.
+      bounding: see ``actions.for_spec``.
+      own_std: see ``ActorCritic``.
+      scaled: how weights are drawn, see ``variance_scaled_init``.
+
+    Returns:
+      The Policy.
+    """
     sizes = tuple(encoder_sizes)
     module = ActorCritic(
         spec, "none", 0, sizes, False, 0, critic=False, own_std=own_std, context_size=context_size, scaled=scaled
@@ -192,11 +265,20 @@ def actor(
 
 
 def with_scaled_init(actor: Policy, spec: Spec, size: int, spread: float) -> Policy:
-    """``actor``, an MLP, born to behave otherwise for other ``n [size]``, the last numbers of what it sees.
+    """``actor``, an MLP, initialised to behave otherwise for other ``n``, the last numbers of what it sees.
 
     At zero ``d action parameters / d n`` is ``spread`` times a matrix of orthonormal rows or columns (as there are more
     numbers or more actions; of logits, less their mean), so that numbers all around lead all around, whatever the key.
     Layers narrower than ``n`` let less of it through. Standard deviations stay as they were.
+
+    Args:
+      actor: a policy without memory.
+      spec: of the environment.
+      size: how many numbers ``n`` has.
+      spread: see above.
+
+    Returns:
+      The Policy with another ``init``.
     """
     behaviours = spec.num_actions or spec.action_size
 
@@ -220,16 +302,32 @@ def with_scaled_init(actor: Policy, spec: Spec, size: int, spread: float) -> Pol
 
 
 def held(observation: jax.Array, size: int) -> tuple[jax.Array, jax.Array]:
-    """``(o [..., F], noise [..., size])`` of observations that end in held noise."""
+    """Splits observations that end in held noise.
+
+    Args:
+      observation: ``[..., F + size]``.
+      size: numbers of noise.
+
+    Returns:
+      ``(o [..., F], noise [..., size])``.
+    """
     plain = observation.shape[-1] - size
     return observation[..., :plain], observation[..., plain:]
 
 
 def asymmetric_critic(actor: Policy, critic: Network, size: int) -> tuple[Policy, Policy]:
-    """A Policy that acts on observations of ``size`` numbers, and the one that learns beside a critic that sees more:
-    its observations are ``(o [size], whatever only the critic sees)``. Parameters ``{"policy", "critic"}`` are shared.
+    """A Policy that acts, and the one that learns beside a critic that sees more.
 
     Pinto et al. 2018, asymmetric actor-critic. A baseline may know all but the action: advantages stay unbiased.
+    Parameters ``{"policy", "critic"}`` are shared.
+
+    Args:
+      actor: acts on observations of ``size`` numbers.
+      critic: of observations ``(o [size], whatever only the critic sees)``.
+      size: see above.
+
+    Returns:
+      The acting Policy, and the learning one.
     """
 
     def init(key):
@@ -251,8 +349,17 @@ def asymmetric_critic(actor: Policy, critic: Network, size: int) -> tuple[Policy
 def from_module(
     module: nn.Module, spec: Spec, carry: Callable[[tuple[int, ...]], PyTree], bounding: actions.Bounding = "clip"
 ) -> Policy:
-    """A Policy from any linen module with methods ``step(h, timestep)`` and ``unroll(h, timesteps)``;
-    ``carry(batch_shape)`` is its initial memory; ``unroll`` may get None for it."""
+    """A Policy from a linen module.
+
+    Args:
+      module: has methods ``step(h, timestep)`` and ``unroll(h, timesteps)``, which may get None for ``h``.
+      spec: of the environment.
+      carry: ``batch_shape -> h``, its initial memory.
+      bounding: see ``actions.for_spec``.
+
+    Returns:
+      The Policy.
+    """
 
     def init(key):
         return module.init(key, carry(()), first_timestep(spec, ()), method="step")["params"]
@@ -267,7 +374,16 @@ def from_module(
 
 
 def first_timestep(spec: Spec, batch: tuple[int, ...], observation: jax.Array | None = None) -> TimeStep:
-    """The start of a trial: no last action or reward, both flags set."""
+    """The start of a trial: no last action or reward, both flags set.
+
+    Args:
+      spec: of the environment.
+      batch: leading axes.
+      observation: ``[*batch, *observation_shape]`` (zeros).
+
+    Returns:
+      The TimeStep.
+    """
     discrete = spec.num_actions is not None
     return TimeStep(
         observation=jnp.zeros((*batch, *spec.observation_shape)) if observation is None else observation,

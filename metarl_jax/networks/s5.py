@@ -29,15 +29,41 @@ def _both(function: Callable[..., jax.Array], *pairs: Pair) -> Pair:
 
 
 def add(a: Pair, b: Pair) -> Pair:
+    """The sum of two complex numbers, as pairs.
+
+    Args:
+      a: real and imaginary parts.
+      b: likewise.
+
+    Returns:
+      The pair.
+    """
     return _both(jnp.add, a, b)
 
 
 def multiply(a: Pair, b: Pair) -> Pair:
+    """The product of two complex numbers, as pairs.
+
+    Args:
+      a: real and imaginary parts.
+      b: likewise.
+
+    Returns:
+      The pair.
+    """
     return a[0] * b[0] - a[1] * b[1], a[0] * b[1] + a[1] * b[0]
 
 
 def kept(resets: jax.Array, pair: Pair) -> Pair:
-    """Zero where ``resets [...]`` are set, ``pair [..., P]`` elsewhere."""
+    """Zero where a trial begins.
+
+    Args:
+      resets: ``[...]`` bool.
+      pair: ``[..., P]``.
+
+    Returns:
+      ``[..., P]``.
+    """
     return _both(lambda x: jnp.where(resets[..., None], 0.0, x), pair)
 
 
@@ -47,10 +73,17 @@ def _lift(pair: Pair, like: jax.Array) -> Pair:
 
 
 def sequential(decay: Pair, inputs: Pair, resets: jax.Array, start: Pair, reverse: bool = False) -> Pair:
-    """``s_t = (0 where resets_t else decay * s_{t-1}) + inputs_t`` step by step; with ``reverse`` from the last step
-    to the first, ``s_{t+1}`` in place of ``s_{t-1}``.
+    """``s_t = (0 where resets_t else decay * s_{t-1}) + inputs_t``, step by step.
 
-    decay ``[P]``, inputs ``[T, ..., P]``, resets bool ``[T, ...]``, start ``[..., P]`` -> ``[T, ..., P]``.
+    Args:
+      decay: ``[P]``.
+      inputs: ``[T, ..., P]``.
+      resets: ``[T, ...]`` bool.
+      start: ``[..., P]``.
+      reverse: from the last step to the first, ``s_{t+1}`` in place of ``s_{t-1}``.
+
+    Returns:
+      ``[T, ..., P]``.
     """
     decay = _lift(decay, start[0])
 
@@ -63,7 +96,18 @@ def sequential(decay: Pair, inputs: Pair, resets: jax.Array, start: Pair, revers
 
 
 def associative(decay: Pair, inputs: Pair, resets: jax.Array, start: Pair, reverse: bool = False) -> Pair:
-    """The same, parallel in T: ``(d1, x1) then (d2, x2)`` is ``(d1 * d2, d2 * x1 + x2)``."""
+    """As ``sequential``, parallel in T: ``(d1, x1) then (d2, x2)`` is ``(d1 * d2, d2 * x1 + x2)``.
+
+    Args:
+      decay: ``[P]``.
+      inputs: ``[T, ..., P]``.
+      resets: ``[T, ...]`` bool.
+      start: ``[..., P]``.
+      reverse: from the last step to the first.
+
+    Returns:
+      ``[T, ..., P]``.
+    """
     wide = _both(lambda d, x: jnp.broadcast_to(d, x.shape), _lift(decay, inputs[0]), inputs)
     decays = kept(resets, wide)
     at = -1 if reverse else 0
@@ -81,6 +125,16 @@ def recurrence(decay: Pair, inputs: Pair, resets: jax.Array, start: Pair, revers
     """``sequential`` on CPUs, ``associative`` elsewhere; differentiable in reverse mode, any number of times.
 
     The gradient is the same recurrence in the other direction, and keeps nothing but the states.
+
+    Args:
+      decay: ``[P]``.
+      inputs: ``[T, ..., P]``.
+      resets: ``[T, ...]`` bool.
+      start: ``[..., P]``.
+      reverse: from the last step to the first.
+
+    Returns:
+      ``[T, ..., P]``.
     """
     kinds = {"cpu": sequential, "default": associative}
     kinds = {platform: functools.partial(scan, reverse=reverse) for platform, scan in kinds.items()}
@@ -111,7 +165,14 @@ def _backward(reverse, residuals, d_states):
 
 
 def summed(pair: Pair) -> Pair:
-    """``[..., P] -> [P]``."""
+    """The sum over all axes but the last.
+
+    Args:
+      pair: ``[..., P]``.
+
+    Returns:
+      ``[P]``.
+    """
     return _both(lambda x: x.sum(tuple(range(x.ndim - 1))), pair)
 
 
@@ -120,10 +181,16 @@ recurrence.defvjp(_forward, _backward)
 
 @functools.cache
 def hippo_eigenvalues(order: int) -> np.ndarray:
-    """Imaginary parts ``[order / 2]`` of the eigenvalues of HiPPO's normal part (all real parts are -1/2), ascending.
+    """Imaginary parts of the eigenvalues of HiPPO's normal part (all real parts are -1/2), ascending.
 
     Of ``-1/2 I - skew`` with ``skew[i, j] = sqrt((i + 1/2)(j + 1/2))`` above the diagonal and minus that below it (Gu
     et al. 2020, 2022); one of each conjugate pair.
+
+    Args:
+      order: of the matrix; even.
+
+    Returns:
+      ``[order / 2]``.
     """
     root = np.sqrt(np.arange(order) + 0.5)
     outer = np.outer(root, root)
@@ -214,5 +281,12 @@ class S5(nn.Module):
 
 
 def num_pairs(size: int) -> int:
-    """Conjugate pairs of states in a block of width ``size``."""
+    """Conjugate pairs of states in a block.
+
+    Args:
+      size: its width.
+
+    Returns:
+      P.
+    """
     return (size + 1) // 2

@@ -21,8 +21,13 @@ QUERIES = 128  # in a block of an unroll
 
 
 class Cache(NamedTuple):
-    """Of the last W steps: ``keys`` (rotated) and ``values`` ``[..., heads, W, D]`` of each block; step p of a trial
-    is kept at p modulo W. ``length`` int32 ``[...]``: steps of the trial so far."""
+    """Keys and values of the last W steps; step p of a trial is kept at p modulo W.
+
+    Attributes:
+      keys: ``[..., heads, W, D]`` of each block, rotated.
+      values: likewise.
+      length: ``[...]`` int32, steps of the trial so far.
+    """
 
     keys: tuple[jax.Array, ...]
     values: tuple[jax.Array, ...]
@@ -30,7 +35,13 @@ class Cache(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """Keys and values of one block, ``[..., heads, S, D]``, and the step of each, ``[..., S]``."""
+    """What one block attends to.
+
+    Attributes:
+      keys: ``[..., heads, S, D]``.
+      values: ``[..., heads, S, D]``.
+      time: ``[..., S]``, the step of each.
+    """
 
     keys: jax.Array
     values: jax.Array
@@ -38,14 +49,30 @@ class Seen(NamedTuple):
 
 
 def positions(reset: jax.Array, length: jax.Array) -> jax.Array:
-    """Steps since the trial's start ``[T, ...]``: 0 where ``reset [T, ...]`` is set, ``length + t`` before any is."""
+    """Steps since the trial's start.
+
+    Args:
+      reset: ``[T, ...]`` bool, where a trial begins.
+      length: ``[...]``, steps before the record.
+
+    Returns:
+      ``[T, ...]``: 0 where ``reset`` is set, ``length + t`` before any is.
+    """
     time = jnp.arange(reset.shape[0]).reshape(-1, *(1,) * length.ndim)
     start = jax.lax.cummax(jnp.where(reset, time, -length[None]), axis=0)
     return time - start
 
 
 def rotate(x: jax.Array, position: jax.Array) -> jax.Array:
-    """``x [..., heads, D]`` with its pairs of features turned by ``position [...]`` times their frequencies."""
+    """Pairs of features turned by the position times their frequencies.
+
+    Args:
+      x: ``[..., heads, D]``.
+      position: ``[...]``.
+
+    Returns:
+      ``[..., heads, D]``.
+    """
     half = x.shape[-1] // 2
     frequency = 10_000.0 ** (-jnp.arange(half) / half)
     angle = position[..., None, None] * frequency.reshape((1,) * (x.ndim - 1) + (-1,))
@@ -70,7 +97,16 @@ def _steps_kept(position: jax.Array, window: int) -> jax.Array:
 
 
 def write(cache: jax.Array, new: jax.Array, slot: jax.Array) -> jax.Array:
-    """``cache [..., heads, W, D]`` with ``new [..., heads, D]`` at ``slot [...]``."""
+    """A cache with a new entry.
+
+    Args:
+      cache: ``[..., heads, W, D]``.
+      new: ``[..., heads, D]``.
+      slot: ``[...]``, where it goes.
+
+    Returns:
+      Like ``cache``.
+    """
     put = lambda cache, new, slot: jax.lax.dynamic_update_index_in_dim(cache, new, slot, 1)
     for _ in slot.shape:
         put = jax.vmap(put)
