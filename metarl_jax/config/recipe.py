@@ -16,17 +16,35 @@ T = TypeVar("T")
 
 
 class Recipe(typing.NamedTuple):
-    """A function with its options bound: ``build(tasks)`` finishes an algorithm, ``build(tasks, student)`` a
-    curriculum."""
+    """A function with its options bound.
+
+    Attributes:
+      name: in the registry.
+      options: all of them, defaults included.
+      function: what finishes it, ``function(*parts, **options)``.
+    """
 
     name: str
     options: dict[str, Any]
     function: Callable
 
     def build(self, *parts: Any) -> Any:
+        """Finishes what the recipe describes.
+
+        Args:
+          *parts: ``tasks`` for an algorithm, ``tasks, student`` for a curriculum.
+
+        Returns:
+          The Algorithm or Curriculum.
+        """
         return self.function(*parts, **self.options)
 
     def describe(self) -> dict[str, Any]:
+        """The recipe as a run's configuration holds it.
+
+        Returns:
+          ``{"name", "options"}``.
+        """
         return {"name": self.name, "options": self.options}
 
     def __reduce__(self) -> tuple:
@@ -60,13 +78,27 @@ class RecipeDecorator(Protocol):
 
 
 def recipe(name: str) -> RecipeDecorator:
-    """Decorator for ``function(tasks, *, option=default, ...)``: the call takes the options alone, returns a Recipe."""
+    """Decorator for ``function(tasks, *, option=default, ...)``: the call takes the options alone, returns a Recipe.
+
+    Args:
+      name: in the registry.
+
+    Returns:
+      The decorator.
+    """
     make = lambda function, resolved: Recipe(name, resolved, function)
     return typing.cast(RecipeDecorator, functools.partial(_bind, name, make, Recipe))
 
 
 def family(name: str) -> Callable[[Callable[P, TaskDistribution]], Callable[P, TaskDistribution]]:
-    """Decorator for ``function(*, option=default, ...) -> TaskDistribution``: checks options, remembers the recipe."""
+    """Decorator for ``function(*, option=default, ...) -> TaskDistribution``: checks options, remembers the recipe.
+
+    Args:
+      name: in the registry.
+
+    Returns:
+      The decorator.
+    """
     described = lambda resolved: {"name": name, "options": resolved}
     make = lambda function, resolved: function(**resolved)._replace(name=name, recipe=described(resolved))
     return functools.partial(_bind, name, make, TaskDistribution)
@@ -92,7 +124,14 @@ def _with_signature(call: Callable, parameters: Mapping[str, inspect.Parameter],
 def preset(name: str, bound: Callable[P, T], about: str, **defaults: Any) -> Callable[P, T]:
     """A recipe or family under another name with other defaults; everything else is ``bound``'s.
 
-    ``about`` becomes the first line of its docstring.
+    Args:
+      name: in the registry.
+      bound: a decorated function.
+      about: becomes the first line of its docstring.
+      **defaults: options that differ.
+
+    Returns:
+      The decorated function.
     """
     parameters = options_of(bound)
 

@@ -22,7 +22,14 @@ from metarl_jax.tasks.priors import prior_of
 
 
 class Records(NamedTuple):
-    """An agent's trials and those of its controls, see ``summarize``; ``own``, ``reset``: ``evaluation.Lived``."""
+    """An agent's trials and those of its controls, see ``summarize``.
+
+    Attributes:
+      own: the agent's trials.
+      reset: the same with memory reset at each episode.
+      swapped: returns of the second half, with its own memory and with that of another task.
+      memoryless: ``[S, N, R]``, returns with memory reset at each step.
+    """
 
     own: Any
     reset: Any
@@ -38,8 +45,16 @@ def records(
 ) -> Records:
     """Runs the trials and their controls by one program, so that they differ in nothing but what is controlled.
 
-    ``again``: ``evaluation.live`` without ``forget`` and ``first``; ``other()``: see ``other_tasks``. What memory is
-    worth within episodes is only looked at where it is worth nothing across them.
+    What memory is worth within episodes is only looked at where it is worth nothing across them.
+
+    Args:
+      algorithm: whose agents act.
+      tasks: for its horizon.
+      again: ``evaluate.live`` without ``forget`` and ``first``.
+      other: see ``other_tasks``.
+
+    Returns:
+      The Records.
     """
     own, reset = again(), again(forget=1)
     halves = functools.partial(second_halves, own, window=algorithm.window, horizon=tasks.horizon)
@@ -55,15 +70,32 @@ def records(
 
 
 def offers(algorithm: Algorithm, option: str) -> bool:
-    """Whether the algorithm's ``adapt`` takes an option."""
+    """Whether the algorithm's ``adapt`` takes an option.
+
+    Args:
+      algorithm: any.
+      option: its name.
+
+    Returns:
+      A bool.
+    """
     return option in inspect.signature(algorithm.adapt).parameters
 
 
 def other_tasks(key: Key, tasks: TaskDistribution, batch: Task, repeats: int) -> tuple[Task, np.ndarray] | None:
-    """Another task for each of ``repeats`` trials in each of ``batch [N]``: ``(tasks [M], which [N * repeats])``.
+    """Another task for each of ``repeats`` trials in each task of a batch.
 
     Of a finite set another one of the set, each as often as can be; else fresh draws. A task that is the same, because
-    the set holds it twice or it was drawn again, is passed over. None: there is no other task.
+    the set holds it twice or it was drawn again, is passed over.
+
+    Args:
+      key: of fresh draws.
+      tasks: from which they come.
+      batch: leaves ``[N, ...]``.
+      repeats: R, trials in each.
+
+    Returns:
+      ``(tasks [M], which [N * R])``; None: there is no other task.
     """
     count = jax.tree.leaves(batch)[0].shape[0]
     order, step = np.arange(count), np.zeros(repeats, int)
@@ -84,10 +116,19 @@ def other_tasks(key: Key, tasks: TaskDistribution, batch: Task, repeats: int) ->
 
 
 def second_halves(own: Any, other: Any, window: int, horizon: int) -> Swapped | None:
-    """Returns of the second half, from records with ``reward`` and ``done [S, N, R, T]``; None where there is none.
+    """Returns of the second half of the trials.
 
     It begins where so many episodes have ended (or inner updates were made, ``window`` steps apart), at different steps
     of the two trials where episodes end early: both are counted for as many steps as the shorter one has left.
+
+    Args:
+      own: has ``reward`` and ``done``, each ``[S, N, R, T]``.
+      other: likewise, with the memory of another task.
+      window: of the algorithm.
+      horizon: of the tasks.
+
+    Returns:
+      The returns of both; None where there is no second half.
     """
     steps = own.reward.shape[-1]
     length = window if window > 1 else horizon
@@ -103,13 +144,30 @@ def second_halves(own: Any, other: Any, window: int, horizon: int) -> Swapped | 
 
 
 def begin(done: np.ndarray, episodes: int) -> np.ndarray:
-    """The step after the end of so many episodes, ``T`` where they never end: ``[..., T] -> [...]``."""
+    """The step after the end of so many episodes.
+
+    Args:
+      done: ``[..., T]`` bool.
+      episodes: how many.
+
+    Returns:
+      ``[...]``; ``T`` where they never end.
+    """
     over = np.cumsum(done, axis=-1) >= episodes
     return np.where(over[..., -1], over.argmax(axis=-1) + 1, done.shape[-1])
 
 
 def stretch(reward: Any, start: np.ndarray, length: np.ndarray) -> np.ndarray:
-    """The sum of ``length`` rewards from ``start`` on: ``[..., T] -> [...]``."""
+    """The sum of ``length`` rewards from ``start`` on.
+
+    Args:
+      reward: ``[..., T]``.
+      start: ``[...]``.
+      length: ``[...]``.
+
+    Returns:
+      ``[...]``.
+    """
     step = np.arange(reward.shape[-1])
     counted = (step >= start[..., None]) & (step < (start + length)[..., None])
     return np.where(counted, np.asarray(reward, np.float64), 0.0).sum(axis=-1)

@@ -19,7 +19,13 @@ Z = 1.959964
 
 
 class Estimate(NamedTuple):
-    """A mean and its 95 % interval, numbers or arrays of them; NaN where there is none."""
+    """A mean and its 95 % interval, numbers or arrays of them; NaN where there is none.
+
+    Attributes:
+      mean: the estimate.
+      low: the interval's lower end.
+      high: its upper end.
+    """
 
     mean: Any
     low: Any
@@ -27,12 +33,15 @@ class Estimate(NamedTuple):
 
 
 def mean_interval(x: ArrayLike, *, all_tasks: bool, mask: ArrayLike | None = None) -> Estimate:
-    """The mean of ``x [S, N, R, ...]``, where ``mask`` if given, and its interval, for each trailing index.
+    """The mean of scores and its interval, for each trailing index.
 
     Args:
-      x: scores.
+      x: scores ``[S, N, R, ...]``: seeds, tasks, trials.
       all_tasks: the tasks are a whole set, not draws.
       mask: which of the scores count; the mean is a ratio then, and its interval that of its influence values.
+
+    Returns:
+      The Estimate, ``[...]``.
     """
     x = np.asarray(x, float)
     mask = np.ones(x.shape, bool) if mask is None else np.asarray(mask, bool)
@@ -62,12 +71,28 @@ def _half_width(values: np.ndarray, mask: np.ndarray, all_tasks: bool) -> np.nda
 
 
 def spread(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Of independent clusters ``[C, ...]``, of which ``weight`` says how much each counts."""
+    """Half the interval of independent clusters.
+
+    Args:
+      values: ``[C, ...]``.
+      weight: how much each counts.
+
+    Returns:
+      ``[...]``.
+    """
     return quantile(_effective(weight) - 1) * standard_error(values)
 
 
 def within_tasks(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Of ``[N, R, ...]``, where trials are random and tasks are not (Welch, Satterthwaite)."""
+    """Half the interval where trials are random and tasks are not (Welch, Satterthwaite).
+
+    Args:
+      values: ``[N, R, ...]``.
+      mask: likewise, which of them count.
+
+    Returns:
+      ``[...]``.
+    """
     tasks, trials = values.shape[:2]
     variance = values.var(axis=1, ddof=1) / trials
     some = mask.any(axis=1)
@@ -98,7 +123,14 @@ def _crossed(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
 
 
 def standard_error(values: np.ndarray) -> np.ndarray:
-    """Of the mean of ``[C, ...]``."""
+    """The standard error of the mean.
+
+    Args:
+      values: ``[C, ...]``.
+
+    Returns:
+      ``[...]``; NaN of a single one.
+    """
     return values.std(axis=0, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.full(values.shape[1:], np.nan)
 
 
@@ -109,22 +141,46 @@ def _effective(weight: np.ndarray) -> np.ndarray:
 
 
 def quantile(freedom: np.ndarray) -> np.ndarray:
-    """97.5 % of Student's t; NaN without a degree of freedom."""
+    """97.5 % of Student's t.
+
+    Args:
+      freedom: degrees of freedom.
+
+    Returns:
+      Like ``freedom``; NaN without a degree of freedom.
+    """
     from scipy.special import stdtrit
 
     return np.where(freedom > 1e-9, stdtrit(np.maximum(freedom, 1e-9), 0.975), np.nan)
 
 
 def ratio_values(numerator: ArrayLike, denominator: ArrayLike) -> np.ndarray:
-    """Values whose mean is ``mean(numerator) / mean(denominator)`` and whose spread is that of this ratio."""
+    """Values whose mean is ``mean(numerator) / mean(denominator)`` and whose spread is that of this ratio.
+
+    Args:
+      numerator: any shape.
+      denominator: broadcasts with it.
+
+    Returns:
+      Of the common shape.
+    """
     over, under = np.broadcast_arrays(np.asarray(numerator, float), np.asarray(denominator, float))
     ratio = over.mean() / under.mean()
     return ratio + (over - ratio * under) / under.mean()
 
 
 def interquartile_mean(x: ArrayLike, *, all_tasks: bool) -> Estimate:
-    """The interquartile mean of the ``[S, N]`` means of ``x [S, N, R]`` and its interval: those beyond the quartiles
-    count as these, and not as degrees of freedom (Tukey and McLaughlin 1963; Yuen 1974)."""
+    """The interquartile mean of the means of trials, and its interval.
+
+    Means beyond the quartiles count as these, and not as degrees of freedom (Tukey and McLaughlin 1963; Yuen 1974).
+
+    Args:
+      x: ``[S, N, R]``.
+      all_tasks: the tasks are a whole set, not draws.
+
+    Returns:
+      The Estimate.
+    """
     x = np.asarray(x, float)
     means = x.mean(axis=2)
     ordered = np.sort(means, axis=None)
@@ -139,8 +195,15 @@ def interquartile_mean(x: ArrayLike, *, all_tasks: bool) -> Estimate:
 
 
 def scope(shape: tuple[int, ...], all_tasks: bool) -> tuple[str, str, float]:
-    """(what the intervals are over, what they are of alone, the degrees of freedom of the scarcest of it) for scores
-    of ``shape [S, N, R]``."""
+    """What the intervals of scores are over.
+
+    Args:
+      shape: ``[S, N, R]`` of the scores.
+      all_tasks: the tasks are a whole set, not draws.
+
+    Returns:
+      What they are over, what they are of alone, and the degrees of freedom of the scarcest of it.
+    """
     seeds, tasks, trials = shape[:3]
     alone = [*(["of this seed"] if seeds == 1 else []), *(["in this task"] if tasks == 1 and not all_tasks else [])]
     if seeds > 1:
@@ -153,7 +216,15 @@ def scope(shape: tuple[int, ...], all_tasks: bool) -> tuple[str, str, float]:
 
 
 def power(freedom: float, errors: float = 4.0) -> float:
-    """The chance that an effect of so many standard errors is found, its interval above zero."""
+    """The chance that an effect is found, its interval above zero.
+
+    Args:
+      freedom: degrees of freedom.
+      errors: the effect, in standard errors.
+
+    Returns:
+      From 0 to 1.
+    """
     from scipy.special import nctdtr
 
     return float(1 - nctdtr(freedom, errors, quantile(np.asarray(freedom)))) if freedom > 0 else 0.0

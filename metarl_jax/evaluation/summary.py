@@ -13,7 +13,14 @@ from numpy.typing import ArrayLike
 def iqm(x: ArrayLike, axis: int | None = None) -> np.ndarray:
     """Interquartile mean: the mean of what is left when the lowest and the highest 25 % are cut off.
 
-    Over all of ``x``, or along ``axis``; ``floor(n / 4)`` values go at each end (``scipy.stats.trim_mean``).
+    ``floor(n / 4)`` values go at each end (``scipy.stats.trim_mean``).
+
+    Args:
+      x: any shape.
+      axis: along which; by default over all.
+
+    Returns:
+      The mean.
     """
     from scipy.stats import trim_mean
 
@@ -24,7 +31,15 @@ def iqm(x: ArrayLike, axis: int | None = None) -> np.ndarray:
 def cvar(x: ArrayLike, share: float = 0.1, axis: int | None = None) -> np.ndarray:
     """Conditional value at risk: the mean of the ``ceil(share n)`` smallest values (at least one).
 
-    Over all of ``x``, or along ``axis``. Noise in the scores (few trials a task) makes it look worse than it is.
+    Noise in the scores (few trials a task) makes it look worse than it is.
+
+    Args:
+      x: any shape.
+      share: from 0, excluded, to 1.
+      axis: along which; by default over all.
+
+    Returns:
+      The mean.
 
     Raises:
       ValueError: unless ``0 < share <= 1``.
@@ -37,8 +52,17 @@ def cvar(x: ArrayLike, share: float = 0.1, axis: int | None = None) -> np.ndarra
 
 
 def cvar_again(chosen_by: ArrayLike, x: ArrayLike, share: float = 0.1) -> float:
-    """The mean of ``x [N]`` over the ``ceil(share N)`` tasks that are worst by ``chosen_by [N]``: other trials in the
-    same tasks, so that bad luck that made a task look worst is not counted again (Rutherford et al. 2024).
+    """The mean over the tasks that are worst by other trials in them.
+
+    Bad luck that made a task look worst is not counted again (Rutherford et al. 2024).
+
+    Args:
+      chosen_by: ``[N]``, by which tasks are the worst.
+      x: ``[N]``, other trials in the same tasks.
+      share: ``ceil(share N)`` tasks count.
+
+    Returns:
+      The mean.
 
     Raises:
       ValueError: unless ``0 < share <= 1``, or of different lengths.
@@ -58,7 +82,16 @@ def _how_many(share: float, count: int) -> int:
 
 
 def masked_mean(x: np.ndarray, mask: np.ndarray, axis: int | tuple[int, ...]) -> np.ndarray:
-    """Mean of ``x`` where ``mask``, along ``axis``; NaN (and no warning) where nothing is left."""
+    """The mean of what a mask leaves.
+
+    Args:
+      x: any shape.
+      mask: bool, likewise.
+      axis: along which.
+
+    Returns:
+      The mean; NaN (and no warning) where nothing is left.
+    """
     count = np.sum(mask, axis=axis)
     total = np.sum(np.where(mask, x, 0.0), axis=axis)
     return np.divide(total, count, out=np.full(np.shape(total), np.nan), where=count > 0)

@@ -1,7 +1,7 @@
-"""A learned intrinsic reward: of state and action (LIRPG, Zheng et al. 2018), or of an agent's whole life so far (Zheng
-et al. 2020).
+"""A learned intrinsic reward: of state and action, or of an agent's lifetime so far.
 
-Axis letters: ``[T]`` steps, ``[E]`` episodes lived side by side, ``[F]`` features, ``[H]`` units.
+LIRPG (Zheng et al. 2018) and its successor with a memory (Zheng et al. 2020). Axis letters: ``[T]`` steps, ``[E]``
+episodes side by side, ``[F]`` features, ``[H]`` units.
 """
 
 import jax
@@ -15,7 +15,17 @@ GATES = ("reset", "update", "candidate")
 
 
 def init(key: Key, features: int, hidden: tuple[int, ...], memory_size: int = 0) -> PyTree:
-    """Weights of a reward that is nearly zero. With a memory: of ``features`` and the two numbers of ``trajectory``."""
+    """Weights of a reward that is nearly zero.
+
+    Args:
+      key: of the kernels.
+      features: F, numbers of a step's observation and action; with a memory the reward and the episode's end are added.
+      hidden: widths of the hidden layers.
+      memory_size: H, units of the GRU; 0 for a reward of the step alone.
+
+    Returns:
+      A pytree; with a memory it has ``inputs``, ``recurrent`` and ``recurrent_bias`` beside ``reward``.
+    """
     keys = jax.random.split(key, 3)
     if not memory_size:
         return {"reward": mlp_init(keys[0], (features, *hidden, 1), 0.01)}

@@ -1,6 +1,7 @@
 """Small networks as plain weights, all about one in size: layers divide by the root of their width.
 
-So one learning rate, and one size of perturbation, suits all of them."""
+So one learning rate, and one size of perturbation, suits all of them.
+"""
 
 import math
 from collections.abc import Callable, Sequence
@@ -12,7 +13,7 @@ from metarl_jax.records import Key, PyTree
 
 
 def dense_init(key: Key, width: int, size: int, scale: float = 1.0) -> PyTree:
-    """A layer's weights: a normal kernel, no bias.
+    """A layer's weights: a normal kernel and a bias of zeros.
 
     Args:
       key: of the kernel.

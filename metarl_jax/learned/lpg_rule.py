@@ -55,7 +55,16 @@ class RuleTargets(NamedTuple):
 
 
 def init(key: Key, memory_size: int, predictions: int) -> PyTree:
-    """Weights of a rule that pushes little, and at random."""
+    """Weights of a rule whose targets are small, and random.
+
+    Args:
+      key: of the kernels.
+      memory_size: H, units of the LSTM.
+      predictions: M, numbers of a prediction.
+
+    Returns:
+      ``{"embedding": ..., "inputs": ..., "recurrent": ..., "heads": ...}``.
+    """
     keys = jax.random.split(key, 4)
     inputs, recurrent = (jax.random.split(k, len(GATES)) for k in keys[:2])
     sizes = {"push": 1, "prediction": predictions}

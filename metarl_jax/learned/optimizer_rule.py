@@ -37,8 +37,19 @@ class LearnedState(NamedTuple):
 
 
 def init(key: Key, sizes: tuple[int, ...], rate: float) -> PyTree:
-    """Weights whose steps are Adam's at ``rate``: the last layer is zero. All are about one in size, since layers
-    divide by the root of their width, so that one size of perturbation suits all of them."""
+    """Weights whose steps are Adam's at ``rate``: the last layer's kernel and all biases are zero.
+
+    All others are about one in size, since layers divide by the root of their width, so that one size of perturbation
+    suits all of them.
+
+    Args:
+      key: of the kernels.
+      sizes: widths of the hidden layers.
+      rate: learning rate.
+
+    Returns:
+      ``{"layers": [{"kernel", "bias"}, ...], "log_rate": scalar}``.
+    """
     widths = (FEATURES, *sizes, 2)
     layers = []
     keys = jax.random.split(key, len(widths) - 1)

@@ -80,6 +80,8 @@ def save(run: Any, path: str | Path, member: int = 0) -> None:
     """Writes the optimiser that a run of ``learned-optimizer`` has learned, with the run's configuration and curve.
 
     Args:
+      run: the run.
+      path: of the file.
       member: which of the run's seeds.
 
     Raises:

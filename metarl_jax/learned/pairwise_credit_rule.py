@@ -1,7 +1,7 @@
-"""Learned weights of pairs of steps: how much of what is earned at one is owed to the action of another (Zheng et al.
-2022, "Adaptive Pairwise Weights for Temporal Credit Assignment").
+"""Learned weights of pairs of steps: how much of a step's reward is credited to the action of an earlier one.
 
-Axis letters: ``[T]`` steps that act, ``[U]`` the same steps as those that earn, ``[E]`` episodes side by side.
+Zheng et al. 2022, "Adaptive Pairwise Weights for Temporal Credit Assignment". Axis letters: ``[T]`` steps that act,
+``[U]`` the same steps as those that are rewarded, ``[E]`` episodes side by side.
 """
 
 import math
@@ -16,7 +16,18 @@ GAPS = 3  # what is told of the time between two steps
 
 
 def init(key: Key, features: int, hidden: tuple[int, ...], size: int, weight: float) -> PyTree:
-    """Weights under which every pair's is about ``weight``."""
+    """Weights under which every pair's is about ``weight``.
+
+    Args:
+      key: of the kernels.
+      features: F, numbers of a step.
+      hidden: widths of the hidden layers.
+      size: length of the two vectors whose inner product is taken.
+      weight: between 0 and 1, exclusive.
+
+    Returns:
+      ``{"acting": ..., "earning": ..., "gap": ...}``.
+    """
     keys = jax.random.split(key, 3)
     gap = dense_init(keys[2], GAPS, 1, 0.1)
     return {

@@ -1,7 +1,7 @@
 """Rules of credit assignment that were meta-learned, as plain functions of a trajectory, for any training loop.
 
 rule = metarl_jax.learned.rules.load("random-mdps")
-wanted = rule(metarl_jax.learned.lpg_rule.Seen(...))  # what each action and prediction should become
+targets = rule(metarl_jax.learned.lpg_rule.RuleInputs(...))  # what each action and prediction should become
 """
 
 import functools
@@ -97,10 +97,11 @@ def _like(learner: str, weights: Any, options: Any) -> Any:
 
 
 def save(run: Any, path: str | Path, member: int = 0) -> None:
-    """Writes the rule that a run of ``lpg``, ``intrinsic-reward`` or ``pairwise-weights`` has learned, with the run's
-    configuration and curve.
+    """Writes the rule that a run has learned, with the run's configuration and curve.
 
     Args:
+      run: of ``lpg``, ``intrinsic-reward`` or ``pairwise-weights``.
+      path: of the file.
       member: which of the run's seeds.
 
     Raises:

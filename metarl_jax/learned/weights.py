@@ -99,10 +99,14 @@ def _as_arrays(tree: Any) -> Any:
 
 
 def save(shelf: WeightStore, run: Any, path: str | Path, member: int = 0) -> None:
-    """Writes what a run has learned (its state's ``meta``), with the run's configuration and curve: what the lives of
-    each update earned.
+    """Writes what a run has learned (its state's ``meta``), with the run's configuration and curve.
+
+    The curve is the mean return of the lifetimes of each update.
 
     Args:
+      shelf: of which kind.
+      run: the run.
+      path: of the file.
       member: which of the run's seeds.
 
     Raises:

@@ -90,8 +90,9 @@ def _init_lifetime(actor: Actor, inner: Inner, key: Key, meta: PyTree, task: Tas
 def reset_if_done(
     actor: Actor, inner: Inner, length: int, key: Key, meta: PyTree, life: Lifetime, task: Task
 ) -> Lifetime:
-    """A new lifetime in ``task`` where ``life`` has ended. To be differentiated, since its start may depend on
-    ``meta``.
+    """A new lifetime in ``task`` where ``life`` has ended.
+
+    To be differentiated, since its start may depend on ``meta``.
 
     Args:
       actor: how agents act.

@@ -31,6 +31,7 @@ def enable(on: bool = True, folder: str | Path | None = None) -> Path | None:
     written costs compile time and nothing else. Entries that a crash left torn are deleted first.
 
     Args:
+      on: whether to.
       folder: instead of ``default_folder()``.
 
     Returns:

@@ -48,8 +48,14 @@ def save(folder: str | Path, step: int, tree: PyTree, extra: Mapping[str, Any] |
     A kill at any moment leaves either the new file whole or the old ones untouched. One process writes to a folder.
 
     Args:
+      folder: of the checkpoints.
+      step: the number in the file's name.
       tree: any pytree of arrays (host or device, typed keys too) and Python numbers.
       extra: anything that JSON holds; ``latest`` returns it.
+      keep: how many stay.
+
+    Returns:
+      The file.
 
     Raises:
       CheckpointError: the file could not be written (disk full, no permission); earlier checkpoints are kept.
@@ -70,9 +76,16 @@ def save(folder: str | Path, step: int, tree: PyTree, extra: Mapping[str, Any] |
 
 
 def latest(folder: str | Path, template: PyTree) -> tuple[int, PyTree, dict[str, Any]] | None:
-    """The newest sound checkpoint of ``folder`` as ``(step, tree, extra)``, or None if there is none at all.
+    """The newest sound checkpoint of a folder.
 
     A damaged file is reported as a ``DamagedCheckpointWarning`` and the one before it is tried.
+
+    Args:
+      folder: of the checkpoints.
+      template: see ``load``.
+
+    Returns:
+      ``(step, tree, extra)``, or None if there is none at all.
 
     Raises:
       CheckpointError: all are damaged, one has a newer format, or the tree differs from ``template``.

@@ -23,7 +23,11 @@ PACKAGES = ("metarl-jax", "jax", "jaxlib", "flax", "optax")
 
 
 def versions() -> dict[str, str]:
-    """The versions that results depend on, by package."""
+    """The versions that results depend on.
+
+    Returns:
+      By package.
+    """
     found = {}
     for package in PACKAGES:
         try:
@@ -34,7 +38,13 @@ def versions() -> dict[str, str]:
 
 
 def user_path(path: str | os.PathLike) -> Path:
-    """``path`` as a Path, ``~`` as the user's home: shells leave it alone in ``--out=~/runs``.
+    """A path with ``~`` as the user's home: shells leave it alone in ``--out=~/runs``.
+
+    Args:
+      path: as the user gave it.
+
+    Returns:
+      A Path.
 
     Raises:
       ConfigError: it begins with ``~`` and a name that no user has, or the home folder is not known.
@@ -47,7 +57,14 @@ def user_path(path: str | os.PathLike) -> Path:
 
 
 def is_key(leaf: Any) -> bool:
-    """Whether it is an array of typed PRNG keys."""
+    """Whether a leaf is an array of typed PRNG keys.
+
+    Args:
+      leaf: anything.
+
+    Returns:
+      A bool.
+    """
     import jax
 
     return hasattr(leaf, "dtype") and jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key)

@@ -64,7 +64,7 @@ def vectors(tasks: TaskDistribution) -> TaskFeatures:
 
     def vector(task: Task) -> jax.Array:
         leaves = [jnp.asarray(leaf) for leaf in jax.tree.leaves(task)]
-        return jnp.concatenate([_coder.encode(leaf) for _coder, leaf in zip(coders, leaves, strict=True)])
+        return jnp.concatenate([coder.encode(leaf) for coder, leaf in zip(coders, leaves, strict=True)])
 
     one = jax.tree.map(lambda x: x[0], drawn)
     return TaskFeatures(vector, jax.eval_shape(vector, one).size, functools.partial(_check_coded, names, coders))

@@ -29,8 +29,14 @@ class HeldState(NamedTuple):
 
 
 class EpisodeNoiseWrapper:
-    """``env`` with observations ``(o, e)``: ``e ~ N(0, I)`` of ``size`` is drawn as an episode begins and held to its
-    end."""
+    """``env`` with observations ``(o, e)``: ``e ~ N(0, I)`` is drawn at an episode's start and constant in it.
+
+    Attributes:
+      env: the wrapped environment.
+      size: numbers of noise.
+      features: numbers of the wrapped environment's observations.
+      spec: the wrapped environment's, with observations ``[features + size]``.
+    """
 
     def __init__(self, env: Environment, size: int):
         self.env, self.size = env, size
@@ -82,11 +88,15 @@ class EpisodeNoiseWrapper:
 
 
 class SweptLatentWrapper(EpisodeNoiseWrapper):
-    """As ``EpisodeNoiseWrapper``, but ``e`` turns: ``sqrt(2) (cos x, sin x, cos 2x, sin 2x, ...) [Z]``, with ``x``
-    making half a turn in ``period`` steps, so that an episode goes through many latents, one beside the other.
+    """As ``EpisodeNoiseWrapper``, but ``e`` moves along a closed curve during the episode.
 
-    Episodes side by side (the last axis of what is drawn) start evenly spaced, all of them moved on by one draw:
-    together they leave out little. Over a whole turn ``e`` has mean 0 and covariance I.
+    ``e = sqrt(2) (cos x, sin x, cos 2x, sin 2x, ...) [Z]``, with ``x`` making half a turn in ``period`` steps, so that
+    an episode goes through many latents, one beside the other. Episodes side by side (the last axis of what is drawn)
+    start evenly spaced, all of them moved on by one draw: together they leave out little. Over a whole turn ``e`` has
+    mean 0 and covariance I.
+
+    Attributes:
+      period: steps of half a turn.
     """
 
     def __init__(self, env: Environment, size: int, period: int):
