@@ -96,7 +96,7 @@ class Decoder(nn.Module):
 
     @nn.compact
     def __call__(self, latents: jax.Array, facts: jax.Array) -> jax.Array:
-        """latents ``[B, ..., L]``, facts ``[T, ..., F]`` -> ``[B, T, ..., size]``."""
+        """Latents ``[B, ..., L]``, facts ``[T, ..., F]`` -> ``[B, T, ..., size]``."""
         g = MLP(self.sizes, self.heads, name="latent")(latents)
         h = MLP(self.sizes, self.heads * self.size, name="facts")(facts).reshape(*facts.shape[:-1], self.heads, -1)
         return jnp.einsum("b...h,t...hd->bt...d", g, h) * self.heads**-0.5

@@ -46,7 +46,9 @@ def gru_sequence(projections: Gates, resets: jax.Array, h0: jax.Array, kernels: 
     Args:
       projections: ``x W + b`` of all steps for each of the gates r, z, n: three ``[T, ..., H]``.
       resets: bool ``[T, ...]``; where set, memory is zeroed before that step.
-      h0: ``[..., H]``.  kernels: ``U`` of each gate, three ``[H, H]``.  bias: ``b`` of the candidate, ``[H]``.
+      h0: ``[..., H]``, the state before the first step.
+      kernels: ``U`` of each gate, three ``[H, H]``.
+      bias: ``b`` of the candidate, ``[H]``.
 
     Returns:
       ``[T, ..., H]``, the state after each step.
@@ -104,12 +106,12 @@ class GRU(nn.Module):
         self.bias = self.param("recurrent_bias", nn.initializers.zeros_init(), (self.size,))
 
     def step(self, h: jax.Array, x: jax.Array, reset: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """h ``[..., H]``, x ``[..., F]``, reset bool ``[...]`` -> (h', h')."""
+        """From h ``[..., H]``, x ``[..., F]``, reset bool ``[...]`` -> (h', h')."""
         h, _ = gru_gates(self.project(x), _mask(h, reset), self.kernels, self.bias)
         return h, h
 
     def unroll(self, h: jax.Array | None, x: jax.Array, reset: jax.Array) -> jax.Array:
-        """h ``[..., H]``, x ``[T, ..., F]``, reset ``[T, ...]`` -> ``[T, ..., H]``; without h all begin a trial."""
+        """From h ``[..., H]``, x ``[T, ..., F]``, reset ``[T, ...]`` -> ``[T, ..., H]``; no h: a trial begins."""
         h = jnp.zeros((*x.shape[1:-1], self.size)) if h is None else h
         return gru_sequence(self.project(x), reset, h, self.kernels, self.bias)
 

@@ -94,8 +94,13 @@ _sequence.defvjp(_forward, _backward)
 
 
 class LSTM(nn.Module):
-    """An LSTM layer of ``size`` units with both faces: ``step`` for acting, ``unroll`` for learning. A carry is
-    ``(h, c)``, each ``[..., H]``; biases of forget gates begin at 1 (Jozefowicz et al. 2015)."""
+    """An LSTM layer of ``size`` units with both faces: ``step`` for acting, ``unroll`` for learning.
+
+    A carry is ``(h, c)``, each ``[..., H]``; biases of forget gates begin at 1 (Jozefowicz et al. 2015).
+
+    Attributes:
+      size: H.
+    """
 
     size: int
 
@@ -111,12 +116,12 @@ class LSTM(nn.Module):
         self.kernels = tuple([self.param(f"recurrent_{gate}", orthogonal, shape) for gate in "ifgo"])
 
     def step(self, h: Carry, x: jax.Array, reset: jax.Array) -> tuple[Carry, jax.Array]:
-        """h two ``[..., H]``, x ``[..., F]``, reset bool ``[...]`` -> (the next carry, its state ``[..., H]``)."""
+        """From h two ``[..., H]``, x ``[..., F]``, reset bool ``[...]`` -> (the next carry, its state ``[..., H]``)."""
         h, _ = _lstm_gates(self.project(x), _mask(h, reset), self.kernels)
         return h, h[0]
 
     def unroll(self, h: Carry | None, x: jax.Array, reset: jax.Array) -> jax.Array:
-        """h two ``[..., H]``, x ``[T, ..., F]``, reset ``[T, ...]`` -> ``[T, ..., H]``; without h all begin a trial."""
+        """From h two ``[..., H]``, x ``[T, ..., F]``, reset ``[T, ...]`` -> ``[T, ..., H]``; no h: a trial begins."""
         return lstm_sequence(self.project(x), reset, self.kernels, start=h)
 
     def project(self, x: jax.Array) -> Gates:

@@ -18,8 +18,19 @@ from metarl_jax.records import Policy, PyTree, Spec, TimeStep, Trajectory
 
 
 class Trunk(nn.Module):
-    """Encoder (MLP) -> memory -> ``heads``, which a subclass brings, on the observation or with ``meta_inputs`` on
-    ``(o_t, a_{t-1}, r_{t-1}, episode start)`` as in RL^2 (Duan et al. 2016, Wang et al. 2016)."""
+    """Encoder (MLP) -> memory -> ``heads``, which a subclass brings.
+
+    Its inputs are the observation, or with ``meta_inputs`` ``(o_t, a_{t-1}, r_{t-1}, episode start)`` as in RL^2
+    (Duan et al. 2016, Wang et al. 2016).
+
+    Attributes:
+      spec: shapes of observations and actions.
+      memory: a name of ``MEMORIES``.
+      memory_size: H, units of the memory.
+      encoder_sizes: widths of the encoder's tanh layers.
+      meta_inputs: see above.
+      window: steps that a transformer attends to; other memories have none.
+    """
 
     spec: Spec
     memory: str

@@ -224,7 +224,7 @@ class Block(nn.Module):
         return modulus * jnp.cos(angle), modulus * jnp.sin(angle)
 
     def project(self, x: jax.Array) -> tuple[jax.Array, Pair, Pair]:
-        """x ``[..., H]`` -> its norm ``[..., H]``, the recurrence's inputs ``[..., P]`` and its decay ``[P]``."""
+        """From x ``[..., H]`` -> its norm ``[..., H]``, the recurrence's inputs ``[..., P]`` and its decay ``[P]``."""
         u, decay = self.norm(x), self.decay()
         # States of unit variance for white inputs, whatever the timestep (Orvieto et al. 2023).
         scale = jnp.sqrt(1.0 - decay[0] ** 2 - decay[1] ** 2)[None]
@@ -257,7 +257,7 @@ class S5(nn.Module):
         self.norm = nn.LayerNorm(use_bias=False, use_scale=False, name="norm")
 
     def step(self, h: States, x: jax.Array, reset: jax.Array) -> tuple[States, jax.Array]:
-        """h: a pair ``[..., P]`` a block, x ``[..., F]``, reset bool ``[...]`` -> (h', ``[..., H]``)."""
+        """From h (a pair ``[..., P]`` per block), x ``[..., F]``, reset bool ``[...]`` -> (h', ``[..., H]``)."""
         x, after = self.embed(x), []
         for block, state in zip(self.blocks, h, strict=True):
             state, x = block.step(state, x, reset)
@@ -265,7 +265,7 @@ class S5(nn.Module):
         return tuple(after), self.norm(x)
 
     def unroll(self, h: States | None, x: jax.Array, reset: jax.Array) -> jax.Array:
-        """h as above, x ``[T, ..., F]``, reset ``[T, ...]`` -> ``[T, ..., H]``; without h all begin a trial."""
+        """From h as above, x ``[T, ..., F]``, reset ``[T, ...]`` -> ``[T, ..., H]``; no h: a trial begins."""
         h, x = self.carry(x.shape[1:-1]) if h is None else h, self.embed(x)
         for block, state in zip(self.blocks, h, strict=True):
             x = block.unroll(state, x, reset)

@@ -168,8 +168,13 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
-    """``num_blocks`` blocks of width ``size``, a multiple of 8, with both faces: ``step`` for acting, ``unroll`` for
-    learning."""
+    """A causal transformer with both faces: ``step`` for acting, ``unroll`` for learning.
+
+    Attributes:
+      size: H, a multiple of 8.
+      window: W, steps that a step attends to, itself among them.
+      num_blocks: how many blocks.
+    """
 
     size: int
     window: int
@@ -181,7 +186,7 @@ class Transformer(nn.Module):
         self.norm = nn.LayerNorm(name="norm")
 
     def step(self, h: Cache, x: jax.Array, reset: jax.Array) -> tuple[Cache, jax.Array]:
-        """x ``[..., F]``, reset bool ``[...]`` -> (h', ``[..., H]``)."""
+        """From x ``[..., F]``, reset bool ``[...]`` -> (h', ``[..., H]``)."""
         position = jnp.where(reset, 0, h.length)
         x, keys, values = self.input(x), [], []
         for block, key, value in zip(self.blocks, h.keys, h.values, strict=True):
@@ -191,7 +196,7 @@ class Transformer(nn.Module):
         return Cache(tuple(keys), tuple(values), position + 1), self.norm(x)
 
     def unroll(self, h: Cache | None, x: jax.Array, reset: jax.Array) -> jax.Array:
-        """x ``[T, ..., F]``, reset ``[T, ...]`` -> ``[T, ..., H]``; without ``h`` all begin a trial, at less cost."""
+        """From x ``[T, ..., F]``, reset ``[T, ...]`` -> ``[T, ..., H]``; no ``h``: a trial begins, at less cost."""
         length = jnp.zeros(reset.shape[1:], jnp.int32) if h is None else h.length
         position, x = positions(reset, length), self.input(x)
         for i, block in enumerate(self.blocks):
