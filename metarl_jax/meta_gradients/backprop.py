@@ -1,4 +1,4 @@
-"""Meta-gradients by back-propagation through a window of inner updates (Xu et al. 2018; truncated, lives go on)."""
+"""Meta-gradients by back-propagation through a window of inner updates (Xu et al. 2018)."""
 
 import functools
 from collections.abc import Callable
@@ -150,7 +150,7 @@ def gradients(
 def _mean_loss(
     one: Callable, keys: Key, meta: PyTree, kept: BackpropState, tasks: PyTree
 ) -> tuple[jax.Array, tuple[Lifetime, Window]]:
-    """Of all lives ``[N]``; ``one``: ``_window_loss`` from its key on."""
+    """The mean over all lifetimes ``[N]``; ``one``: ``_window_loss`` from its key on."""
     losses, led = jax.vmap(one, in_axes=(0, None, None, 0, 0))(keys, meta, kept.critic, kept.lives, tasks)
     return losses.mean(), led
 

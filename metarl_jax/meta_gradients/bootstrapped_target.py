@@ -1,6 +1,6 @@
 """Bootstrapped targets for meta-gradients (Flennerhag et al. 2022, "Bootstrapped Meta-Learning", BMG).
 
-The outer loss of a window is then no judgement of what its agent earns, but how far the agent is from what it becomes a
+The outer loss of a window is then not the return of its agent, but how far the agent is from what it becomes a
 little later. That sees further than the window without being differentiated further.
 """
 

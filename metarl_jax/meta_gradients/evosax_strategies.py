@@ -1,4 +1,4 @@
-"""Strategies of evosax as outer optimisers: a population of meta-parameters, ranked by what whole lives earn."""
+"""Strategies of evosax as outer optimisers: a population of meta-parameters, ranked by the reward of whole lifetimes."""
 
 import functools
 from typing import Any, NamedTuple

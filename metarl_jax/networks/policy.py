@@ -55,6 +55,14 @@ class Trunk(nn.Module):
         return self.heads(self.core.unroll(h, self.encode(timesteps), timesteps.trial_start))
 
     def encode(self, timestep: TimeStep) -> jax.Array:
+        """What the memory is fed.
+
+        Args:
+          timestep: leaves ``[..., ...]`` with common leading axes.
+
+        Returns:
+          ``[..., F]``, the encoder's last layer, or its inputs where it has no layers.
+        """
         x = self.seen(timestep)
         for layer in self.encoder:
             x = jnp.tanh(layer(x))

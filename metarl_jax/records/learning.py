@@ -75,7 +75,7 @@ class Outcome(NamedTuple):
     """What one outer step did.
 
     Attributes:
-      tasks: those that were really lived in, leaves ``[N, ...]``.
+      tasks: those in which trajectories were collected, leaves ``[N, ...]``.
       trial_return: ``[N]``.
       ended: ``[N]`` bool, which lifetimes ended.
       metrics: scalars by name.
