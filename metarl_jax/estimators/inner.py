@@ -1,6 +1,6 @@
 """The policy gradient of an inner loop, and the credit that its samples get in the outer gradient. Time first.
 
-An inner step moves ``theta`` to ``theta' = theta + rate * grad J(theta; D)`` on trials ``D`` that ``pi_theta`` lived.
+An inner step moves ``theta`` to ``theta' = theta + rate * grad J(theta; D)`` on trials ``D`` of ``pi_theta``.
 The outer gradient of the return of ``theta'`` has two parts: through the step, and through the choice of ``D``. The
 objectives below have one gradient and differ in their second derivative, that is, in what the first part sees of how
 ``D`` depends on ``theta``; ``sampling_score`` is the second part as a term of its own.

@@ -1,4 +1,4 @@
-"""Meta-gradients by back-propagation through a window of inner updates (Xu et al. 2018)."""
+"""Meta-gradients by back-propagation through a window of inner updates (Xu et al. 2018; truncated, lifetimes go on)."""
 
 import functools
 from collections.abc import Callable

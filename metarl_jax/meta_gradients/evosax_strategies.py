@@ -1,4 +1,4 @@
-"""Strategies of evosax as outer optimisers: a population of meta-parameters, ranked by the reward of whole lifetimes."""
+"""Strategies of evosax as outer optimisers: a population of meta-parameters, ranked by the reward of lifetimes."""
 
 import functools
 from typing import Any, NamedTuple
