@@ -61,6 +61,15 @@ def gap(scores: np.ndarray, control: np.ndarray, references: Sequence[Reference]
 
     ``(score - base) / (target - base)``; the target is the exact Bayes-optimal value, else the best known one, else
     a bound above it; the base is the best non-adaptive reference, else the memoryless one, else the control's mean.
+
+    Args:
+      scores: ``[S, N, R]``.
+      control: likewise, with memory reset at each episode.
+      references: those known.
+      all_tasks: the tasks are a whole set, not draws.
+
+    Returns:
+      The Gap.
     """
     target, base = choose(references, TARGETS), choose(references, NON_ADAPTIVE)
     if target is None:
@@ -75,14 +84,29 @@ def gap(scores: np.ndarray, control: np.ndarray, references: Sequence[Reference]
 
 
 def by_task(reference: Reference) -> np.ndarray:
-    """Its returns, to be subtracted from scores ``[S, N, R]``."""
+    """Its returns, to be subtracted from scores ``[S, N, R]``.
+
+    Args:
+      reference: a known value.
+
+    Returns:
+      ``[1, N, 1]``, or a scalar.
+    """
     value = np.asarray(reference.trial_return, float)
     return value[None, :, None] if value.ndim else value
 
 
 def choose(references: Sequence[Reference], order: Sequence[tuple[str, str]]) -> Reference | None:
     """The first of ``order`` that is known of the tasks asked about: of several lower bounds the highest, of several
-    upper ones the lowest."""
+    upper ones the lowest.
+
+    Args:
+      references: those known.
+      order: roles and kinds, the best first.
+
+    Returns:
+      The Reference; None: none is known.
+    """
     for role, kind in order:
         found = [r for r in references if (r.role, r.kind) == (role, kind) and not r.of]
         found = [r for r in found if math.isfinite(np.mean(r.trial_return))]
@@ -96,6 +120,16 @@ def judge(evidence: Evidence, shape: tuple[int, ...], all_tasks: bool, several: 
 
     It did where its own memory is worth more than another task's, its return is above the best non-adaptive one, as far
     as that is known, and not below its own without memory. ``several``: some trial had more than one episode.
+
+    Args:
+      evidence: what was measured.
+      shape: of the scores.
+      all_tasks: the tasks are a whole set, not draws.
+      several: some trial had more than one episode.
+      closed: the share of the gap.
+
+    Returns:
+      The Verdict.
     """
     swapped, reset, within, above, bar, least = evidence
     memory, than = (reset, THAN["reset"]) if swapped is None else (swapped, THAN["swapped"])
@@ -128,12 +162,27 @@ def judge(evidence: Evidence, shape: tuple[int, ...], all_tasks: bool, several: 
 
 
 def exceeds(gain: Estimate | None, least: float) -> bool | None:
-    """Whether it is above zero by more than rounding; None: it was not measured, or has no interval."""
+    """Whether it is above zero by more than rounding; None: it was not measured, or has no interval.
+
+    Args:
+      gain: a mean difference with its interval.
+      least: a difference below it is rounding.
+
+    Returns:
+      A bool, or None.
+    """
     return None if gain is None or math.isnan(gain.low) else bool(gain.low > least)
 
 
 def too_late(steps: int) -> Verdict:
-    """Of an agent whose first inner step would come after so many steps, which the trial does not have."""
+    """Of an agent whose first inner step would come after so many steps, which the trial does not have.
+
+    Args:
+      steps: before the first inner step.
+
+    Returns:
+      The Verdict.
+    """
     words = f"an inner step comes after {steps} steps and the trial ends before: give it more episodes"
     return Verdict(False, False, None, None, f"did not adapt: {words}")
 

@@ -19,6 +19,15 @@ def scores(exact: ExactBelief, task: Task, trajectory: Trajectory, decoded: jax.
     nats), ``best`` (the chance of the exactly likeliest: nobody is right more often), ``exact_log_loss`` and
     ``divergence`` (KL from the exact belief). Of numbers, root mean squares: ``error`` and ``exact_error`` from the
     truth, ``difference`` of the two.
+
+    Args:
+      exact: the distribution's belief.
+      task: the true one.
+      trajectory: ``[T]``, of one trial.
+      decoded: ``[T, C]``.
+
+    Returns:
+      Arrays ``[T - 1]`` by name.
     """
     known, said, truth = exact.posterior(trajectory)[:-1], decoded[1:], exact.truth(task)[None]
     if not exact.candidates:
@@ -41,6 +50,14 @@ def described(scored: Mapping[str, ArrayLike], done: ArrayLike, candidates: int)
 
     Of candidates also ``calibration_error`` (see there) at each of these and over all beliefs, and ``calibration``: the
     share of all beliefs whose confidence lies in each tenth, their mean confidence and how often they are right.
+
+    Args:
+      scored: what ``scores`` returns, ``[..., T]``.
+      done: ``[..., T]`` bool, an episode's last step.
+      candidates: how many tasks there are to tell apart; 0: numbers.
+
+    Returns:
+      A dict of plain data, see above.
     """
     found = {name: np.asarray(x, np.float64).reshape(-1, np.shape(x)[-1]) for name, x in scored.items()}
     done = np.asarray(done).reshape(-1, np.shape(done)[-1])
@@ -76,6 +93,13 @@ def calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
     """``sum_b |sum_{i in b} confidence_i - right_i| / n`` over tenths ``b`` of confidence (Guo et al. 2017).
 
     Chance alone makes it more than 0: for ``n`` independent beliefs by up to about ``1.3 / sqrt(n)``.
+
+    Args:
+      confidence: ``[n]``, the probability of the likeliest candidate.
+      right: ``[n]``, whether that is the true one.
+
+    Returns:
+      The error, from 0 to 1.
     """
     _, said, true = _tenths(confidence, right)
     return float(np.abs(said - true).sum() / confidence.size)

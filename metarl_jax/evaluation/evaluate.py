@@ -58,6 +58,9 @@ def evaluate(
       save: write ``report.json`` to the run's folder, if it has one and ``tasks`` are its own.
       quiet: no progress and no messages.
 
+    Returns:
+      The Report.
+
     Raises:
       ConfigError: for a wrong number, or tasks whose spaces are not the run's, or which the agent's features of tasks
         (``ppo-oracle``), as they were in training, do not describe.
@@ -134,7 +137,12 @@ def evaluate(
 
 
 def keep(report: Report, path: Path) -> None:
-    """Saves the report; where that fails the trials are not lost: a warning says why, the report is returned."""
+    """Saves the report; where that fails the trials are not lost: a warning says why, the report is returned.
+
+    Args:
+      report: to be saved.
+      path: of the file.
+    """
     try:
         report.save(path)
     except OSError as error:
@@ -144,7 +152,15 @@ def keep(report: Report, path: Path) -> None:
 
 def living_in(run: Run, tasks: TaskDistribution) -> Algorithm:
     """The run's algorithm, built to act in other tasks, whose rewards and horizons are in all that it does; what was
-    derived from the tasks of training stays as it was (``TaskDistribution.trained_on``)."""
+    derived from the tasks of training stays as it was (``TaskDistribution.trained_on``).
+
+    Args:
+      run: a trained one.
+      tasks: other tasks.
+
+    Returns:
+      The Algorithm.
+    """
     if run.recipe is None:
         return run.algorithm
     with about(f"tasks={tasks.name!r}"):
@@ -152,7 +168,16 @@ def living_in(run: Run, tasks: TaskDistribution) -> Algorithm:
 
 
 def evaluation_tasks(key: jax.Array, tasks: TaskDistribution, num_tasks: int) -> Task:
-    """All tasks of a finite set, else ``num_tasks`` fresh ones: leaves ``[N, ...]``."""
+    """All tasks of a finite set, else ``num_tasks`` fresh ones: leaves ``[N, ...]``.
+
+    Args:
+      key: of the draws.
+      tasks: the distribution.
+      num_tasks: how many are drawn.
+
+    Returns:
+      Leaves ``[N, ...]``.
+    """
     if tasks.tasks is not None:
         return tasks.tasks
     return jax.jit(jax.vmap(tasks.sample))(jax.random.split(jax.random.fold_in(key, 1), num_tasks))

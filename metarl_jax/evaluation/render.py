@@ -12,7 +12,15 @@ MOST_ROWS = 12
 
 
 def spread(length: int, most: int = MOST_ROWS) -> list[int]:
-    """Indices of at most ``most`` of ``length`` rows: the first ones, some between, the last."""
+    """Indices of at most ``most`` of ``length`` rows: the first ones, some between, the last.
+
+    Args:
+      length: how many rows there are.
+      most: how many are shown.
+
+    Returns:
+      Indices, ascending.
+    """
     if length <= most:
         return list(range(length))
     first = most // 2 - 1
@@ -21,7 +29,14 @@ def spread(length: int, most: int = MOST_ROWS) -> list[int]:
 
 
 def render(report: "Report") -> Any:
-    """The whole report as one rich renderable: scores, references, episodes, verdict."""
+    """The whole report as one rich renderable: scores, references, episodes, verdict.
+
+    Args:
+      report: any.
+
+    Returns:
+      rich's Group.
+    """
     from rich.console import Group
     from rich.text import Text
 
@@ -40,7 +55,15 @@ def render(report: "Report") -> Any:
 
 
 def grid(title: str, columns: list[str]) -> Any:
-    """An empty table: words in the first column, numbers on the right of the others."""
+    """An empty table: words in the first column, numbers on the right of the others.
+
+    Args:
+      title: above it.
+      columns: their heads.
+
+    Returns:
+      rich's Table.
+    """
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -52,7 +75,12 @@ def grid(title: str, columns: list[str]) -> Any:
 
 
 def add(table: Any, *cells: str) -> None:
-    """A row of plain text: brackets in a name are not markup."""
+    """A row of plain text: brackets in a name are not markup.
+
+    Args:
+      table: to which it is added.
+      *cells: of the row.
+    """
     from rich.text import Text
 
     table.add_row(*map(Text, cells))
@@ -99,7 +127,14 @@ def references(report: "Report") -> Any:
 
 
 def episodes(report: "Report") -> Any:
-    """The table by episode; lengths only where they vary, shares only where some trials never got there."""
+    """The table by episode; lengths only where they vary, shares only where some trials never got there.
+
+    Args:
+      report: any.
+
+    Returns:
+      rich's Table.
+    """
     agent, control = report.by_episode, report.control_by_episode
     columns: list[tuple[str, dict, Any]] = [
         ("return", agent, number),
@@ -123,12 +158,26 @@ def episodes(report: "Report") -> Any:
 
 
 def has_inner_steps(report: "Report") -> bool:
-    """Whether the agent learns by inner steps, and some fit in the trial."""
+    """Whether the agent learns by inner steps, and some fit in the trial.
+
+    Args:
+      report: any.
+
+    Returns:
+      A bool.
+    """
     return report.by_adaptation["window"] > 1 and len(report.by_adaptation["return"]) > 1
 
 
 def adaptation(told: Mapping[str, Any]) -> Any:
-    """Return of an episode before adaptation and after each inner step, and the share of the gap that it closes."""
+    """Return of an episode before adaptation and after each inner step, and the share of the gap that it closes.
+
+    Args:
+      told: a report's ``by_adaptation``.
+
+    Returns:
+      rich's Table.
+    """
     closed = told["gap_closed"]
     table = grid("By inner step", ["inner steps", "return", *(["gap closed"] if closed else [])])
     for index in spread(len(told["return"])):
@@ -152,7 +201,14 @@ BELIEVED = {
 
 
 def belief(told: Mapping[str, Any]) -> Any:
-    """What the agent thought of the task at the end of each episode, beside what could be known."""
+    """What the agent thought of the task at the end of each episode, beside what could be known.
+
+    Args:
+      told: a report's ``belief``.
+
+    Returns:
+      rich's Table.
+    """
     rows = told["by_episode"]
     shown = {name: how for name, how in BELIEVED.items() if name in rows}
     table = grid("Belief at the end of an episode", ["episode", *(words for words, _ in shown.values())])

@@ -108,7 +108,11 @@ class Report:
         return f"{self.name.get('algorithm', 'agent')} on {self.name.get('tasks', 'tasks')}"
 
     def table(self) -> Any:
-        """The whole report as a rich renderable."""
+        """The whole report as a rich renderable.
+
+        Returns:
+          rich's Group.
+        """
         return tables.render(self)
 
     def print(self) -> None:
@@ -141,12 +145,25 @@ class Report:
         return console
 
     def save(self, path: str | os.PathLike) -> Path:
-        """Writes JSON (RFC 8259: null, never NaN) at once or not at all; returns the path."""
+        """Writes JSON (RFC 8259: null, never NaN) at once or not at all; returns the path.
+
+        Args:
+          path: of the file.
+
+        Returns:
+          The path.
+        """
         return write_json(user_path(path), {"format": FORMAT, **dataclasses.asdict(self)})
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Report":
         """The report that ``save`` wrote.
+
+        Args:
+          path: of the file.
+
+        Returns:
+          The Report.
 
         Raises:
           ConfigError: where the file is not such a report; FileNotFoundError: where there is none.
@@ -182,6 +199,9 @@ def summarize(
       swapped: returns with the memory of another task, see ``controls``.
       memoryless: returns ``[S, N, R]`` of the same agent with its memory reset at each step.
       all_tasks: the tasks are a whole finite set, not draws.
+
+    Returns:
+      The Report.
 
     Raises:
       ValueError: for shapes that do not belong together, or trial returns that are not finite.

@@ -32,7 +32,14 @@ class Swapped(NamedTuple):
 
 def segment(trajectory: Any) -> Trials:
     """Splits records with ``reward`` and ``done`` at their episodes' ends: ``[S, N, R, T] -> [S, N, R, E]``, E the most
-    episodes that any trial began."""
+    episodes that any trial began.
+
+    Args:
+      trajectory: has ``reward`` and ``done``, each ``[S, N, R, T]``.
+
+    Returns:
+      The Trials.
+    """
     reward, done = np.asarray(trajectory.reward, np.float64), np.asarray(trajectory.done)
     shape, steps = done.shape[:-1], done.shape[-1]
     reward, done = reward.reshape(-1, steps), done.reshape(-1, steps)
@@ -49,7 +56,18 @@ def segment(trajectory: Any) -> Trials:
 
 
 def checked(trials: Trials, which: str) -> Trials:
-    """``trials`` as numpy arrays whose shapes agree and whose trial returns are finite."""
+    """``trials`` as numpy arrays whose shapes agree and whose trial returns are finite.
+
+    Args:
+      trials: as given.
+      which: their name in messages.
+
+    Returns:
+      The Trials.
+
+    Raises:
+      ValueError: shapes differ, or a return is not finite.
+    """
     returns, lengths, trial_return = (
         np.asarray(x, float) for x in (trials.returns, trials.lengths, trials.trial_return)
     )
@@ -73,6 +91,13 @@ def worst(trials: Trials, shares: Sequence[float] = (0.1, 0.01)) -> dict[str, li
     ``first`` episode (before anything was learned) and of the ``last`` one that it finished.
 
     Where tasks were lived more than once, every other trial chooses the worst, and the others are counted.
+
+    Args:
+      trials: all of one evaluation.
+      shares: of the tasks.
+
+    Returns:
+      Lists by name, a number for each share.
     """
     latest = np.maximum(trials.finished.sum(axis=-1) - 1, 0)
     last = np.take_along_axis(trials.returns, latest[..., None], axis=-1)[..., 0]
@@ -85,7 +110,15 @@ def worst(trials: Trials, shares: Sequence[float] = (0.1, 0.01)) -> dict[str, li
 
 
 def by_episode(trials: Trials, all_tasks: bool = False) -> dict[str, np.ndarray]:
-    """Means of each episode that any trial began, ``[E]`` each: see ``Report``. ``all_tasks``: see ``intervals``."""
+    """Means of each episode that any trial began, ``[E]`` each: see ``Report``. ``all_tasks``: see ``intervals``.
+
+    Args:
+      trials: all of one evaluation.
+      all_tasks: the tasks are a whole set, not draws.
+
+    Returns:
+      Arrays ``[E]`` by name.
+    """
     began = np.isfinite(trials.returns)
     most = int(began.sum(axis=-1).max())
     began, returns, lengths, finished = (x[..., :most] for x in (began, *trials[:3]))
@@ -122,6 +155,14 @@ def by_adaptation(trials: Trials, references: Sequence[dict], windows: Windows |
 
     Without ``windows`` each episode is one; with them returns are those of ``horizon`` steps, however many episodes
     begin and end in these.
+
+    Args:
+      trials: all of one evaluation.
+      references: as ``describe`` returns them.
+      windows: of agents that learn by inner steps; None: at any step.
+
+    Returns:
+      ``window``, ``return [K]`` and ``gap_closed [K]`` by name.
     """
     episodes, best = by_episode(trials)["return"], None
     optimal = next((r for r in references if r["role"] == "optimal" and not r.get("of")), None)
@@ -149,6 +190,14 @@ def describe(reference: Reference, score: float, trials: Trials) -> dict[str, An
 
     ``length_by_episode`` is a mean over the trials in which the agent finished the episode: late ones are only those
     of easy tasks, for both.
+
+    Args:
+      reference: a known value.
+      score: the agent's.
+      trials: for lengths.
+
+    Returns:
+      A dict of plain data.
     """
     by_task = np.asarray(reference.trial_return, float)
     value = float(by_task.mean())

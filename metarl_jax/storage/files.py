@@ -71,19 +71,41 @@ def is_key(leaf: Any) -> bool:
 
 
 def on_host(leaf: Any) -> Any:
-    """A NumPy array of ``leaf``; typed keys, which have none, as they are."""
+    """A NumPy array of ``leaf``; typed keys, which have none, as they are.
+
+    Args:
+      leaf: an array, or typed keys.
+
+    Returns:
+      The array.
+    """
     return leaf if is_key(leaf) else np.asarray(leaf)
 
 
 def key_data(leaf: Any) -> np.ndarray:
-    """A NumPy array of ``leaf``, of the numbers behind it where it is typed keys."""
+    """A NumPy array of ``leaf``, of the numbers behind it where it is typed keys.
+
+    Args:
+      leaf: an array, or typed keys.
+
+    Returns:
+      A NumPy array.
+    """
     import jax
 
     return np.asarray(jax.random.key_data(leaf) if is_key(leaf) else leaf)
 
 
 def plain(x: Any, non_finite: Callable[[float], Any] = lambda x: None) -> Any:
-    """``x`` as JSON has it: lists, dicts with string keys, numbers, else words; ``non_finite(x)`` for NaN and Inf."""
+    """``x`` as JSON has it: lists, dicts with string keys, numbers, else words; ``non_finite(x)`` for NaN and Inf.
+
+    Args:
+      x: nested mappings, sequences, arrays and numbers.
+      non_finite: what stands for NaN and infinities.
+
+    Returns:
+      What JSON holds.
+    """
     if isinstance(x, Mapping):
         return {str(key): plain(value, non_finite) for key, value in x.items()}
     if hasattr(x, "tolist"):  # NumPy and JAX, scalars too
@@ -96,7 +118,15 @@ def plain(x: Any, non_finite: Callable[[float], Any] = lambda x: None) -> Any:
 
 
 def write_json(path: Path, value: Any) -> Path:
-    """Writes strict JSON (RFC 8259: no NaN), at once or not at all; makes the folder."""
+    """Writes strict JSON (RFC 8259: no NaN), at once or not at all; makes the folder.
+
+    Args:
+      path: of the file.
+      value: what JSON holds.
+
+    Returns:
+      The path.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     with open(partial, "w", encoding="utf-8") as file:

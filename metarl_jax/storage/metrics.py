@@ -74,6 +74,12 @@ def read_metrics(path: str | Path) -> dict[str, np.ndarray]:
 
     A last line without its end (a run that was killed, or is being written) is left out.
 
+    Args:
+      path: of the file.
+
+    Returns:
+      Arrays by name.
+
     Raises:
       LogError: there is no such file, or a line that is not a JSON object; names the line.
     """
@@ -203,7 +209,14 @@ class Progress:
 
 
 def short(value: float) -> str:
-    """A count in three digits: ``1.23M``."""
+    """A count in three digits: ``1.23M``.
+
+    Args:
+      value: a count.
+
+    Returns:
+      Text.
+    """
     for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if value >= size:
             return f"{value / size:.3g}{unit}"
@@ -211,7 +224,14 @@ def short(value: float) -> str:
 
 
 def clock(seconds: float) -> str:
-    """A duration: ``1:02:03`` or ``2:03``."""
+    """A duration: ``1:02:03`` or ``2:03``.
+
+    Args:
+      seconds: a duration.
+
+    Returns:
+      Text.
+    """
     minutes, rest = divmod(round(max(seconds, 0.0)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -77,7 +77,14 @@ def _adapt_one_seed(algorithm: Algorithm, num_tasks: int, key: Key, state: State
 
 
 def elsewhere(setting: Experiment) -> list[ExtraDistribution]:
-    """Where else it learns, by the tasks' names, which are numbered unless all differ."""
+    """Where else it learns, by the tasks' names, which are numbered unless all differ.
+
+    Args:
+      setting: with ``also``.
+
+    Returns:
+      A list.
+    """
     names = [tasks.name for _, tasks in setting.also]
     if len(set(names)) < len(names):
         names = [f"{name}-{i}" for i, name in enumerate(names, start=1)]
@@ -89,7 +96,15 @@ def elsewhere(setting: Experiment) -> list[ExtraDistribution]:
 
 
 def with_options(program: Program, options: dict[str, Any]) -> Program:
-    """The program of the same setting, but for these options of its algorithm, wherever it learns."""
+    """The program of the same setting, but for these options of its algorithm, wherever it learns.
+
+    Args:
+      program: any.
+      options: that change.
+
+    Returns:
+      The Program.
+    """
     setting = program.setting
     changed = lambda recipe: recipe._replace(options=recipe.options | options)
     also = tuple((changed(recipe), tasks) for recipe, tasks in setting.also)
@@ -107,6 +122,9 @@ def fit_to_memory(
       learner: its shapes.
       goes_on: with a run that was begun: nothing is open, and too little memory is only warned of.
       tell: called with what was found.
+
+    Returns:
+      The Program and the bytes.
 
     Raises:
       memory.NoRoom: none fits.

@@ -28,7 +28,14 @@ class DivergedWarning(RuntimeWarning):
 
 
 def seeds_diverged(extra: Mapping[str, Any]) -> dict[int, str]:
-    """What a checkpoint says of the seeds that diverged, by their index."""
+    """What a checkpoint says of the seeds that diverged, by their index.
+
+    Args:
+      extra: of a checkpoint.
+
+    Returns:
+      Reasons by index.
+    """
     return {int(index): why for index, why in extra.get("diverged", {}).items()}
 
 
@@ -36,7 +43,19 @@ def explain_seeds(
     driver: Driver, seeds: jax.Array, learner: Learner, update: int, active: np.ndarray, still: np.ndarray
 ) -> dict[int, str]:
     """Why each seed that was ``active [S]`` before ``update`` and is not ``still`` diverged, by index; a warning where
-    others go on."""
+    others go on.
+
+    Args:
+      driver: of the run.
+      seeds: ``[S]``.
+      learner: its state before the update.
+      update: its number.
+      active: ``[S]`` bool.
+      still: ``[S]`` bool.
+
+    Returns:
+      Reasons by index.
+    """
     found = {}
     for index in map(int, np.flatnonzero(active & ~still)):
         own = jax.tree.map(operator.itemgetter(index), learner)
@@ -101,7 +120,15 @@ def _first_in_trial(trajectory: Trajectory) -> tuple[str, int, int] | None:
 
 
 def shown(task: Task, width: int = 80) -> str:
-    """A task in a few words."""
+    """A task in a few words.
+
+    Args:
+      task: any.
+      width: characters at most.
+
+    Returns:
+      Text.
+    """
     leaves = [np.array2string(np.asarray(x), precision=4, threshold=8, separator=",") for x in jax.tree.leaves(task)]
     text = " ".join(", ".join(leaves).split())
     return text if len(text) <= width else f"{text[:width]} ..."

@@ -42,6 +42,15 @@ def resolve(
 ) -> Experiment:
     """Names become objects with their defaults; objects stay what they are.
 
+    Args:
+      algorithm: a name or a recipe.
+      tasks: a name or a distribution.
+      curriculum: a name or a recipe.
+      also: (algorithm, tasks) pairs.
+
+    Returns:
+      The Experiment.
+
     Raises:
       ConfigError: an unknown name (with the nearest known one), an object of another kind, or tasks that
         ``check_tasks`` refuses.
@@ -68,6 +77,14 @@ def describe(setting: Experiment, *, rollout: bool = False, **numbers: int) -> d
     """The configuration of what is made of ``setting`` and ``numbers``: plain data.
 
     ``rollout``: with a short rollout in tasks that no registry can rebuild, see ``describe_tasks``.
+
+    Args:
+      setting: what is trained.
+      rollout: see above.
+      **numbers: of tasks, seeds and so on.
+
+    Returns:
+      A dict that JSON holds.
     """
     parts = {**described(setting.algorithm, setting.tasks, rollout), "curriculum": setting.curriculum.describe()}
     also = {"also": [described(*pair, rollout) for pair in setting.also]} if setting.also else {}
@@ -79,7 +96,15 @@ def described(algorithm: Recipe, tasks: TaskDistribution, rollout: bool = False)
 
 
 def with_algorithms(config: Mapping[str, Any], setting: Experiment) -> dict[str, Any]:
-    """``config`` with the algorithms' options as they are in ``setting``."""
+    """``config`` with the algorithms' options as they are in ``setting``.
+
+    Args:
+      config: of a run.
+      setting: with other options.
+
+    Returns:
+      The configuration.
+    """
     also = zip(config.get("also", []), setting.also, strict=True)
     pairs = [pair | {"algorithm": recipe.describe()} for pair, (recipe, _) in also]
     return dict(config) | {"algorithm": setting.algorithm.describe()} | ({"also": pairs} if pairs else {})
@@ -87,7 +112,16 @@ def with_algorithms(config: Mapping[str, Any], setting: Experiment) -> dict[str,
 
 def rebuild(part: str, described: Mapping[str, Any], given: str = "") -> Any:
     """What a run's config describes; ConfigError where it was an object of the user's own, to be given as ``given``
-    (``part`` where that is empty)."""
+    (``part`` where that is empty).
+
+    Args:
+      part: ``algorithm``, ``tasks`` or ``curriculum``.
+      described: as the configuration holds it.
+      given: the argument by which a user gives it again.
+
+    Returns:
+      The recipe or distribution.
+    """
     how = f"load(path, {given or part}=...)"
     if described["name"] not in REGISTRIES[part] or described["options"] is None:
         raise ConfigError(f"{part} {described['name']!r} is not in the registry: give it, {how}")

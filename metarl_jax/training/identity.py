@@ -24,6 +24,13 @@ def describe_tasks(tasks: TaskDistribution, rollout: bool = False) -> dict[str, 
     shapes of its spaces; with ``rollout`` also the rewards, ends and mean observations of a few fixed random steps, by
     which an environment that was edited is told from the one before, and its draws up to rounding: another processor
     draws other last bits, and so has another digest.
+
+    Args:
+      tasks: any distribution.
+      rollout: see above.
+
+    Returns:
+      A dict that JSON holds.
     """
     shape = {"horizon": tasks.horizon, "trial_steps": tasks.trial_steps}
     if tasks.recipe is not None:
@@ -34,7 +41,14 @@ def describe_tasks(tasks: TaskDistribution, rollout: bool = False) -> dict[str, 
 
 
 def draws(tasks: TaskDistribution) -> list[np.ndarray]:
-    """The leaves of the whole set, if it is finite, and of three draws."""
+    """The leaves of the whole set, if it is finite, and of three draws.
+
+    Args:
+      tasks: any distribution.
+
+    Returns:
+      NumPy arrays.
+    """
     drawn = tasks.tasks, [tasks.sample(jax.random.key(i)) for i in range(3)]
     return [np.ascontiguousarray(key_data(leaf)) for leaf in jax.tree.leaves(drawn)]
 
@@ -57,7 +71,14 @@ def _rounded(leaves: list[np.ndarray]) -> dict[str, Any]:
 
 
 def short_rollout(tasks: TaskDistribution) -> dict[str, Any]:
-    """Rewards and ends ``[STEPS x TASKS]`` of random actions in fixed draws, and each step's mean observation."""
+    """Rewards and ends ``[STEPS x TASKS]`` of random actions in fixed draws, and each step's mean observation.
+
+    Args:
+      tasks: any distribution.
+
+    Returns:
+      Lists by name.
+    """
     spec, env = tasks.env.spec, tasks.env
 
     def run(key: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -85,7 +106,16 @@ def short_rollout(tasks: TaskDistribution) -> dict[str, Any]:
 
 def same(name: str, saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
     """Whether two flat configurations agree in ``name``: numbers of a rollout up to rounding. What an older version did
-    not keep of an environment cannot differ."""
+    not keep of an environment cannot differ.
+
+    Args:
+      name: of the field.
+      saved: one configuration.
+      wanted: the other.
+
+    Returns:
+      A bool.
+    """
     old: Any = saved.get(name)
     new: Any = wanted.get(name)
     parts = name.split(".")

@@ -25,7 +25,15 @@ class NoRoom(ConfigError):
 
 def compile_ahead(function: Any, *arguments: Any) -> Any | None:
     """The executable of a jitted function, to be called in its place; None where the compiler itself, on a backend
-    that places buffers then, finds no room."""
+    that places buffers then, finds no room.
+
+    Args:
+      function: jitted.
+      *arguments: arrays or their shapes.
+
+    Returns:
+      The executable, or None.
+    """
     try:
         return function.lower(*arguments).compile()
     except jax.errors.JaxRuntimeError as error:
@@ -51,14 +59,29 @@ class Plan(NamedTuple):
 
 
 def plan_of(compiled: Any | None, num_devices: int) -> Plan:
-    """Of what ``compile_ahead`` returned, now."""
+    """Of what ``compile_ahead`` returned, now.
+
+    Args:
+      compiled: the executable, or None.
+      num_devices: it runs on.
+
+    Returns:
+      The Plan.
+    """
     needed, free = (None if compiled is None else predicted(compiled)), available(num_devices)
     fits = compiled is not None and (needed is None or free is None or needed <= free)
     return Plan(needed, free, num_devices, fits)
 
 
 def predicted(compiled: Any) -> int | None:
-    """Bytes on each device; None where the backend does not tell."""
+    """Bytes on each device; None where the backend does not tell.
+
+    Args:
+      compiled: the executable.
+
+    Returns:
+      Bytes, or None.
+    """
     try:
         plan = compiled.memory_analysis()
     except NotImplementedError:
@@ -74,6 +97,12 @@ def available(num_devices: int = 1) -> int | None:
 
     An accelerator's own allocator knows. CPU devices share what the system and the process's control groups have left.
     ``METARL_JAX_MEMORY`` says another number.
+
+    Args:
+      num_devices: that share what is free.
+
+    Returns:
+      Bytes, or None.
 
     Raises:
       ConfigError: the variable holds no positive whole number.
@@ -128,7 +157,17 @@ def _group_memory() -> Iterator[int]:
 
 def settings(memory_options: Mapping[str, tuple]) -> Iterator[dict[str, Any]]:
     """The options to try of ``Algorithm.memory_options``, from the most memory to the least: each value of the first
-    one, then, with its last, each of the second, and so on."""
+    one, then, with its last, each of the second, and so on.
+
+    Args:
+      memory_options: values by option.
+
+    Yields:
+      Options, those that need most memory first.
+
+    Returns:
+      An iterator.
+    """
     options = {name: values[0] for name, values in memory_options.items()}
     yield dict(options)
     for name, values in memory_options.items():
@@ -138,7 +177,14 @@ def settings(memory_options: Mapping[str, tuple]) -> Iterator[dict[str, Any]]:
 
 
 def size(count: float) -> str:
-    """Bytes in words: ``312 MB``."""
+    """Bytes in words: ``312 MB``.
+
+    Args:
+      count: of bytes.
+
+    Returns:
+      Text.
+    """
     for unit, one in (("GB", 1e9), ("MB", 1e6)):
         if count >= one:
             return f"{count / one:.3g} {unit}"

@@ -29,7 +29,12 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def check_folder(folder: Path, config: dict[str, Any]) -> None:
-    """Checks that the folder is free, or that the run in it has this configuration; writes nothing."""
+    """Checks that the folder is free, or that the run in it has this configuration; writes nothing.
+
+    Args:
+      folder: of the run.
+      config: of what is asked for.
+    """
     if (folder / "config.json").exists():
         _check_same_config(folder, config)
         return
@@ -37,7 +42,12 @@ def check_folder(folder: Path, config: dict[str, Any]) -> None:
 
 
 def check_free(folder: Path, kind: str) -> None:
-    """Checks that nothing is in the way of what ``kind`` names."""
+    """Checks that nothing is in the way of what ``kind`` names.
+
+    Args:
+      folder: to be used.
+      kind: of what is to be in it.
+    """
     # A kill before config.json was whole leaves the lock and a partial file.
     free = lambda: all(path.name == LOCK or path.name.endswith(".partial") for path in folder.iterdir())
     usable = not folder.exists() or (folder.is_dir() and free())
@@ -45,7 +55,15 @@ def check_free(folder: Path, kind: str) -> None:
 
 
 def as_before(folder: Path | None, memory_options: Iterable[str]) -> dict[str, Any]:
-    """What the run in the folder, if there is one, says of the options left open."""
+    """What the run in the folder, if there is one, says of the options left open.
+
+    Args:
+      folder: of the run, if it has one.
+      memory_options: names of options.
+
+    Returns:
+      Values by option.
+    """
     if folder is None or not (folder / "config.json").exists():
         return {}
     chosen = read_config(folder)["config"]["algorithm"].get("options") or {}
@@ -56,6 +74,11 @@ def describe_run(folder: Path, config: dict[str, Any], predicted_bytes: int | No
     """Writes ``config.json``: of a new run, or of one that goes on, perhaps with more updates or on other devices.
 
     ``predicted_bytes``: what its program needs on each of them.
+
+    Args:
+      folder: of the run.
+      config: of it.
+      predicted_bytes: see below.
     """
     now = {"devices": devices(), "versions": versions()}
     if (folder / "config.json").exists():
@@ -82,7 +105,15 @@ def _check_same_config(folder: Path, config: Mapping[str, Any]) -> None:
 def refuse_changes(
     folder: Path, kind: str, saved: Mapping[str, Any], wanted: Mapping[str, Any], may_grow: str = ""
 ) -> None:
-    """ConfigError with all that differs in the configuration of the ``kind`` that is in ``folder``."""
+    """ConfigError with all that differs in the configuration of the ``kind`` that is in ``folder``.
+
+    Args:
+      folder: of the run.
+      kind: of what is in it.
+      saved: its configuration.
+      wanted: the one asked for.
+      may_grow: a name that may differ.
+    """
     old, new = flatten(saved), flatten(json.loads(json.dumps(wanted)))
     if lines := differences(old, new, may_grow):
         raise ConfigError(
@@ -92,13 +123,28 @@ def refuse_changes(
 
 
 def differences(saved: dict[str, Any], wanted: dict[str, Any], leave_out: str = "") -> list[str]:
-    """A line for each name in which two flat configurations differ."""
+    """A line for each name in which two flat configurations differ.
+
+    Args:
+      saved: one configuration, flat.
+      wanted: the other.
+      leave_out: a name that may differ.
+
+    Returns:
+      Lines.
+    """
     names = [name for name in saved | wanted if name != leave_out and not same(name, saved, wanted)]
     return [f"  {name}: {saved.get(name)!r} there, {wanted.get(name)!r} asked for" for name in sorted(names)]
 
 
 def check_same_tasks(folder: Path, saved: Mapping[str, Any], given: Mapping[str, Any]) -> None:
-    """ConfigError where the tasks given to ``load`` are not those of the run's configuration, with what differs."""
+    """ConfigError where the tasks given to ``load`` are not those of the run's configuration, with what differs.
+
+    Args:
+      folder: of the run.
+      saved: tasks in its configuration.
+      given: to ``load``.
+    """
     there, here = flatten({"tasks": saved}), flatten({"tasks": json.loads(json.dumps(given))})
     if lines := differences(there, here):
         raise ConfigError(
@@ -108,7 +154,15 @@ def check_same_tasks(folder: Path, saved: Mapping[str, Any], given: Mapping[str,
 
 
 def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested mappings, and lists of them, as ``{"a.b": value, "a.0.b": value}``."""
+    """Nested mappings, and lists of them, as ``{"a.b": value, "a.0.b": value}``.
+
+    Args:
+      tree: nested mappings.
+      prefix: of all names.
+
+    Returns:
+      A flat dict.
+    """
     if isinstance(tree, list) and tree and all(isinstance(part, Mapping) for part in tree):
         tree = {str(i): part for i, part in enumerate(tree)}
     if not isinstance(tree, Mapping):
