@@ -1,4 +1,4 @@
-"""What advantages of the inner and outer loop are measured against: a linear fit a window, or a meta-learned critic."""
+"""Baselines for the advantages of the inner and outer loop: a linear fit to each window, or a meta-learned critic."""
 
 import math
 from collections.abc import Callable
@@ -14,8 +14,13 @@ from metarl_jax.records import Key, PyTree, TaskDistribution, TimeStep
 
 
 class Baseline(NamedTuple):
-    """``init(key) -> state``; ``values(state, timestep, returns) -> [T, E]``;
-    ``learn(key, state, timestep [K, N, T, E, ...], returns [K, N, T, E]) -> state``: the outer loop's regression."""
+    """Values that returns are compared with.
+
+    Attributes:
+      init: ``(key) -> state``.
+      values: ``(state, timestep [T, E, ...], returns [T, E]) -> [T, E]``.
+      learn: ``(key, state, timestep [K, N, T, E, ...], returns [K, N, T, E]) -> state``, the outer loop's regression.
+    """
 
     init: Callable[[Key], PyTree]
     values: Callable[[PyTree, TimeStep, jax.Array], jax.Array]
@@ -23,8 +28,15 @@ class Baseline(NamedTuple):
 
 
 class CriticState(NamedTuple):
-    """The network's output is ``(V - mean) / scale``: running moments of the returns, 0 before there are any, free it
-    of the rewards' scale."""
+    """A critic whose network's output is ``(V - mean) / scale``, which makes it independent of the rewards' scale.
+
+    Attributes:
+      params: of the network.
+      optimizer: Adam's state.
+      mean: scalar, running mean of the returns; 0 before the first update.
+      scale: scalar, running standard deviation of the returns; 0 before the first update.
+      count: scalar, updates so far.
+    """
 
     params: optax.Params
     optimizer: optax.OptState
@@ -34,7 +46,13 @@ class CriticState(NamedTuple):
 
 
 def linear() -> Baseline:
-    """Linear in features of state and time, fitted to each window (``estimators.linear_baseline``): knows its task."""
+    """A baseline that is linear in features of state and time, fitted to each window: it depends on the task.
+
+    The fit is ``estimators.linear_baseline``.
+
+    Returns:
+      Baseline without a state.
+    """
 
     def values(state, timestep: TimeStep, returns: jax.Array):
         time = estimators.time_in_episode(timestep.episode_start)

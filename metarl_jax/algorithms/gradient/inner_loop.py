@@ -1,7 +1,7 @@
-"""What methods that adapt by gradient share: living a window of episodes, the inner step, a trial of several steps.
+"""What methods that adapt by gradient share: collecting a window of episodes, the inner step, trials of several steps.
 
-Axis letters: ``[E]`` episodes lived side by side, ``[T]`` steps of each, ``[K]`` inner steps. A *window* is what one
-inner step learns from: ``E`` episodes of up to ``T`` steps under one policy, leaves ``[T, E, ...]``.
+Axis letters: ``[E]`` episodes collected in parallel, ``[T]`` steps of each, ``[K]`` inner steps. A *window* is the data
+of one inner step: ``E`` episodes of up to ``T`` steps under one policy, leaves ``[T, E, ...]``.
 """
 
 import math
@@ -18,26 +18,41 @@ from metarl_jax.rollout import first_half, replay, rollout
 
 
 class Window(NamedTuple):
-    """What is learned from ``E`` episodes; ``parameters`` and ``log_prob`` are those of the policy that lived them."""
+    """The data of one inner step.
+
+    Attributes:
+      timestep: ``[T, E, ...]``.
+      action: ``[T, E, ...]``.
+      parameters: ``[T, E, P]``, action parameters of the policy that collected the episodes.
+      log_prob: ``[T, E]``, of the actions under that policy.
+      advantage: ``[T, E]``, standardised over the window.
+      returns: ``[T, E]``, discounted, from each step to the episode's end.
+      earned: scalar, total reward of one of the ``E`` lanes, a mean over lanes: of an episode, where none ends early.
+    """
 
     timestep: TimeStep
     action: jax.Array
     parameters: jax.Array
     log_prob: jax.Array
     advantage: jax.Array
-    returns: jax.Array  # discounted, from each step to the episode's end
-    earned: jax.Array  # scalar: reward of a lane of the window, on average: of an episode, where none ends early
+    returns: jax.Array
+    earned: jax.Array
 
 
 class Inner(NamedTuple):
-    """How an agent lives and adapts in one task.
+    """How an agent acts and adapts in one task.
 
-    ``live(key, params, task, greedy) -> Trajectory [T, E]``;
-    ``window(baseline, Trajectory) -> Window``, ``baseline`` the state of a ``_baseline.Baseline``;
-    ``said(params, window) -> (action parameters, log-probabilities of the actions taken)``;
-    ``learn(meta, params, window, scale) -> params``: one inner step;
-    ``start(meta) -> params``: where a trial starts.
     A method may have a record of its own in the place of ``Window``: whatever its ``said`` and ``learn`` read.
+
+    Attributes:
+      live: ``(key, params, task, greedy) -> Trajectory [T, E]``, collects a window.
+      window: ``(baseline state, Trajectory) -> Window``.
+      said: ``(params, window) -> (action parameters, log-probabilities of the actions)`` under another policy.
+      learn: ``(meta, params, window, scale) -> params``, one inner step.
+      start: ``(meta) -> params``, where a trial starts.
+      num_steps: ``K``, inner steps of a trial in meta-training.
+      at_once: tasks computed in parallel, see ``meta_gradients.over_tasks``.
+      remat: store parameters alone in ``adapt``, and compute each step again for its gradient.
     """
 
     live: Callable[..., Trajectory]
@@ -46,17 +61,39 @@ class Inner(NamedTuple):
     learn: Callable[[PyTree, PyTree, Any, float | jax.Array], PyTree]
     start: Callable[[PyTree], PyTree]
     num_steps: int
-    at_once: int = 0  # tasks side by side, see `meta_gradients.over_tasks`
-    remat: bool = False  # `adapt` keeps parameters only, and computes each step again for its gradient
+    at_once: int = 0
+    remat: bool = False
 
 
 def windows_of(tasks: TaskDistribution, num_windows: int, episodes: int) -> int:
-    """Episodes a window: ``episodes``, or (0) those of the distribution's trial divided over ``num_windows``."""
+    """The number of episodes in a window.
+
+    Args:
+      tasks: the distribution.
+      num_windows: windows of a trial in meta-training.
+      episodes: the user's number; 0 for those of the distribution's trial divided over the windows.
+
+    Returns:
+      ``E``.
+    """
     return episodes or max(1, math.ceil(tasks.trial_steps / tasks.horizon) // num_windows)
 
 
 def live(tasks: TaskDistribution, policy: Policy, episodes: int, key: Key, params, task: Task, greedy: bool = False):
-    """``episodes`` episodes side by side in one task. A window's last step ends its episodes, whatever happens."""
+    """Collects a window: episodes in parallel in one task. A window's last step truncates episodes that have not ended.
+
+    Args:
+      tasks: the distribution.
+      policy: of the agent.
+      episodes: ``E``.
+      key: PRNG key.
+      params: of the policy.
+      task: one task.
+      greedy: act by the mode.
+
+    Returns:
+      Trajectory ``[T, E]``, ``T`` the horizon of ``tasks``.
+    """
     lanes = jax.tree.map(lambda x: jnp.broadcast_to(x, (episodes, *x.shape)), task)
     _, trajectory = rollout(key, tasks.env, policy, params, lanes, tasks.horizon, greedy=greedy)
     last = (jnp.arange(tasks.horizon) == tasks.horizon - 1)[:, None]
@@ -71,9 +108,20 @@ def window(
     state: PyTree,
     trajectory: Trajectory,
 ) -> Window:
-    """Advantages over the baseline in ``state``, standardised over the window.
+    """A window with advantages over a baseline, standardised.
 
     Returns end with the episode, by its own end and by the horizon alike: the baseline sees the time.
+
+    Args:
+      actions: distribution of the policy's actions.
+      baseline: its values are subtracted.
+      discount: gamma, per step.
+      trace: lambda of the generalised advantages.
+      state: of the baseline.
+      trajectory: ``[T, E]``.
+
+    Returns:
+      Window ``[T, E]``.
     """
     going_on = 1.0 - (trajectory.terminated | trajectory.truncated).astype(trajectory.reward.dtype)
     returns = estimators.discounted_sums(trajectory.reward, discount * going_on)
@@ -88,14 +136,33 @@ def window(
 
 
 def said(policy: Policy, params: PyTree, seen: Window) -> tuple[jax.Array, jax.Array]:
-    """(action parameters, log-probabilities of the actions taken) of another policy on a window."""
+    """Evaluates another policy on a window.
+
+    Args:
+      policy: of the agent.
+      params: of the policy.
+      seen: the window.
+
+    Returns:
+      ``(action parameters [T, E, P], log-probabilities of the actions [T, E])``.
+    """
     parameters, _ = replay(policy, params, seen.timestep)
     return parameters, policy.actions.log_prob(parameters, seen.action)
 
 
 def inner_gradient(said: Callable, objective: Callable, params: PyTree, adapting: PyTree, seen: Window) -> PyTree:
-    """The gradient of the window's policy-gradient loss by ``adapting``, some (or all) entries of the dictionary
-    ``params``; differentiable again."""
+    """The gradient of a window's policy-gradient loss by some of the parameters; differentiable again.
+
+    Args:
+      said: as in ``Inner``.
+      objective: ``(log_prob, log_prob of the policy that collected, advantage, episode_start) -> [T, E]``, to maximise.
+      params: a dictionary.
+      adapting: the entries of ``params`` that adapt, some or all.
+      seen: the window.
+
+    Returns:
+      The gradient, as ``adapting``.
+    """
 
     def loss(adapting):
         log_prob = said(params | adapting, seen)[1]
@@ -105,12 +172,33 @@ def inner_gradient(said: Callable, objective: Callable, params: PyTree, adapting
 
 
 def descend(params: PyTree, gradient: PyTree, rates: PyTree, scale: float | jax.Array) -> PyTree:
+    """A gradient step, ``p - scale * rate * g`` for each parameter.
+
+    Args:
+      params: to be moved.
+      gradient: as ``params``.
+      rates: step sizes, as ``params``.
+      scale: of all step sizes.
+
+    Returns:
+      The new parameters.
+    """
     return jax.tree.map(lambda p, g, rate: p - scale * rate * g, params, gradient, rates)
 
 
 def adapt(inner: Inner, meta: PyTree, windows: Any, before: bool = False) -> tuple[PyTree, Any]:
-    """The parameters after a step on each of ``windows [K, T, E, ...]``, and (``before``) what was ``said`` of each
-    before it."""
+    """Adapts in one task: an inner step on each of several windows.
+
+    Args:
+      inner: the method.
+      meta: meta-parameters.
+      windows: ``[K, T, E, ...]``.
+      before: evaluate the policy on each window before its inner step.
+
+    Returns:
+      ``(the parameters after the last step, inner.said(params, window) before each step, leaves [K, ...])``, the second
+      ``()`` without ``before``.
+    """
 
     def body(params, seen):
         return inner.learn(meta, params, seen, 1.0), inner.said(params, seen) if before else ()
@@ -120,7 +208,18 @@ def adapt(inner: Inner, meta: PyTree, windows: Any, before: bool = False) -> tup
 
 
 def lifetime(inner: Inner, key: Key, meta: PyTree, baseline: PyTree, task: Task) -> Any:
-    """``num_steps`` windows in one task, an inner step after each, and one more: leaves ``[K + 1, T, E, ...]``."""
+    """A trial of meta-training in one task: ``K`` windows with an inner step after each, and one more window.
+
+    Args:
+      inner: the method.
+      key: PRNG key.
+      meta: meta-parameters.
+      baseline: its state.
+      task: one task.
+
+    Returns:
+      Windows, leaves ``[K + 1, T, E, ...]``.
+    """
     keys = jax.random.split(key, inner.num_steps + 1)
 
     def body(params, key):
@@ -144,10 +243,24 @@ def trial(
     greedy: bool,
     first: Task | None = None,
 ) -> Trajectory:
-    """One task's whole trial, its episodes one after the other: ``[num_steps]``.
+    """One task's whole trial at meta-test, its episodes one after the other.
 
-    As many inner steps as fit; those beyond the ones of training shrink by ``decay`` each. ``forget``: none at all.
-    ``first``: the task of the first half of the windows, where that is another.
+    It has as many inner steps as fit.
+
+    Args:
+      inner: the method.
+      decay: factor of each inner step's size, to the last one's, beyond those of training.
+      key: PRNG key.
+      meta: meta-parameters.
+      baseline: its state.
+      task: one task.
+      num_steps: of the trial, static.
+      forget: do not adapt; may be traced.
+      greedy: act by the mode, static.
+      first: the task of the first half of the windows, where that is another.
+
+    Returns:
+      Trajectory ``[num_steps]``.
     """
     start = inner.start(meta)
     size = jax.eval_shape(inner.live, key, start, task).reward.size

@@ -1,8 +1,8 @@
-"""MAESN (Gupta et al. 2018): exploration by latents drawn for an episode, which the inner loop adapts.
+"""MAESN (Gupta et al. 2018): exploration by latents drawn once per episode, which the inner loop adapts.
 
 Their latents ``z ~ N(mean, std)`` are drawn once an episode, so that exploration is one purposeful walk, not a jitter;
-in meta-training each task owns its ``(mean, std)``, kept near ``N(0, I)``, from which meta-test starts. What we do
-otherwise, and why, is in ``maesn``.
+in meta-training each task has its own ``(mean, std)``, regularised towards ``N(0, I)``, from which meta-test starts.
+What we do otherwise, and why, is in ``maesn``.
 """
 
 import functools
@@ -26,6 +26,13 @@ from metarl_jax.wrappers.episode_noise import SweptLatentWrapper, without_noise
 
 
 class LearnerState(NamedTuple):
+    """The state of the algorithm.
+
+    Attributes:
+      meta: meta-parameters.
+      optimizer: Adam's state.
+    """
+
     meta: structured.Meta
     optimizer: optax.OptState
 
@@ -59,19 +66,21 @@ def maesn(
     ``episodes`` episodes an inner step (``learn``) moves ``mean`` and ``std`` along natural policy gradients, by
     meta-learned steps. Where we differ from the paper:
 
-    - ``e`` is not held through an episode but makes half a turn of a curve around 0, and the episodes before an inner
-      step start evenly spaced on it (``SweptLatentWrapper``): one walk tries many latents, the next one others. A draw
-      that is held finds a goal only where it happens to lead.
-    - The paper keeps a ``(mean, std)`` for each training task. Tasks are drawn afresh here, so these are the output of
+    - ``e`` is not constant in an episode but makes half a turn of a curve around 0, and the episodes before an inner
+      step start evenly spaced on it (``SweptLatentWrapper``): one walk tries many latents, the next one others. A
+        constant
+      draw finds a goal only where it happens to lead.
+    - The paper has a ``(mean, std)`` for each training task. Tasks are drawn afresh here, so these are the output of
       a network that sees the task, ``q(z | task)``, its mean of length ``sqrt(Z)``. Some episodes of an update are
-      lived from it and add to the outer loss; ``KL(q || N(0, I))`` does as in the paper, and of fixed length moves the
-      deviations alone. This signal is privileged, in meta-training only. No reward is shaped.
-    - Trials are lived in meta-training as they are tested, from ``mean = 0, std = 1``; the paper starts from the task's
-      own latents. The outer loss is PPO's: after an inner step that had something to learn from, on what episodes earn;
+      collected with it and add to the outer loss; ``KL(q || N(0, I))`` does as in the paper, and with the mean's length
+      fixed it moves the deviations alone. This signal is privileged, in meta-training only. No reward is shaped.
+    - Trials of meta-training start as those of meta-test, from ``mean = 0, std = 1``; the paper starts from the task's
+      own latents. The outer loss is PPO's: after an inner step that had a reward to learn from, on the returns of
+        episodes;
       before it, on what each adds to the best of its window (``added``), so that they share the search. As with MAML,
-      what is earned on average before anything was learned does not count.
+      the mean return before adaptation does not count.
     - ``learn`` is not the plain pathwise gradient, whose expectation is zero wherever the action was the policy's own;
-      its docstring says what it is.
+      see its docstring.
 
     Args:
       latents: Z, how many: at least 2.
@@ -93,6 +102,9 @@ def maesn(
       encoder: sizes of the policy's tanh layers.
       spread: how far a unit of a latent moves the action parameters at birth.
       rate_decay: at meta-test, each inner step beyond those of training is this much smaller.
+
+    Returns:
+      The algorithm.
     """
     several = dict(latents=latents, episodes=episodes, informed=informed)
     check_all(several, lambda x: x >= 2, "must be at least 2")

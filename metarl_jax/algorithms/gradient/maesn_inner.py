@@ -1,7 +1,7 @@
 """An agent that acts on latents, and the inner step that adapts them (Gupta et al. 2018, MAESN).
 
-The policy acts on ``(o, z)`` with ``z = mean + exp(log_std) e``; the environment draws ``e`` and shows it
-(``_held_noise``). Axis letters: ``[Z]`` latents, ``[T]`` steps, ``[E]`` episodes of a window.
+The policy acts on ``(o, z)`` with ``z = mean + exp(log_std) e``; the environment draws ``e`` and appends it to the
+observation (``SweptLatentWrapper``). Axis letters: ``[Z]`` latents, ``[T]`` steps, ``[E]`` episodes of a window.
 """
 
 from typing import Any, NamedTuple
@@ -21,30 +21,56 @@ CORRECTIONS = 2  # natural gradient steps of an inner step
 
 
 class Latent(NamedTuple):
-    """A diagonal Gaussian over latents: ``mean`` and ``log_std [..., Z]``."""
+    """A diagonal Gaussian over latents.
+
+    Attributes:
+      mean: ``[..., Z]``.
+      log_std: ``[..., Z]``.
+    """
 
     mean: jax.Array
     log_std: jax.Array
 
 
 class Agent(NamedTuple):
-    """What acts in one task: the policy's parameters and the latents that it acts on."""
+    """An agent in one task.
+
+    Attributes:
+      params: of the policy.
+      latent: that it acts on.
+    """
 
     params: PyTree
     latent: Latent
 
 
 def standard_normal(size: int) -> Latent:
-    """Where a trial starts: mean 0, standard deviation 1."""
+    """The Gaussian at which a trial starts: mean 0, standard deviation 1.
+
+    Args:
+      size: ``Z``.
+
+    Returns:
+      Latent ``[Z]``.
+    """
     return Latent(jnp.zeros(size), jnp.zeros(size))
 
 
 def latent_actor(spec: Spec, size: int, encoder: tuple[int, ...], spread: float) -> Policy:
-    """A Policy of ``Agent``s on the observations of ``HeldNoise``: an MLP on ``(o, z)``, no memory, no critic. ``init``
-    makes the network's parameters alone.
+    """A Policy of ``Agent``s on the observations of ``SweptLatentWrapper``: an MLP on ``(o, z)``, no memory, no critic.
 
-    Latents lead apart at birth (``with_scaled_init``); other actors are born indifferent. Continuous actions vary
-    little from step to step then (a standard deviation about ``exp(-0.7)``), since the latents explore.
+    ``init`` makes the network's parameters alone. At initialization the action parameters depend on the latents by
+    ``spread`` and little on observations (``with_scaled_init``). Continuous actions vary little from step to step
+    then (a standard deviation of about ``exp(-0.7)``), since the latents explore.
+
+    Args:
+      spec: of the environment without latents.
+      size: ``Z``.
+      encoder: sizes of the hidden layers.
+      spread: standard deviation of the action parameters per unit of a latent, at initialization.
+
+    Returns:
+      The Policy.
     """
     features = int(np.prod(spec.observation_shape)) + size
     base = actor(spec._replace(observation_shape=(features,)), encoder, own_std=False)
@@ -68,17 +94,31 @@ def latent_actor(spec: Spec, size: int, encoder: tuple[int, ...], spread: float)
 
 
 class Step(NamedTuple):
-    """An inner step's size, meta-learned; see ``learn``."""
+    """The inner step's meta-learned parameters, see ``learn``.
 
-    actions: jax.Array  # [Z, Z]
-    draws: jax.Array  # [Z, Z]
-    log_widths: jax.Array  # [Z]
+    Attributes:
+      actions: ``[Z, Z]``, A.
+      draws: ``[Z, Z]``, D.
+      log_widths: ``[Z]``, u.
+      narrowing: scalar.
+      log_scale: scalar, logarithm of C.
+    """
+
+    actions: jax.Array
+    draws: jax.Array
+    log_widths: jax.Array
     narrowing: jax.Array
     log_scale: jax.Array
 
 
 class Meta(NamedTuple):
-    """All that is meta-learned; ``proposal`` (of a task's latents) serves meta-training alone."""
+    """The meta-parameters.
+
+    Attributes:
+      params: of the policy.
+      step: of the inner step.
+      proposal: of ``q(z | task)``, used in meta-training alone.
+    """
 
     params: optax.Params
     step: Step
@@ -86,7 +126,15 @@ class Meta(NamedTuple):
 
 
 class Window(NamedTuple):
-    """Episodes lived with one agent, ``[T, E, ...]``; ``ended``: the step was its episode's last."""
+    """The data of one inner step: episodes of one agent.
+
+    Attributes:
+      timestep: ``[T, E, ...]``.
+      action: ``[T, E, ...]``.
+      log_prob: ``[T, E]``, of the actions under the policy that collected them.
+      reward: ``[T, E]``.
+      ended: ``[T, E]`` bool, whether the step was its episode's last.
+    """
 
     timestep: TimeStep
     action: jax.Array
@@ -96,12 +144,29 @@ class Window(NamedTuple):
 
 
 def first_step(latents: int) -> Step:
-    """Where the inner step starts to be learned: to where it paid, and narrower there."""
+    """The inner step's initial parameters: it moves towards latents of high return and narrows there.
+
+    Args:
+      latents: ``Z``.
+
+    Returns:
+      Step.
+    """
     number = lambda x: jnp.asarray(x, jnp.float32)
     return Step(jnp.eye(latents), jnp.eye(latents), jnp.zeros(latents), number(1.5), number(np.log(0.1)))
 
 
 def window(policy: Policy, baseline: tuple, trajectory: Trajectory) -> Window:
+    """The window of a trajectory; the inner step needs no baseline.
+
+    Args:
+      policy: of the agent.
+      baseline: not used.
+      trajectory: ``[T, E]``.
+
+    Returns:
+      Window ``[T, E]``.
+    """
     del baseline  # the inner step knows what paid without one
     log_prob = policy.actions.log_prob(trajectory.outputs[0], trajectory.action)
     return Window(
@@ -114,14 +179,23 @@ def window(policy: Policy, baseline: tuple, trajectory: Trajectory) -> Window:
 
 
 def returns_of(seen: Window, discount: float) -> jax.Array:
-    """Of the rest of each episode: ``[T, E]``."""
+    """Returns from each step to its episode's end.
+
+    Args:
+      seen: the window.
+      discount: gamma, per step.
+
+    Returns:
+      ``[T, E]``.
+    """
     return estimators.discounted_sums(seen.reward, discount * (1.0 - seen.ended.astype(seen.reward.dtype)))
 
 
 def _credits(seen: Window, discount: float, log_scale: jax.Array) -> jax.Array:
-    """What paid, ``[T, E]`` with sum 1: ``w_t = c_t / sum c``, ``c_t = (G_t - G)+ / ((G_t - G)+ + C)``. ``G_t`` is the
-    return of the rest of the episode, ``G`` its mean over the window; the more sharply ``c`` tells hits from near ones,
-    the larger ``C``. 0 everywhere where all earned the same.
+    """Credit of each step, ``[T, E]`` with sum 1: ``w_t = c_t / sum c``, ``c_t = (G_t - G)+ / ((G_t - G)+ + C)``.
+
+    ``G_t`` is the return from the step to the episode's end, ``G`` its mean over the window; the larger ``C``, the more
+    sharply ``c`` separates high returns from medium ones. 0 everywhere where all returns are equal.
     """
     returns = returns_of(seen, discount)
     above = jax.nn.relu(returns - returns.mean())
@@ -130,18 +204,29 @@ def _credits(seen: Window, discount: float, log_scale: jax.Array) -> jax.Array:
 
 
 def learn(policy: Policy, discount: float, meta: Meta, agent: Agent, seen: Window, scale: float | jax.Array) -> Agent:
-    """An inner step: the latents' Gaussian moves to where a window's episodes say that it paid.
+    """An inner step: the latents' Gaussian moves towards those of high return in a window's episodes.
 
-    With ``_credits`` ``w`` of what was done at ``z = mean + std e``:
+    With ``_credits`` ``w`` of the steps taken at ``z = mean + std e``:
 
     - ``s = sum w (z - mean)`` and ``v = sum w (e^2 - 1) / 2 - narrowing sum w``: the natural gradient of the weighted
-      ``log N(z; mean, std)``, the latent as an action, with a learned preference for narrowing where it paid:
+      ``log N(z; mean, std)``, the latent as an action, with a learned preference for narrowing where returns are high:
       ``mean' = mean + s D`` and ``log std' = log std + exp(u) v``.
-    - There, ``CORRECTIONS`` times, ``mean' = mean' + d A`` with ``d`` the natural gradient of
-      ``sum w log pi(a | o, z = mean')``: which latents make what paid likelier.
+    - Then, ``CORRECTIONS`` times, ``mean' = mean' + d A`` with ``d`` the natural gradient of
+      ``sum w log pi(a | o, z = mean')``: latents that make the credited actions likelier.
 
     ``A, D [Z, Z]``, ``u [Z]``, ``narrowing`` and ``C`` are meta-learned (matrices as in Park and Oliva 2019, where the
-    paper learns a step size a latent). Policy parameters do not adapt.
+    paper learns one step size per latent). Policy parameters do not adapt.
+
+    Args:
+      policy: of the agent.
+      discount: gamma of the returns, per step.
+      meta: meta-parameters.
+      agent: that collected the window.
+      seen: the window.
+      scale: of the step.
+
+    Returns:
+      The adapted agent.
     """
     (mean, log_std), step = agent.latent, meta.step
     plain, noise = held(seen.timestep.observation, mean.size)
@@ -156,10 +241,10 @@ def learn(policy: Policy, discount: float, meta: Meta, agent: Agent, seen: Windo
 
 
 def _natural_gradient(policy: Policy, told: Any, mean: jax.Array, weight: jax.Array, action: jax.Array) -> jax.Array:
-    """``d / sqrt(1 + |d|^2)``, ``d = (F + I)^-1 g``: ``g`` the gradient by ``mean`` of ``sum weight log pi(action)``,
-    ``F`` the weighted Fisher information of ``mean``, both ``[Z]``; ``told(mean)`` says the action parameters.
+    """``d / sqrt(1 + |d|^2)``, ``d = (F + I)^-1 g``, where ``told(mean)`` gives the action parameters.
 
-    Outer gradients see ``g`` alone, not the metric.
+    ``g`` is the gradient by ``mean`` of ``sum weight log pi(action)``, ``F`` the weighted Fisher information of
+    ``mean``, ``g [Z]`` and ``F [Z, Z]``. Outer gradients pass through ``g`` alone, not the metric.
     """
     gradient = jax.grad(lambda mean: (weight * policy.actions.log_prob(told(mean), action)).sum())(mean)
     parameters, push = jax.linearize(told, jax.lax.stop_gradient(mean))

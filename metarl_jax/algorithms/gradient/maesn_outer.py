@@ -1,4 +1,4 @@
-"""How MAESN is meta-learned: trials from the prior, episodes from ``q(z | task)``, and the outer loss on both."""
+"""How MAESN is meta-trained: trials from the prior, episodes from ``q(z | task)``, and the outer loss on both."""
 
 import functools
 from collections.abc import Callable
@@ -17,17 +17,25 @@ from metarl_jax.records import Task, Trajectory
 
 
 class Batch(NamedTuple):
-    """What the epochs learn from, leaves ``[1, N, ...]``: whole trials and the episodes of agents who knew the task."""
+    """The data of an update: whole trials, and the episodes of informed agents, who know the task.
 
-    windows: Window  # [K, T, E]
-    advantage: jax.Array  # [K, T, E], first the return
-    informed: Window  # [T, E]
-    informed_advantage: jax.Array  # [T, E], first the return
-    task: jax.Array  # [F]
+    Attributes:
+      windows: ``[1, N, K, T, E]``, of the trials.
+      advantage: ``[1, N, K, T, E]``; before ``standardised``, returns.
+      informed: ``[1, N, T, E]``.
+      informed_advantage: ``[1, N, T, E]``; before ``standardised``, returns.
+      task: ``[1, N, F]``, features of the tasks.
+    """
+
+    windows: Window
+    advantage: jax.Array
+    informed: Window
+    informed_advantage: jax.Array
+    task: jax.Array
 
 
 class Options(NamedTuple):
-    """Of the outer loss, by the names under which ``maesn`` documents them."""
+    """Options of the outer loss by the names under which ``maesn`` documents them."""
 
     informed_weight: float
     search_weight: float
@@ -37,7 +45,15 @@ class Options(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """What an update is made of."""
+    """The parts of an update.
+
+    Attributes:
+      inner: how an agent acts and adapts in one task.
+      live_informed: as ``inner.live``, for the informed agent.
+      proposal: network of ``q(z | task)``.
+      options: of the outer loss.
+      entropy: ``(action parameters [..., P]) -> [...]``.
+    """
 
     inner: adaptation.Inner
     live_informed: Callable[..., Trajectory]
@@ -54,7 +70,19 @@ def proposed(parts: Parts, meta: Meta, task: jax.Array) -> Latent:
 
 
 def live_one(parts: Parts, describe: Callable, key, meta: Meta, task: Task) -> tuple[Batch, jax.Array]:
-    """A trial in one task and the episodes of an agent who knows it: (its part of the batch, earned ``[K]``)."""
+    """Collects a trial in one task and the episodes of an informed agent there.
+
+    Args:
+      parts: of the update.
+      describe: ``(task) -> features [F]``.
+      key: PRNG key.
+      meta: meta-parameters.
+      task: one task.
+
+    Returns:
+      ``(batch, earned [K])``: the task's part of the batch, without its leading axes and with returns in the place of
+      advantages; mean total reward of the ``E`` lanes of each window.
+    """
     keys = jax.random.split(key)
     code = describe(task)
     windows = adaptation.lifetime(parts.inner, keys[0], meta, (), task)
@@ -66,10 +94,19 @@ def live_one(parts: Parts, describe: Callable, key, meta: Meta, task: Task) -> t
 
 
 def standardised(options: Options, batch: Batch) -> Batch:
-    """Advantages over the size of returns: of an agent's who knows the task, or of others' while it returns less.
+    """A batch with advantages in the place of returns, divided by the size of returns.
 
-    After a find, and where the task is known: the return of the rest of an episode less its mean over the window's.
-    Before it: ``search_weight`` times what an episode adds to the best of its window.
+    That size is the root mean square of the informed agents' returns, or of the others' where it is larger. After a
+    window in which a reward was found, and for informed agents: the return from a step to the episode's end less its
+    mean over the window's episodes. Before one: ``search_weight`` times what an episode adds to the best of its
+    window.
+
+    Args:
+      options: of the outer loss.
+      batch: with returns.
+
+    Returns:
+      The batch with advantages.
     """
     rms = estimators.root_mean_square
     size = jnp.maximum(rms(batch.informed_advantage), rms(batch.advantage))
@@ -82,17 +119,30 @@ def standardised(options: Options, batch: Batch) -> Batch:
 
 
 def after_a_find(reward: jax.Array) -> jax.Array:
-    """Which windows came after one in which something was earned (or paid): ``[K, T, E] -> [K]``."""
+    """Which windows came after one in which some reward was not zero.
+
+    Args:
+      reward: ``[K, T, E]``.
+
+    Returns:
+      ``[K]`` bool.
+    """
     earned = jnp.abs(reward).sum(axis=(1, 2)) > 0
     return jnp.cumsum(earned) - earned > 0
 
 
 def added(reward: jax.Array, discount: float) -> jax.Array:
-    """``(R_i - M_i)+ - (P_it - M_i)+`` for rewards ``[T, E]``: what lane ``i`` adds from step ``t`` on to the best of
-    all lanes.
+    """What each lane adds from step ``t`` on to the best of all lanes: ``(R_i - M_i)+ - (P_it - M_i)+``.
 
     ``R_i = sum_t discount^t r_it``, ``P_it`` is the part of it before ``t``, ``M_i = max_{j != i} R_j``. Times the
     scores of the actions, summed, its expectation is the gradient of ``E[max_i R_i]``: lanes share the search.
+
+    Args:
+      reward: ``[T, E]``.
+      discount: gamma, per step.
+
+    Returns:
+      ``[T, E]``.
     """
     worth = jnp.power(discount, jnp.arange(reward.shape[0], dtype=reward.dtype))[:, None] * reward
     through = jnp.cumsum(worth, axis=0)
@@ -109,7 +159,17 @@ def _best_of_others(returns: jax.Array) -> jax.Array:
 def outer_loss(
     parts: Parts, entropy_cost: float | jax.Array, meta: Meta, minibatch: Batch
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """PPO's loss on trials and on informed episodes and ``KL(q || N(0, I))``, less the entropy bonus."""
+    """PPO's loss on trials and on informed episodes, plus ``KL(q || N(0, I))``, less the entropy bonus.
+
+    Args:
+      parts: of the update.
+      entropy_cost: weight of the entropy bonus.
+      meta: meta-parameters.
+      minibatch: with advantages.
+
+    Returns:
+      ``(loss, metrics)``.
+    """
     batch, o = jax.tree.map(lambda x: x[0], minibatch), parts.options
 
     def one(windows: Window, informed: Window, task):

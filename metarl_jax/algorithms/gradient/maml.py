@@ -57,8 +57,8 @@ def maml(
 ) -> Algorithm:
     """MAML: parameters from which a gradient step on some episodes of a task leads to a good policy there.
 
-    An update lives ``episodes`` episodes in each of N tasks, takes an inner step in each, ``inner_steps`` times, lives
-    ``episodes`` more, and improves ``theta`` by what those earned: ``mean_n J_n(theta - rate grad L_n(theta))``.
+    An update collects ``episodes`` episodes in each of N tasks, takes an inner step in each, ``inner_steps`` times,
+    collects ``episodes`` more, and improves ``theta`` by their return: ``mean_n J_n(theta - rate grad L_n(theta))``.
 
     Args:
       inner_steps: gradient steps in a task during training; at meta-test as many as fit in the trial.
@@ -99,6 +99,9 @@ def maml(
       remat: compute tasks and inner steps again for the outer gradient instead of keeping what they computed (by
         default, where memory is too small without): less memory, most of all with few ``tasks_at_once``, and the same
         numbers. Less is read again, too: on a CPU it can be the faster way (``python -m benchmarks.speed adaptation``).
+
+    Returns:
+      The algorithm.
     """
     check_all(dict(inner_steps=inner_steps, inner_rate=inner_rate), lambda x: x > 0, "must be above 0")
     check(adapted != "context" or context_size > 0, "context_size", context_size, "must be above 0")

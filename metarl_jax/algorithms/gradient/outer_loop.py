@@ -1,6 +1,6 @@
-"""The outer loop that methods which adapt by gradient share: live, adapt, live on, and improve where they start from.
+"""The outer loop of methods that adapt by gradient: collect, adapt, collect again, and improve the meta-parameters.
 
-A method brings an ``Inner`` (how an agent lives and adapts in one task) and its meta-parameters; it gets an Algorithm.
+A method brings an ``Inner`` (how an agent acts and adapts in one task) and its meta-parameters; it gets an Algorithm.
 The outer step is a trust region's, epochs of PPO's clipped surrogate, or Reptile's.
 """
 
@@ -21,13 +21,26 @@ from metarl_jax.records import ActionDistribution, Algorithm, Key, Outcome, PyTr
 
 
 class Meta(NamedTuple):
-    """What is meta-learned: where adaptation starts, and how far it steps (``()`` where that is fixed)."""
+    """The meta-parameters.
+
+    Attributes:
+      params: where adaptation starts.
+      log_rates: logarithms of factors of the inner step's size, one for each parameter; ``()`` where these are fixed.
+    """
 
     params: dict[str, PyTree]
     log_rates: PyTree
 
 
 class LearnerState(NamedTuple):
+    """The state of the algorithm.
+
+    Attributes:
+      meta: meta-parameters.
+      optimizer: state of the outer optimiser, ``()`` for a trust region.
+      baseline: state of the baseline.
+    """
+
     meta: Meta
     optimizer: optax.OptState
     baseline: PyTree
@@ -35,7 +48,19 @@ class LearnerState(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OuterStepConfig:
-    """The outer step's options, by the names under which ``maml`` documents them; ``score``: E-MAML's term."""
+    """The outer step's options by the names under which ``maml`` documents them.
+
+    Attributes:
+      outer: see ``maml``, as all but the last.
+      max_kl: see ``maml``.
+      learning_rate: see ``maml``.
+      decay_updates: see ``maml``.
+      num_epochs: see ``maml``.
+      num_minibatches: see ``maml``.
+      clip: see ``maml``.
+      kl_cost: see ``maml``.
+      score: include E-MAML's score-function term.
+    """
 
     outer: str
     max_kl: float
@@ -48,6 +73,7 @@ class OuterStepConfig:
     score: bool = False
 
     def check(self) -> None:
+        """Raises ConfigError where an option is out of its range."""
         sizes = dict(num_epochs=self.num_epochs, num_minibatches=self.num_minibatches)
         check_all(
             sizes | dict(max_kl=self.max_kl, learning_rate=self.learning_rate), lambda x: x > 0, "must be above 0"
@@ -67,11 +93,23 @@ def meta_learner(
     episodes: int,
     rate_decay: float,
 ) -> Algorithm:
-    """The Algorithm that meta-learns ``init_meta(key)`` for an ``Inner``.
+    """The Algorithm that meta-learns the meta-parameters of an ``Inner``.
 
     Args:
+      tasks: the distribution.
+      actions: distribution of the policy's actions.
+      inner: how an agent acts and adapts in one task.
+      baseline: of the advantages in ``inner``'s windows.
+      init_meta: ``(key) -> Meta``.
+      options: of the outer step.
       episodes: in each of ``inner``'s windows.
-      rate_decay: at meta-test, each inner step beyond those of training is this much smaller.
+      rate_decay: at meta-test, factor of each inner step's size, to the last one's, beyond those of training.
+
+    Returns:
+      The Algorithm.
+
+    Raises:
+      ConfigError: where an option is out of its range.
     """
     options.check()
     check(0 <= rate_decay <= 1, "rate_decay", rate_decay, "must lie between 0 and 1")
@@ -120,16 +158,31 @@ def meta_learner(
 
 
 class Said(NamedTuple):
-    """What policies say of the batch when adaptation is lived again from its windows: (action parameters,
-    log-probabilities), ``before [N, K, T, E, ...]`` each inner step (``()`` where not asked for), and ``after
-    [N, T, E, ...]`` the last one."""
+    """Policies evaluated on a batch while adaptation is recomputed from its windows.
+
+    Each is ``(action parameters, log-probabilities of the actions)``.
+
+    Attributes:
+      before: ``[N, K, T, E, ...]``, before each inner step; ``()`` where not asked for.
+      after: ``[N, T, E, ...]``, after the last one.
+    """
 
     before: Any
     after: tuple[jax.Array, jax.Array]
 
 
 def said_of(inner: adaptation.Inner, meta: Meta, windows: adaptation.Window, before: bool = False) -> Said:
-    """``windows [K + 1, N, T, E, ...]``; differentiable in ``meta``."""
+    """Recomputes adaptation on a batch and evaluates its policies; differentiable in ``meta``.
+
+    Args:
+      inner: the method.
+      meta: meta-parameters.
+      windows: ``[K + 1, N, T, E, ...]``.
+      before: also evaluate the policies before each inner step.
+
+    Returns:
+      Said.
+    """
 
     def one(windows):  # [K + 1, T, E, ...]
         first, last = jax.tree.map(lambda x: x[:-1], windows), jax.tree.map(lambda x: x[-1], windows)
@@ -149,7 +202,19 @@ def outer_loss(
     windows: adaptation.Window,
     clip: float | None = None,
 ) -> tuple[jax.Array, jax.Array]:
-    """(loss, KL of the adapted policies from those that lived the batch); without ``clip`` the plain surrogate."""
+    """The outer loss of a batch, to minimise.
+
+    Args:
+      inner: the method.
+      actions: distribution of the policy's actions.
+      options: of the outer step.
+      meta: meta-parameters.
+      windows: ``[K + 1, N, T, E, ...]``.
+      clip: of PPO's surrogate; None for the plain one.
+
+    Returns:
+      ``(loss, KL)``, scalars: KL divergence of the adapted policies from those that collected the batch.
+    """
     told = said_of(inner, meta, windows, before=options.score or options.kl_cost > 0)
     after_parameters, after_log_prob = told.after
     last = jax.tree.map(lambda x: x[-1], windows)
@@ -168,9 +233,18 @@ def outer_loss(
 
 
 def fisher_product(inner: adaptation.Inner, actions: ActionDistribution, meta: Meta, windows: adaptation.Window):
-    """``v -> F v``, the Hessian of the mean KL divergence of the adapted policies at ``meta``.
+    """Products with the Fisher matrix: the Hessian of the mean KL divergence of the adapted policies at ``meta``.
 
     Adaptation is linearised once: a product is two linear maps, and the (diagonal) Hessian of the divergence between.
+
+    Args:
+      inner: the method.
+      actions: distribution of the policy's actions.
+      meta: meta-parameters.
+      windows: ``[K + 1, N, T, E, ...]``.
+
+    Returns:
+      ``v -> F v`` for ``v`` as ``meta``.
     """
     told, push = jax.linearize(lambda meta: said_of(inner, meta, windows).after[0], meta)
     pull = jax.linear_transpose(push, meta)
@@ -179,7 +253,20 @@ def fisher_product(inner: adaptation.Inner, actions: ActionDistribution, meta: M
 
 
 def trust_region(inner, actions: ActionDistribution, loss, max_kl: float, key, state: LearnerState, windows):
-    """A TRPO step on the adapted policies."""
+    """An outer step by TRPO on the adapted policies.
+
+    Args:
+      inner: the method.
+      actions: distribution of the policy's actions.
+      loss: ``(meta, windows) -> (loss, KL)``.
+      max_kl: size of the step.
+      key: not used.
+      state: of the algorithm.
+      windows: ``[K + 1, N, T, E, ...]``.
+
+    Returns:
+      ``(state, metrics)``.
+    """
     del key
     fisher = fisher_product(inner, actions, state.meta, windows)
     meta, metrics = estimators.trust_region_step(state.meta, lambda meta: loss(meta, windows), fisher, max_kl)
@@ -187,7 +274,19 @@ def trust_region(inner, actions: ActionDistribution, loss, max_kl: float, key, s
 
 
 def clipped(loss, optimizer, options: OuterStepConfig, key, state: LearnerState, windows):
-    """Epochs of the clipped surrogate with Adam."""
+    """An outer step by epochs of PPO's clipped surrogate with Adam.
+
+    Args:
+      loss: ``(meta, windows, clip) -> (loss, KL)``.
+      optimizer: of the meta-parameters.
+      options: of the outer step.
+      key: PRNG key, of the minibatches.
+      state: of the algorithm.
+      windows: ``[K + 1, N, T, E, ...]``.
+
+    Returns:
+      ``(state, metrics)``.
+    """
 
     def minibatch_loss(meta, minibatch):
         value, kl = loss(meta, minibatch, options.clip)

@@ -33,9 +33,14 @@ class PPOConfig:
 
 
 class PPO(NamedTuple):
-    """``init(params) -> optimiser state``; ``improve(key, params, optimiser state, trajectory [T, N]) -> (params,
-    optimiser state, metrics)``; ``advantages(params, trajectory) -> [T, N]``; ``check(num_tasks)`` raises
-    ConfigError."""
+    """Proximal policy optimisation of a policy.
+
+    Attributes:
+      init: ``(params) -> optimiser state``.
+      improve: ``(key, params, optimiser state, trajectory [T, N]) -> (params, optimiser state, metrics)``.
+      advantages: ``(params, trajectory [T, N]) -> [T, N]``.
+      check: ``(num_tasks)``, raises ConfigError where minibatches do not divide the tasks.
+    """
 
     init: Callable
     improve: Callable
@@ -44,7 +49,15 @@ class PPO(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """What the epochs learn from, leaves ``[T, N, ...]``."""
+    """The data of an update's epochs.
+
+    Attributes:
+      timestep: ``[T, N, ...]``.
+      action: ``[T, N, ...]``.
+      log_prob: ``[T, N]``, under the policy that collected them.
+      advantage: ``[T, N]``, standardised.
+      target: ``[T, N]``, of the values.
+    """
 
     timestep: TimeStep
     action: jax.Array
@@ -54,7 +67,19 @@ class Batch(NamedTuple):
 
 
 def proximal(policy: Policy, config: PPOConfig, across_episodes: bool = True) -> PPO:
-    """PPO for ``policy``; ``across_episodes``: see ``rl2``."""
+    """PPO for a policy on whole trials.
+
+    Args:
+      policy: to be trained; the ``outputs`` of its trajectories are ``(action parameters, value)``.
+      config: options.
+      across_episodes: see ``rl2``.
+
+    Returns:
+      PPO.
+
+    Raises:
+      ConfigError: where an option is out of its range.
+    """
     numbers = vars(config)
     names = ("learning_rate", "num_epochs", "num_minibatches", "clip", "max_gradient_norm")
     check_all({name: numbers[name] for name in names}, lambda x: x > 0, "must be above 0")
@@ -88,7 +113,17 @@ def proximal(policy: Policy, config: PPOConfig, across_episodes: bool = True) ->
 
 
 def ppo_loss(policy: Policy, config: PPOConfig, params, batch: Batch):
-    """PPO's loss on whole trials, replayed from their start, and its parts."""
+    """PPO's loss on whole trials, replayed from their start, and its parts.
+
+    Args:
+      policy: that is trained.
+      config: options.
+      params: of the policy.
+      batch: ``[T, N]``.
+
+    Returns:
+      ``(loss, metrics)``.
+    """
     parameters, value = replay(policy, params, batch.timestep)
     log_prob = policy.actions.log_prob(parameters, batch.action)
     policy_loss = estimators.clipped_surrogate(log_prob, batch.log_prob, batch.advantage, config.clip).mean()
@@ -100,7 +135,16 @@ def ppo_loss(policy: Policy, config: PPOConfig, params, batch: Batch):
 
 
 def learning_batch(policy: Policy, trajectory: Trajectory, advantages: jax.Array) -> Batch:
-    """Whole trials ``[T, N]``, their value targets and their advantages, standardised over the batch."""
+    """The batch that an update's epochs learn from: whole trials with value targets and standardised advantages.
+
+    Args:
+      policy: that collected the trials.
+      trajectory: ``[T, N]``.
+      advantages: ``[T, N]``.
+
+    Returns:
+      Batch ``[T, N]``.
+    """
     parameters, values = trajectory.outputs
     log_prob = policy.actions.log_prob(parameters, trajectory.action)
     targets = advantages + values
@@ -111,7 +155,19 @@ def learning_batch(policy: Policy, trajectory: Trajectory, advantages: jax.Array
 def advantages_of(
     policy: Policy, discount: float, trace: float, across_episodes: bool, params, trajectory: Trajectory
 ) -> jax.Array:
-    """Generalised advantages of whole trials ``[T, N]``; ``across_episodes``: see ``rl2``."""
+    """Generalised advantages of whole trials.
+
+    Args:
+      policy: that collected the trials.
+      discount: gamma, per step.
+      trace: lambda, per step.
+      across_episodes: see ``rl2``.
+      params: of the policy.
+      trajectory: ``[T, N]``.
+
+    Returns:
+      ``[T, N]``.
+    """
     values = trajectory.outputs[1]
     following = jnp.concatenate([values[1:], jnp.zeros_like(values[:1])])
     discounts, traces = jnp.full_like(values, discount), jnp.full_like(values, trace)

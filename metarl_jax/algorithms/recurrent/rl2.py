@@ -1,8 +1,8 @@
 """RL^2 (Duan et al. 2016; Wang et al. 2016): a recurrent policy trained by PPO on whole trials.
 
-Memory is kept across the episodes of a trial and the encoder sees the last action, reward and episode end, so that
+Memory persists across the episodes of a trial and the encoder sees the last action, reward and episode end, so that
 the recurrent dynamics become the learning algorithm. Without memory and these inputs the same code is ``ppo``, the
-multi-task policy that shows what adapting is worth.
+multi-task policy that does not adapt.
 """
 
 from typing import Literal, NamedTuple
@@ -21,6 +21,13 @@ from metarl_jax.wrappers.task_observation import TaskObservationWrapper
 
 
 class LearnerState(NamedTuple):
+    """The state of the algorithm.
+
+    Attributes:
+      params: of the policy.
+      optimizer: state of PPO's optimiser.
+    """
+
     params: optax.Params
     optimizer: optax.OptState
 
@@ -50,9 +57,9 @@ def rl2(
     value_cost: float = 0.5,
     max_gradient_norm: float = 0.5,
 ) -> Algorithm:
-    """RL^2: a recurrent policy trained by PPO on whole trials, memory kept across their episodes.
+    """RL^2: a recurrent policy trained by PPO on whole trials, its memory carried across their episodes.
 
-    Each update lives one whole trial in each of N tasks and makes ``num_epochs`` passes over them in minibatches of
+    Each update collects one whole trial in each of N tasks and makes ``num_epochs`` passes over them in minibatches of
     whole trials, unrolled from the trial's start.
 
     Args:
@@ -86,6 +93,9 @@ def rl2(
       value_cost: weight of the value loss, which is divided by the variance of its targets, and at most 5: it does
         not depend on the unit of rewards and values (our addition).
       max_gradient_norm: of all gradients together.
+
+    Returns:
+      The algorithm.
     """
     check(all(size > 0 for size in encoder), "encoder", encoder, "each layer needs at least one unit")
     home = tasks.trained_on or tasks
