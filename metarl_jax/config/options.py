@@ -37,6 +37,9 @@ def about(owner: str) -> Iterator[None]:
 
     Yields:
       Nothing.
+
+    Returns:
+      A context.
     """
     try:
         yield

@@ -200,6 +200,14 @@ def _minus(gain: Estimate) -> Estimate:
 
 
 def ends(gain: Estimate) -> str:
+    """An interval in words.
+
+    Args:
+      gain: an estimate.
+
+    Returns:
+      Text.
+    """
     return f"95 % interval {interval((gain.low, gain.high))}"
 
 

@@ -204,6 +204,9 @@ def live(
       forget: reset memory at each episode (1) or each step (2).
       believed: also hold the beliefs that the agent decodes to these exact ones, in trials that are no controls.
       first: tasks, and which of them ``[N * R]`` the first half of each trial is in.
+
+    Returns:
+      The EvaluatedTrials ``[S, N, R, T]``.
     """
     count = jax.tree.leaves(batch)[0].shape[0]
     total = count * repeats
@@ -227,6 +230,15 @@ def live(
 
 
 def take(tree: Task, index: np.ndarray) -> Task:
+    """Rows of a batch.
+
+    Args:
+      tree: leaves ``[N, ...]``.
+      index: ``[M]``.
+
+    Returns:
+      Leaves ``[M, ...]``.
+    """
     return jax.tree.map(lambda x: x[index], tree)
 
 
@@ -236,6 +248,15 @@ def compiled(algorithm: Algorithm, steps: int, greedy: bool, believed: ExactBeli
     and its controls, where the algorithm offers that: two programs round differently, and chaos makes that large.
 
     ``first``: the tasks of the first halves; ``scored``: whether beliefs are held to the exact ones.
+
+    Args:
+      algorithm: whose agents act.
+      steps: of a trial.
+      greedy: act by the distribution's mode.
+      believed: the exact belief, where beliefs are held to it.
+
+    Returns:
+      The jitted function.
     """
     options = {"greedy": True} if greedy else {}
     swaps = controls.offers(algorithm, "first")

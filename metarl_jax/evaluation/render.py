@@ -95,6 +95,14 @@ def _captioned(table: Any, caption: str) -> Any:
 
 
 def scores(report: "Report") -> Any:
+    """The table of returns.
+
+    Args:
+      report: any.
+
+    Returns:
+      rich's Table.
+    """
     table = grid("Return of a trial", ["", "return", "95 % interval"])
     add(table, "mean", number(report.mean), interval(report.interval))
     add(table, "interquartile mean", number(report.iqm), interval(report.iqm_interval))
@@ -119,6 +127,14 @@ def scores(report: "Report") -> Any:
 
 
 def references(report: "Report") -> Any:
+    """The table of references.
+
+    Args:
+      report: any.
+
+    Returns:
+      rich's Table.
+    """
     table = grid("References", ["", "return", "kind", "score / reference", "regret"])
     for reference in report.references:
         role, kind = words(reference)

@@ -143,7 +143,16 @@ class Windows(NamedTuple):
 
 
 def windows_of(reward: np.ndarray, steps: int, horizon: int) -> Windows:
-    """``reward [S, N, R, T]``."""
+    """``reward [S, N, R, T]``.
+
+    Args:
+      reward: ``[S, N, R, T]``.
+      steps: of a window.
+      horizon: of the tasks.
+
+    Returns:
+      The Windows.
+    """
     by_step = np.asarray(reward, np.float64).mean(axis=(0, 1, 2))
     edges = np.arange(0, by_step.size, steps)
     trajectory = np.diff(np.append(edges, by_step.size))

@@ -111,6 +111,9 @@ def load(path: str | Path, template: PyTree) -> tuple[int, PyTree, dict[str, Any
         back as what the template holds: a device array (placed as the template's, if that is committed to a
         sharding), a NumPy array or a Python number.
 
+    Returns:
+      ``(step, tree, extra)``.
+
     Raises:
       DamagedCheckpoint: the file is not what was saved.
       CheckpointError: a newer format, or a tree that differs from ``template``; names the first leaf that differs.

@@ -143,6 +143,13 @@ def locked(folder: Path | None, wait: bool = False) -> Iterator[None]:
 
     ``wait``: until no other process holds the lock.
 
+    Args:
+      folder: of the run, if it has one.
+      wait: until no other process holds the lock.
+
+    Returns:
+      A context.
+
     Raises:
       ConfigError: another process does, or the folder cannot be made.
     """

@@ -48,7 +48,11 @@ class MetricsLog:
         self._file.seek(0, os.SEEK_END)
 
     def append(self, records: Iterable[Mapping[str, Any]]) -> None:
-        """Adds records (numbers, strings, booleans, arrays as nested lists) in one write."""
+        """Adds lines.
+
+        Args:
+          records: one for each line.
+        """
         lines = [json.dumps(plain(record, _name), allow_nan=False, separators=(",", ":")) + "\n" for record in records]
         self._file.write("".join(lines).encode())
         self._file.flush()

@@ -31,11 +31,25 @@ class Program(NamedTuple):
     driver: Driver
 
     def env_steps(self, num_updates: int) -> int:
-        """Environment steps of one seed in its first ``num_updates`` updates, the curriculum's own included."""
+        """Environment steps of one seed in its first ``num_updates`` updates, the curriculum's own included.
+
+        Args:
+          num_updates: from the first one on.
+
+        Returns:
+          Steps.
+        """
         return self.algorithm.steps * self.num_tasks * num_updates + self.driver.curriculum.steps(num_updates)
 
     def updates_within(self, env_steps: int) -> int:
-        """The largest number of updates that takes one seed at most ``env_steps`` environment steps."""
+        """The largest number of updates that takes one seed at most ``env_steps`` environment steps.
+
+        Args:
+          env_steps: of one seed.
+
+        Returns:
+          Updates.
+        """
         most = env_steps // (self.algorithm.steps * self.num_tasks)
         return bisect.bisect_right(range(1, most + 1), env_steps, key=self.env_steps)
 
@@ -49,6 +63,16 @@ class Program(NamedTuple):
 
 
 def build_program(setting: Experiment, num_tasks: int, mesh: Mesh | None = None) -> Program:
+    """Builds an algorithm, its curriculum and the compiled loop of updates.
+
+    Args:
+      setting: what is trained.
+      num_tasks: of an update.
+      mesh: over which tasks are spread.
+
+    Returns:
+      The Program.
+    """
     algorithm = setting.algorithm.build(setting.tasks)
     if setting.also:
         algorithm = multi_distribution(algorithm, elsewhere(setting), functools.partial(shard_tasks, mesh=mesh))

@@ -67,6 +67,14 @@ def explain_seeds(
 
 
 def kept_checkpoint(folder: Path | None) -> str:
+    """What is left of a run that diverged, in words.
+
+    Args:
+      folder: of the run, if it has one.
+
+    Returns:
+      Text, empty where nothing is.
+    """
     saved = folder is not None and any((folder / "checkpoints").glob("*.ckpt"))
     return f"; the last good checkpoint is kept in {folder}" if saved else ""
 

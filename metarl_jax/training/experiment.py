@@ -92,6 +92,16 @@ def describe(setting: Experiment, *, rollout: bool = False, **numbers: int) -> d
 
 
 def described(algorithm: Recipe, tasks: TaskDistribution, rollout: bool = False) -> dict[str, Any]:
+    """A pair as a configuration holds it.
+
+    Args:
+      algorithm: its recipe.
+      tasks: its tasks.
+      rollout: see ``describe``.
+
+    Returns:
+      A dict that JSON holds.
+    """
     return {"algorithm": algorithm.describe(), "tasks": describe_tasks(tasks, rollout)}
 
 

@@ -54,6 +54,14 @@ def draws(tasks: TaskDistribution) -> list[np.ndarray]:
 
 
 def digest(leaves: list[np.ndarray]) -> str:
+    """A digest of arrays.
+
+    Args:
+      leaves: NumPy arrays.
+
+    Returns:
+      16 hexadecimal digits.
+    """
     hashed = hashlib.sha256()
     for leaf in leaves:
         hashed.update(leaf.tobytes())

@@ -45,11 +45,21 @@ class Run:
 
     @functools.cached_property
     def belief(self) -> ExactBelief | None:
-        """The exact belief over its tasks, where one is known (made once, so that what uses it compiles once)."""
+        """The exact belief over its tasks, where one is known (made once, so that what uses it compiles once).
+
+        Returns:
+          The ExactBelief, or None.
+        """
         return exact_belief(self.tasks)
 
     def state_of(self, seed_index: int = 0) -> PyTree:
         """The algorithm's state of one seed: ``state`` without its axis of seeds.
+
+        Args:
+          seed_index: of the seed.
+
+        Returns:
+          A pytree.
 
         Raises:
           ConfigError: there is no such seed.
@@ -61,6 +71,12 @@ class Run:
     def kept_tasks(self, member: int = 0) -> TaskDistribution:
         """The tasks that the curriculum of seed number ``member`` keeps as a finite set, those worth the most first: to
         be trained or tested on, or saved (``tasks.save_tasks``).
+
+        Args:
+          member: number of the seed.
+
+        Returns:
+          A TaskDistribution.
 
         Raises:
           ConfigError: it keeps none, or there is no such seed.

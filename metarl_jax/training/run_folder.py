@@ -14,6 +14,17 @@ from metarl_jax.training.identity import same
 
 
 def read_config(folder: Path) -> dict[str, Any]:
+    """What ``config.json`` holds.
+
+    Args:
+      folder: of the run.
+
+    Returns:
+      A dict.
+
+    Raises:
+      ConfigError: there is none, or it is no run's.
+    """
     path = folder / "config.json"
     if not path.exists():
         raise ConfigError(f"{folder} holds no run: config.json is missing. Give the folder that train(out=...) made")
@@ -91,6 +102,11 @@ def describe_run(folder: Path, config: dict[str, Any], predicted_bytes: int | No
 
 
 def devices() -> str:
+    """The devices that JAX has, in words.
+
+    Returns:
+      Text.
+    """
     return f"{jax.device_count()} x {jax.devices()[0].platform}"
 
 

@@ -78,6 +78,9 @@ def train(
       compilation_cache: keep compiled programs in the user's cache folder (also ``METARL_JAX_CACHE=0``).
       quiet: no progress and no messages.
 
+    Returns:
+      The Run.
+
     Raises:
       ConfigError: an unknown name, a wrong value, or a folder that holds a run of another configuration.
       Diverged: NaN or Inf in parameters or losses of every seed, and why; the last good checkpoint is kept. Where it is
@@ -182,6 +185,20 @@ def run_of(
     folder: Path | None,
     diverged: Mapping[int, str] | None = None,
 ) -> Run:
+    """A learner as users see it.
+
+    Args:
+      program: that trained it.
+      learner: its state.
+      config: of the run.
+      metrics: so far.
+      done: updates so far.
+      folder: of the run, if it has one.
+      diverged: reasons by seed.
+
+    Returns:
+      The Run.
+    """
     buffer = program.driver.curriculum.buffer
     kept = None if buffer is None else jax.tree.map(on_host, jax.vmap(buffer)(learner.curriculum))
     parts = program.algorithm, program.setting.tasks, learner.algorithm
@@ -189,7 +206,16 @@ def run_of(
 
 
 def record(loop: TrainContext, update: int, metrics: dict[str, np.ndarray]) -> dict[str, Any]:
-    """A line of ``metrics.jsonl``; ``env_steps``: those of one seed so far, counted here since int32 would overflow."""
+    """A line of ``metrics.jsonl``; ``env_steps``: those of one seed so far, counted here since int32 would overflow.
+
+    Args:
+      loop: of the run.
+      update: its number.
+      metrics: of the update, ``[S]`` each.
+
+    Returns:
+      What the line holds.
+    """
     return {"update": update, "env_steps": loop.program.env_steps(update + 1), **metrics}
 
 
@@ -197,7 +223,16 @@ def begin(
     loop: TrainContext, seeds: jax.Array, progress: Progress
 ) -> tuple[TrainContext, Learner, int, MetricsLog | None, dict[int, str]]:
     """The loop with a program that fits, compiled, where updates are to be run; a new learner, or the one of the newest
-    sound checkpoint; updates done; where metrics go; which seeds diverged, and why."""
+    sound checkpoint; updates done; where metrics go; which seeds diverged, and why.
+
+    Args:
+      loop: of the run.
+      seeds: ``[S]``.
+      progress: where messages go.
+
+    Returns:
+      The five, in that order.
+    """
     shapes, found = jax.eval_shape(loop.program.driver.init, seeds), None
     if loop.folder is not None:
         check_folder(loop.folder, loop.config)  # again: another process may have been here before the lock was taken
@@ -222,6 +257,15 @@ def begin(
 
 
 def save(loop: TrainContext, done: int, learner: Learner, log: MetricsLog, diverged: Mapping[int, str]) -> None:
+    """Writes a checkpoint.
+
+    Args:
+      loop: of the run.
+      done: updates so far.
+      learner: its state.
+      log: where metrics go.
+      diverged: reasons by seed.
+    """
     extra = {"metrics_offset": log.offset(), "diverged": {str(index): why for index, why in diverged.items()}}
     checkpoint.save(log.path.parent / "checkpoints", done, learner, extra, keep=loop.keep)
 
@@ -239,6 +283,9 @@ def load(
     Args:
       algorithm, tasks, curriculum, also: needed where the run was made with objects of your own, which no registry can
         rebuild.
+
+    Returns:
+      The Run.
 
     Raises:
       ConfigError: no run there, any of these is unknown to the registries and not given, or the tasks given are not

@@ -47,10 +47,20 @@ def driver(
     teaching: Recipe | None = None,
     capacity: int = 64,
 ) -> Driver:
-    """Update ``i`` of a seed depends on (seed, i) and the learner alone: keys are ``fold_in(key(seed), i)``.
+    """The loop of updates of one algorithm.
+
+    Update ``i`` of a seed depends on (seed, i) and the learner alone: keys are ``fold_in(key(seed), i)``.
 
     Args:
+      algorithm: that learns.
+      tasks: from which it learns.
+      num_tasks: of an update.
+      mesh: over which tasks are spread.
       teaching: the recipe of the curriculum; None: uniform.
+      capacity: updates of a chunk at most.
+
+    Returns:
+      The Driver.
     """
     curriculum = (teaching or uniform()).build(tasks, student_of(algorithm, tasks, num_tasks, mesh))
 
@@ -88,7 +98,11 @@ def driver(
 
 
 def debugging() -> bool:
-    """Whether the user asked JAX to name operations that give NaN or Inf, or to run without compiling."""
+    """Whether the user asked JAX to name operations that give NaN or Inf, or to run without compiling.
+
+    Returns:
+      A bool.
+    """
     values = jax.config.values
     return any(values[name] for name in ("jax_debug_nans", "jax_debug_infs", "jax_disable_jit"))
 
@@ -109,7 +123,17 @@ def _debuggable(run: Callable) -> Callable:
 
 
 def student_of(algorithm: Algorithm, tasks: TaskDistribution, num_tasks: int, mesh: Mesh | None = None) -> Student:
-    """The algorithm, as a curriculum knows it."""
+    """The algorithm, as a curriculum knows it.
+
+    Args:
+      algorithm: that learns.
+      tasks: for the length of a trial.
+      num_tasks: of an update.
+      mesh: over which tasks are spread.
+
+    Returns:
+      The Student.
+    """
 
     def live(key: Key, learner: PyTree, batch: PyTree, steps: int = tasks.trial_steps) -> Trajectory:
         count = jax.tree.leaves(batch)[0].shape[0]
@@ -128,7 +152,20 @@ def advance(
     count: jax.Array,
     active: jax.Array | None = None,
 ) -> tuple[Learner, dict[str, jax.Array], jax.Array, jax.Array]:
-    """``Driver.advance``: a loop over ``updates(seeds, learner, index) -> (learner, metrics)``."""
+    """``Driver.advance``: a loop over ``updates(seeds, learner, index) -> (learner, metrics)``.
+
+    Args:
+      updates: one update of all seeds.
+      capacity: rows of metrics.
+      seeds: ``[S]``.
+      learner: leaves ``[S, ...]``.
+      start: the first update's number.
+      count: updates at most.
+      active: ``[S]`` bool, which seeds go on (all).
+
+    Returns:
+      ``(learner, metrics [capacity, S], done, active [S])``.
+    """
 
     def body(carry):
         learner, metrics, done, active = carry
@@ -153,6 +190,14 @@ def _select_seeds(which: jax.Array, new: jax.Array, old: jax.Array | float) -> j
 
 
 def is_real(x: jax.Array) -> bool:
+    """Whether an array is of real numbers.
+
+    Args:
+      x: any array.
+
+    Returns:
+      A bool.
+    """
     return jnp.issubdtype(x.dtype, jnp.inexact)
 
 
@@ -163,6 +208,16 @@ def _all_finite(tree: PyTree) -> jax.Array:
 
 
 def chunk_length(seconds: float, updates: int, capacity: int, target: float = 1.0) -> int:
-    """How many updates to run next, so that the host looks in about every ``target`` seconds."""
+    """How many updates to run next, so that the host looks in about every ``target`` seconds.
+
+    Args:
+      seconds: that the last chunk took.
+      updates: in it.
+      capacity: at most.
+      target: seconds of a chunk.
+
+    Returns:
+      Updates.
+    """
     rate = updates / max(seconds, 1e-9)
     return max(1, min(capacity, math.floor(rate * target), 4 * updates))

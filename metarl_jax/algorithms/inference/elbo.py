@@ -21,7 +21,14 @@ MOST_CANDIDATES = 1024  # of a finite set: larger ones are read out as numbers, 
 
 
 class Costs(NamedTuple):
-    """Weights of what is decoded, and of the divergence between one belief and the next."""
+    """Weights of the losses of the model.
+
+    Attributes:
+      reward: of decoding rewards.
+      transition: of decoding what followed.
+      task: of decoding the task.
+      kl: of the divergence between one belief and the next.
+    """
 
     reward: float
     transition: float
@@ -30,7 +37,15 @@ class Costs(NamedTuple):
 
 
 class Trials(NamedTuple):
-    """What the model learns from, leaves ``[T, N, ...]``; ``truth``: the task, see ``task_readout``."""
+    """What the model learns from.
+
+    Attributes:
+      timestep: ``[T, N]``, what the encoder sees.
+      facts: ``[T, N, F]``, what a reward is predicted from.
+      reward: ``[T, N]``.
+      next_observation: ``[T, N, F]``.
+      truth: ``[T, N, C]``, the task, see ``task_readout``.
+    """
 
     timestep: TimeStep
     facts: jax.Array
@@ -40,8 +55,14 @@ class Trials(NamedTuple):
 
 
 class TaskReadout(NamedTuple):
-    """How a task is told: ``truth(tasks [N]) -> [N, C]``; ``loss(said [..., size], truth [..., C]) -> [...]``;
-    ``mean(said) -> [..., C]``: the chance of each candidate, or the task's numbers."""
+    """How a task is decoded.
+
+    Attributes:
+      size: of the readout.
+      truth: ``tasks [N] -> [N, C]``.
+      loss: ``(readout [..., size], truth [..., C]) -> [...]``.
+      mean: ``readout -> [..., C]``, the probability of each candidate, or the task's numbers.
+    """
 
     size: int
     truth: Callable[[Task], jax.Array]
@@ -50,7 +71,16 @@ class TaskReadout(NamedTuple):
 
 
 def task_readout(tasks: TaskDistribution) -> TaskReadout:
-    """A finite set: which of its distinct tasks, by cross-entropy. Else its numbers, each a Gaussian, by likelihood."""
+    """The readout of a distribution's tasks.
+
+    A finite set: which of its distinct tasks, by cross-entropy. Else its numbers, each a Gaussian, by likelihood.
+
+    Args:
+      tasks: the distribution.
+
+    Returns:
+      The TaskReadout.
+    """
     candidates, weight, _ = ((), (), ()) if tasks.tasks is None else prior_of(tasks.tasks)
     if 0 < len(weight) <= MOST_CANDIDATES:
         among = jax.vmap(functools.partial(which, candidates))
@@ -77,9 +107,15 @@ def _gaussian_loss(said: jax.Array, truth: jax.Array) -> jax.Array:
 
 
 class Model(NamedTuple):
-    """``init(key) -> params`` of decoders and readout (those of weight 0 have none); ``trials(trajectory [T, N],
-    tasks)``; ``loss(params, trials, key)``; ``surprise(params, belief, trials) -> [T, N]``: how wrong each step's
-    prediction was; ``decode(params, belief) -> [..., C]``: the chance of each candidate, or the task's numbers."""
+    """Decoders and readout beside an encoder.
+
+    Attributes:
+      init: ``key -> params`` (those of weight 0 have none).
+      trials: ``(trajectory [T, N], tasks) -> Trials``.
+      loss: ``(params, trials, key) -> (loss, metrics)``.
+      surprise: ``(params, belief, trials) -> [T, N]``, how wrong each step's prediction was.
+      decode: ``(params, belief) -> [..., C]``, the probability of each candidate, or the task's numbers.
+    """
 
     init: Callable
     trials: Callable[[Trajectory, Task], Trials]
@@ -97,7 +133,20 @@ def belief_model(
     latent_size: int,
     num_beliefs: int,
 ) -> Model:
-    """The model of ``varibad``; see there."""
+    """The model of ``varibad``; see there.
+
+    Args:
+      tasks: those of training.
+      encoder: whose outputs are a Belief.
+      costs: weights of the losses.
+      layers: of each decoder and of the readout.
+      heads: see ``varibad``.
+      latent_size: L.
+      num_beliefs: that are decoded of a trial.
+
+    Returns:
+      The Model.
+    """
     spec, task = tasks.env.spec, task_readout(tasks)
     size = math.prod(spec.observation_shape)
     parts = Parts(encoder, Decoder(layers, heads, 1), Decoder(layers, heads, size), MLP(layers, task.size), task.loss)
@@ -133,6 +182,16 @@ class Parts(NamedTuple):
 
 
 def trials(spec: Spec, trajectory: Trajectory, truth: jax.Array) -> Trials:
+    """A trajectory as the model learns from it.
+
+    Args:
+      spec: of the environment.
+      trajectory: ``[T, N]``.
+      truth: ``[N, C]``.
+
+    Returns:
+      The Trials.
+    """
     told = facts(spec, trajectory.timestep.observation, trajectory.action, trajectory.next_observation)
     reached = flat(trajectory.next_observation, trajectory.reward.shape)
     truth = jnp.broadcast_to(truth[None], (trajectory.reward.shape[0], *truth.shape))
@@ -140,7 +199,14 @@ def trials(spec: Spec, trajectory: Trajectory, truth: jax.Array) -> Trials:
 
 
 def divergence(belief: Belief) -> jax.Array:
-    """``KL(q_t || q_{t-1})`` of a trial's beliefs ``[T, ..., L]``, ``q_{-1} = N(0, I)``: ``[T, ...]``."""
+    """``KL(q_t || q_{t-1})`` of a trial's beliefs, ``q_{-1} = N(0, I)``.
+
+    Args:
+      belief: ``[T, ..., L]``.
+
+    Returns:
+      ``[T, ...]``.
+    """
     before_mean, before_log_var = (jnp.concatenate([jnp.zeros_like(x[:1]), x[:-1]]) for x in belief)
     return normal_divergence(belief.mean, 0.5 * belief.log_var, before_mean, 0.5 * before_log_var)
 
@@ -170,7 +236,18 @@ def _model_loss(
 
 
 def errors(parts: Parts, costs: Costs, params: dict, latent: jax.Array, batch: Trials) -> dict[str, jax.Array]:
-    """Half the squared error of what each latent ``[B, N, L]`` says of each step: ``[B, T, N]`` by name."""
+    """Half the squared error of what is decoded from each latent, of each step.
+
+    Args:
+      parts: the decoders.
+      costs: which of them there are.
+      params: theirs.
+      latent: ``[B, N, L]``.
+      batch: the trials.
+
+    Returns:
+      ``[B, T, N]`` by name.
+    """
     found = {}
     if costs.reward:
         said = jnp.asarray(parts.reward.apply({"params": params["reward"]}, latent, batch.facts))
@@ -183,7 +260,18 @@ def errors(parts: Parts, costs: Costs, params: dict, latent: jax.Array, batch: T
 
 
 def surprise(parts: Parts, costs: Costs, params: dict, belief: Belief, batch: Trials) -> jax.Array:
-    """The error of what the belief's mean says of the step at hand: ``[T, N]``."""
+    """The error of what is decoded from the belief's mean, of the step at hand.
+
+    Args:
+      parts: the decoders.
+      costs: their weights.
+      params: theirs.
+      belief: ``[T, N, L]``.
+      batch: the trials.
+
+    Returns:
+      ``[T, N]``.
+    """
     one = jax.tree.map(lambda x: x[None], batch)  # all steps side by side: each belief with its own step alone
     found = errors(parts, costs, params, belief.mean[None], one)
     total = sum(getattr(costs, name) * error[0, 0] for name, error in found.items())
@@ -191,7 +279,16 @@ def surprise(parts: Parts, costs: Costs, params: dict, belief: Belief, batch: Tr
 
 
 def sample(key: jax.Array, belief: Belief, most: int) -> jax.Array:
-    """A latent from each of a trial's beliefs, or from ``most`` of them: ``[B, N, L]``."""
+    """A latent from each of a trial's beliefs, or from some of them.
+
+    Args:
+      key: of the draws.
+      belief: ``[T, N, L]``.
+      most: beliefs at most.
+
+    Returns:
+      ``[B, N, L]``.
+    """
     choose_key, noise_key = jax.random.split(key)
     steps = belief.mean.shape[0]
     if steps > most:

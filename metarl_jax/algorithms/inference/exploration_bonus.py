@@ -20,14 +20,26 @@ WIDTH = 64
 
 
 class Novelty(NamedTuple):
-    """``init(key) -> state``; ``update(state, seen [T, N, D], surprise [T, N]) -> (state, bonus [T, N], metrics)``."""
+    """Exploration bonuses.
+
+    Attributes:
+      init: ``key -> state``.
+      update: ``(state, seen [T, N, D], surprise [T, N]) -> (state, bonus [T, N], metrics)``.
+    """
 
     init: Callable
     update: Callable
 
 
 class NoveltyState(NamedTuple):
-    """``scale``: mean novelty and mean surprise of the first update; ``updates``: how many there were."""
+    """What lasts from update to update.
+
+    Attributes:
+      predictor: parameters of the network that learns.
+      optimizer: Adam's state.
+      scale: ``[2]``, mean novelty and mean surprise of the first update.
+      updates: how many there were.
+    """
 
     predictor: PyTree
     optimizer: PyTree
@@ -36,9 +48,19 @@ class NoveltyState(NamedTuple):
 
 
 def novelty(size: int, cost: float, surprise_cost: float, num_updates: int, rate: float = 1e-3) -> Novelty:
-    """Bonuses ``cost * novelty + surprise_cost * surprise``, linearly to 0 over ``num_updates``.
+    """HyperX's bonuses: ``cost * novelty + surprise_cost * surprise``, linearly to 0 over ``num_updates``.
 
-    ``novelty = |f(x) - g(x)|^2`` of a fixed random network f and a network g that learns to say what f says.
+    ``novelty = |f(x) - g(x)|^2`` of a fixed random network f and a network g that learns to predict f.
+
+    Args:
+      size: D, numbers of what is new or not.
+      cost: of novelty.
+      surprise_cost: of surprise.
+      num_updates: over which both fall.
+      rate: Adam's.
+
+    Returns:
+      The Novelty.
     """
     net = MLP((WIDTH, WIDTH), WIDTH)
     target = lambda: net.init(jax.random.key(0x4E), jnp.zeros(size))["params"]  # the same for all: no state of its own
