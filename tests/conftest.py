@@ -47,7 +47,7 @@ gc.set_threshold(50_000, 10, 10)
 # XLA's compiler frees what it took, but glibc keeps it, in pieces that no later program fits: gigabytes in the end.
 trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
 STATM = Path("/proc/self/statm")
-GROWTH = 600 * 2**20  # bytes: some hundred programs
+GROWTH = 450 * 2**20  # bytes: some hundred programs
 _settled = [0]
 
 

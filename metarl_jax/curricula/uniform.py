@@ -8,10 +8,14 @@ from metarl_jax.records import Curriculum, Student, TaskDistribution
 
 @recipe("uniform")
 def uniform(tasks: TaskDistribution, student: Student) -> Curriculum:
-    """Domain randomisation: independent draws from the distribution; it has no state.
+    """Tasks as the distribution draws them.
+
+    Args:
+      tasks: the distribution.
+      student: who learns.
 
     Returns:
-      The curriculum.
+      The Curriculum.
     """
 
     def sample(key, update, state, learner):

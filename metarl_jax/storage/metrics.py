@@ -58,7 +58,11 @@ class MetricsLog:
         self._file.flush()
 
     def offset(self) -> int:
-        """The file's length in bytes, once all of it is on the disk: what a checkpoint stores."""
+        """The file's length, once all of it is on the disk: what a checkpoint stores.
+
+        Returns:
+          Bytes.
+        """
         self._file.flush()
         os.fsync(self._file.fileno())
         return self._file.tell()
@@ -150,9 +154,14 @@ class Progress:
             self._bar = None
 
     def advance(self, updates: int, env_steps: int, running_return: float) -> None:
-        """Tells what was done since the last call: ``updates``, ``env_steps``, and the return of late.
+        """Counts what was done since the last call.
 
-        Without environment steps they count as done by an earlier process.
+        Without environment steps updates count as done by an earlier process.
+
+        Args:
+          updates: of them.
+          env_steps: of all seeds.
+          running_return: the return of late.
         """
         self.done += updates
         self.env_steps += env_steps
@@ -174,7 +183,11 @@ class Progress:
             self.message(line)
 
     def message(self, text: str) -> None:
-        """Prints a line above the bar (nothing if quiet)."""
+        """Prints a line above the bar (nothing if quiet).
+
+        Args:
+          text: the line.
+        """
         if self.quiet:
             return
         if self._bar is not None:

@@ -64,11 +64,20 @@ def linear() -> Baseline:
 def critic(
     tasks: TaskDistribution, encoder: tuple[int, ...], learning_rate: float, num_steps: int, memory: float = 0.9
 ) -> Baseline:
-    """An own network of observation and time, regressed on the returns of all windows of an update, before and after
-    adaptation; ``num_steps`` of Adam an update. No inner step ever sees its loss.
+    """A network of observation and time, regressed on the returns of all windows of an update.
 
-    It does not know the task: what it cannot explain stays in the advantages, which are standardised a window.
-    ``memory``: of the running moments.
+    Of those before and after adaptation; no inner step ever sees its loss. It does not know the task: what it cannot
+    explain stays in the advantages, which are standardised a window.
+
+    Args:
+      tasks: those of training.
+      encoder: layers of the network.
+      learning_rate: of its Adam.
+      num_steps: of Adam an update.
+      memory: of the running moments.
+
+    Returns:
+      The Baseline.
     """
     features = math.prod(tasks.env.spec.observation_shape)
     network = mlp(features + 1, encoder, 1)

@@ -63,7 +63,17 @@ class Parts(NamedTuple):
 
 
 def proposed(parts: Parts, meta: Meta, task: jax.Array) -> Latent:
-    """``q(z | task)``, its mean of length ``sqrt(Z)``: for two latents, where exploration looks (``TurningNoise``)."""
+    """``q(z | task)``, its mean of length ``sqrt(Z)``: for two latents, where exploration looks
+    (``SweptLatentWrapper``).
+
+    Args:
+      parts: of the method.
+      meta: the meta-parameters.
+      task: its features.
+
+    Returns:
+      The Latent.
+    """
     mean, log_std = jnp.split(parts.proposal.apply(meta.proposal, task), 2)
     mean = mean * jax.lax.rsqrt(jnp.square(mean).mean() + 1e-6)
     return Latent(mean, jnp.clip(log_std - 1.0, *LOG_STD))

@@ -121,6 +121,9 @@ def varibad(
       entropy_updates: updates over which it falls linearly to a tenth (0: constant).
       value_cost: weight of the value loss (see ``rl2``).
       max_gradient_norm: of all gradients together, for policy and model alike (a readout for reports apart).
+
+    Returns:
+      The Algorithm.
     """
     sizes = dict(memory_size=memory_size, latent_size=latent_size, heads=heads, num_beliefs=num_beliefs)
     counts = dict(model_rate=model_rate, model_epochs=model_epochs, model_minibatches=model_minibatches)

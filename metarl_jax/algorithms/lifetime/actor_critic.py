@@ -28,7 +28,15 @@ INNER_UPDATES, MOST = 16, 10**6  # inner updates of a life, where nothing else i
 
 
 class Hyperparameters(NamedTuple):
-    """Of an actor-critic agent."""
+    """Of an actor-critic agent; scalars.
+
+    Attributes:
+      discount: gamma, a step.
+      trace: lambda, a step.
+      entropy_cost: weight of the entropy bonus.
+      value_cost: weight of the value loss.
+      learning_rate: of all parameters.
+    """
 
     discount: jax.Array
     trace: jax.Array
@@ -38,7 +46,13 @@ class Hyperparameters(NamedTuple):
 
 
 class Assigned(NamedTuple):
-    """``advantage`` and ``target`` of values ``[T, E]``; ``memory`` of the life."""
+    """What an inner update learns from.
+
+    Attributes:
+      advantage: ``[T, E]``.
+      target: ``[T, E]``, of values.
+      memory: of the lifetime, for the next update.
+    """
 
     advantage: jax.Array
     target: jax.Array
@@ -46,25 +60,46 @@ class Assigned(NamedTuple):
 
 
 class Credit(NamedTuple):
-    """What of what was earned counts for which action: ``start() -> memory`` of a newborn;
-    ``assign(meta, numbers, memory, Trajectory [T, E], ActionEvaluation) -> Assigned``."""
+    """How rewards are credited to actions.
+
+    Attributes:
+      start: ``() -> memory`` of a new agent.
+      assign: ``(meta, numbers, memory, Trajectory [T, E], ActionEvaluation) -> Assigned``.
+    """
 
     start: Callable[[], PyTree]
     assign: Callable[[PyTree, Hyperparameters, PyTree, Trajectory, ActionEvaluation], Assigned]
 
 
 def going_on(numbers: Hyperparameters, trajectory: Trajectory) -> jax.Array:
-    """What the value of what followed each step counts for, ``[T, E]``: the discount, or 0 after termination.
+    """Discounts of what followed each step: gamma, or 0 after termination.
 
     Agents that do not see the time value a state that a truncation leaves as any other. At a discount of 1 such values
     have no bound: there a truncation is an end.
+
+    Args:
+      numbers: the agent's hyperparameters.
+      trajectory: ``[T, E]``.
+
+    Returns:
+      ``[T, E]``.
     """
     ended = trajectory.terminated | (trajectory.truncated & (numbers.discount >= 1.0))
     return numbers.discount * (1.0 - ended.astype(trajectory.reward.dtype))
 
 
 def generalised(reward: jax.Array, numbers: Hyperparameters, trajectory: Trajectory, told: ActionEvaluation):
-    """(generalised advantages ``A`` of ``reward``, lambda returns ``A + V``), ``[T, E]``."""
+    """Generalised advantages ``A`` of some rewards, and lambda returns ``A + V``.
+
+    Args:
+      reward: ``[T, E]``.
+      numbers: the agent's hyperparameters.
+      trajectory: ``[T, E]``, where episodes end.
+      told: the agent's values.
+
+    Returns:
+      The two, ``[T, E]``.
+    """
     traces = numbers.trace * (1.0 - (trajectory.terminated | trajectory.truncated).astype(told.value.dtype))
     advantage = estimators.generalised_advantages(
         reward, told.value, told.next_value, going_on(numbers, trajectory), traces
@@ -86,8 +121,21 @@ REWARDS = Credit(start=lambda: (), assign=_of_rewards)
 def resolve_lifetime(
     tasks: TaskDistribution, episodes: int, life: int, window: int, between: int = 0
 ) -> tuple[int, int]:
-    """(episodes before an inner update, inner updates of a life), of options as ``self_tuning`` documents them;
-    ``between``: inner updates between a window and the next."""
+    """How long an agent learns, of options as ``self_tuning`` documents them.
+
+    Args:
+      tasks: for the length of a trial.
+      episodes: side by side (0: open).
+      life: inner updates (0: open).
+      window: inner updates an outer one.
+      between: inner updates between a window and the next.
+
+    Returns:
+      Episodes before an inner update, inner updates of a lifetime.
+
+    Raises:
+      ConfigError: they do not fit together.
+    """
     in_trial = tasks.trial_steps // tasks.horizon
     check(0 < window <= MOST, "window", window, "must lie between 1 and a million")
     check_all(dict(episodes=episodes, life=life), lambda x: 0 <= x <= MOST, "must lie between 0 and a million")
@@ -110,7 +158,21 @@ def make_agents(
     episodes: int,
     credit: Credit = REWARDS,
 ) -> tuple[Policy, Actor, Inner]:
-    """Agents of ``actor_critic_inner``; ``encoder``, ``bounding``, ``episodes``: see ``self_tuning``."""
+    """Agents of ``actor_critic_inner``, with their policy.
+
+    Args:
+      tasks: for their spaces.
+      meta: draws the meta-parameters.
+      values_of: ``meta -> Hyperparameters``.
+      optimizer_of: ``meta -> optimiser``.
+      encoder: see ``self_tuning``, as of the next two.
+      bounding: of continuous actions.
+      episodes: side by side.
+      credit: how rewards are credited to actions.
+
+    Returns:
+      The Policy, the Actor and the Inner.
+    """
     check(all(size > 0 for size in encoder), "encoder", encoder, "each layer needs at least one unit")
     policy = actor_critic(tasks.env.spec, "none", 0, encoder, False, bounding=bounding, scaled=variance_scaled_init)
     actor = lifetimes.actor_of(tasks, policy, episodes)
@@ -119,7 +181,16 @@ def make_agents(
 
 
 def check_ranges(ranges: dict[str, tuple[float, float]], tuned: bool, least_discount: float = 0.0) -> None:
-    """ConfigError unless hyperparameters lie where they must, each between its two ends; ``tuned``: in the open."""
+    """Raises unless hyperparameters lie where they must, each between its two ends.
+
+    Args:
+      ranges: (low, high) by name.
+      tuned: they are tuned, so that ends are excluded.
+      least_discount: below which none may lie.
+
+    Raises:
+      ConfigError: one does not.
+    """
     for name, (low, high) in ranges.items():
         shown = low if low == high else (low, high)
         bounded = name in ("discount", "trace")
@@ -134,14 +205,30 @@ def check_ranges(ranges: dict[str, tuple[float, float]], tuned: bool, least_disc
 
 
 def fixed_hyperparameters(**numbers: float) -> Hyperparameters:
-    """Hyperparameters that nothing tunes, checked."""
+    """Hyperparameters that nothing tunes, checked.
+
+    Args:
+      **numbers: all of them by name.
+
+    Returns:
+      The Hyperparameters.
+    """
     for name, value in numbers.items():
         check_ranges({name: (value, value)}, tuned=False)
     return hyperparameters(as_numbers(numbers), 0.0, {})
 
 
 def to_unconstrained(start: dict[str, float], tuned: tuple[str, ...], least_discount: float) -> dict[str, float]:
-    """The meta-parameters at which hyperparameters are as in ``start``."""
+    """The meta-parameters at which hyperparameters are as in ``start``.
+
+    Args:
+      start: values by name.
+      tuned: which are meta-parameters.
+      least_discount: where the discount's range begins.
+
+    Returns:
+      Real numbers by name.
+    """
     logit = lambda x: math.log(x) - math.log1p(-x)
     inverses = dict.fromkeys(NAMES, math.log) | {
         "discount": lambda x: logit((x - least_discount) / (1 - least_discount)),
@@ -151,12 +238,30 @@ def to_unconstrained(start: dict[str, float], tuned: tuple[str, ...], least_disc
 
 
 def as_numbers(values: dict[str, float], key: Key | None = None) -> dict[str, jax.Array]:
-    """``values`` as meta-parameters, whatever the key."""
+    """Values as meta-parameters, whatever the key.
+
+    Args:
+      values: by name.
+      key: not used.
+
+    Returns:
+      Arrays by name.
+    """
     del key
     return {name: jnp.asarray(value, float) for name, value in values.items()}
 
 
 def hyperparameters(fixed: dict[str, jax.Array], least_discount: float, meta: dict[str, jax.Array]) -> Hyperparameters:
+    """The hyperparameters of some meta-parameters; the inverse of ``to_unconstrained``.
+
+    Args:
+      fixed: those that are not tuned, by name.
+      least_discount: where the discount's range begins.
+      meta: real numbers by name.
+
+    Returns:
+      The Hyperparameters.
+    """
     ways = dict.fromkeys(NAMES, jnp.exp) | {
         "discount": lambda x: least_discount + (1 - least_discount) * jax.nn.sigmoid(x),
         "trace": jax.nn.sigmoid,
@@ -172,12 +277,22 @@ def actor_critic_inner(
     optimizer_of: Callable[[PyTree], optax.GradientTransformation],
     credit: Credit = REWARDS,
 ) -> Inner:
-    """Advantage actor-critic: ``theta - rate * optimizer(grad L)`` with the loss
-    ``L = -log pi A + value_cost (V - G)^2 / 2 - entropy_cost H``, a mean over steps and episodes.
+    """Advantage actor-critic: ``theta - rate * optimizer(grad L)``.
 
-    ``values_of`` and ``optimizer_of`` make hyperparameters and optimiser of what ``meta`` draws. ``said`` gives the
-    values that ``credit`` makes advantages ``A`` and targets ``G`` of. Both are computed outside the gradient by
-    ``theta``, since they carry what the loss owes to discount and trace; so nothing here is stopped.
+    ``L = -log pi A + value_cost (V - G)^2 / 2 - entropy_cost H``, a mean over steps and episodes. Advantages ``A`` and
+    targets ``G`` are computed outside the gradient by ``theta``, since they carry what the loss owes to discount and
+    trace; so nothing here is stopped.
+
+    Args:
+      policy: of the agents.
+      said: ``(agent, Trajectory [T, E]) -> ActionEvaluation``, the values that ``credit`` makes ``A`` and ``G`` of.
+      meta: draws the meta-parameters.
+      values_of: ``meta -> Hyperparameters``.
+      optimizer_of: ``meta -> optimiser``.
+      credit: how rewards are credited to actions.
+
+    Returns:
+      The Inner.
     """
 
     def init(key, meta, task):

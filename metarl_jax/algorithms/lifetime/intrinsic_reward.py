@@ -72,6 +72,9 @@ def intrinsic_reward(
       outer_encoder: sizes of the tanh layers of the outer critic.
       decay_updates, outer_discount, outer_trace, outer_entropy_cost, outer_critic_rate, score: see ``self_tuning``.
       sigma, members, remat, block: see ``self_tuning``.
+
+    Returns:
+      The Algorithm.
     """
     check(all(size > 0 for size in hidden), "hidden", hidden, "each layer needs at least one unit")
     check_all(dict(memory_size=memory_size, extrinsic=extrinsic), lambda x: x >= 0, "must not be negative")
@@ -133,7 +136,21 @@ def mixed(
     trajectory: Trajectory,
     told: ActionEvaluation,
 ) -> Assigned:
-    """Generalised advantages of both rewards."""
+    """Generalised advantages of the task's reward and the intrinsic one.
+
+    Args:
+      spec: of the environment.
+      extrinsic: weight of the task's reward.
+      bonus: weight of the intrinsic one.
+      meta: its weights.
+      numbers: the agent's hyperparameters.
+      memory: of the intrinsic reward.
+      trajectory: ``[T, E]``.
+      told: the agent's values.
+
+    Returns:
+      What the agent learns from.
+    """
     ended = trajectory.terminated | trajectory.truncated
     memory, own = intrinsic.rewarded(meta, memory, step_inputs(spec, trajectory), trajectory.reward, ended)
     found = generalised(extrinsic * trajectory.reward + bonus * own, numbers, trajectory, told)

@@ -61,6 +61,9 @@ def learned_optimizer(
       meta_rate: Adam's learning rate of the optimiser's weights (evosax's strategies have none).
       decay_updates: updates over which that falls linearly to a tenth (0: constant).
       block: see ``self_tuning``.
+
+    Returns:
+      The Algorithm.
     """
     check(all(size > 0 for size in hidden), "hidden", hidden, "each layer needs at least one unit")
     check(learning_rate > 0, "learning_rate", learning_rate, "must be above 0")

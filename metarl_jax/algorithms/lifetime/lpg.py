@@ -26,7 +26,14 @@ from metarl_jax.records import Algorithm, Inner, Policy, PyTree, Spec, TaskDistr
 
 
 class Costs(NamedTuple):
-    """Of the agents' prediction error, and of the outer loss: see ``lpg``."""
+    """Weights of losses, see ``lpg``.
+
+    Attributes:
+      agent: of the agents' prediction error.
+      entropy: of the predictions' entropy, in the outer loss.
+      push: of the squared push, in the outer loss.
+      prediction: of the squared logits, in the outer loss.
+    """
 
     agent: float
     entropy: float
@@ -107,6 +114,9 @@ def lpg(
         orders of magnitude longer than the others, and a few of them drown the rest. One that is not finite still
         costs the update.
       sigma, members, remat, block: see ``self_tuning``.
+
+    Returns:
+      The Algorithm.
     """
     check_counts(dict(memory_size=memory_size, predictions=predictions))
     costs = Costs(agent=agent_prediction_cost, entropy=entropy_cost, push=push_cost, prediction=prediction_cost)
@@ -172,8 +182,22 @@ def lpg_agents(
     costs: Costs,
     length: int,
 ) -> tuple[Policy, Inner]:
-    """Agents whose parameters move by ``-rate * optimizer(grad L)``, with ``L`` of ``rules.lpg.agent_loss``;
-    ``length``: of a life, 0 where the rule is not told."""
+    """Agents whose parameters move by ``-rate * optimizer(grad L)``, with ``L`` of ``rules.lpg.agent_loss``.
+
+    Args:
+      spec: of the environment.
+      encoder: layers of the agents' networks.
+      bounding: of continuous actions.
+      memory_size: units of the rule's LSTM.
+      predictions: numbers of ``y``.
+      optimizer: the agents', by its name.
+      learning_rate: theirs.
+      costs: weights of losses.
+      length: inner updates of a lifetime; 0 where the rule does not see it.
+
+    Returns:
+      The Policy and the Inner.
+    """
     size = math.prod(spec.observation_shape)
     predictor = mlp(size, encoder, predictions, scaled=variance_scaled_init)
     policy, _ = asymmetric_critic(actor(spec, encoder, bounding=bounding, scaled=variance_scaled_init), predictor, size)
@@ -201,14 +225,35 @@ def lpg_agents(
 
 
 def predicted(predictor: Network, params: PyTree, observation: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Logits ``[*shape, M]``."""
+    """An agent's predictions.
+
+    Args:
+      predictor: the network.
+      params: the agent's.
+      observation: ``[*shape, ...]``.
+      shape: leading axes.
+
+    Returns:
+      Logits ``[*shape, M]``.
+    """
     return predictor.apply(params["critic"], flat(observation, shape))
 
 
 def seen_by_rule(
     policy: Policy, predictor: Network, agent: Agent, trajectory: Trajectory, length: int
 ) -> rules.lpg.RuleInputs:
-    """What the rule is told of a record ``[T, E]``."""
+    """What the rule reads of a trajectory.
+
+    Args:
+      policy: of the agents.
+      predictor: the network of their predictions.
+      agent: that acted.
+      trajectory: ``[T, E]``.
+      length: inner updates of a lifetime; 0 where the rule does not see it.
+
+    Returns:
+      The RuleInputs.
+    """
     shape = trajectory.reward.shape
     log_prob = lifetimes.said(policy, agent, trajectory).log_prob
     seen = trajectory.timestep.observation, trajectory.next_observation

@@ -34,7 +34,13 @@ from metarl_jax.rollout import after_steps, first_half, init_rollout, replay, ro
 
 
 class Agent(NamedTuple):
-    """An agent of an inner loop: its policy's parameters, its optimiser's state, and what its learning remembers."""
+    """An agent of an inner loop.
+
+    Attributes:
+      params: its policy's.
+      optimizer: its optimiser's state.
+      memory: what its learning remembers.
+    """
 
     params: PyTree
     optimizer: PyTree
@@ -48,7 +54,16 @@ class LearnerState(NamedTuple):
 
 
 def actor_of(tasks: TaskDistribution, policy: Policy, episodes: int) -> Actor:
-    """An Actor of a policy without memory: ``episodes`` side by side in one task, a horizon at a time."""
+    """An Actor of a policy without memory: episodes side by side in one task, a horizon at a time.
+
+    Args:
+      tasks: the environment and its horizon.
+      policy: without memory.
+      episodes: E.
+
+    Returns:
+      The Actor.
+    """
 
     def spread(task):
         return jax.tree.map(lambda x: jnp.broadcast_to(x, (episodes, *x.shape)), task)
@@ -63,13 +78,33 @@ def actor_of(tasks: TaskDistribution, policy: Policy, episodes: int) -> Actor:
 
 
 def with_rollout_length(tasks: TaskDistribution, steps: int) -> TaskDistribution:
-    """``tasks`` whose agents live ``steps`` at a time (0: an episode's most), whatever episodes do."""
+    """``tasks`` whose agents act ``steps`` at a time, whatever episodes do.
+
+    Args:
+      tasks: any distribution.
+      steps: 0: an episode's most.
+
+    Returns:
+      The TaskDistribution with that horizon.
+
+    Raises:
+      ConfigError: there are more steps than in an episode.
+    """
     check(0 <= steps <= tasks.horizon, "steps", steps, f"must lie between 0 and {tasks.horizon}, an episode's most")
     return tasks._replace(horizon=steps or tasks.horizon)
 
 
 def said(policy: Policy, agent: Any, trajectory: Trajectory) -> ActionEvaluation:
-    """Of an agent with ``params`` for ``policy``."""
+    """What an agent's policy computes on a trajectory.
+
+    Args:
+      policy: of the agents.
+      agent: has ``params``.
+      trajectory: ``[T, E]``.
+
+    Returns:
+      The ActionEvaluation ``[T, E]``.
+    """
     parameters, value = replay(policy, agent.params, trajectory.timestep)
     _, following = replay(policy, agent.params, after_steps(trajectory))
     actions = policy.actions
@@ -79,7 +114,18 @@ def said(policy: Policy, agent: Any, trajectory: Trajectory) -> ActionEvaluation
 
 
 def divergence(policy: Policy, value_cost: float, target: Any, agent: Any, trajectory: Trajectory) -> jax.Array:
-    """``KL(pi_target || pi_agent) + value_cost (V_target - V_agent)^2 / 2``, a mean over the states of ``[T, E]``."""
+    """``KL(pi_target || pi_agent) + value_cost (V_target - V_agent)^2 / 2``, a mean over states.
+
+    Args:
+      policy: of the agents.
+      value_cost: see above.
+      target: has ``params``.
+      agent: likewise.
+      trajectory: ``[T, E]``, whose states count.
+
+    Returns:
+      A scalar.
+    """
     goal, agents = (replay(policy, x.params, trajectory.timestep) for x in (target, agent))
     return (policy.actions.kl(goal[0], agents[0]) + value_cost * estimators.squared_error(agents[1], goal[1])).mean()
 
@@ -89,8 +135,18 @@ def outer_critic(
 ) -> meta_gradients.Critic:
     """Values of the observation and of the time left: an own network, the same for all tasks and agents.
 
-    ``horizon``: the longest episode. The time left is seen as the share of an episode's discounted steps,
+    The time left is seen as the share of an episode's discounted steps,
     ``(1 - discount^left) / (1 - discount^horizon)``: with a constant reward values are linear in it.
+
+    Args:
+      spec: of the environment.
+      encoder: layers of the network.
+      learning_rate: of its Adam.
+      horizon: steps of the longest episode.
+      discount: of the outer loss.
+
+    Returns:
+      The Critic.
     """
     network = mlp(math.prod(spec.observation_shape) + 1, encoder, 1)
 
@@ -125,6 +181,9 @@ def lifetime_learner(
       window: inner updates an outer one.
       told: ``meta -> metrics``, what is to be seen of it.
       alike: options, see ``TaskAgnostic``; None where it is not.
+
+    Returns:
+      The Algorithm.
     """
     optimizer = optax.apply_if_finite(optimizer, max_consecutive_errors=10)
     learner = functools.partial(_outer_steps, tasks, inner, optimizer, told)
@@ -169,7 +228,16 @@ def _outer_steps(
 
 
 def in_blocks(algorithm: Algorithm, block: int, remat: bool | None = False) -> Algorithm:
-    """``algorithm`` with what is to be checked of ``block``, and what of both was left open."""
+    """``algorithm`` with what is to be checked of ``block``, and what of both was left open.
+
+    Args:
+      algorithm: any.
+      block: tasks at a time (0: open).
+      remat: None: open.
+
+    Returns:
+      The Algorithm.
+    """
     check(block >= 0, "block", block, "must not be negative")
     memory_options = functools.partial(meta_gradients.memory_options, "block", block, remat)
     return algorithm._replace(
@@ -195,6 +263,22 @@ def trial(
     Those before an inner update are lived side by side; an episode that a horizon's end finds going on counts as cut
     short there. ``first``: the task of the first half of the inner updates, where that may be another; episodes begin
     anew where the second half does.
+
+    Args:
+      tasks: the environment and its horizon.
+      actor: how the agent acts.
+      inner: how it learns.
+      key: of all draws.
+      meta: the meta-parameters.
+      task: where it is.
+      num_steps: T.
+      episodes: side by side.
+      forget: above 0 it does not learn.
+      greedy: act by the distribution's mode.
+      first: see above.
+
+    Returns:
+      The Trajectory ``[T]``.
     """
     size = episodes * tasks.horizon
     count, half = math.ceil(num_steps / size), first_half(num_steps, size)

@@ -13,7 +13,13 @@ from metarl_jax.records import Algorithm, Key, MetaGradient, PyTree, TaskAgnosti
 
 
 class ExtraDistribution(NamedTuple):
-    """``name``: of what its metrics are; ``algorithm``: made for ``tasks``."""
+    """Where else an algorithm learns at the same time.
+
+    Attributes:
+      name: before its metrics.
+      algorithm: made for ``tasks``.
+      tasks: the distribution.
+    """
 
     name: str
     algorithm: Algorithm
@@ -23,12 +29,17 @@ class ExtraDistribution(NamedTuple):
 def multi_distribution(
     algorithm: Algorithm, others: Sequence[ExtraDistribution], place: Callable[[PyTree], PyTree] = lambda tasks: tasks
 ) -> Algorithm:
-    """``algorithm``, whose meta-gradient is the mean of its own and the others', each from as many tasks of theirs.
+    """An algorithm whose meta-gradient is the mean of its own and the others', each from as many tasks of theirs.
 
     The outer step, what is adapted at meta-test and the outcome are ``algorithm``'s.
 
     Args:
+      algorithm: the first one.
+      others: where else it learns.
       place: spreads tasks ``[N]`` over devices.
+
+    Returns:
+      The Algorithm.
 
     Raises:
       ConfigError: what is learned depends on the tasks' spaces, or is not the same everywhere.
@@ -80,6 +91,12 @@ def _shapes_learned(algorithm: Algorithm) -> PyTree:
 
 
 def check_all(parts: Sequence[Algorithm], num_tasks: int) -> None:
+    """Raises where an update of one of the algorithms could not be run.
+
+    Args:
+      parts: the algorithms.
+      num_tasks: of an update.
+    """
     for part in parts:
         part.check(num_tasks)
 
@@ -87,6 +104,18 @@ def check_all(parts: Sequence[Algorithm], num_tasks: int) -> None:
 def begin(
     estimators: Sequence[MetaGradient], others: Sequence[ExtraDistribution], key: Key, task: PyTree, num_tasks: int
 ) -> tuple[PyTree, ...]:
+    """The states of all estimators.
+
+    Args:
+      estimators: one for each distribution.
+      others: all but the first.
+      key: of the draws.
+      task: shapes of a task of the first.
+      num_tasks: of an update.
+
+    Returns:
+      A tuple of states.
+    """
     keys = jax.random.split(key, len(estimators))
     shapes = [task, *(jax.eval_shape(other.tasks.sample, key) for other in others)]
     triples = zip(estimators, keys, shapes, strict=True)
@@ -102,7 +131,20 @@ def estimate(
     kept: tuple[PyTree, ...],
     tasks: PyTree,
 ):
-    """The mean gradient; the outcome of the first, with the others' metrics by their names."""
+    """The mean gradient; the outcome of the first, with the others' metrics by their names.
+
+    Args:
+      estimators: one for each distribution.
+      others: all but the first.
+      place: spreads tasks over devices.
+      key: of the draws.
+      meta: the meta-parameters.
+      kept: the estimators' states.
+      tasks: of the first distribution, leaves ``[N, ...]``.
+
+    Returns:
+      ``(gradient, states, Outcome)``.
+    """
     count = jax.tree.leaves(tasks)[0].shape[0]
     keys = jax.random.split(key, len(estimators))
     gradient, first, outcome = estimators[0].estimate(keys[0], meta, kept[0], tasks)

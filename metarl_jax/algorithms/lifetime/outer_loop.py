@@ -66,12 +66,22 @@ class LifetimeConfig:
 
 
 def check_meta_optimizer(meta_optimizer: MetaOptimizerConfig) -> None:
+    """Raises where an option of the outer optimiser is out of its range.
+
+    Args:
+      meta_optimizer: the options.
+    """
     check_all(dict(sigma=meta_optimizer.sigma, meta_rate=meta_optimizer.meta_rate), lambda x: x > 0, "must be above 0")
     check(meta_optimizer.decay_updates >= 0, "decay_updates", meta_optimizer.decay_updates, "must not be negative")
 
 
 def check_outer_loss(meta_optimizer: MetaOptimizerConfig, outer_loss: OuterLossConfig) -> None:
-    """``check_meta_optimizer``, and what is to be checked of back-propagation's options."""
+    """``check_meta_optimizer``, and the same of back-propagation's options.
+
+    Args:
+      meta_optimizer: the options of the outer optimiser.
+      outer_loss: those of back-propagation.
+    """
     check_meta_optimizer(meta_optimizer)
     shares = dict(outer_discount=outer_loss.discount, outer_trace=outer_loss.trace)
     check_all(shares, lambda x: 0 <= x <= 1, "must lie between 0 and 1")
@@ -119,6 +129,9 @@ def meta_learner(
       metrics_of: ``meta -> metrics``, what metrics show of it.
       target: a bootstrapped one, see ``meta_gradients.backprop``.
       alike: of a method whose meta-parameters do not depend on the tasks' spaces, see ``Portable``.
+
+    Returns:
+      The Algorithm.
     """
     remat: bool | None = False
     alike = None if alike is None else {**alike, "gradient": meta_optimizer.gradient}
@@ -167,6 +180,14 @@ def _backprop_estimator(
 
 
 def adam(meta_optimizer: MetaOptimizerConfig) -> optax.GradientTransformation:
+    """Adam, with a learning rate that may fall.
+
+    Args:
+      meta_optimizer: its options.
+
+    Returns:
+      optax's GradientTransformation.
+    """
     return optax.adam(estimators.falling_rate(meta_optimizer.meta_rate, meta_optimizer.decay_updates))
 
 

@@ -72,6 +72,9 @@ def pairwise_weights(
       outer_encoder: sizes of the tanh layers of the outer critic.
       decay_updates, outer_discount, outer_trace, outer_entropy_cost, outer_critic_rate, score: see ``self_tuning``.
       sigma, members, remat, block: see ``self_tuning``.
+
+    Returns:
+      The Algorithm.
     """
     check(all(units > 0 for units in hidden), "hidden", hidden, "each layer needs at least one unit")
     check_counts(dict(size=size))
@@ -130,7 +133,20 @@ def pairs(
     trajectory: Trajectory,
     told: ActionEvaluation,
 ) -> Assigned:
-    """Weighted sums of errors, with lambda returns for the values' targets; or of rewards, over values of these."""
+    """Weighted sums of errors, with lambda returns for the values' targets; or of rewards, over values of these.
+
+    Args:
+      spec: of the environment.
+      errors: of errors, not of rewards.
+      meta: the weights' networks.
+      numbers: the agent's hyperparameters.
+      memory: of the lifetime; not used.
+      trajectory: ``[T, E]``.
+      told: the agent's values.
+
+    Returns:
+      What the agent learns from.
+    """
     ended = trajectory.terminated | trajectory.truncated
     weights = pairwise.pair_weights(meta, step_inputs(spec, trajectory), ended)
     if not errors:

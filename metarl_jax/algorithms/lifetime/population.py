@@ -29,8 +29,15 @@ Range = tuple[float, float]
 
 
 class PopulationState(NamedTuple):
-    """``lives [N, P]``; ``meta [P]`` (``()`` where it never changes); ``score [P]``: mean reward a step; ``sound [P]``:
-    those whose numbers are finite, the others lie where they diverged; ``count``: updates so far."""
+    """Members of a population in their tasks.
+
+    Attributes:
+      lives: lifetimes ``[N, P]``.
+      meta: ``[P]``, hyperparameters (``()`` where they never change).
+      score: ``[P]``, mean reward a step.
+      sound: ``[P]`` bool, whose numbers are finite; the others stay where they diverged.
+      count: updates so far.
+    """
 
     lives: meta_gradients.Lifetime
     meta: PyTree
@@ -80,6 +87,9 @@ def population(
       replaced: the share of the members that is replaced then (``pbt``).
       spread: standard deviation of the moves, in those logarithms (``pbt``).
       optimizer, encoder, bounding, episodes, steps, life, window, block: see ``self_tuning``.
+
+    Returns:
+      The Algorithm.
     """
     ranges: dict[str, Range] = dict(zip(NAMES, (discount, trace, entropy_cost, value_cost, learning_rate), strict=True))
     check_ranges(ranges, tuned=False)
@@ -157,7 +167,19 @@ def population(
 
 
 def grid(least: dict[str, float], most: dict[str, float], size: int) -> dict[str, np.ndarray]:
-    """All combinations of evenly spaced points ``[size]``, ends included."""
+    """All combinations of evenly spaced points, ends included.
+
+    Args:
+      least: lower ends by name.
+      most: upper ends by name.
+      size: how many combinations.
+
+    Returns:
+      ``[size]`` by name.
+
+    Raises:
+      ConfigError: no grid has as many points.
+    """
     each = round(size ** (1 / len(least)))
     fix = f"a grid over {', '.join(least)} has as many points a side, at least 2: {max(2, each) ** len(least)}, say"
     check(each >= 2 and each ** len(least) == size, "size", size, fix)
@@ -166,6 +188,17 @@ def grid(least: dict[str, float], most: dict[str, float], size: int) -> dict[str
 
 
 def drawn(least: dict[str, float], most: dict[str, float], size: int, draw: int) -> dict[str, np.ndarray]:
+    """Uniform draws between the ends.
+
+    Args:
+      least: lower ends by name.
+      most: upper ends by name.
+      size: how many.
+      draw: seed of the draws.
+
+    Returns:
+      ``[size]`` by name.
+    """
     random = np.random.default_rng(draw)
     return {name: random.uniform(least[name], most[name], size).astype(np.float32) for name in least}
 
@@ -184,8 +217,23 @@ def selected(
     meta: PyTree,
     score: jax.Array,
 ) -> tuple[jax.Array, PyTree]:
-    """(whose agents each member goes on from ``[P]``, its hyperparameters): the ``count`` worst become ones of the
-    ``count`` best, whose hyperparameters are moved a little and kept within their ranges."""
+    """Population-based training's exploit and explore.
+
+    The ``count`` worst go on from agents of the ``count`` best, whose hyperparameters are moved a little and kept
+    within their ranges.
+
+    Args:
+      count: of members that are replaced.
+      spread: standard deviation of the moves.
+      least: lower ends by name.
+      most: upper ends by name.
+      key: of choices and moves.
+      meta: hyperparameters, ``[P]`` by name.
+      score: ``[P]``.
+
+    Returns:
+      Whose agents each member goes on from, ``[P]``, and its hyperparameters.
+    """
     keys = jax.random.split(key)
     order = jnp.argsort(score)
     source = jnp.arange(score.shape[0]).at[order[:count]].set(jax.random.permutation(keys[0], order[-count:]))

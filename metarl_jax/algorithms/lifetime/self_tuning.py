@@ -110,6 +110,9 @@ def self_tuning(
       remat: compute inner updates again for the outer gradient instead of keeping what they computed (by default, where
         memory is too small without).
       block: tasks whose lives are computed at a time, a divisor of their number (0: as many as memory allows).
+
+    Returns:
+      The Algorithm.
     """
     start: dict[str, float] = dict(zip(NAMES, (discount, trace, entropy_cost, value_cost, learning_rate), strict=True))
     known = len(set(tuned)) == len(tuned) > 0 and set(tuned) <= set(NAMES)
