@@ -1,4 +1,4 @@
-"""What an agent thought of its task beside what could be known: heat maps over the places where tasks differ."""
+"""The agent's belief over tasks beside the exact posterior: heat maps over the places where tasks differ."""
 
 import os
 from pathlib import Path
@@ -21,8 +21,16 @@ SIDE = 160  # pixels of a panel, about
 
 
 class Believed(NamedTuple):
-    """A trial with beliefs ``[T, G]`` held before each step, decoded and exact; ``bare``: the picture without what
-    tells tasks apart; ``marks [G, rows, columns]``: what does; ``truth``: which of the ``G`` it is."""
+    """A trial with the belief before each step, decoded and exact.
+
+    Attributes:
+      trajectory: of the trial, ``[T]``.
+      decoded: ``[T, G]``, the agent's belief over the ``G`` candidate tasks.
+      exact: ``[T, G]``, the exact posterior.
+      bare: the picture ``[rows, columns, 3]`` without what distinguishes tasks.
+      marks: ``[G, rows, columns]``, where each task's picture differs from ``bare``.
+      truth: which of the ``G`` tasks it is.
+    """
 
     trajectory: Any
     decoded: np.ndarray
@@ -33,7 +41,17 @@ class Believed(NamedTuple):
 
 
 def has_belief(run: "Run") -> bool:
-    """Whether the run's agent holds a belief over tasks that can be drawn, beside the exact one."""
+    """Whether the run's agent has a belief over a finite set of tasks that can be drawn beside the exact one.
+
+    Args:
+      run: from ``train`` or ``load``.
+
+    Returns:
+      Whether ``draw_belief`` and ``animate_belief`` accept it.
+
+    Example:
+      ``metarl_jax.viz.has_belief(run)``
+    """
     known = run.algorithm.decode is not None and run.belief is not None and run.belief.candidates > 0
     return known and has_picture(run.tasks)
 
@@ -68,8 +86,19 @@ def _live_believing(run: "Run", task_index: int, seed: int) -> Believed:
 
 
 def differences(tasks: TaskDistribution, count: int, index: int) -> tuple[np.ndarray, np.ndarray]:
-    """(the commonest colour of each pixel, where each task's picture differs from it), over the tasks of the set that
-    look like task ``index`` but for few pixels. Others, mazes of another layout, have no place in its picture.
+    """What the pictures of similar tasks have in common, and where each differs from that.
+
+    Similar are the tasks of the set that look like task ``index`` but for few pixels. Others, mazes of another layout,
+    have no place in its picture.
+
+    Args:
+      tasks: a finite set.
+      count: number of tasks in the set, ``G``.
+      index: the task to compare with.
+
+    Returns:
+      The commonest colour of each pixel, ``[rows, columns, 3]``, and where each task's picture differs from it,
+      ``[G, rows, columns]`` bool (nowhere in tasks that are not similar).
     """
     import jax
 
@@ -85,7 +114,16 @@ def differences(tasks: TaskDistribution, count: int, index: int) -> tuple[np.nda
 
 
 def heat_map(belief: np.ndarray, bare: np.ndarray, marks: np.ndarray) -> np.ndarray:
-    """``bare`` with each task's mark in red, as strong as the task is likely: ``belief [G]``."""
+    """Draws each task's mark on a picture in red, the stronger the more probable the task.
+
+    Args:
+      belief: ``[G]``, probabilities of the tasks.
+      bare: picture ``[rows, columns, 3]``.
+      marks: ``[G, rows, columns]``, see ``differences``.
+
+    Returns:
+      Picture ``[rows, columns, 3]``.
+    """
     heat = np.clip(np.tensordot(belief, marks, axes=1), 0.0, 1.0)
     strength = np.sqrt(heat)[..., None]  # the root: small chances are seen, too
     return ((1 - strength) * bare + strength * HEAT).round().astype(np.uint8)
@@ -94,13 +132,25 @@ def heat_map(belief: np.ndarray, bare: np.ndarray, marks: np.ndarray) -> np.ndar
 def draw_belief(
     run: "Run", path: str | os.PathLike | None = None, task_index: int = 0, seed: int = 0, num_moments: int = 6
 ) -> Any:
-    """The decoded belief (above) and the exact one (below) at moments of one trial, as heat maps; green, the truth.
+    """Draws the decoded belief (above) and the exact posterior (below) at several steps of one trial, as heat maps.
+
+    The true task is outlined in green.
+
+    Args:
+      run: of an agent with a belief (VariBAD); its first seed is drawn.
+      path: where to write the figure.
+      task_index: which task of the finite set.
+      seed: of the trial.
+      num_moments: columns: steps of the trial, evenly spaced.
 
     Returns:
-      the matplotlib figure, also written to ``path`` if given.
+      The matplotlib figure, also written to ``path`` if given.
 
     Raises:
-      ConfigError: see ``_live_believing``.
+      ConfigError: the agent has no belief, its exact posterior is not known, or the environment draws no pictures.
+
+    Example:
+      ``metarl_jax.viz.draw_belief(run, "belief.png", task_index=3)``
     """
     trial = _live_believing(run, task_index, seed)
     moments = np.unique(np.linspace(0, len(trial.decoded) - 1, num_moments).round().astype(int))
@@ -122,10 +172,23 @@ def draw_belief(
 def animate_belief(
     run: "Run", path: str | os.PathLike, task_index: int = 0, seed: int = 0, milliseconds: int = 120
 ) -> Path:
-    """Writes a GIF of one trial: the agent, the belief that it decodes, the exact belief; returns its path.
+    """Writes a GIF of one trial: the agent, its decoded belief, the exact posterior.
+
+    Args:
+      run: of an agent with a belief (VariBAD); its first seed is drawn.
+      path: the file to write.
+      task_index: which task of the finite set.
+      seed: of the trial.
+      milliseconds: how long a frame stays.
+
+    Returns:
+      The path.
 
     Raises:
-      ConfigError: see ``_live_believing``.
+      ConfigError: the agent has no belief, its exact posterior is not known, or the environment draws no pictures.
+
+    Example:
+      ``metarl_jax.viz.animate_belief(run, "belief.gif")``
     """
     trial = _live_believing(run, task_index, seed)
     tasks, trajectory = run.tasks, trial.trajectory
@@ -145,7 +208,14 @@ def animate_belief(
 
 
 def beside(panels: list[np.ndarray]) -> np.ndarray:
-    """Pictures side by side, each enlarged to about ``SIDE`` pixels, a line between two."""
+    """Pictures side by side, each enlarged to about ``SIDE`` pixels, a line between two.
+
+    Args:
+      panels: pictures ``[rows, columns, 3]``, of sizes that divide the largest.
+
+    Returns:
+      One picture.
+    """
     height = max(panel.shape[0] for panel in panels)
     zoom = max(1, round(SIDE / height))
     large = [enlarged(panel, zoom * max(1, height // panel.shape[0])) for panel in panels]

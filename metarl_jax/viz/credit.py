@@ -1,4 +1,4 @@
-"""Which step gets the credit for what is earned at which: learned weights of pairs, beside others."""
+"""Heat maps of pairwise credit: how much the action at one step is credited with the reward of another."""
 
 import os
 from collections.abc import Mapping
@@ -14,11 +14,22 @@ if TYPE_CHECKING:
 
 
 def credit_weights(run: "Run", num_episodes: int = 64, seed: int = 0) -> np.ndarray:
-    """``[T, U]``: how much of what is earned at step ``u`` the action at ``t`` is credited with, by the weights that
-    the run's first seed has learned; a mean over episodes of one that knows nothing, 0 below the diagonal.
+    """The pairwise weights that a run's first seed has meta-learned, averaged over episodes of an untrained policy.
+
+    Args:
+      run: of ``pairwise-weights``.
+      num_episodes: episodes to average over, each in a task drawn anew.
+      seed: of tasks, policy and episodes.
+
+    Returns:
+      ``[T, T]``, T the horizon: entry ``[t, u]`` is the weight with which the reward of step ``u`` counts for the
+      action of step ``t``; 0 below the diagonal.
 
     Raises:
       ConfigError: a run of another algorithm than ``pairwise-weights``.
+
+    Example:
+      ``metarl_jax.viz.draw_credit({"learned": metarl_jax.viz.credit_weights(run)}, "credit.png")``
     """
     import jax
     import jax.numpy as jnp
@@ -44,13 +55,20 @@ def credit_weights(run: "Run", num_episodes: int = 64, seed: int = 0) -> np.ndar
 
 
 def draw_credit(weights: Mapping[str, np.ndarray], path: str | os.PathLike | None = None) -> Any:
-    """Heat maps side by side, by title: ``[T, U]``, who earns across and who gets the credit down.
+    """Draws credit weights as heat maps side by side: the step of the reward across, the step credited down.
+
+    Args:
+      weights: by title a map ``[T, T]``, such as ``credit_weights`` returns.
+      path: where to write the figure.
 
     Returns:
-      the matplotlib figure, also written to ``path`` if given.
+      The matplotlib figure, also written to ``path`` if given.
 
     Raises:
-      ValueError: without maps, or for other arrays.
+      ValueError: no maps, or one that is not square.
+
+    Example:
+      ``metarl_jax.viz.draw_credit({"learned": metarl_jax.viz.credit_weights(run)}, "credit.png")``
     """
     maps = {title: np.asarray(x, float) for title, x in weights.items()}
     if not maps or any(x.ndim != 2 or x.shape[0] != x.shape[1] for x in maps.values()):

@@ -24,14 +24,21 @@ MOST_POINTS = 200
 
 
 def plot_report(report: "Report", path: str | os.PathLike | None = None) -> Any:
-    """Return by episode with references, length by episode where it varies, the tail over tasks; return by inner step
-    of agents that learn by such, the belief of those that hold one.
+    """Draws a report: return by episode with references, and returns over tasks, worst tasks first.
 
-    The shaded interval is the report's (95 %). References appear by episode where they are known
-    so, and as returns of a trial in the panel over tasks.
+    There are further panels for episode length where it varies, for return by inner update of agents that make such
+    updates, and for the belief of agents that have one. The shaded interval is the report's (95 %). References appear
+    by episode where they are known so, and as returns of a trial in the panel over tasks.
+
+    Args:
+      report: from ``evaluate`` or ``Report.load``.
+      path: where to write the figure.
 
     Returns:
-      the matplotlib figure, also written to ``path`` if given.
+      The matplotlib figure, also written to ``path`` if given.
+
+    Example:
+      ``metarl_jax.viz.plot_report(metarl_jax.evaluate(run), "report.png")``
     """
     with style.style():
         panels = [_draw_returns, *([_draw_lengths] if _lengths_vary(report) else []), _draw_tail]
@@ -161,7 +168,12 @@ BELIEVED = {  # by name in the report: how it is told, and whose it is
 
 
 def draw_belief(axes: Any, report: "Report") -> None:
-    """The decoded belief beside the exact one, by step of the trial."""
+    """Draws the scores of the decoded belief beside those of the exact posterior, by step of the trial.
+
+    Args:
+      axes: matplotlib's, to draw in.
+      report: with a belief.
+    """
     assert report.belief is not None
     by_step = report.belief["by_step"]
     for name, (words, colour, dashes) in BELIEVED.items():
@@ -183,16 +195,22 @@ def _reference_style(reference: Mapping[str, Any]) -> dict[str, Any]:
 def plot_metrics(
     metrics: Mapping[str, np.ndarray], path: str | os.PathLike | None = None, *, x: str | None = None
 ) -> Any:
-    """Learning curves: a panel for each metric over environment steps, seeds as mean and lowest-to-highest band.
+    """Learning curves: a panel for each metric over environment steps, with mean and range over seeds.
 
     Args:
-      metrics: what ``logging.read_metrics`` returns: arrays ``[records]`` or ``[records, S]`` by name. Long runs are
-        averaged into 200 points; NaN is left out.
+      metrics: as ``Run.metrics`` holds them: arrays ``[updates]`` or ``[updates, S]`` by name. Long runs are averaged
+        into 200 points; NaN is left out.
       path: where to write the figure.
       x: the metric to draw the others over; by default the first counter of ``COUNTERS``, else the record's number.
 
+    Returns:
+      The matplotlib figure, also written to ``path`` if given.
+
     Raises:
-      ValueError: where there is nothing to draw.
+      ValueError: there is nothing to draw.
+
+    Example:
+      ``metarl_jax.viz.plot_metrics(run.metrics, "metrics.png")``
     """
     arrays = {name: np.asarray(value) for name, value in metrics.items()}
     arrays = {

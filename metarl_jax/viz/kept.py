@@ -1,4 +1,4 @@
-"""Pictures of the tasks that a curriculum keeps."""
+"""Pictures of the tasks in a curriculum's buffer."""
 
 import os
 from typing import TYPE_CHECKING, Any
@@ -18,18 +18,25 @@ ORDERS = {"score": "score {:.2g}", "replayed": "replayed {:.0f} times", "best": 
 def draw_kept(
     run: "Run", path: str | os.PathLike | None = None, by: str = "score", num_tasks: int = 12, member: int = 0
 ) -> Any:
-    """Pictures of the tasks that the run's curriculum keeps, those with the most of ``by`` first.
+    """Pictures of the tasks in the buffer of the run's curriculum, those with the most of ``by`` first.
 
     Args:
-      by: ``score`` (worth the most to it, so the most learnable ones, say), ``replayed`` (most often) or ``best`` (the
-        best return of an episode ever seen there; the least first: the hardest).
+      run: with a curriculum that has a buffer of tasks (PLR, SFL).
+      path: where to write the figure.
+      by: ``score`` (the curriculum's own, such as learnability), ``replayed`` (how often) or ``best`` (the best return
+        of any episode in the task; the least first: the hardest).
+      num_tasks: how many at most.
       member: which of the run's seeds.
 
     Returns:
-      the matplotlib figure, also written to ``path`` if given.
+      The matplotlib figure, also written to ``path`` if given.
 
     Raises:
-      ConfigError: the curriculum keeps no tasks, or does not know ``by`` of them; the environment draws no pictures.
+      ConfigError: the curriculum has no buffer or an empty one, or does not know ``by`` of its tasks; a wrong number;
+        the environment draws no pictures.
+
+    Example:
+      ``metarl_jax.viz.draw_kept(run, "kept.png", by="replayed")``
     """
     check_drawable(run.tasks)
     check(whole(num_tasks) and num_tasks >= 1, "num_tasks", num_tasks, "must be a whole number of at least 1")
@@ -48,5 +55,12 @@ def draw_kept(
 
 
 def orders(run: "Run") -> list[str]:
-    """What ``draw_kept`` can order the tasks by."""
+    """What ``draw_kept`` can order the tasks by.
+
+    Args:
+      run: from ``train`` or ``load``.
+
+    Returns:
+      Values of ``by``; none where the curriculum has no buffer.
+    """
     return [] if run.kept is None else [name for name in ORDERS if name in run.kept]

@@ -1,4 +1,4 @@
-"""What can be seen of a task distribution and of an agent in it: tasks side by side, one trial as an animation."""
+"""Pictures of a task distribution and of an agent in it: tasks side by side, one trial as an animation."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -20,7 +20,17 @@ SMALL, ZOOM = 40, 5  # pictures of at most so many pixels a side are enlarged so
 
 
 def has_picture(tasks: TaskDistribution) -> bool:
-    """Whether the environment can draw a task."""
+    """Whether the environment can draw a task.
+
+    Args:
+      tasks: any distribution.
+
+    Returns:
+      Whether its environment defines ``picture``.
+
+    Example:
+      ``metarl_jax.viz.has_picture(metarl_jax.tasks.maze_100())``
+    """
     from metarl_jax.tasks import Environment
 
     own = getattr(type(tasks.env), "picture", None)
@@ -30,13 +40,22 @@ def has_picture(tasks: TaskDistribution) -> bool:
 def draw_distribution(
     tasks: TaskDistribution, path: str | os.PathLike | None = None, num_tasks: int = 12, seed: int = 0
 ) -> Any:
-    """Pictures of up to ``num_tasks`` tasks: spread evenly over a finite set, else drawn with ``seed``.
+    """Pictures of tasks: evenly spaced ones of a finite set, else random draws.
+
+    Args:
+      tasks: any distribution whose environment draws pictures.
+      path: where to write the figure.
+      num_tasks: how many at most.
+      seed: of the draws.
 
     Returns:
-      the matplotlib figure, also written to ``path`` if given.
+      The matplotlib figure, also written to ``path`` if given.
 
     Raises:
-      ConfigError: where the environment draws no pictures.
+      ConfigError: the environment draws no pictures.
+
+    Example:
+      ``metarl_jax.viz.draw_distribution(metarl_jax.tasks.maze_100(), "tasks.png")``
     """
     check_drawable(tasks)
     size = _set_size(tasks)
@@ -53,20 +72,27 @@ def animate_trial(
     milliseconds: int = 90,
     stride: int = 1,
 ) -> Path:
-    """Writes a GIF of one trial that the agent of the run's first seed lives in a task, or in each of several; returns
-    its path.
+    """Writes a GIF of one trial of the run's first seed in a task, or in each of several.
 
     The cells that the agent was in since the episode began keep a trace of its colour. An episode's last state is
     shown for a moment.
 
     Args:
+      run: from ``train`` or ``load``.
+      path: the file to write.
       task_index: of a finite set's tasks; elsewhere each index draws another task. Several: side by side.
       seed: of the trial, and of the task where it is drawn.
       milliseconds: how long a frame stays.
       stride: steps from one frame to the next.
 
+    Returns:
+      The path.
+
     Raises:
-      ConfigError: where the environment draws no pictures, or the set has no such task.
+      ConfigError: the environment draws no pictures, the set has no such task, or another number is wrong.
+
+    Example:
+      ``metarl_jax.viz.animate_trial(run, "trial.gif", task_index=[0, 50])``
     """
     check_drawable(run.tasks)
     counts = dict(stride=stride, milliseconds=milliseconds)
@@ -85,7 +111,15 @@ def animate_trial(
 
 
 def living(run: "Run", seed: int) -> Callable[[Task], Any]:
-    """``task -> trajectory [T]`` of the run's first seed, compiled once."""
+    """A function that rolls out one trial of the run's first seed in a task, compiled once.
+
+    Args:
+      run: from ``train`` or ``load``.
+      seed: of the trial.
+
+    Returns:
+      ``task -> trajectory [T]``, NumPy arrays.
+    """
     import jax
 
     state = jax.tree.map(lambda leaf: leaf[0], run.state)
@@ -121,6 +155,14 @@ def with_trail(frame: np.ndarray, bare: np.ndarray, trail: np.ndarray) -> tuple[
     """The picture to show, and the trail with the agent's place added; the agent is where ``frame`` is not ``bare``.
 
     A picture of few pixels is enlarged, so that the agent leaves a rim of what it stands on (a goal reached is seen).
+
+    Args:
+      frame: picture ``[rows, columns, 3]`` with the agent.
+      bare: picture ``[rows, columns, 3]`` without it.
+      trail: ``[rows, columns]`` bool, where the agent was since the episode began.
+
+    Returns:
+      The picture, enlarged where it is small, and the trail ``[rows, columns]``.
     """
     agent = (frame != bare).any(axis=-1)
     shown, old = bare.copy(), trail & ~agent
@@ -135,15 +177,46 @@ def with_trail(frame: np.ndarray, bare: np.ndarray, trail: np.ndarray) -> tuple[
 
 
 def enlarged(image: np.ndarray, zoom: int) -> np.ndarray:
+    """Repeats each pixel ``zoom`` times in both directions.
+
+    Args:
+      image: ``[rows, columns, ...]``.
+      zoom: a whole number.
+
+    Returns:
+      ``[zoom * rows, zoom * columns, ...]``.
+    """
     return image.repeat(zoom, axis=0).repeat(zoom, axis=1)
 
 
 def picture(tasks: TaskDistribution, task: Task, state: Any = None) -> np.ndarray:
+    """The environment's own picture of a task.
+
+    Args:
+      tasks: whose environment draws pictures.
+      task: one task.
+      state: the environment's; None: the task alone, without an agent.
+
+    Returns:
+      uint8 RGB ``[rows, columns, 3]``.
+    """
     return tasks.env.picture(task, state)  # type: ignore[attr-defined]
 
 
 def pick(tasks: TaskDistribution, index: int, seed: int) -> Task:
-    """Task ``index`` of a finite set, or the one that (seed, index) draw; leaves are numpy arrays."""
+    """Task ``index`` of a finite set, or the one drawn with (seed, index).
+
+    Args:
+      tasks: any distribution.
+      index: of the task.
+      seed: used where the set is not finite.
+
+    Returns:
+      The task; leaves are NumPy arrays.
+
+    Raises:
+      ConfigError: the finite set has no such task.
+    """
     import jax
 
     size = _set_size(tasks)
@@ -161,10 +234,27 @@ def _set_size(tasks: TaskDistribution) -> int | None:
 
 
 def at(tree: Any, index: int | tuple[int, ...]) -> Any:
+    """Indexes every leaf of a tree.
+
+    Args:
+      tree: of arrays.
+      index: of their leading axis, or axes.
+
+    Returns:
+      The tree of what is there.
+    """
     import jax
 
     return jax.tree.map(lambda leaf: leaf[index], tree)
 
 
 def check_drawable(tasks: TaskDistribution) -> None:
+    """Raises unless the environment draws pictures.
+
+    Args:
+      tasks: any distribution.
+
+    Raises:
+      ConfigError: it does not.
+    """
     check(has_picture(tasks), "tasks", tasks.name, "its environment draws no pictures: give it a method picture")

@@ -43,7 +43,11 @@ SETTINGS: Any = {
 
 @contextlib.contextmanager
 def style() -> Iterator[None]:
-    """The library's look, for figures made inside; the user's own settings stay as they are."""
+    """A context with the library's look for figures; the user's own matplotlib settings stay as they are.
+
+    Yields:
+      Nothing.
+    """
     import matplotlib
 
     with matplotlib.rc_context(SETTINGS):
@@ -51,7 +55,15 @@ def style() -> Iterator[None]:
 
 
 def new_figure(width: float, height: float) -> Any:
-    """A figure of ``width`` x ``height`` inches that no window manager holds on to; notebooks show it."""
+    """A figure that notebooks show and no window manager holds on to.
+
+    Args:
+      width: in inches.
+      height: in inches.
+
+    Returns:
+      The matplotlib figure.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure((width, height), layout="constrained")
@@ -60,14 +72,29 @@ def new_figure(width: float, height: float) -> Any:
 
 
 def png(figure: Any) -> bytes:
-    """The figure as the bytes of a PNG file."""
+    """The figure as the bytes of a PNG file.
+
+    Args:
+      figure: matplotlib's.
+
+    Returns:
+      The bytes.
+    """
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return buffer.getvalue()
 
 
 def save(figure: Any, path: str | os.PathLike | None) -> Any:
-    """Writes the figure where a path is given (its ending says as what), and returns the figure."""
+    """Writes the figure where a path is given.
+
+    Args:
+      figure: matplotlib's.
+      path: its ending chooses the format; missing folders are made. None: nothing is written.
+
+    Returns:
+      The figure.
+    """
     if path is not None:
         path = user_path(path)
         path.parent.mkdir(parents=True, exist_ok=True)

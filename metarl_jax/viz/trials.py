@@ -23,11 +23,20 @@ def draw_tasks(
 ) -> Any:
     """Many pictures side by side, each with its title; pixels stay sharp.
 
+    Args:
+      pictures: uint8 RGB ``[rows, columns, 3]`` each.
+      path: where to write the figure.
+      titles: one for each picture.
+      columns: of the figure; by default as ``fitting_columns`` says.
+
     Returns:
-      the matplotlib figure, also written to ``path`` if given.
+      The matplotlib figure, also written to ``path`` if given.
 
     Raises:
-      ValueError: without pictures, for other arrays than pictures, or titles of another number.
+      ValueError: no pictures, arrays that are no pictures, or titles of another number.
+
+    Example:
+      ``metarl_jax.viz.draw_tasks([env.picture(task) for task in tasks], "tasks.png", columns=4)``
     """
     pictures = [checked(picture) for picture in pictures]
     if not pictures or (titles is not None and len(titles) != len(pictures)):
@@ -48,7 +57,14 @@ def draw_tasks(
 
 
 def fitting_columns(num: int) -> int:
-    """Columns for ``num`` pictures: one row for a few, else about square with the fewest places left empty."""
+    """Columns for a number of pictures: one row for a few, else about square with the fewest places left empty.
+
+    Args:
+      num: of pictures.
+
+    Returns:
+      Number of columns.
+    """
     square = num**0.5
     return num if num <= 4 else min(range(math.ceil(square), int(1.7 * square) + 1), key=lambda c: (-num % c, -c))
 
@@ -60,7 +76,7 @@ def animate(
     milliseconds: int = 100,
     captions: Sequence[str] | None = None,
 ) -> Path:
-    """Writes an endless GIF of ``frames``, all of one size, and returns its path.
+    """Writes an endless GIF of frames that all have one size.
 
     Colours are exact as long as there are no more than 254 of them. Frames that show the same are stored as one that
     stays longer.
@@ -72,8 +88,14 @@ def animate(
       milliseconds: how long a frame stays; GIF counts in hundredths of a second, and viewers slow down below 20.
       captions: a line below each frame, such as ``"episode 2  step 31  return 1"``.
 
+    Returns:
+      The path.
+
     Raises:
-      ValueError: without frames, for frames of several sizes, or captions of another number.
+      ValueError: no frames, frames of several sizes, or captions of another number.
+
+    Example:
+      ``metarl_jax.viz.animate(frames, "trial.gif", captions=[f"step {t}" for t in range(len(frames))])``
     """
     from PIL import Image
 
@@ -107,7 +129,17 @@ def animate(
 
 
 def checked(picture: np.ndarray) -> np.ndarray:
-    """``picture`` as an array, or a ValueError that says what it is instead."""
+    """Checks that an array is a picture.
+
+    Args:
+      picture: whatever NumPy reads.
+
+    Returns:
+      The NumPy array.
+
+    Raises:
+      ValueError: it is not uint8 RGB ``[rows, columns, 3]``; says what it is.
+    """
     picture = np.asarray(picture)
     if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
         raise ValueError(f"a picture is uint8 RGB [rows, columns, 3], not {picture.dtype} {list(picture.shape)}")
@@ -115,10 +147,16 @@ def checked(picture: np.ndarray) -> np.ndarray:
 
 
 def indexed(frames: np.ndarray) -> tuple[np.ndarray, bytes]:
-    """RGB ``[F, H, W, 3]`` as uint8 indices ``[F, H, W]`` into a palette: ink, paper, then the frames' colours.
+    """Reduces RGB frames to indices into one palette: ink, paper, then the frames' colours.
 
-    With more than 254 colours the last three, two and three bits of red, green and blue are dropped step by step
-    until they fit.
+    With more than 254 colours the last bits of red, green and blue are dropped, one more of each at a time, until they
+    fit.
+
+    Args:
+      frames: ``[F, rows, columns, 3]`` uint8.
+
+    Returns:
+      uint8 indices ``[F, rows, columns]``, and the palette as bytes, three for each colour.
     """
     red, green, blue = (frames[..., channel].astype(np.int32) for channel in range(3))
     for lost in range(8):
