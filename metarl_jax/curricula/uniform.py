@@ -8,7 +8,7 @@ from metarl_jax.records import Curriculum, Student, TaskDistribution
 
 @recipe("uniform")
 def uniform(tasks: TaskDistribution, student: Student) -> Curriculum:
-    """Tasks as the distribution draws them.
+    """Domain randomisation: independent draws from the distribution; it has no state.
 
     Args:
       tasks: the distribution.
