@@ -15,6 +15,7 @@ BANNED = [
     *((word, "metarl_jax") for word in ("HeldNoise", "TurningNoise", "SeenTask", "Wanted", "Judgement", "Span")),
     *((word, "metarl_jax/algorithms/lifetime") for word in ("Search", "settled", "unbounded", "evolved", "learners")),
     *((word, "metarl_jax/planning") for word in ("best_collecting", "search_bracket")),
+    *((word, "metarl_jax") for word in ("draw_kept", "kept_tasks")),
 ]
 FILES = sorted((ROOT / "metarl_jax").rglob("*.py"))
 

@@ -228,15 +228,15 @@ def plot(words: list[str]) -> None:
     for saved in sorted(folder.glob("report*.json")):
         viz.plot_report(Report.load(saved), saved.with_suffix(".png"))
         print(saved.with_suffix(".png"))
-    _plot_kept(folder)
+    _plot_task_buffer(folder)
 
 
-def _plot_kept(folder: Path) -> None:
+def _plot_task_buffer(folder: Path) -> None:
     """Pictures of the tasks that the run's curriculum keeps, if it keeps any that can be drawn."""
     from metarl_jax import viz
     from metarl_jax.training.run_folder import read_config
     from metarl_jax.training.train import load
-    from metarl_jax.viz.kept import orders
+    from metarl_jax.viz.task_buffer import orders
 
     if read_config(folder)["config"]["curriculum"]["name"] == "uniform":
         return  # nothing is kept, and nothing need be loaded
@@ -246,7 +246,7 @@ def _plot_kept(folder: Path) -> None:
         print(f"no pictures of the tasks kept: {error}")
         return
     for order in orders(run) if viz.has_picture(run.tasks) else ():
-        viz.draw_kept(run, folder / f"tasks-{order}.png", by=order)
+        viz.draw_task_buffer(run, folder / f"tasks-{order}.png", by=order)
         print(folder / f"tasks-{order}.png")
 
 

@@ -24,7 +24,7 @@ from metarl_jax.records import Algorithm, ExactBelief, PyTree, TaskDistribution
 class Run:
     """A meta-learner as training left it. ``state``: the algorithm's, leaves ``[S, ...]``; ``metrics``: by name,
     ``[updates, S]``; ``num_updates``: how many were done; ``path``: its folder, or None when it lives in memory;
-    ``kept``: the tasks that the curriculum keeps and what it knows of them, leaves ``[S, B, ...]`` (see
+    ``task_buffer``: the tasks that the curriculum keeps and what it knows of them, leaves ``[S, B, ...]`` (see
     ``Curriculum.buffer``), if it keeps any; ``diverged``: of the seeds, by index, whose numbers stopped being finite,
     in which update and why. They are as they were before it; ``recipe``: of the algorithm."""
 
@@ -35,7 +35,7 @@ class Run:
     metrics: Mapping[str, np.ndarray]
     num_updates: int
     path: Path | None = None
-    kept: Mapping[str, PyTree] | None = None
+    task_buffer: Mapping[str, PyTree] | None = None
     diverged: Mapping[int, str] = dataclasses.field(default_factory=dict)
     recipe: Recipe | None = None
 
@@ -68,7 +68,7 @@ class Run:
         check(fits, "seed_index", seed_index, f"must be a whole number from 0 to {self.num_seeds - 1}")
         return jax.tree.map(lambda x: x[seed_index], self.state)
 
-    def kept_tasks(self, member: int = 0) -> TaskDistribution:
+    def buffer_tasks(self, member: int = 0) -> TaskDistribution:
         """The tasks that the curriculum of seed number ``member`` keeps as a finite set, those worth the most first: to
         be trained or tested on, or saved (``tasks.save_tasks``).
 
@@ -85,11 +85,11 @@ class Run:
 
         fits = whole(member) and 0 <= member < self.num_seeds
         check(fits, "member", member, f"must be a whole number from 0 to {self.num_seeds - 1}")
-        if self.kept is None or not np.isfinite(self.kept["score"][member]).any():
+        if self.task_buffer is None or not np.isfinite(self.task_buffer["score"][member]).any():
             raise ConfigError(f"curriculum={self.config['curriculum']['name']!r}: keeps no tasks, or none yet")
-        score = self.kept["score"][member]
+        score = self.task_buffer["score"][member]
         places = np.argsort(-score, kind="stable")[: np.isfinite(score).sum()]
-        return finite(self.tasks, jax.tree.map(lambda x: x[member][places], self.kept["tasks"]))
+        return finite(self.tasks, jax.tree.map(lambda x: x[member][places], self.task_buffer["tasks"]))
 
     def __repr__(self) -> str:
         names = f"{self.config['algorithm']['name']} on {self.config['tasks']['name']}"

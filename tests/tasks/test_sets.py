@@ -29,15 +29,15 @@ def test_what_a_curriculum_keeps_is_a_set_to_train_and_test_on():
     curriculum = mrl.curricula.prioritised_replay(capacity=10)
     options = dict(num_updates=4, num_tasks=8, quiet=True)
     run = mrl.train(learner, FAMILY, curriculum=curriculum, num_seeds=2, **options)
-    kept = run.kept_tasks(member=1)
-    score = run.kept["score"][1]
+    kept = run.buffer_tasks(member=1)
+    score = run.task_buffer["score"][1]
     assert len(kept.tasks.goal) == np.isfinite(score).sum() > 5
-    np.testing.assert_array_equal(kept.tasks.goal[0], run.kept["tasks"].goal[1, np.argmax(score)])
+    np.testing.assert_array_equal(kept.tasks.goal[0], run.task_buffer["tasks"].goal[1, np.argmax(score)])
     assert mrl.evaluate(run, kept, trials_per_task=2, quiet=True).name["num_tasks"] == len(kept.tasks.goal)
     with pytest.raises(ConfigError, match="member=2: must be a whole number from 0 to 1"):
-        run.kept_tasks(member=2)
+        run.buffer_tasks(member=2)
     with pytest.raises(ConfigError, match="curriculum='uniform': keeps no tasks"):
-        mrl.train(mrl.algorithms.ppo(encoder=(), num_epochs=1), mrl.tasks.bandit(), **options).kept_tasks()
+        mrl.train(mrl.algorithms.ppo(encoder=(), num_epochs=1), mrl.tasks.bandit(), **options).buffer_tasks()
 
 
 def test_what_is_no_set_of_these_tasks_is_refused(tmp_path):

@@ -171,7 +171,7 @@ def test_typed_keys_may_be_part_of_a_task(tmp_path):
     sample = lambda key: {"key": key, "x": jax.random.uniform(key)}
     own = tasks()._replace(sample=sample)
     run = train(own, curriculum=mrl.curricula.prioritised_replay(capacity=4, score="positive-value-loss"), out=tmp_path)
-    assert np.isfinite(run.kept["score"]).all()
+    assert np.isfinite(run.task_buffer["score"]).all()
     assert mrl.evaluate(run, num_tasks=4, quiet=True).mean == pytest.approx(6.0)
     few = mrl.tasks.finite(own, jax.vmap(sample)(jax.random.split(jax.random.key(0), 3)))
     saved = mrl.tasks.load_tasks(mrl.tasks.save_tasks(tmp_path / "few.npz", few), own)

@@ -212,16 +212,16 @@ def test_kept_tasks_are_drawn_in_order(tmp_path):
     curriculum = mrl.curricula.prioritised_replay(capacity=16)
     learner = mrl.algorithms.rl2(memory_size=8, num_minibatches=1, num_epochs=1)
     run = mrl.train(learner, tasks, curriculum=curriculum, out=tmp_path / "run", **options)
-    assert run.kept["score"].shape == (1, 16)
+    assert run.task_buffer["score"].shape == (1, 16)
     again = mrl.load(tmp_path / "run")
-    np.testing.assert_array_equal(again.kept["score"], run.kept["score"])
-    figure = mrl.viz.draw_kept(again, tmp_path / "kept.png", num_tasks=5)
-    best = np.sort(run.kept["score"][0])[::-1][:5]
+    np.testing.assert_array_equal(again.task_buffer["score"], run.task_buffer["score"])
+    figure = mrl.viz.draw_task_buffer(again, tmp_path / "kept.png", num_tasks=5)
+    best = np.sort(run.task_buffer["score"][0])[::-1][:5]
     assert [axes.get_title() for axes in figure.axes][:5] == [f"score {x:.2g}" for x in best]
     cli.main(["plot", str(tmp_path / "run")])
     drawn = {path.name for path in (tmp_path / "run").glob("tasks-*.png")}
     assert drawn == {"tasks-score.png", "tasks-replayed.png", "tasks-best.png"}
     with pytest.raises(mrl.ConfigError, match="by='size': this curriculum knows score, replayed, best"):
-        mrl.viz.draw_kept(run, by="size")
+        mrl.viz.draw_task_buffer(run, by="size")
     with pytest.raises(mrl.ConfigError, match="keeps no tasks"):
-        mrl.viz.draw_kept(mrl.train(mrl.algorithms.ppo(encoder=(), num_epochs=1), mrl.tasks.bandit(), **options))
+        mrl.viz.draw_task_buffer(mrl.train(mrl.algorithms.ppo(encoder=(), num_epochs=1), mrl.tasks.bandit(), **options))
