@@ -26,7 +26,14 @@ metarl COMMAND --help says more; metarl train rl2 maze-100 --help lists every op
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; returns its exit code. No stack trace for a user's mistake."""
+    """Runs one command. No stack trace for a user's mistake.
+
+    Args:
+      arguments: the words of the command line (those of this process).
+
+    Returns:
+      Its exit code.
+    """
     words = list(sys.argv[1:] if arguments is None else arguments)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a console that lacks a letter shows another
@@ -72,7 +79,14 @@ COMMANDS = {name: name for name in ("demo", "train", "tune", "evaluate", "plot")
 
 
 def exit_code(error: BaseException) -> int | None:
-    """What the shell is told of an error; None where it is a bug of ours."""
+    """The exit code of an error.
+
+    Args:
+      error: any.
+
+    Returns:
+      The code; None where it is a bug of ours.
+    """
     if isinstance(error, KeyboardInterrupt):  # of its kind is Stopped, which knows the signal
         return 128 + getattr(error, "signal_number", 2)
     from metarl_jax.config import ConfigError
@@ -85,4 +99,9 @@ def exit_code(error: BaseException) -> int | None:
 
 
 def say(text: str) -> None:
+    """Prints a line on stderr.
+
+    Args:
+      text: the line.
+    """
     print(f"metarl: {text}", file=sys.stderr, flush=True)

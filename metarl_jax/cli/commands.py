@@ -33,7 +33,11 @@ DEMO = ["rl2", "maze-100"]
 
 
 def list_names(words: list[str]) -> None:
-    """``metarl list``: a line for each name."""
+    """``metarl list``: a line for each name.
+
+    Args:
+      words: after the command.
+    """
     if words:
         _expect_help(words, LIST_HELP)
         return
@@ -47,13 +51,28 @@ def list_names(words: list[str]) -> None:
 
 
 def train(words: list[str]) -> None:
-    """``metarl train ALGORITHM TASKS [options]``."""
+    """``metarl train ALGORITHM TASKS [options]``.
+
+    Args:
+      words: after the command.
+    """
     run = trained(*pair("train", words))
     print(f"{run.num_updates} updates are in {run.path}; next: metarl evaluate {run.path}")
 
 
 def pair(command: str, words: list[str]) -> tuple[str, list[str], list[str]]:
-    """The usage of a command, the algorithm and the task distribution that ``words`` begin with, and the rest."""
+    """Splits the words of a command that takes an algorithm and a task distribution.
+
+    Args:
+      command: its name.
+      words: after it.
+
+    Returns:
+      Its usage, the two names, and the rest.
+
+    Raises:
+      ConfigError: there are no two names.
+    """
     names, rest = options.leading(words)
     if len(names) != 2 and not ({"-h", "--help"} & set(rest) and len(names) < 2):
         raise ConfigError(
@@ -65,7 +84,11 @@ def pair(command: str, words: list[str]) -> tuple[str, list[str], list[str]]:
 
 
 def tune(words: list[str]) -> None:
-    """``metarl tune ALGORITHM TASKS --space JSON [options]``."""
+    """``metarl tune ALGORITHM TASKS --space JSON [options]``.
+
+    Args:
+      words: after the command.
+    """
     from metarl_jax.tuning import tune as function
 
     prog, names, rest = pair("tune", words)
@@ -95,13 +118,27 @@ def _pairs_of(text: str) -> list[tuple]:
 
 
 def demo(words: list[str]) -> None:
-    """``metarl demo [options of train]``: trains, evaluates, draws."""
+    """``metarl demo [options of train]``: trains, evaluates, draws.
+
+    Args:
+      words: after the command.
+    """
     folder = options.last_value(words, "--out") or str(Path("runs", "demo"))
     _examine(trained("metarl demo", DEMO, words, folder), {}, None, "report")
 
 
 def trained(prog: str, names: list[str], words: list[str], folder: str | None = None) -> "Run":
-    """Reads the options and trains."""
+    """Reads the options and trains.
+
+    Args:
+      prog: usage of the command.
+      names: algorithm and task distribution.
+      words: the options.
+      folder: of the run, where no option says another.
+
+    Returns:
+      The Run.
+    """
     from metarl_jax.training.train import train as function
 
     values = chosen(function, prog, names, words, folder)
@@ -113,8 +150,19 @@ def trained(prog: str, names: list[str], words: list[str], folder: str | None = 
 def chosen(
     function: Callable, prog: str, names: list[str], words: list[str], folder: str | None = None, **more: Any
 ) -> dict[str, Any]:
-    """Reads the options of ``function`` and of what is named (nothing is, when only help is asked for); ``more``:
-    parameters of the function that are options here."""
+    """Reads the options of a function and of what is named (nothing is, when only help is asked for).
+
+    Args:
+      function: has keyword-only parameters.
+      prog: usage of the command.
+      names: algorithm and task distribution.
+      words: the options.
+      folder: another default of ``out``.
+      **more: parameters of the function that are options here.
+
+    Returns:
+      Arguments by name.
+    """
     use_cpu_cores()  # before the options of the tasks are made into arrays
     own = more | options.signature(function)
     curriculum = options.last_value(words, "--curriculum") or own["curriculum"].default
@@ -145,7 +193,11 @@ def _kinds() -> list[tuple[dict[str, Any], str]]:
 
 
 def evaluate(words: list[str]) -> None:
-    """``metarl evaluate RUN [TASKS] [options]``; the run's task distribution may get other options."""
+    """``metarl evaluate RUN [TASKS] [options]``; the run's task distribution may get other options.
+
+    Args:
+      words: after the command.
+    """
     from metarl_jax.evaluation.evaluate import evaluate as function
     from metarl_jax.training.run_folder import read_config
     from metarl_jax.training.train import load
@@ -200,7 +252,11 @@ def _examine(run: "Run", values: Mapping[str, Any], other: Any, name: str) -> No
 
 
 def show(report: "Report") -> None:
-    """In colour on a terminal, else plain."""
+    """Prints a report: in colour on a terminal, else plain.
+
+    Args:
+      report: any.
+    """
     if sys.stdout.isatty():
         report.print()
     else:
@@ -208,7 +264,11 @@ def show(report: "Report") -> None:
 
 
 def plot(words: list[str]) -> None:
-    """``metarl plot RUN``: figures from what the folder holds; nothing is computed again."""
+    """``metarl plot RUN``: figures from what the folder holds; nothing is computed again.
+
+    Args:
+      words: after the command.
+    """
     from metarl_jax import viz
     from metarl_jax.evaluation.report import Report
     from metarl_jax.storage.metrics import read_metrics

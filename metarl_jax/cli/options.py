@@ -16,18 +16,45 @@ REQUIRED = inspect.Parameter.empty
 
 
 def signature(function: Callable) -> dict[str, inspect.Parameter]:
-    """The options of a registry's function, or the keyword-only parameters of any other."""
+    """The options of a registry's function, or the keyword-only parameters of any other.
+
+    Args:
+      function: any.
+
+    Returns:
+      Parameters by name.
+    """
     return options_of(function)
 
 
 def with_defaults(parameters: Parameters, values: Mapping[str, Any]) -> dict[str, inspect.Parameter]:
-    """``parameters`` with other defaults, such as the options that a run was made with (tuples may be lists)."""
+    """Parameters with other defaults, such as the options that a run was made with (tuples may be lists).
+
+    Args:
+      parameters: by name.
+      values: the defaults that change, by name.
+
+    Returns:
+      Parameters by name.
+    """
     changed = {name: coerce(values[name], p.annotation, name) for name, p in parameters.items() if name in values}
     return {name: p.replace(default=changed.get(name, p.default)) for name, p in parameters.items()}
 
 
 def from_json(option: str, text: str, example: str) -> Any:
-    """What an option says in JSON."""
+    """An option that is given in JSON.
+
+    Args:
+      option: its name.
+      text: its value.
+      example: of a value, for the message.
+
+    Returns:
+      What the text holds.
+
+    Raises:
+      ConfigError: it is not JSON.
+    """
     try:
         return json.loads(text)
     except ValueError as error:
@@ -41,8 +68,15 @@ def parse(
 
     ``--help`` prints all of them and exits with 0, a word that does not fit is explained and exits with 2.
 
+    Args:
+      prog: usage of the command.
+      about: what it does.
+      own: a dataclass of its own options.
+      groups: dataclasses by name.
+      words: the options.
+
     Returns:
-      the values of ``own`` by name, and those of each group.
+      The values of ``own`` by name, and those of each group.
     """
     import tyro
 
@@ -63,7 +97,17 @@ def _field_of(record: type) -> Any:
 
 
 def record(name: str, parameters: Parameters, texts: Mapping[str, str], about: str = "") -> type:
-    """The frozen dataclass of ``parameters`` that tyro reads, with a help text each."""
+    """The frozen dataclass of some parameters that tyro reads, with a help text each.
+
+    Args:
+      name: of the class.
+      parameters: by name.
+      texts: help by name.
+      about: what the group is.
+
+    Returns:
+      The class.
+    """
     import tyro
 
     fields: list[Any] = []
@@ -82,14 +126,30 @@ def record(name: str, parameters: Parameters, texts: Mapping[str, str], about: s
 
 
 def group(function: Callable, values: Mapping[str, Any] | None = None) -> type:
-    """The options of a registry's function as a record; ``values`` are defaults instead of the function's own."""
+    """The options of a registry's function as a record.
+
+    Args:
+      function: any.
+      values: defaults instead of the function's own.
+
+    Returns:
+      The class.
+    """
     parameters = with_defaults(signature(function), values or {})
     return record(str(getattr(function, "__name__", "options")), parameters, help_texts(function), summary(function))
 
 
 def help_texts(function: Callable) -> dict[str, str]:
-    """What the Args part of the docstring says of each parameter: ``name: text.``, ``name, name: text.``, several on
-    a line."""
+    """The help of each parameter, read from the docstring's Args.
+
+    There are ``name: text.``, ``name, name: text.``, and several on a line.
+
+    Args:
+      function: any.
+
+    Returns:
+      Texts by name.
+    """
     names = {*signature(function), *inspect.signature(function).parameters}
     part = re.search(r"^Args:\n((?:  .*\n?|\n)+)", inspect.getdoc(function) or "", re.MULTILINE)
     if part is None:
@@ -99,25 +159,51 @@ def help_texts(function: Callable) -> dict[str, str]:
         words = " ".join(entry.split()).replace("``", "")
         marks = [m for m in re.finditer(r"(?:^|(?<=[.;] ))(\w+(?:, \w+)*): ", words) if names >= set(m[1].split(", "))]
         ends = [m.start() for m in marks[1:]] + [len(words)]
-        for mark, end in zip(marks, ends, strict=True):
+        for mark, end in zip(marks, ends, strict=False):  # an entry may be of what is no option
             texts |= dict.fromkeys(mark[1].split(", "), words[mark.end() : end].strip())
     return texts
 
 
 def summary(function: Callable, width: int = 100) -> str:
-    """The first sentence of the docstring, on one line."""
+    """The first sentence of the docstring, on one line.
+
+    Args:
+      function: any.
+      width: characters at most.
+
+    Returns:
+      Text.
+    """
     paragraph = " ".join((inspect.getdoc(function) or "").split("\n\n")[0].split()).replace("``", "")
     return textwrap.shorten(re.split(r"(?<=[\w)\]])\. (?=[A-Z])", paragraph)[0].rstrip("."), width, placeholder=" ...")
 
 
 def leading(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The words before the first option, and the rest."""
+    """Splits words at the first option.
+
+    Args:
+      words: of a command line.
+
+    Returns:
+      Those before it, and the rest.
+    """
     first = next((i for i, word in enumerate(words) if word.startswith("-")), len(words))
     return list(words[:first]), list(words[first:])
 
 
 def last_value(words: Sequence[str], option: str) -> str | None:
-    """What ``option VALUE`` or ``option=VALUE`` says last, or None."""
+    """The last value of an option: ``option VALUE`` or ``option=VALUE``.
+
+    Args:
+      words: of a command line.
+      option: with its dashes.
+
+    Returns:
+      Text, or None.
+
+    Raises:
+      ConfigError: the value is missing.
+    """
     values = [word.partition("=")[2] for word in words if word.startswith(f"{option}=")]
     for here, following in itertools.pairwise([*words, None]):
         if here == option:

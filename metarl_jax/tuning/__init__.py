@@ -48,7 +48,14 @@ class Tuned(NamedTuple):
 
 
 class Search(NamedTuple):
-    """What is searched, and how a trial is judged. ``space``: by name of an option a Range, or choices by label."""
+    """What is searched.
+
+    Attributes:
+      setting: what is trained.
+      space: by name of an option a Range, or choices by label.
+      numbers: of tasks, updates and so on, the same in all trials.
+      seed: of the search.
+    """
 
     setting: Experiment
     space: dict[str, Any]
@@ -56,17 +63,39 @@ class Search(NamedTuple):
     seed: int
 
     def options(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """What Optuna's ``params`` stand for."""
+        """The options that Optuna's parameters stand for.
+
+        Args:
+          params: of a trial.
+
+        Returns:
+          Values by name.
+        """
         entries = {name: (self.space[name], value) for name, value in params.items()}
         return {name: entry[value] if isinstance(entry, dict) else value for name, (entry, value) in entries.items()}
 
     def recipe(self, options: Mapping[str, Any]) -> Recipe:
+        """The algorithm under some options.
+
+        Args:
+          options: values by name.
+
+        Returns:
+          The Recipe.
+        """
         algorithm = self.setting.algorithm
         return algorithm._replace(options={**algorithm.options, **options})
 
 
 class Outcome(NamedTuple):
-    """Of a trial: ``score``, or the ``reason`` why it has none, and environment steps."""
+    """Of a trial.
+
+    Attributes:
+      score: None where it has none.
+      reason: why.
+      train_steps: environment steps of training.
+      evaluation_steps: environment steps of its evaluation.
+    """
 
     score: float | None
     reason: str | None
@@ -114,6 +143,9 @@ def tune(
       out: the sweep's folder; created, or, when it holds a sweep of the same configuration, joined or continued.
       storage: the URL of another database that Optuna knows, for workers on several machines; they share the folder.
       quiet: no progress and no messages.
+
+    Returns:
+      What was found.
 
     Raises:
       ConfigError: a wrong name, value or range, a folder that holds something else, or Optuna is not installed.
@@ -169,7 +201,15 @@ def _work(search: Search, opened: sweep.Sweep, num_trials: int, quiet: bool) -> 
 
 
 def described(search: Search, opened: sweep.Sweep) -> list[dict[str, Any]]:
-    """``Tuned.trials``."""
+    """``Tuned.trials``.
+
+    Args:
+      search: what is searched.
+      opened: the study.
+
+    Returns:
+      A dict for each trial.
+    """
     told = {"reason": None, "train_steps": 0, "evaluation_steps": 0, "seconds": 0.0}
     return [
         {"number": t.number, "options": search.options(t.params), "score": t.value}
@@ -206,7 +246,17 @@ def _perform(search: Search, opened: sweep.Sweep, trial: Any, progress: Progress
 
 
 def outcome(search: Search, options: Mapping[str, Any], seed: int, folder: Path) -> Outcome:
-    """Trains with ``options`` in ``folder`` and lives the trials of the evaluation."""
+    """Trains under some options and evaluates.
+
+    Args:
+      search: what is searched.
+      options: values by name.
+      seed: of the trial.
+      folder: of its run.
+
+    Returns:
+      The Outcome.
+    """
     recipe, setting, numbers = search.recipe(options), search.setting, search.numbers
     try:
         built = build_program(setting._replace(algorithm=recipe), numbers["num_tasks"])

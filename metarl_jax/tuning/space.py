@@ -8,7 +8,13 @@ from metarl_jax.training.experiment import Experiment
 
 
 class Range(NamedTuple):
-    """All numbers from ``low`` to ``high``, whole ones where the option is; ``log``: evenly in their logarithm."""
+    """All numbers between two ends, whole ones where the option is.
+
+    Attributes:
+      low: the lower end.
+      high: the upper end.
+      log: evenly in their logarithm.
+    """
 
     low: float
     high: float
@@ -16,7 +22,19 @@ class Range(NamedTuple):
 
 
 def checked_space(setting: Experiment, space: Mapping[str, Any], num_tasks: int) -> dict[str, Any]:
-    """``Search.space``; a ConfigError for what the algorithm does not know or refuses."""
+    """``Search.space``.
+
+    Args:
+      setting: what is trained.
+      space: as the user gave it.
+      num_tasks: of an update.
+
+    Returns:
+      A Range, or choices by label, by name of an option.
+
+    Raises:
+      ConfigError: something that the algorithm does not know or refuses.
+    """
     check(isinstance(space, Mapping) and len(space) > 0, "space", space, "give a Range or choices by name of an option")
     recipe, checked = setting.algorithm, {}
     known = options_of(recipe.function)
@@ -44,12 +62,26 @@ def checked_space(setting: Experiment, space: Mapping[str, Any], num_tasks: int)
 
 
 def label(choice: Any) -> Any:
-    """A choice as databases keep and dashboards show it."""
+    """A choice as databases keep and dashboards show it.
+
+    Args:
+      choice: any value of an option.
+
+    Returns:
+      A number, a text or None.
+    """
     return choice if choice is None or isinstance(choice, bool | int | float | str) else repr(choice)
 
 
 def distribution(entry: Any) -> Any:
-    """Optuna's word for an entry of ``Search.space``."""
+    """Optuna's distribution of an entry of ``Search.space``.
+
+    Args:
+      entry: a Range, or choices by label.
+
+    Returns:
+      The distribution.
+    """
     from optuna import distributions
 
     if isinstance(entry, dict):

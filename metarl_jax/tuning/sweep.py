@@ -25,7 +25,13 @@ KEPT = ("run", "repeat", "seconds", "deaths")  # what a trial that is claimed ag
 
 
 class Sweep(NamedTuple):
-    """An open study. ``storage``: its database, which knows heartbeats."""
+    """An open study.
+
+    Attributes:
+      study: Optuna's.
+      storage: its database, which knows heartbeats.
+      folder: of the sweep.
+    """
 
     study: Any
     storage: Any
@@ -34,7 +40,15 @@ class Sweep(NamedTuple):
 
 @contextlib.contextmanager
 def opened(folder: Path, url: str | None, config: dict[str, Any]) -> Iterator[Sweep]:
-    """The sweep in ``folder``, made if need be; ``url``: of another database than the file there.
+    """The sweep in a folder, made if need be.
+
+    Args:
+      folder: of the sweep.
+      url: of another database than the file there.
+      config: of the sweep.
+
+    Returns:
+      A context with the Sweep.
 
     Raises:
       ConfigError: another configuration is there, something else is, or the database cannot be opened.
@@ -75,7 +89,13 @@ def opened(folder: Path, url: str | None, config: dict[str, Any]) -> Iterator[Sw
 
 @contextlib.contextmanager
 def experimental() -> Iterator[None]:
-    """Optuna calls heartbeats an experiment, and does not know of those that are not its own loop's."""
+    """Silences Optuna's warnings about heartbeats.
+
+    It calls them an experiment, and does not know of those that are not its own loop's.
+
+    Returns:
+      A context.
+    """
     import optuna
 
     with warnings.catch_warnings():
@@ -85,17 +105,33 @@ def experimental() -> Iterator[None]:
 
 
 def finished(sweep: Sweep) -> list[Any]:
-    """The trials that count as done, scored or pruned."""
+    """The trials that count as done, scored or pruned.
+
+    Args:
+      sweep: any.
+
+    Returns:
+      Optuna's trials.
+    """
     states = _states("COMPLETE", "PRUNED")
     return [trial for trial in sweep.study.get_trials(deepcopy=False) if trial.state in states]
 
 
 def claim(sweep: Sweep, space: Mapping[str, Any], points: Sequence[dict], total: int, seed: int) -> Any | None:
-    """The next of ``total`` trials, this worker's own; None where all are done or run elsewhere.
+    """The next trial, this worker's own.
 
     One that lost its worker comes first, then ``points`` that were not tried yet, then the sampler's choice from
-    ``space`` (Optuna's distributions). Its attributes say its folder (``run``), and how many before it had the same
-    options (``repeat``).
+    ``space``. Its attributes say its folder (``run``), and how many before it had the same options (``repeat``).
+
+    Args:
+      sweep: any.
+      space: Optuna's distributions by name.
+      points: parameters to be tried first.
+      total: how many trials there are to be.
+      seed: of the sampler.
+
+    Returns:
+      Optuna's trial; None where all are done or run elsewhere.
     """
     import optuna
 
@@ -127,7 +163,15 @@ def claim(sweep: Sweep, space: Mapping[str, Any], points: Sequence[dict], total:
 
 @contextlib.contextmanager
 def heartbeat(sweep: Sweep, trial: Any) -> Iterator[None]:
-    """Meanwhile the database is told that the trial's worker lives."""
+    """Meanwhile the database knows that the trial's worker is alive.
+
+    Args:
+      sweep: any.
+      trial: Optuna's.
+
+    Returns:
+      A context.
+    """
     stop = threading.Event()
     thread = threading.Thread(target=_beat, args=(sweep.storage, trial._trial_id, stop), daemon=True)
     thread.start()
@@ -148,8 +192,18 @@ def _beat(storage: Any, trial_id: int, stop: threading.Event) -> None:
 
 
 def settle(sweep: Sweep, trial: Any, score: float | None, **told: Any) -> bool:
-    """Records ``score`` (None: pruned) and what else is to be told of a trial. False, and nothing is recorded, where it
-    was taken for dead meanwhile (a machine that slept): it is another worker's now."""
+    """Records the score of a trial.
+
+    Args:
+      sweep: any.
+      trial: Optuna's.
+      score: None: pruned.
+      **told: its attributes.
+
+    Returns:
+      False, and nothing is recorded, where it was taken for dead meanwhile (a machine that slept): it is another
+      worker's now.
+    """
     with locked(sweep.folder, wait=True):
         if not _runs(sweep, trial.number):
             return False
@@ -161,7 +215,14 @@ def settle(sweep: Sweep, trial: Any, score: float | None, **told: Any) -> bool:
 
 
 def stopped(sweep: Sweep, trial: Any, died: bool, seconds: float) -> None:
-    """Leaves a trial to whoever claims it next; ``died``: by an error, not because it was asked to."""
+    """Leaves a trial to whoever claims it next.
+
+    Args:
+      sweep: any.
+      trial: Optuna's.
+      died: by an error, not because it was asked to.
+      seconds: that it took.
+    """
     with locked(sweep.folder, wait=True):
         if _runs(sweep, trial.number):
             trial.set_user_attr("seconds", seconds)

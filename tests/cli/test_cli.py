@@ -292,3 +292,15 @@ def test_tune_looks_for_options(tmp_path, monkeypatch, capsys):
     folder = str(Path("runs", "tune-rl2-bandit-seed0"))
     assert f"2 trials are in {folder}; trial 1 returns 8\n  memory_size: 8\n" in out
     assert f"metarl evaluate {Path(folder, 'trials', '0001')}" in out
+
+
+def test_help_texts_pass_over_what_is_no_option():
+    def made(tasks, *, size: int = 1):
+        """A thing.
+
+        Args:
+          elsewhere: is none of its parameters.
+          size: of it.
+        """
+
+    assert options.help_texts(made) == {"size": "of it."}
