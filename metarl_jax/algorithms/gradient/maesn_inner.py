@@ -59,15 +59,15 @@ def standard_normal(size: int) -> Latent:
 def latent_actor(spec: Spec, size: int, encoder: tuple[int, ...], spread: float) -> Policy:
     """A Policy of ``Agent``s on the observations of ``SweptLatentWrapper``: an MLP on ``(o, z)``, no memory, no critic.
 
-    ``init`` makes the network's parameters alone. At initialization the action parameters depend on the latents by
-    ``spread`` and little on observations (``with_scaled_init``). Continuous actions vary little from step to step
-    then (a standard deviation of about ``exp(-0.7)``), since the latents explore.
+    ``init`` makes the network's parameters alone. At initialization different latents lead to different actions
+    (``with_scaled_init``); other actors are indifferent then. Continuous actions vary little from step to step at
+    first (a standard deviation of about ``exp(-0.7)``), since the latents explore.
 
     Args:
       spec: of the environment without latents.
       size: ``Z``.
       encoder: sizes of the hidden layers.
-      spread: standard deviation of the action parameters per unit of a latent, at initialization.
+      spread: how far a unit of a latent moves the action parameters at initialization.
 
     Returns:
       The Policy.

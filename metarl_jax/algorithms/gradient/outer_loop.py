@@ -48,19 +48,7 @@ class LearnerState(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OuterStepConfig:
-    """The outer step's options by the names under which ``maml`` documents them.
-
-    Attributes:
-      outer: see ``maml``, as all but the last.
-      max_kl: see ``maml``.
-      learning_rate: see ``maml``.
-      decay_updates: see ``maml``.
-      num_epochs: see ``maml``.
-      num_minibatches: see ``maml``.
-      clip: see ``maml``.
-      kl_cost: see ``maml``.
-      score: include E-MAML's score-function term.
-    """
+    """Options of the outer step, by the names under which ``maml`` documents them; ``score`` adds E-MAML's term."""
 
     outer: str
     max_kl: float
@@ -306,7 +294,7 @@ def clipped(loss, optimizer, options: OuterStepConfig, key, state: LearnerState,
 
 
 def _reptile_step(inner: adaptation.Inner, optimizer, key, state: LearnerState, windows):
-    """Towards where adaptation led: ``theta - mean_n theta_n`` as a gradient."""
+    """An outer step towards the adapted parameters: ``theta - mean_n theta_n`` is the gradient (Nichol et al. 2018)."""
     del key
     led = jax.vmap(lambda windows: adaptation.adapt(inner, state.meta, windows)[0], in_axes=1)(windows)
     away = jax.tree.map(lambda start, ends: start - ends.mean(axis=0), state.meta.params, led)
