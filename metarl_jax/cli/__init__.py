@@ -1,5 +1,7 @@
-"""The ``metarl`` command. Its options ARE the keyword options of the functions that it calls: names, types and
-defaults come from their signatures, help from the Args part of their docstrings.
+"""The ``metarl`` command.
+
+Its options ARE the keyword options of the functions that it calls: names, types and defaults come from their
+signatures, help from the Args part of their docstrings.
 
 Exit codes: 0 done; 1 training diverged; 2 a mistake in the command; 130 and 143 stopped by Ctrl-C and SIGTERM.
 """
@@ -26,13 +28,13 @@ metarl COMMAND --help says more; metarl train rl2 maze-100 --help lists every op
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command. No stack trace for a user's mistake.
+    """Runs one command. A user's mistake gives a message without a stack trace.
 
     Args:
-      arguments: the words of the command line (those of this process).
+      arguments: the words after ``metarl``; by default those of the process.
 
     Returns:
-      Its exit code.
+      The exit code, as the module's docstring lists them.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     for stream in (sys.stdout, sys.stderr):
@@ -82,10 +84,10 @@ def exit_code(error: BaseException) -> int | None:
     """The exit code of an error.
 
     Args:
-      error: any.
+      error: raised by a command.
 
     Returns:
-      The code; None where it is a bug of ours.
+      The code, as the module's docstring lists them; None for a bug of the library, which is to be raised.
     """
     if isinstance(error, KeyboardInterrupt):  # of its kind is Stopped, which knows the signal
         return 128 + getattr(error, "signal_number", 2)
@@ -99,9 +101,9 @@ def exit_code(error: BaseException) -> int | None:
 
 
 def say(text: str) -> None:
-    """Prints a line on stderr.
+    """Prints a line to stderr.
 
     Args:
-      text: the line.
+      text: what follows ``metarl: ``.
     """
     print(f"metarl: {text}", file=sys.stderr, flush=True)

@@ -33,10 +33,13 @@ DEMO = ["rl2", "maze-100"]
 
 
 def list_names(words: list[str]) -> None:
-    """``metarl list``: a line for each name.
+    """``metarl list``: a line for each algorithm, task distribution and curriculum.
 
     Args:
-      words: after the command.
+      words: after the command; none, or a request for help.
+
+    Raises:
+      ConfigError: other words.
     """
     if words:
         _expect_help(words, LIST_HELP)
@@ -61,17 +64,17 @@ def train(words: list[str]) -> None:
 
 
 def pair(command: str, words: list[str]) -> tuple[str, list[str], list[str]]:
-    """Splits the words of a command that takes an algorithm and a task distribution.
+    """Splits a command's words into the names of an algorithm and a task distribution, and the options.
 
     Args:
-      command: its name.
-      words: after it.
+      command: ``train`` or ``tune``.
+      words: after the command.
 
     Returns:
-      Its usage, the two names, and the rest.
+      The usage of the command, the names (fewer than two where help is asked for), and the remaining words.
 
     Raises:
-      ConfigError: there are no two names.
+      ConfigError: not two names, and no request for help.
     """
     names, rest = options.leading(words)
     if len(names) != 2 and not ({"-h", "--help"} & set(rest) and len(names) < 2):
@@ -88,6 +91,9 @@ def tune(words: list[str]) -> None:
 
     Args:
       words: after the command.
+
+    Raises:
+      ConfigError: no trial of the sweep has a score.
     """
     from metarl_jax.tuning import tune as function
 
@@ -128,13 +134,13 @@ def demo(words: list[str]) -> None:
 
 
 def trained(prog: str, names: list[str], words: list[str], folder: str | None = None) -> "Run":
-    """Reads the options and trains.
+    """Reads the options of ``train`` and trains.
 
     Args:
-      prog: usage of the command.
-      names: algorithm and task distribution.
+      prog: usage of the command, for messages.
+      names: of the algorithm and the task distribution.
       words: the options.
-      folder: of the run, where no option says another.
+      folder: default of ``--out``; None: a folder named after ``names`` and the seed.
 
     Returns:
       The Run.
@@ -150,18 +156,18 @@ def trained(prog: str, names: list[str], words: list[str], folder: str | None = 
 def chosen(
     function: Callable, prog: str, names: list[str], words: list[str], folder: str | None = None, **more: Any
 ) -> dict[str, Any]:
-    """Reads the options of a function and of what is named (nothing is, when only help is asked for).
+    """Reads the options of a function, and those of the algorithm, task distribution and curriculum that are named.
 
     Args:
-      function: has keyword-only parameters.
-      prog: usage of the command.
-      names: algorithm and task distribution.
+      function: ``train`` or ``tune``.
+      prog: usage of the command, for messages.
+      names: of the algorithm and the task distribution; fewer only where help is asked for.
       words: the options.
-      folder: another default of ``out``.
-      **more: parameters of the function that are options here.
+      folder: default of ``--out``.
+      **more: positional parameters of the function that are options here.
 
     Returns:
-      Arguments by name.
+      The function's arguments by name: algorithm, tasks and curriculum as objects, options in JSON as text.
     """
     use_cpu_cores()  # before the options of the tasks are made into arrays
     own = more | options.signature(function)
@@ -197,6 +203,9 @@ def evaluate(words: list[str]) -> None:
 
     Args:
       words: after the command.
+
+    Raises:
+      ConfigError: no folder, or several, and no request for help.
     """
     from metarl_jax.evaluation.evaluate import evaluate as function
     from metarl_jax.training.run_folder import read_config
@@ -255,7 +264,7 @@ def show(report: "Report") -> None:
     """Prints a report: in colour on a terminal, else plain.
 
     Args:
-      report: any.
+      report: from ``evaluate``.
     """
     if sys.stdout.isatty():
         report.print()
@@ -267,7 +276,10 @@ def plot(words: list[str]) -> None:
     """``metarl plot RUN``: figures from what the folder holds; nothing is computed again.
 
     Args:
-      words: after the command.
+      words: after the command: the run's folder, or a request for help.
+
+    Raises:
+      ConfigError: other words, or no run in the folder.
     """
     from metarl_jax import viz
     from metarl_jax.evaluation.report import Report

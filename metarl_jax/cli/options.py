@@ -28,29 +28,32 @@ def signature(function: Callable) -> dict[str, inspect.Parameter]:
 
 
 def with_defaults(parameters: Parameters, values: Mapping[str, Any]) -> dict[str, inspect.Parameter]:
-    """Parameters with other defaults, such as the options that a run was made with (tuples may be lists).
+    """Parameters with other defaults, such as the options that a run was made with.
 
     Args:
       parameters: by name.
-      values: the defaults that change, by name.
+      values: new defaults by name, as JSON holds them (tuples may be lists); other names are ignored.
 
     Returns:
       Parameters by name.
+
+    Raises:
+      ConfigError: a value is not of its parameter's type.
     """
     changed = {name: coerce(values[name], p.annotation, name) for name, p in parameters.items() if name in values}
     return {name: p.replace(default=changed.get(name, p.default)) for name, p in parameters.items()}
 
 
 def from_json(option: str, text: str, example: str) -> Any:
-    """An option that is given in JSON.
+    """Decodes an option that is given in JSON.
 
     Args:
-      option: its name.
+      option: its name, for messages.
       text: its value.
-      example: of a value, for the message.
+      example: of a right value, for messages.
 
     Returns:
-      What the text holds.
+      What the text stands for.
 
     Raises:
       ConfigError: it is not JSON.
@@ -69,11 +72,11 @@ def parse(
     ``--help`` prints all of them and exits with 0, a word that does not fit is explained and exits with 2.
 
     Args:
-      prog: usage of the command.
-      about: what it does.
-      own: a dataclass of its own options.
-      groups: dataclasses by name.
-      words: the options.
+      prog: usage of the command, for messages.
+      about: what it does, for its help.
+      own: dataclass of the command's own options.
+      groups: dataclasses of grouped options by the group's name.
+      words: to be read.
 
     Returns:
       The values of ``own`` by name, and those of each group.
@@ -97,16 +100,16 @@ def _field_of(record: type) -> Any:
 
 
 def record(name: str, parameters: Parameters, texts: Mapping[str, str], about: str = "") -> type:
-    """The frozen dataclass of some parameters that tyro reads, with a help text each.
+    """The frozen dataclass of a function's parameters, each with a help text, which tyro reads.
 
     Args:
-      name: of the class.
-      parameters: by name.
+      name: of the dataclass.
+      parameters: by name; one without a default must be given on the command line.
       texts: help by name.
-      about: what the group is.
+      about: its docstring.
 
     Returns:
-      The class.
+      The dataclass.
     """
     import tyro
 
@@ -126,29 +129,32 @@ def record(name: str, parameters: Parameters, texts: Mapping[str, str], about: s
 
 
 def group(function: Callable, values: Mapping[str, Any] | None = None) -> type:
-    """The options of a registry's function as a record.
+    """The options of a registry's function as a dataclass, see ``record``.
 
     Args:
-      function: any.
-      values: defaults instead of the function's own.
+      function: an entry of a registry.
+      values: defaults that replace the function's own.
 
     Returns:
-      The class.
+      The dataclass.
+
+    Raises:
+      ConfigError: a value is not of its parameter's type.
     """
     parameters = with_defaults(signature(function), values or {})
     return record(str(getattr(function, "__name__", "options")), parameters, help_texts(function), summary(function))
 
 
 def help_texts(function: Callable) -> dict[str, str]:
-    """The help of each parameter, read from the docstring's Args.
+    """What the Args part of a docstring says of each parameter.
 
-    There are ``name: text.``, ``name, name: text.``, and several on a line.
+    It reads ``name: text.`` and ``name, name: text.``, also several on a line.
 
     Args:
-      function: any.
+      function: with a docstring.
 
     Returns:
-      Texts by name.
+      Texts by name, each on one line; empty where there is no such part.
     """
     names = {*signature(function), *inspect.signature(function).parameters}
     part = re.search(r"^Args:\n((?:  .*\n?|\n)+)", inspect.getdoc(function) or "", re.MULTILINE)
@@ -165,14 +171,14 @@ def help_texts(function: Callable) -> dict[str, str]:
 
 
 def summary(function: Callable, width: int = 100) -> str:
-    """The first sentence of the docstring, on one line.
+    """The first sentence of a docstring, on one line.
 
     Args:
-      function: any.
-      width: characters at most.
+      function: with a docstring.
+      width: characters at most; what is cut is replaced by dots.
 
     Returns:
-      Text.
+      The sentence, without its full stop.
     """
     paragraph = " ".join((inspect.getdoc(function) or "").split("\n\n")[0].split()).replace("``", "")
     return textwrap.shorten(re.split(r"(?<=[\w)\]])\. (?=[A-Z])", paragraph)[0].rstrip("."), width, placeholder=" ...")
@@ -182,27 +188,27 @@ def leading(words: Sequence[str]) -> tuple[list[str], list[str]]:
     """Splits words at the first option.
 
     Args:
-      words: of a command line.
+      words: after the command.
 
     Returns:
-      Those before it, and the rest.
+      The words before the first option, and the rest.
     """
     first = next((i for i, word in enumerate(words) if word.startswith("-")), len(words))
     return list(words[:first]), list(words[first:])
 
 
 def last_value(words: Sequence[str], option: str) -> str | None:
-    """The last value of an option: ``option VALUE`` or ``option=VALUE``.
+    """The last value of an option, given as ``option VALUE`` or ``option=VALUE``.
 
     Args:
-      words: of a command line.
+      words: after the command.
       option: with its dashes.
 
     Returns:
-      Text, or None.
+      The value; None where the option is not given.
 
     Raises:
-      ConfigError: the value is missing.
+      ConfigError: the option is the last word, without a value.
     """
     values = [word.partition("=")[2] for word in words if word.startswith(f"{option}=")]
     for here, following in itertools.pairwise([*words, None]):

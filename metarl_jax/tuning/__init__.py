@@ -33,12 +33,16 @@ KEY_DOMAIN = 0x7E5D  # options must not be chosen by the trials that ``evaluate`
 
 
 class Tuned(NamedTuple):
-    """What a sweep found. ``best``: the algorithm under the options of the highest ``score`` (None where no trial has
-    one); ``study``: Optuna's.
+    """Result of a sweep.
 
-    ``trials``: those that are done, a dict each: ``number``, ``options``, ``score`` (None where it was pruned, for
-    ``reason``), ``train_steps`` and ``evaluation_steps`` (environment steps, of all seeds, inner ones included),
-    ``seconds`` (without those that killed workers spent), ``seed``, and ``run``, its folder in the sweep's.
+    Attributes:
+      best: the algorithm with the options of the highest score; None where no trial has one.
+      score: the highest; None where no trial has one.
+      trials: the finished ones, a dict each: ``number``, ``options``, ``score`` (None where it was pruned, for
+        ``reason``), ``train_steps`` and ``evaluation_steps`` (environment steps of all seeds, those of inner updates
+        included), ``seconds`` (without those of workers that were killed), ``seed``, and ``run``, its folder below the
+        sweep's.
+      study: Optuna's.
     """
 
     best: Recipe | None
@@ -48,13 +52,13 @@ class Tuned(NamedTuple):
 
 
 class Search(NamedTuple):
-    """What is searched.
+    """What is searched, and how a trial is scored.
 
     Attributes:
-      setting: what is trained.
+      setting: what is trained, before the options of a trial replace its own.
       space: by name of an option a Range, or choices by label.
-      numbers: of tasks, updates and so on, the same in all trials.
-      seed: of the search.
+      numbers: of updates, tasks, seeds and evaluation tasks, the arguments of ``tune``.
+      seed: the first seed.
     """
 
     setting: Experiment
@@ -66,19 +70,19 @@ class Search(NamedTuple):
         """The options that Optuna's parameters stand for.
 
         Args:
-          params: of a trial.
+          params: of a trial: numbers, and labels of choices.
 
         Returns:
-          Values by name.
+          Values by option.
         """
         entries = {name: (self.space[name], value) for name, value in params.items()}
         return {name: entry[value] if isinstance(entry, dict) else value for name, (entry, value) in entries.items()}
 
     def recipe(self, options: Mapping[str, Any]) -> Recipe:
-        """The algorithm under some options.
+        """The algorithm with some options replaced.
 
         Args:
-          options: values by name.
+          options: values by option.
 
         Returns:
           The Recipe.
@@ -88,13 +92,13 @@ class Search(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """Of a trial.
+    """Result of one trial.
 
     Attributes:
-      score: None where it has none.
-      reason: why.
-      train_steps: environment steps of training.
-      evaluation_steps: environment steps of its evaluation.
+      score: mean trial return; None where the trial is to be pruned.
+      reason: why it has no score, else None.
+      train_steps: environment steps of training, all seeds together.
+      evaluation_steps: environment steps of evaluation, all seeds together.
     """
 
     score: float | None
@@ -145,11 +149,14 @@ def tune(
       quiet: no progress and no messages.
 
     Returns:
-      What was found.
+      The Tuned: the best options, and all trials that are done.
 
     Raises:
       ConfigError: a wrong name, value or range, a folder that holds something else, or Optuna is not installed.
       Stopped: Ctrl-C or SIGTERM, after saving.
+
+    Example:
+      ``metarl_jax.tune("rl2", "maze-100", {"learning_rate": metarl_jax.Range(1e-4, 1e-2, log=True)})``
     """
     try:
         import optuna  # noqa: F401
@@ -201,14 +208,14 @@ def _work(search: Search, opened: sweep.Sweep, num_trials: int, quiet: bool) -> 
 
 
 def described(search: Search, opened: sweep.Sweep) -> list[dict[str, Any]]:
-    """``Tuned.trials``.
+    """The finished trials as ``Tuned.trials`` holds them.
 
     Args:
       search: what is searched.
-      opened: the study.
+      opened: the sweep.
 
     Returns:
-      A dict for each trial.
+      A dict for each.
     """
     told = {"reason": None, "train_steps": 0, "evaluation_steps": 0, "seconds": 0.0}
     return [
@@ -246,12 +253,12 @@ def _perform(search: Search, opened: sweep.Sweep, trial: Any, progress: Progress
 
 
 def outcome(search: Search, options: Mapping[str, Any], seed: int, folder: Path) -> Outcome:
-    """Trains under some options and evaluates.
+    """Trains with some options and scores the result in the evaluation's tasks.
 
     Args:
       search: what is searched.
-      options: values by name.
-      seed: of the trial.
+      options: of the trial.
+      seed: the first seed of its training.
       folder: of its run.
 
     Returns:

@@ -1,4 +1,4 @@
-"""What is searched: ranges and choices of an algorithm's options, held to the algorithm and told to Optuna."""
+"""The search space: ranges and choices of options, checked against the algorithm, and as Optuna states them."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -8,12 +8,15 @@ from metarl_jax.training.experiment import Experiment
 
 
 class Range(NamedTuple):
-    """All numbers between two ends, whole ones where the option is.
+    """A range of numbers to search, of whole numbers where the option is one.
 
     Attributes:
-      low: the lower end.
-      high: the upper end.
-      log: evenly in their logarithm.
+      low: the least, included.
+      high: the greatest, included.
+      log: sample uniformly in the logarithm.
+
+    Example:
+      ``metarl_jax.Range(1e-4, 1e-2, log=True)``
     """
 
     low: float
@@ -22,18 +25,20 @@ class Range(NamedTuple):
 
 
 def checked_space(setting: Experiment, space: Mapping[str, Any], num_tasks: int) -> dict[str, Any]:
-    """``Search.space``.
+    """Checks a search space against the algorithm.
+
+    Options must exist, values have their types, and the algorithm must be possible with each end and each choice.
 
     Args:
       setting: what is trained.
-      space: as the user gave it.
-      num_tasks: of an update.
+      space: as given to ``tune``: by name of an option a Range, its fields by name, or a list of choices.
+      num_tasks: tasks of an update.
 
     Returns:
-      A Range, or choices by label, by name of an option.
+      ``Search.space``: by name of an option a Range, or choices by label.
 
     Raises:
-      ConfigError: something that the algorithm does not know or refuses.
+      ConfigError: an option that the algorithm does not know, or a value that it refuses.
     """
     check(isinstance(space, Mapping) and len(space) > 0, "space", space, "give a Range or choices by name of an option")
     recipe, checked = setting.algorithm, {}
@@ -62,25 +67,25 @@ def checked_space(setting: Experiment, space: Mapping[str, Any], num_tasks: int)
 
 
 def label(choice: Any) -> Any:
-    """A choice as databases keep and dashboards show it.
+    """A choice in a form that databases store and dashboards show.
 
     Args:
       choice: any value of an option.
 
     Returns:
-      A number, a text or None.
+      Numbers, booleans, text and None as they are; text for all else.
     """
     return choice if choice is None or isinstance(choice, bool | int | float | str) else repr(choice)
 
 
 def distribution(entry: Any) -> Any:
-    """Optuna's distribution of an entry of ``Search.space``.
+    """Optuna's distribution of an option.
 
     Args:
-      entry: a Range, or choices by label.
+      entry: of ``Search.space``: a Range, or choices by label.
 
     Returns:
-      The distribution.
+      A distribution: of categories, whole numbers or floats.
     """
     from optuna import distributions
 

@@ -29,7 +29,7 @@ class Sweep(NamedTuple):
 
     Attributes:
       study: Optuna's.
-      storage: its database, which knows heartbeats.
+      storage: its database, which records heartbeats.
       folder: of the sweep.
     """
 
@@ -40,18 +40,19 @@ class Sweep(NamedTuple):
 
 @contextlib.contextmanager
 def opened(folder: Path, url: str | None, config: dict[str, Any]) -> Iterator[Sweep]:
-    """The sweep in a folder, made if need be.
+    """A context with the sweep in a folder, which is made if need be.
 
     Args:
       folder: of the sweep.
-      url: of another database than the file there.
-      config: of the sweep.
+      url: of another database; None: a file in the folder.
+      config: of the sweep, plain data.
 
-    Returns:
-      A context with the Sweep.
+    Yields:
+      The Sweep.
 
     Raises:
-      ConfigError: another configuration is there, something else is, or the database cannot be opened.
+      ConfigError: the folder holds a sweep of another configuration or something else, or the database cannot be
+        opened.
     """
     import optuna
     from sqlalchemy.exc import SQLAlchemyError
@@ -89,12 +90,12 @@ def opened(folder: Path, url: str | None, config: dict[str, Any]) -> Iterator[Sw
 
 @contextlib.contextmanager
 def experimental() -> Iterator[None]:
-    """Silences Optuna's warnings about heartbeats.
+    """A context without Optuna's warnings about heartbeats.
 
-    It calls them an experiment, and does not know of those that are not its own loop's.
+    It calls them experimental, and warns of those that its own loop does not make.
 
-    Returns:
-      A context.
+    Yields:
+      Nothing.
     """
     import optuna
 
@@ -105,33 +106,34 @@ def experimental() -> Iterator[None]:
 
 
 def finished(sweep: Sweep) -> list[Any]:
-    """The trials that count as done, scored or pruned.
+    """The trials that count as done, with a score or pruned.
 
     Args:
-      sweep: any.
+      sweep: an open one.
 
     Returns:
-      Optuna's trials.
+      Optuna's frozen trials.
     """
     states = _states("COMPLETE", "PRUNED")
     return [trial for trial in sweep.study.get_trials(deepcopy=False) if trial.state in states]
 
 
 def claim(sweep: Sweep, space: Mapping[str, Any], points: Sequence[dict], total: int, seed: int) -> Any | None:
-    """The next trial, this worker's own.
+    """Claims a trial for this worker.
 
-    One that lost its worker comes first, then ``points`` that were not tried yet, then the sampler's choice from
-    ``space``. Its attributes say its folder (``run``), and how many before it had the same options (``repeat``).
+    One whose worker died or was stopped comes first, then ``points`` that were not tried yet, then the sampler's
+    choice. The trial's attributes give its folder (``run``), and how many trials before it had the same options
+    (``repeat``).
 
     Args:
-      sweep: any.
-      space: Optuna's distributions by name.
-      points: parameters to be tried first.
-      total: how many trials there are to be.
+      sweep: an open one.
+      space: Optuna's distributions by option.
+      points: to be tried first, parameters by option.
+      total: number of trials of the whole sweep.
       seed: of the sampler.
 
     Returns:
-      Optuna's trial; None where all are done or run elsewhere.
+      Optuna's trial; None where all are done or claimed by other workers.
     """
     import optuna
 
@@ -163,14 +165,14 @@ def claim(sweep: Sweep, space: Mapping[str, Any], points: Sequence[dict], total:
 
 @contextlib.contextmanager
 def heartbeat(sweep: Sweep, trial: Any) -> Iterator[None]:
-    """Meanwhile the database knows that the trial's worker is alive.
+    """A context during which a thread records heartbeats: the trial's worker is alive.
 
     Args:
-      sweep: any.
-      trial: Optuna's.
+      sweep: an open one.
+      trial: claimed by this worker.
 
-    Returns:
-      A context.
+    Yields:
+      Nothing.
     """
     stop = threading.Event()
     thread = threading.Thread(target=_beat, args=(sweep.storage, trial._trial_id, stop), daemon=True)
@@ -192,17 +194,17 @@ def _beat(storage: Any, trial_id: int, stop: threading.Event) -> None:
 
 
 def settle(sweep: Sweep, trial: Any, score: float | None, **told: Any) -> bool:
-    """Records the score of a trial.
+    """Records the result of a trial.
 
     Args:
-      sweep: any.
-      trial: Optuna's.
-      score: None: pruned.
-      **told: its attributes.
+      sweep: an open one.
+      trial: claimed by this worker.
+      score: None: the trial is pruned.
+      **told: further attributes of the trial.
 
     Returns:
-      False, and nothing is recorded, where it was taken for dead meanwhile (a machine that slept): it is another
-      worker's now.
+      Whether it was recorded. False where the trial was taken for dead meanwhile (a machine that slept) and belongs to
+      another worker now.
     """
     with locked(sweep.folder, wait=True):
         if not _runs(sweep, trial.number):
@@ -215,13 +217,13 @@ def settle(sweep: Sweep, trial: Any, score: float | None, **told: Any) -> bool:
 
 
 def stopped(sweep: Sweep, trial: Any, died: bool, seconds: float) -> None:
-    """Leaves a trial to whoever claims it next.
+    """Leaves a trial to the next worker that claims one.
 
     Args:
-      sweep: any.
-      trial: Optuna's.
-      died: by an error, not because it was asked to.
-      seconds: that it took.
+      sweep: an open one.
+      trial: claimed by this worker.
+      died: by an error, which counts towards the most that a trial may have, and not because it was asked to stop.
+      seconds: spent on the trial so far.
     """
     with locked(sweep.folder, wait=True):
         if _runs(sweep, trial.number):
