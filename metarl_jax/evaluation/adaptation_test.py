@@ -23,18 +23,27 @@ UNKNOWN = "whether it adapted is not known: too few seeds, tasks or trials for a
 
 
 class Gap(NamedTuple):
-    """The share of the gap that is closed, with its interval, and what the gap is in words; None: there is none."""
+    """The share of the gap between not adapting and the target that a score closes.
+
+    Attributes:
+      closed: the share with its interval; None: there is no gap.
+      note: what the gap is, in words.
+    """
 
     closed: Estimate | None
     note: str
 
 
 class Evidence(NamedTuple):
-    """What a verdict rests on, each a mean difference of returns with its interval, None where not measured.
+    """What a verdict rests on: mean differences of returns with their intervals, None where not measured.
 
-    ``swapped``: the second half of a trial less the same with the memory of another task; ``reset``: a trial less the
-    same with memory reset at each episode; ``within``: this one less the same with memory reset at each step;
-    ``above``: the score less the best non-adaptive reference, which is ``bar``.
+    Attributes:
+      swapped: the second half of a trial less the same with the memory of another task.
+      reset: a trial less the same with memory reset at each episode.
+      within: a trial with memory reset at each episode less one with memory reset at each step.
+      above: the score less ``bar``.
+      bar: the best non-adaptive reference.
+      least: a difference below it is rounding.
     """
 
     swapped: Estimate | None
@@ -42,12 +51,20 @@ class Evidence(NamedTuple):
     within: Estimate | None
     above: Estimate | None
     bar: Reference | None
-    least: float  # a difference below it is rounding
+    least: float
 
 
 class Verdict(NamedTuple):
-    """``adapted``, across episodes and within them; whether the score is above the best non-adaptive reference; None:
-    not known. ``words``: the sentence."""
+    """Whether an agent adapted; None stands for "not known".
+
+    Attributes:
+      adapted: across episodes, and the score is not known to be at most that of the best non-adaptive reference, and
+        memory does not cost return.
+      across: memory of the task is worth return across episodes.
+      within: memory is worth return within episodes.
+      above: the score is above the best non-adaptive reference.
+      words: the sentence.
+    """
 
     adapted: bool | None
     across: bool | None
@@ -116,14 +133,14 @@ def choose(references: Sequence[Reference], order: Sequence[tuple[str, str]]) ->
 
 
 def judge(evidence: Evidence, shape: tuple[int, ...], all_tasks: bool, several: bool, closed: Gap) -> Verdict:
-    """Whether an agent with scores of ``shape [S, N, R]`` adapted, and the sentence that says so.
+    """Whether an agent adapted, and the sentence that says so.
 
     It did where its own memory is worth more than another task's, its return is above the best non-adaptive one, as far
-    as that is known, and not below its own without memory. ``several``: some trial had more than one episode.
+    as that is known, and not below its own without memory.
 
     Args:
       evidence: what was measured.
-      shape: of the scores.
+      shape: ``[S, N, R]``, of the scores.
       all_tasks: the tasks are a whole set, not draws.
       several: some trial had more than one episode.
       closed: the share of the gap.

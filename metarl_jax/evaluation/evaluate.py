@@ -26,7 +26,13 @@ KEY_DOMAIN = 0x7E57  # test keys are never training keys, whatever the seeds
 
 
 class EvaluatedTrials(NamedTuple):
-    """What is kept of a trial, leaves ``[..., T]``; ``belief``: if asked, see ``belief_scores``, ``[..., T - 1]``."""
+    """What is recorded of trials.
+
+    Attributes:
+      reward: ``[..., T]``.
+      done: ``[..., T]``, the episode ended with this step.
+      belief: if asked for, ``[..., T - 1]`` by name, see ``belief_scores``; else empty.
+    """
 
     reward: jax.Array
     done: jax.Array
@@ -45,9 +51,10 @@ def evaluate(
     save: bool = True,
     quiet: bool = False,
 ) -> Report:
-    """Lives trials with the agents of all seeds of ``run`` and reports on them.
+    """Runs meta-test trials for every seed of ``run`` and reports on them.
 
     Args:
+      run: from ``train`` or ``load``.
       tasks: another distribution, or its name, with the same spaces (a held-out split), or any where what was learned
         does not depend on these (an update rule, an optimiser, hyperparameters); the run's own by default.
       num_tasks: how many tasks are drawn, independently of those of training, unless the set is finite: then all its
@@ -67,6 +74,9 @@ def evaluate(
 
     Warns:
       where ``report.json`` could not be written (the report is returned all the same), or a seed of the run diverged.
+
+    Example:
+      ``metarl_jax.evaluate(run, num_tasks=500).print()``
     """
     check(isinstance(run, Run), "run", run, "give what train or load returned")
     for why in run.diverged.values():

@@ -41,31 +41,54 @@ MOST_TASKS = 1000  # beyond, the report keeps quantiles over tasks instead of ev
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Report:
-    """What one evaluation found. Lists are over episodes unless said otherwise; None stands for "not known".
+    """Result of an evaluation. Lists are over episodes unless said otherwise; None stands for "not known".
 
-    ``mean``, ``iqm``, ``interval``, ``iqm_interval``: trial return over tasks, seeds and trials. All intervals are of
-    95 % over ``intervals_over`` (seeds and tasks, see ``intervals``) and ``intervals_of``: empty, or what they are of
-    alone ("of this seed"); ``power``: the chance that an effect of four standard errors is found with as many;
-    ``seed_means``: ``[S]``.
-    ``by_episode``: ``return`` with ``low`` and ``high`` (95 %) over the trials that began the episode, ``length``
-    in steps of the episodes that ended (by the trial's last step at the latest), and the shares of trials that
-    ``began`` and ``finished`` it; ``control_by_episode`` the same for the control, whose memory is reset at each
-    episode.
-    Differences, paired by task and seed, each with its interval: ``gain``: ``mean - control_mean``; ``swap_gain``: the
-    return of the second half of a trial less that with the memory of another task (see ``controls``); ``within_gain``:
-    the control's return less that with memory reset at each step; None where they were not measured.
-    ``adapted_across`` episodes: ``swap_gain`` (``gain`` where there is none) lies above zero; ``adapted_within`` them:
-    ``within_gain`` does; ``above_non_adaptive``: the return is above the best non-adaptive reference; ``adapted``:
-    across episodes, and that is not False, and memory does not cost return (None: not known).
-    ``gap_closed``: ``(mean - base) / (target - base)``, see ``gap_note``, and its interval.
-    ``by_adaptation``: ``return`` of an episode before adaptation and after each inner step (after ``window`` steps, see
-    ``trials.Windows``; 1: after each episode), and ``gap_closed``, ``(R_k - R_0) / (R* - R_0)`` with R* of the agent
-    that knows the task.
-    ``worst``: the mean over the worst 10 % and 1 % of the tasks, of the trial, its first and its last episode, see
-    ``trials.worst``.
-    ``belief``: what the agent thought of the task beside the exact belief, where both are known, see
-    ``belief_scores.described``.
-    ``task_means``: ``[N]`` for up to 1000 tasks; ``quantiles``: 0, 1, ... 100 % of the task means.
+    All intervals are of 95 %. Differences are paired by task and seed.
+
+    Attributes:
+      name: what was measured: algorithm, tasks, trial_steps, horizon, seeds, num_tasks, trials_per_task.
+      mean: trial return over tasks, seeds and trials.
+      interval: of ``mean``.
+      iqm: interquartile mean of the trial return.
+      iqm_interval: of ``iqm``.
+      seed_means: ``[S]``, mean trial return of each seed.
+      control_mean: mean trial return of the control, whose memory is reset at each episode.
+      gain: ``mean - control_mean``.
+      gain_interval: of ``gain``.
+      swap_gain: the return of the second half of a trial less that with the memory of another task (see ``controls``);
+        None where not measured.
+      swap_interval: of ``swap_gain``.
+      within_gain: the control's return less that with memory reset at each step; None where not measured.
+      within_interval: of ``within_gain``.
+      adapted: ``adapted_across``, and ``above_non_adaptive`` is not False, and memory does not cost return.
+      adapted_across: ``swap_gain`` (``gain`` where there is none) lies above zero.
+      adapted_within: ``within_gain`` lies above zero.
+      above_non_adaptive: the return is above the best non-adaptive reference.
+      intervals_over: what the intervals are over, seeds and tasks (see ``intervals``).
+      intervals_of: empty, or what alone they are of ("of this seed").
+      power: the chance that an effect of four standard errors is found with as many seeds and tasks.
+      gap_closed: ``(mean - base) / (target - base)``, see ``gap_note``.
+      gap_interval: of ``gap_closed``.
+      gap_note: which gap it is, in words.
+      references: as ``trials.describe`` returns them.
+      verdict: whether the agent adapted, in a sentence.
+      by_episode: ``return`` with ``low`` and ``high`` over the trials that began the episode, ``length`` in steps of
+        the episodes that ended (by the trial's last step at the latest), and the shares of trials that ``began`` and
+        ``finished`` it.
+      control_by_episode: the same of the control.
+      task_means: ``[N]``, mean trial return of each task, for up to 1000 tasks.
+      control_task_means: the same of the control.
+      quantiles: 0, 1, ... 100 % of the task means.
+      control_quantiles: the same of the control.
+      by_adaptation: ``return`` of an episode before adaptation and after each inner update (after ``window`` steps,
+        see ``trials.Windows``; 1: after each episode), and ``gap_closed``, ``(R_k - R_0) / (R* - R_0)`` with R* of the
+        agent that knows the task.
+      worst: the mean over the worst 10 % and 1 % of the tasks, of the trial, its first and its last episode, see
+        ``trials.worst``.
+      belief: the agent's belief over tasks beside the exact one, where both are known, see ``belief_scores.described``.
+
+    Example:
+      ``report = metarl_jax.evaluate(run)``, ``report.print()``, ``report.save("report.json")``
     """
 
     name: dict[str, Any]

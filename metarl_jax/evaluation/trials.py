@@ -11,10 +11,13 @@ from metarl_jax.records import Reference
 
 
 class Trials(NamedTuple):
-    """All trials of one evaluation; ``R`` trials a task, ``E`` the most episodes that a trial can hold.
+    """All trials of one evaluation: ``S`` seeds, ``N`` tasks, ``R`` trials of each, ``E`` episodes at most.
 
-    ``returns`` and ``lengths`` (steps): ``[S, N, R, E]``, NaN where the trial never began that episode;
-    ``finished``: ``[S, N, R, E]`` bool, the episode ended by the trial's last step; ``trial_return``: ``[S, N, R]``.
+    Attributes:
+      returns: ``[S, N, R, E]``, of each episode; NaN where the trial never began it.
+      lengths: ``[S, N, R, E]``, steps of each episode; NaN where the trial never began it.
+      finished: ``[S, N, R, E]`` bool, the episode ended by the trial's last step.
+      trial_return: ``[S, N, R]``.
     """
 
     returns: Any
@@ -24,7 +27,12 @@ class Trials(NamedTuple):
 
 
 class Swapped(NamedTuple):
-    """Returns of trials' second halves ``[S, N, R]``, with the memory of the task and of another one."""
+    """Returns of trials' second halves.
+
+    Attributes:
+      own: ``[S, N, R]``, with the memory of the task.
+      other: ``[S, N, R]``, with the memory of another task.
+    """
 
     own: np.ndarray
     other: np.ndarray
@@ -134,8 +142,13 @@ def by_episode(trials: Trials, all_tasks: bool = False) -> dict[str, np.ndarray]
 
 
 class Windows(NamedTuple):
-    """What agents that learn now and then lived between their inner steps: ``steps`` each (the trial may cut the last),
-    and in each the mean ``reward`` of ``horizon`` steps, ``[K]``."""
+    """Rewards between the inner updates of agents that learn every few steps.
+
+    Attributes:
+      steps: from one inner update to the next (the trial may cut the last).
+      horizon: of an episode.
+      reward: ``[K]``, mean return of ``horizon`` steps before the first inner update and after each.
+    """
 
     steps: int
     horizon: int
@@ -143,11 +156,11 @@ class Windows(NamedTuple):
 
 
 def windows_of(reward: np.ndarray, steps: int, horizon: int) -> Windows:
-    """``reward [S, N, R, T]``.
+    """Mean returns between inner updates that are made every few steps.
 
     Args:
       reward: ``[S, N, R, T]``.
-      steps: of a window.
+      steps: from one inner update to the next.
       horizon: of the tasks.
 
     Returns:

@@ -22,7 +22,15 @@ PROBES = 256  # tasks of a curriculum's own making that are looked at before any
 
 
 class Program(NamedTuple):
-    """A setting and what is made of it."""
+    """An experiment and what is built from it.
+
+    Attributes:
+      setting: the experiment.
+      num_tasks: tasks of an update.
+      mesh: the devices that tasks are spread over; None: one device.
+      algorithm: built for the experiment's tasks.
+      driver: its loop of updates.
+    """
 
     setting: Experiment
     num_tasks: int

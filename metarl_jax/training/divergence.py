@@ -15,8 +15,11 @@ from metarl_jax.training.update_loop import Driver, Learner
 
 
 class Diverged(RuntimeError):
-    """All seeds stopped being finite. Names each seed's update and why; ``num_updates``: how many were made, the last
-    of them included."""
+    """All seeds stopped being finite; the message names each seed's update and why.
+
+    Attributes:
+      num_updates: how many were made, the last of them included.
+    """
 
     def __init__(self, message: str, num_updates: int = 0):
         super().__init__(message)

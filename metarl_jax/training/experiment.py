@@ -26,7 +26,14 @@ Pair = tuple[str | Recipe, str | TaskDistribution]
 
 
 class Experiment(NamedTuple):
-    """``also``: where else the algorithm learns at the same time, and with which options."""
+    """What is trained.
+
+    Attributes:
+      algorithm: with its options.
+      tasks: the distribution to learn on.
+      curriculum: which tasks come next.
+      also: further pairs (algorithm with its options, tasks) that are learned from at the same time.
+    """
 
     algorithm: Recipe
     tasks: TaskDistribution

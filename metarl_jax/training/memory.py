@@ -43,8 +43,14 @@ def compile_ahead(function: Any, *arguments: Any) -> Any | None:
 
 
 class Plan(NamedTuple):
-    """Bytes on each of ``num_devices``: what a program is predicted to need, and what it may use; None where nothing
-    tells. ``fits``: whether it may be run."""
+    """Predicted and available memory of a program.
+
+    Attributes:
+      predicted: bytes that it needs on each device; None where the backend does not tell.
+      available: bytes that it may use on each device; None where nothing tells.
+      num_devices: it runs on.
+      fits: whether it may be run.
+    """
 
     predicted: int | None
     available: int | None
@@ -59,10 +65,10 @@ class Plan(NamedTuple):
 
 
 def plan_of(compiled: Any | None, num_devices: int) -> Plan:
-    """Of what ``compile_ahead`` returned, now.
+    """The predicted memory of a program beside what is available now.
 
     Args:
-      compiled: the executable, or None.
+      compiled: what ``compile_ahead`` returned: the executable, or None.
       num_devices: it runs on.
 
     Returns:

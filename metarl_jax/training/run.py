@@ -22,11 +22,25 @@ from metarl_jax.records import Algorithm, ExactBelief, PyTree, TaskDistribution
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A meta-learner as training left it. ``state``: the algorithm's, leaves ``[S, ...]``; ``metrics``: by name,
-    ``[updates, S]``; ``num_updates``: how many were done; ``path``: its folder, or None when it lives in memory;
-    ``task_buffer``: the tasks that the curriculum keeps and what it knows of them, leaves ``[S, B, ...]`` (see
-    ``Curriculum.buffer``), if it keeps any; ``diverged``: of the seeds, by index, whose numbers stopped being finite,
-    in which update and why. They are as they were before it; ``recipe``: of the algorithm."""
+    """A meta-trained learner: what ``train`` and ``load`` return.
+
+    Attributes:
+      algorithm: built from ``recipe``.
+      tasks: the distribution that it was trained on.
+      state: the algorithm's, leaves ``[S, ...]``: seeds.
+      config: the resolved configuration, plain data.
+      metrics: by name, ``[updates, S]``, and ``[updates]`` of counters.
+      num_updates: how many were made.
+      path: its folder; None: in memory.
+      task_buffer: the tasks in the curriculum's buffer and what it knows of them, leaves ``[S, B, ...]`` (see
+        ``Curriculum.buffer``); None where there is no buffer.
+      diverged: by index of a seed whose numbers stopped being finite, in which update and why. Its state is that before
+        this update.
+      recipe: of the algorithm, with its options.
+
+    Example:
+      ``run = metarl_jax.load("runs/demo")``, ``run.metrics["trial_return"]``
+    """
 
     algorithm: Algorithm
     tasks: TaskDistribution

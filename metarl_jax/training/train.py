@@ -30,7 +30,12 @@ from metarl_jax.training.update_loop import Learner, chunk_length
 
 
 class Stopped(KeyboardInterrupt):
-    """Training was asked to stop (Ctrl-C, SIGTERM). ``run`` is the Run so far, saved if it has a folder."""
+    """Training was asked to stop (Ctrl-C, SIGTERM).
+
+    Attributes:
+      run: the Run so far, saved if it has a folder.
+      signal_number: of the signal.
+    """
 
     def __init__(self, message: str, run: Run, signal_number: int):
         super().__init__(message)
@@ -86,6 +91,9 @@ def train(
       Diverged: NaN or Inf in parameters or losses of every seed, and why; the last good checkpoint is kept. Where it is
         some of several seeds, these stay as they were before (``Run.diverged``), with a DivergedWarning.
       Stopped: Ctrl-C or SIGTERM, after saving.
+
+    Example:
+      ``run = metarl_jax.train("rl2", "maze-100", num_updates=100, out="runs/demo")``
     """
     counts = dict(num_updates=num_updates, num_tasks=num_tasks, num_seeds=num_seeds, keep_checkpoints=keep_checkpoints)
     check_counts(counts)
@@ -123,7 +131,15 @@ def train(
 
 
 class TrainContext(NamedTuple):
-    """What the host loop needs to know."""
+    """What the loop on the host needs to know.
+
+    Attributes:
+      program: built, and compiled once updates are to be run.
+      config: of the run, plain data.
+      folder: of the run; None: in memory.
+      checkpoint_seconds: least time between two checkpoints.
+      keep: how many of the last checkpoints stay in the folder.
+    """
 
     program: Program
     config: dict[str, Any]
@@ -281,6 +297,7 @@ def load(
     """The run in a folder, at its newest sound checkpoint.
 
     Args:
+      path: the run's folder.
       algorithm, tasks, curriculum, also: needed where the run was made with objects of your own, which no registry can
         rebuild.
 
@@ -290,6 +307,9 @@ def load(
     Raises:
       ConfigError: no run there, any of these is unknown to the registries and not given, or the tasks given are not
         the run's.
+
+    Example:
+      ``run = metarl_jax.load("runs/demo")``
     """
     check(isinstance(path, str | Path), "path", path, "give the folder of a run")
     check_precision()

@@ -16,20 +16,32 @@ from metarl_jax.runtime.sharding import replicated, shard_tasks
 
 
 class Learner(NamedTuple):
-    """All that an update changes."""
+    """All that an update changes.
+
+    Attributes:
+      algorithm: its state.
+      curriculum: its state.
+    """
 
     algorithm: PyTree
     curriculum: PyTree
 
 
 class Driver(NamedTuple):
-    """``init(seeds) -> Learner [S, ...]``;
-    ``advance(seeds, learner, start, count, active [S]) -> (learner, metrics [capacity, S], done, active [S])``: up to
-    ``count`` updates from number ``start`` of the seeds that are ``active`` (None: all); the others stay as they are.
+    """The loop of updates of one algorithm, compiled.
+
     A seed whose update gives a NaN or Inf in its algorithm's state or its metrics stays as it was before that update
-    and is active no more; the updates stop there. ``learner`` is donated. ``count`` is traced: chunks of any length up
-    to ``capacity`` are one compiled program, so a chunk's length can change neither a bit of the result nor the time
-    to compile. ``update(seed, learner, index) -> (learner, metrics, Outcome)``: one update of one seed.
+    and is active no more; the updates stop there. ``count`` is traced: chunks of any length up to ``capacity`` are
+    one compiled program, so a chunk's length can change neither a bit of the result nor the time to compile.
+
+    Attributes:
+      init: ``(seeds [S]) -> Learner``, leaves ``[S, ...]``.
+      advance: ``(seeds [S], learner, start, count, active [S]) -> (learner, metrics [capacity, S], done, active [S])``:
+        up to ``count`` updates from number ``start`` of the seeds that are ``active`` (None: all); the others stay as
+        they are. ``learner`` is donated.
+      capacity: the most updates of one call.
+      curriculum: which tasks come next.
+      update: ``(seed, learner, index) -> (learner, metrics, Outcome)``: one update of one seed.
     """
 
     init: Any
