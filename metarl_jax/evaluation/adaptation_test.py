@@ -114,8 +114,9 @@ def by_task(reference: Reference) -> np.ndarray:
 
 
 def choose(references: Sequence[Reference], order: Sequence[tuple[str, str]]) -> Reference | None:
-    """The first of ``order`` that is known of the tasks asked about: of several lower bounds the highest, of several
-    upper ones the lowest.
+    """The first known reference in an order of roles and kinds.
+
+    Of several lower bounds it is the highest, of several upper ones the lowest. References of other tasks do not count.
 
     Args:
       references: those known.

@@ -12,19 +12,18 @@ from metarl_jax.records import ExactBelief, Task, Trajectory
 
 
 def scores(exact: ExactBelief, task: Task, trajectory: Trajectory, decoded: jax.Array) -> dict[str, jax.Array]:
-    """A trial's decoded beliefs ``[T, C]``, each held before its step, beside the exact ones: ``[T - 1]`` by name,
-    after 1, 2, ... T - 1 steps.
+    """Scores of a trial's decoded beliefs beside the exact posterior, after 1, 2, ... T - 1 steps.
 
-    Of candidates: ``right`` (the likeliest is the true one), ``confidence`` (its chance), ``log_loss`` (of the truth,
-    nats), ``best`` (the chance of the exactly likeliest: nobody is right more often), ``exact_log_loss`` and
-    ``divergence`` (KL from the exact belief). Of numbers, root mean squares: ``error`` and ``exact_error`` from the
-    truth, ``difference`` of the two.
+    Of candidates: ``right`` (the likeliest is the true one), ``confidence`` (its probability), ``log_loss`` (of the
+    truth, nats), ``best`` (the probability of the exactly likeliest: nobody is right more often), ``exact_log_loss``
+    and ``divergence`` (KL from the exact belief). Of numbers, root mean squares: ``error`` and ``exact_error`` from
+    the truth, ``difference`` of the two.
 
     Args:
       exact: the distribution's belief.
       task: the true one.
       trajectory: ``[T]``, of one trial.
-      decoded: ``[T, C]``.
+      decoded: ``[T, C]``, the agent's belief before each step.
 
     Returns:
       Arrays ``[T - 1]`` by name.
@@ -45,16 +44,16 @@ def scores(exact: ExactBelief, task: Task, trajectory: Trajectory, decoded: jax.
 
 
 def described(scored: Mapping[str, ArrayLike], done: ArrayLike, candidates: int) -> dict[str, Any]:
-    """Decoded beliefs beside exact ones, means over trials ``[..., T]``: ``by_step`` (after 1, 2, ... steps) and
-    ``by_episode`` (when each episode ended, the last one a step before).
+    """Means over trials of the scores of decoded beliefs, by step and by episode.
 
-    Of candidates also ``calibration_error`` (see there) at each of these and over all beliefs, and ``calibration``: the
+    ``by_step``: after 1, 2, ... steps; ``by_episode``: when each episode ended, the last one a step before. Of
+    candidates also ``calibration_error`` (see there) at each of these and over all beliefs, and ``calibration``: the
     share of all beliefs whose confidence lies in each tenth, their mean confidence and how often they are right.
 
     Args:
       scored: what ``scores`` returns, ``[..., T]``.
       done: ``[..., T]`` bool, an episode's last step.
-      candidates: how many tasks there are to tell apart; 0: numbers.
+      candidates: how many tasks there are to distinguish; 0: numbers.
 
     Returns:
       A dict of plain data, see above.

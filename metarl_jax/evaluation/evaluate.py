@@ -61,7 +61,8 @@ def evaluate(
         tasks are used.
       trials_per_task: by default 1, for finite sets as many as give about 1000 trials.
       trial_steps: another length of the trial than the distribution's.
-      seed: of the test's own randomness.  greedy: act by the distribution's mode.
+      seed: of the test's own randomness.
+      greedy: act by the distribution's mode.
       save: write ``report.json`` to the run's folder, if it has one and ``tasks`` are its own.
       quiet: no progress and no messages.
 
@@ -161,8 +162,10 @@ def keep(report: Report, path: Path) -> None:
 
 
 def living_in(run: Run, tasks: TaskDistribution) -> Algorithm:
-    """The run's algorithm, built to act in other tasks, whose rewards and horizons are in all that it does; what was
-    derived from the tasks of training stays as it was (``TaskDistribution.trained_on``).
+    """The run's algorithm, built to act in other tasks.
+
+    Their rewards and horizons are in all that it does; what was derived from the tasks of training stays as it was
+    (``TaskDistribution.trained_on``).
 
     Args:
       run: a trained one.
@@ -205,18 +208,25 @@ def live(
     believed: ExactBelief | None = None,
     first: tuple[Task, np.ndarray] | None = None,
 ) -> EvaluatedTrials:
-    """Every seed's agent lives ``repeats`` trials in each of the ``[N]`` tasks: leaves ``[S, N, R, T]`` (numpy).
+    """Rolls out trials of every seed's agent in each task.
 
     The same trial has the same key whatever is asked of it, so that controls are paired with the agent; another seed's
     has another.
 
     Args:
+      run: a trained one.
+      batch: tasks, leaves ``[N, ...]``.
+      key: of the trials.
+      repeats: trials in each task, ``R``.
+      steps: of a trial, ``T``.
       forget: reset memory at each episode (1) or each step (2).
-      believed: also hold the beliefs that the agent decodes to these exact ones, in trials that are no controls.
+      greedy: act by the distribution's mode.
+      progress: counts the trials.
+      believed: the exact belief; scores of the decoded one beside it are recorded, in trials that are no controls.
       first: tasks, and which of them ``[N * R]`` the first half of each trial is in.
 
     Returns:
-      The EvaluatedTrials ``[S, N, R, T]``.
+      EvaluatedTrials, NumPy leaves ``[S, N, R, T]``.
     """
     count = jax.tree.leaves(batch)[0].shape[0]
     total = count * repeats
@@ -254,16 +264,17 @@ def take(tree: Task, index: np.ndarray) -> Task:
 
 @functools.lru_cache(maxsize=16)
 def compiled(algorithm: Algorithm, steps: int, greedy: bool, believed: ExactBelief | None = None) -> Any:
-    """``(keys [B], states [S], tasks [B], first [B], forget, scored) -> Lived [S, B, T]``: one program for the agent
-    and its controls, where the algorithm offers that: two programs round differently, and chaos makes that large.
+    """The compiled rollout of trials: one program for the agent and its controls, where the algorithm offers that.
 
-    ``first``: the tasks of the first halves; ``scored``: whether beliefs are held to the exact ones.
+    It is ``(keys [B], states [S], tasks [B], first [B], forget, scored) -> EvaluatedTrials [S, B, T]`` with ``first``
+    the tasks of the first halves, and ``scored`` whether beliefs are compared with the exact ones. Two programs would
+    round differently, and chaos makes that large.
 
     Args:
       algorithm: whose agents act.
       steps: of a trial.
       greedy: act by the distribution's mode.
-      believed: the exact belief, where beliefs are held to it.
+      believed: the exact belief, where beliefs are compared with it.
 
     Returns:
       The jitted function.

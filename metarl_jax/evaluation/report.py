@@ -214,11 +214,15 @@ def summarize(
     memoryless: ArrayLike | None = None,
     all_tasks: bool = False,
 ) -> Report:
-    """The report on ``trials``; ``control`` is the same agent with its memory reset at each episode.
+    """The report on trials of an agent and those of its controls.
 
     Args:
+      trials: the agent's.
+      control: the same agent's with its memory reset at each episode.
+      references: known values.
       name: what was measured: algorithm, tasks, trial_steps, horizon, seeds, num_tasks, trials_per_task.
-      windows: of agents that learn now and then only.
+      belief: scores of the agent's belief, see ``belief_scores.described``.
+      windows: of agents that make an inner update every few steps; None: at any step.
       swapped: returns with the memory of another task, see ``controls``.
       memoryless: returns ``[S, N, R]`` of the same agent with its memory reset at each step.
       all_tasks: the tasks are a whole finite set, not draws.

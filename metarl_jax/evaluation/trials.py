@@ -39,14 +39,13 @@ class Swapped(NamedTuple):
 
 
 def segment(trajectory: Any) -> Trials:
-    """Splits records with ``reward`` and ``done`` at their episodes' ends: ``[S, N, R, T] -> [S, N, R, E]``, E the most
-    episodes that any trial began.
+    """Splits the records of trials at the ends of their episodes.
 
     Args:
       trajectory: has ``reward`` and ``done``, each ``[S, N, R, T]``.
 
     Returns:
-      The Trials.
+      The Trials, ``[S, N, R, E]`` with ``E`` the most episodes that any trial began.
     """
     reward, done = np.asarray(trajectory.reward, np.float64), np.asarray(trajectory.done)
     shape, steps = done.shape[:-1], done.shape[-1]
@@ -95,10 +94,11 @@ def checked(trials: Trials, which: str) -> Trials:
 
 
 def worst(trials: Trials, shares: Sequence[float] = (0.1, 0.01)) -> dict[str, list[float]]:
-    """Means over the worst ``shares`` of the tasks (CVaR), seeds together: of what a ``trial`` returned, of its
-    ``first`` episode (before anything was learned) and of the ``last`` one that it finished.
+    """Means over the worst ``shares`` of the tasks (CVaR), seeds together.
 
-    Where tasks were lived more than once, every other trial chooses the worst, and the others are counted.
+    There are those of the return of a ``trial``, of its ``first`` episode (before anything was learned) and of the
+    ``last`` one that it finished. Where there are several trials of a task, every other trial chooses the worst
+    tasks, and the others are averaged.
 
     Args:
       trials: all of one evaluation.
@@ -207,9 +207,9 @@ def by_adaptation(trials: Trials, references: Sequence[dict], windows: Windows |
 
 
 def describe(reference: Reference, score: float, trials: Trials) -> dict[str, Any]:
-    """A reference as plain data: mean value, the score's share of it (where both are positive), its regret;
-    neither where it is ``of`` other tasks.
+    """A reference as plain data, with the score's share of it and its regret.
 
+    The share is given where both are positive; neither is given of a reference ``of`` other tasks.
     ``length_by_episode`` is a mean over the trials in which the agent finished the episode: late ones are only those
     of easy tasks, for both.
 

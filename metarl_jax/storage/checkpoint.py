@@ -104,9 +104,10 @@ def latest(folder: str | Path, template: PyTree) -> tuple[int, PyTree, dict[str,
 
 
 def load(path: str | Path, template: PyTree) -> tuple[int, PyTree, dict[str, Any]]:
-    """One checkpoint as ``(step, tree, extra)``.
+    """Reads one checkpoint.
 
     Args:
+      path: of the file.
       template: a tree of the same structure, dtypes and shapes (arrays or ``jax.ShapeDtypeStruct``). Each leaf comes
         back as what the template holds: a device array (placed as the template's, if that is committed to a
         sharding), a NumPy array or a Python number.

@@ -120,10 +120,15 @@ class Progress:
         file: IO[str] | None = None,
         every: float = 5.0,
     ):
-        """
+        """Prepares the display; entering the context starts it.
+
         Args:
-          total: how many ``unit`` the whole work has, of which ``done`` were done by an earlier process.
-          file: where to write, stderr by default. ``every``: least seconds between two plain lines.
+          total: how many ``unit`` the whole work has.
+          done: how many of them were done by an earlier process.
+          unit: what is counted.
+          quiet: show nothing.
+          file: where to write; None: stderr.
+          every: least seconds between two plain lines.
         """
         self.total, self.done, self.unit, self.quiet = total, done, unit, quiet
         self.env_steps = 0

@@ -147,16 +147,19 @@ def with_options(program: Program, options: dict[str, Any]) -> Program:
 def fit_to_memory(
     program: Program, seeds: jax.Array, learner: Learner, goes_on: bool, tell: Callable[[str], None]
 ) -> tuple[Program, int | None]:
-    """The program with the first of the settings left open that memory allows, compiled: its ``driver.advance`` is the
-    executable. And the bytes that it needs on each device, None where the backend does not tell.
+    """Compiles a program with the first of the memory options that fits, from the most memory to the least.
+
+    The ``driver.advance`` of the result is the executable.
 
     Args:
+      program: built.
+      seeds: ``[S]``.
       learner: its shapes.
       goes_on: with a run that was begun: nothing is open, and too little memory is only warned of.
-      tell: called with what was found.
+      tell: called with a message of the memory that is predicted, and the options chosen.
 
     Returns:
-      The Program and the bytes.
+      The Program, and the bytes that it needs on each device; None where the backend does not tell.
 
     Raises:
       memory.NoRoom: none fits.

@@ -45,19 +45,18 @@ def seeds_diverged(extra: Mapping[str, Any]) -> dict[int, str]:
 def explain_seeds(
     driver: Driver, seeds: jax.Array, learner: Learner, update: int, active: np.ndarray, still: np.ndarray
 ) -> dict[int, str]:
-    """Why each seed that was ``active [S]`` before ``update`` and is not ``still`` diverged, by index; a warning where
-    others go on.
+    """Why seeds diverged in an update; warns of each where others go on.
 
     Args:
       driver: of the run.
       seeds: ``[S]``.
       learner: its state before the update.
       update: its number.
-      active: ``[S]`` bool.
-      still: ``[S]`` bool.
+      active: ``[S]`` bool, before the update.
+      still: ``[S]`` bool, after it.
 
     Returns:
-      Reasons by index.
+      Reasons by index of the seeds that are no longer active.
     """
     found = {}
     for index in map(int, np.flatnonzero(active & ~still)):
@@ -112,8 +111,10 @@ def _environment_fault(outcome: Outcome) -> str | None:
 
 
 def _first_in_trial(trajectory: Trajectory) -> tuple[str, int, int] | None:
-    """``(observation or reward, task, step)`` of the first number that is not finite in ``[T, N]``; None where there is
-    none, or where an action is the first: then it is the policy that is not finite."""
+    """The first number that is not finite in ``[T, N]``, as ``(observation or reward, task, step)``.
+
+    None where there is none, or where an action is the first: then it is the policy that is not finite.
+    """
     parts = {
         "observation": trajectory.timestep.observation,
         "action": trajectory.action,

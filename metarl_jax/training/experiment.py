@@ -128,16 +128,18 @@ def with_algorithms(config: Mapping[str, Any], setting: Experiment) -> dict[str,
 
 
 def rebuild(part: str, described: Mapping[str, Any], given: str = "") -> Any:
-    """What a run's config describes; ConfigError where it was an object of the user's own, to be given as ``given``
-    (``part`` where that is empty).
+    """Makes the object that a run's configuration describes.
 
     Args:
       part: ``algorithm``, ``tasks`` or ``curriculum``.
       described: as the configuration holds it.
-      given: the argument by which a user gives it again.
+      given: the argument of ``load`` by which a user gives the object; empty: ``part``.
 
     Returns:
       The recipe or distribution.
+
+    Raises:
+      ConfigError: it was an object of the user's own, which no registry can rebuild.
     """
     how = f"load(path, {given or part}=...)"
     if described["name"] not in REGISTRIES[part] or described["options"] is None:

@@ -69,8 +69,11 @@ def digest(leaves: list[np.ndarray]) -> str:
 
 
 def _rounded(leaves: list[np.ndarray]) -> dict[str, Any]:
-    """What is equal for draws that are equal up to rounding: of real numbers two sums of each leaf, with random weights
-    of both signs, so that one number of many that differs shows; of all else the digest."""
+    """What is equal for draws that are equal up to rounding.
+
+    Of real numbers it is two sums of each leaf, with random weights of both signs, so that one number of many that
+    differs shows; of all else the digest.
+    """
     real = [leaf.ravel().astype(np.float64) for leaf in leaves if leaf.dtype.kind == "f"]
     generator = np.random.default_rng(0)
     sums = [generator.normal(size=(2, x.size)) @ x / np.sqrt(max(1, x.size)) for x in real]
@@ -113,8 +116,9 @@ def short_rollout(tasks: TaskDistribution) -> dict[str, Any]:
 
 
 def same(name: str, saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    """Whether two flat configurations agree in ``name``: numbers of a rollout up to rounding. What an older version did
-    not keep of an environment cannot differ.
+    """Whether two flat configurations agree in ``name``, numbers of a rollout up to rounding.
+
+    What an older version did not record of an environment cannot differ.
 
     Args:
       name: of the field.
@@ -122,7 +126,7 @@ def same(name: str, saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool
       wanted: the other.
 
     Returns:
-      A bool.
+      Whether they agree.
     """
     old: Any = saved.get(name)
     new: Any = wanted.get(name)

@@ -24,15 +24,14 @@ class NoRoom(ConfigError):
 
 
 def compile_ahead(function: Any, *arguments: Any) -> Any | None:
-    """The executable of a jitted function, to be called in its place; None where the compiler itself, on a backend
-    that places buffers then, finds no room.
+    """Compiles a jitted function; the executable is to be called in its place.
 
     Args:
       function: jitted.
       *arguments: arrays or their shapes.
 
     Returns:
-      The executable, or None.
+      The executable; None where the compiler itself, on a backend that places buffers then, finds no room.
     """
     try:
         return function.lower(*arguments).compile()
@@ -162,8 +161,9 @@ def _group_memory() -> Iterator[int]:
 
 
 def settings(memory_options: Mapping[str, tuple]) -> Iterator[dict[str, Any]]:
-    """The options to try of ``Algorithm.memory_options``, from the most memory to the least: each value of the first
-    one, then, with its last, each of the second, and so on.
+    """The options of ``Algorithm.memory_options`` to try, from the most memory to the least.
+
+    They are each value of the first option, then, with its last, each of the second, and so on.
 
     Args:
       memory_options: values by option.

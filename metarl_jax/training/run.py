@@ -70,7 +70,7 @@ class Run:
         """The algorithm's state of one seed: ``state`` without its axis of seeds.
 
         Args:
-          seed_index: of the seed.
+          seed_index: which of the run's seeds.
 
         Returns:
           A pytree.
@@ -83,17 +83,18 @@ class Run:
         return jax.tree.map(lambda x: x[seed_index], self.state)
 
     def buffer_tasks(self, member: int = 0) -> TaskDistribution:
-        """The tasks that the curriculum of seed number ``member`` keeps as a finite set, those worth the most first: to
-        be trained or tested on, or saved (``tasks.save_tasks``).
+        """The tasks in a curriculum's buffer as a finite set, those with the highest score first.
+
+        They can be trained or tested on, or saved (``tasks.save_tasks``).
 
         Args:
-          member: number of the seed.
+          member: which of the run's seeds.
 
         Returns:
           A TaskDistribution.
 
         Raises:
-          ConfigError: it keeps none, or there is no such seed.
+          ConfigError: the buffer is empty or there is none, or there is no such seed.
         """
         from metarl_jax.tasks.sets import finite
 

@@ -149,8 +149,10 @@ class TrainContext(NamedTuple):
 
 
 def _run_updates(loop: TrainContext, progress: Progress) -> tuple[Run, int | None]:
-    """The host loop over chunks: log, progress, checkpoint, stop signal. Returns the run so far, and the signal that
-    stopped it."""
+    """The host loop over chunks: log, progress, checkpoint, stop signal.
+
+    It returns the run so far, and the signal that stopped it.
+    """
     seeds = jnp.arange(loop.config["num_seeds"], dtype=jnp.int32) + loop.config["seed"]
     loop, learner, done, log, diverged = begin(loop, seeds, progress)
     active = np.array([i not in diverged for i in range(len(seeds))])
@@ -238,8 +240,7 @@ def record(loop: TrainContext, update: int, metrics: dict[str, np.ndarray]) -> d
 def begin(
     loop: TrainContext, seeds: jax.Array, progress: Progress
 ) -> tuple[TrainContext, Learner, int, MetricsLog | None, dict[int, str]]:
-    """The loop with a program that fits, compiled, where updates are to be run; a new learner, or the one of the newest
-    sound checkpoint; updates done; where metrics go; which seeds diverged, and why.
+    """Prepares the loop: a program that fits, and a new learner or that of the newest sound checkpoint.
 
     Args:
       loop: of the run.
@@ -247,7 +248,8 @@ def begin(
       progress: where messages go.
 
     Returns:
-      The five, in that order.
+      The loop with its program, compiled where updates are to be run; the learner; updates done; where metrics go;
+      which seeds diverged, and why.
     """
     shapes, found = jax.eval_shape(loop.program.driver.init, seeds), None
     if loop.folder is not None:

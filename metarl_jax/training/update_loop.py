@@ -120,8 +120,10 @@ def debugging() -> bool:
 
 
 def _debuggable(run: Callable) -> Callable:
-    """``run`` such that an operation that gives a NaN is named, as in a jitted function of the user's own: what is
-    inside a compiled loop can only be named by running it again without compiling."""
+    """``run`` such that an operation that gives a NaN is named, as in a jitted function of the user's own.
+
+    What is inside a compiled loop can only be named by running it again without compiling.
+    """
     compiled = jax.jit(run)
 
     def advance(seeds, learner, start, count, active=None):
