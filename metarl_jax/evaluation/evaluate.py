@@ -1,4 +1,4 @@
-"""Meta-test: lives whole trials with every seed's agent and sets what came of it beside the known answers."""
+"""Meta-test: rolls out whole trials of every seed's agent and compares their returns with known references."""
 
 import dataclasses
 import functools

@@ -1,4 +1,4 @@
-"""A run: what training returns, and the folder it lives in.
+"""A run: what training returns, and its folder.
 
 config.json      the resolved configuration, and the devices and versions it last ran on, with the memory predicted
 checkpoints/     the last few, each one file with a digest
