@@ -331,3 +331,29 @@ def test_a_control_of_agents_that_learn_learns_nothing(forget):
     collected = lifetimes.trial(distribution, actor, inner, jax.random.key(0), (), (), 8, 1, forget, False)
     np.testing.assert_array_equal(collected.reward, 0.0 if forget else np.repeat(np.arange(4.0), 2))
     np.testing.assert_array_equal(collected.truncated, np.arange(8) % 2 == 1)
+
+
+def test_advantages_of_memory_within_an_episode_end_with_it_and_the_last_value_is_what_an_unfinished_one_is_worth():
+    """Rewards 1, 2, 8 and values 10, 20, 40 at discount 1/2, trace 1: an episode of one step, then one cut off."""
+    policy = actor_critic(SPEC, "gru", 2, (), False)
+    ended = jnp.asarray([[True], [False], [False]])
+    values = jnp.asarray([[10.0], [20.0], [40.0]])
+    told = trajectory(3, 1, reward=jnp.asarray([[1.0], [2.0], [8.0]]), outputs=((), values))
+    for kind in ("terminated", "truncated"):
+        advantage = ppo.advantages_of(policy, 0.5, 1.0, False, (), told._replace(**{kind: ended}))
+        np.testing.assert_allclose(advantage[:, 0], [1 - 10, 2 + 0.5 * 40 - 20, 0], atol=1e-5)
+
+
+def test_a_trial_of_two_tasks_starts_in_the_first_and_changes_at_half_of_the_inner_updates():
+    """Rewards are the task's number: that of ``first`` for two of four inner updates; the place is made anew then."""
+    act = lambda key, agent, place, task, greedy=False: (
+        place,
+        trajectory(2, 1)._replace(reward=jnp.full((2, 1), task), mean_reward=jnp.full((2, 1), place)),
+    )
+    actor = Actor(lambda key, task: 10.0 * task, act, lambda agent, collected: None)
+    inner = Inner(lambda key: (), lambda *_: (), lambda key, meta, agent, collected: (agent, 0.0))
+    distribution = tasks.bandit(num_arms=2, num_pulls=8)._replace(horizon=2)
+    task, first = jnp.float32(1.0), jnp.float32(2.0)
+    told = lifetimes.trial(distribution, actor, inner, jax.random.key(0), (), task, 8, 1, False, False, first)
+    np.testing.assert_array_equal(told.reward, [2, 2, 2, 2, 1, 1, 1, 1])
+    np.testing.assert_array_equal(told.mean_reward, [20, 20, 20, 20, 10, 10, 10, 10])
