@@ -241,12 +241,12 @@ def live(
         other = own if first is None else take(first[0], first[1][index])
         parts.append(step(keys[index], run.state, own, other, int(forget), not control))
         if progress is not None:
-            trials = min(block, total - start)
-            returns = np.nan if control else np.asarray(parts[-1].reward)[:, :trials].sum(axis=-1).mean()
-            progress.total = max(progress.total, progress.done + trials)  # one control is run where others ask for it
-            progress.advance(trials, trials * steps * run.num_seeds, float(returns))
-    trajectory = jax.tree.map(lambda *x: np.concatenate(x, axis=1)[:, :total], *parts)
-    return jax.tree.map(lambda x: x.reshape(x.shape[0], count, repeats, -1), trajectory)
+            ran = min(block, total - start)
+            returns = np.nan if control else np.asarray(parts[-1].reward)[:, :ran].sum(axis=-1).mean()
+            progress.total = max(progress.total, progress.done + ran)  # one control is run where others ask for it
+            progress.advance(ran, ran * steps * run.num_seeds, float(returns))
+    trials = jax.tree.map(lambda *x: np.concatenate(x, axis=1)[:, :total], *parts)
+    return jax.tree.map(lambda x: x.reshape(x.shape[0], count, repeats, -1), trials)
 
 
 def take(tree: Task, index: np.ndarray) -> Task:

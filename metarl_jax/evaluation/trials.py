@@ -168,8 +168,8 @@ def windows_of(reward: np.ndarray, steps: int, horizon: int) -> Windows:
     """
     by_step = np.asarray(reward, np.float64).mean(axis=(0, 1, 2))
     edges = np.arange(0, by_step.size, steps)
-    trajectory = np.diff(np.append(edges, by_step.size))
-    return Windows(steps, horizon, horizon * np.add.reduceat(by_step, edges) / trajectory)
+    lengths = np.diff(np.append(edges, by_step.size))
+    return Windows(steps, horizon, horizon * np.add.reduceat(by_step, edges) / lengths)
 
 
 def by_adaptation(trials: Trials, references: Sequence[dict], windows: Windows | None) -> dict[str, Any]:

@@ -88,10 +88,10 @@ def backprop(
       The MetaGradient.
     """
 
-    trajectory = window + (0 if target is None else target.updates - 1)
+    updates = window + (0 if target is None else target.updates - 1)
 
     def init(key, task, num_tasks):
-        lives = empty_lifetimes(actor, inner, task, num_tasks, length, trajectory)
+        lives = empty_lifetimes(actor, inner, task, num_tasks, length, updates)
         return BackpropState(lives, () if critic is None else critic.init(key))
 
     def estimate(key, meta, kept: BackpropState, tasks):

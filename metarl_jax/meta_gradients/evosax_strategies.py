@@ -67,14 +67,14 @@ def strategy(
         one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), tasks)
         ended = jax.tree.map(lambda x: x[0], empty_lifetimes(actor, inner, one, 1, length, length))
         in_task = lambda key, task: over_members(key, population, ended, task)
-        trajectory, rewards = over_tasks(in_task, block, jax.random.split(live_key, num_tasks), tasks)
+        lives, rewards = over_tasks(in_task, block, jax.random.split(live_key, num_tasks), tasks)
         reward = rewards.mean(axis=0)
-        sound = finite(trajectory) & jnp.isfinite(reward)
+        sound = finite(lives) & jnp.isfinite(reward)
         fitness = -jnp.where(sound, reward, jnp.min(reward, where=sound, initial=jnp.inf))
         with jax.numpy_rank_promotion("allow"):
             state, _ = searcher.tell(tell_key, population, fitness, state, params)
             mean = searcher.get_mean(state)
-        earned = trajectory.earned.mean(axis=1, where=sound[None]) / length
+        earned = lives.earned.mean(axis=1, where=sound[None]) / length
         outcome = Outcome(tasks, earned, jnp.ones(num_tasks, bool), {"step_reward": reward.mean(where=sound)})
         return jax.tree.map(jnp.subtract, meta, mean), StrategyState(strong(state)), outcome
 

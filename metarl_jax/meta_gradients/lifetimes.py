@@ -74,7 +74,7 @@ def empty_lifetimes(actor: Actor, inner: Inner, task: Task, num_tasks: int, leng
     )
     lives = jax.tree.map(lambda x: jnp.zeros((num_tasks, *x.shape), x.dtype), fresh)
     shorter = (length // window - 1) * jnp.arange(num_tasks, dtype=jnp.int32) // max(1, num_tasks - 1)
-    return lives._replace(end=-window * shorter)  # `renewed` takes it off the first life
+    return lives._replace(end=-window * shorter)  # `reset_if_done` takes it off the first life
 
 
 def _init_lifetime(actor: Actor, inner: Inner, key: Key, meta: PyTree, task: Task) -> Lifetime:

@@ -218,9 +218,9 @@ def run_of(
       The Run.
     """
     buffer = program.driver.curriculum.buffer
-    kept = None if buffer is None else jax.tree.map(on_host, jax.vmap(buffer)(learner.curriculum))
+    task_buffer = None if buffer is None else jax.tree.map(on_host, jax.vmap(buffer)(learner.curriculum))
     parts = program.algorithm, program.setting.tasks, learner.algorithm
-    return Run(*parts, config, metrics, done, folder, kept, dict(diverged or {}), program.setting.algorithm)
+    return Run(*parts, config, metrics, done, folder, task_buffer, dict(diverged or {}), program.setting.algorithm)
 
 
 def record(loop: TrainContext, update: int, metrics: dict[str, np.ndarray]) -> dict[str, Any]:

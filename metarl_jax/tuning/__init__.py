@@ -302,5 +302,5 @@ def _trial_returns(run: Run, num_tasks: int, seed: int) -> np.ndarray:
     key = jax.random.fold_in(jax.random.key(seed), KEY_DOMAIN)
     batch = evaluation.evaluation_tasks(key, run.tasks, num_tasks)
     repeats = max(1, round(num_tasks / jax.tree.leaves(batch)[0].shape[0]))
-    trajectory = evaluation.live(run, batch, key, repeats, run.tasks.trial_steps, forget=False)
-    return np.asarray(trajectory.reward).sum(axis=-1, dtype=np.float64)
+    trials = evaluation.live(run, batch, key, repeats, run.tasks.trial_steps, forget=0)
+    return np.asarray(trials.reward).sum(axis=-1, dtype=np.float64)

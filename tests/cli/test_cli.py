@@ -284,8 +284,8 @@ def test_train_learns_in_several_distributions(tmp_path, capsys):
 def test_tune_looks_for_options(tmp_path, monkeypatch, capsys):
     pytest.importorskip("optuna")
     monkeypatch.chdir(tmp_path)
-    trajectory = lambda search, options, *_: tuning.Outcome(float(options["memory_size"]), None, 1, 1)
-    monkeypatch.setattr(tuning, "outcome", trajectory)
+    outcome = lambda search, options, *_: tuning.Outcome(float(options["memory_size"]), None, 1, 1)
+    monkeypatch.setattr(tuning, "outcome", outcome)
     words = ["tune", "rl2", "bandit", "--quiet", "--space", '{"memory_size": [4, 8]}']
     code, out, err = called(words, capsys)
     assert code == 0, err

@@ -154,8 +154,8 @@ def maesn(
     def update(key, state: LearnerState, batch_tasks):
         live_key, epoch_key = jax.random.split(key)
         keys = jax.random.split(live_key, jax.tree.leaves(batch_tasks)[0].shape[0])
-        trajectory = jax.vmap(functools.partial(latent_learning.live_one, parts, features.vector), in_axes=(0, None, 0))
-        batch, earned = trajectory(keys, state.meta, batch_tasks)
+        live = jax.vmap(functools.partial(latent_learning.live_one, parts, features.vector), in_axes=(0, None, 0))
+        batch, earned = live(keys, state.meta, batch_tasks)
         batch = jax.tree.map(lambda x: x[None], latent_learning.standardised(parts.options, batch))
         falling = num_epochs * num_minibatches * entropy_updates
         cost = estimators.falling_cost(entropy_cost, falling, state.optimizer)

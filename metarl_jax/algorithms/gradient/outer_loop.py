@@ -215,8 +215,8 @@ def outer_loss(
         credited = jax.vmap(estimators.sampling_score)(told.before[1], standard)
         loss = loss - credited.mean() / last.log_prob.shape[1]  # by the horizon, as the surrogate is a mean over steps
     if options.kl_cost:
-        trajectory = jnp.moveaxis(windows.parameters[:-1], 0, 1)
-        loss = loss + options.kl_cost * actions.kl(trajectory, told.before[0]).mean()
+        acted = jnp.moveaxis(windows.parameters[:-1], 0, 1)
+        loss = loss + options.kl_cost * actions.kl(acted, told.before[0]).mean()
     return loss, actions.kl(last.parameters, after_parameters).mean()
 
 

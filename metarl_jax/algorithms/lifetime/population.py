@@ -140,12 +140,12 @@ def population(
         score = state.score + (rewards.mean(axis=0) - state.score) / memory
         ranked = jnp.where(sound, score, -jnp.inf)
         best = jnp.argmax(ranked)
-        trajectory = jax.tree.map(lambda x: x[:, best], (lives.task, lives.earned, lives.age, lives.end))
+        task, earned, age, end = jax.tree.map(lambda x: x[:, best], (lives.task, lives.earned, lives.age, lives.end))
         told = jax.tree.map(lambda x: x[best], meta)
         metrics = {name: getattr(values_of(told), name) for name in searched}
         metrics |= {"step_reward": rewards.mean(), "best_step_reward": score[best]}
-        earned = trajectory[1] / trajectory[2] * tasks.trial_steps / tasks.horizon
-        outcome = Outcome(trajectory[0], earned, trajectory[2] >= trajectory[3], metrics | {"diverged": (~sound).sum()})
+        earned = earned / age * tasks.trial_steps / tasks.horizon
+        outcome = Outcome(task, earned, age >= end, metrics | {"diverged": (~sound).sum()})
         count = state.count + 1
         if method != "pbt":
             return PopulationState(lives, (), score, sound, count), outcome
