@@ -387,6 +387,9 @@ SETS = [
     ("NaN rewards", from_arrays(reward=np.nan), "reward=.*must hold finite numbers"),
     ("NaN transitions", from_arrays(np.nan), "transition=.*must be a distribution"),
     ("transitions to nowhere", from_arrays(0.5), "transition=.*must be a distribution"),
+    ("noise in words", from_arrays(reward_std="a"), "reward_std='a': must be float"),
+    ("boundless noise", from_arrays(reward_std=np.inf), "reward_std=inf: must be finite"),
+    ("a true horizon of arrays", from_arrays(horizon=True), r"horizon, num_episodes=\(True, 10\): must be whole"),
     ("arrays of half a step", from_arrays(horizon=0.5), r"horizon, num_episodes=\(0.5, 10\): must be whole"),
 ]
 

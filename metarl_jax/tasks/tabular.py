@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metarl_jax import planning
-from metarl_jax.config import ConfigError, check, family
+from metarl_jax.config import ConfigError, check, coerce, family, whole
 from metarl_jax.records import Reference, Spec, TaskDistribution
 from metarl_jax.runtime.devices import use_cpu_cores
 from metarl_jax.tasks.environment import Environment, episode_after_episode, one_of
@@ -178,8 +178,9 @@ def from_arrays(
     rows = np.isclose(transition.sum(-1), 1.0, atol=1e-4).all() and (transition >= 0).all()
     finite = bool(np.isfinite(reward).all()) and reward.size > 0
     check(finite, "reward", reward.shape, "must hold finite numbers, of at least one MDP")
+    reward_std = coerce(reward_std, float, "reward_std")
     check(reward_std >= 0, "reward_std", reward_std, "must not be negative")
-    counts = isinstance(horizon, int) and isinstance(num_episodes, int)
+    counts = whole(horizon) and whole(num_episodes)
     check(counts, "horizon, num_episodes", (horizon, num_episodes), "must be whole numbers")
     check(bool(rows), "transition", "array", "each row transition[n, s, a] must be a distribution over S states")
     check(horizon >= 1 and num_episodes >= 1, "horizon, num_episodes", (horizon, num_episodes), "must be at least 1")
