@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from metarl_jax import algorithms, curricula, tasks
 from metarl_jax.cli import options
-from metarl_jax.config import ConfigError, about, lookup
+from metarl_jax.config import ConfigError, about, lookup, options_of
 from metarl_jax.runtime.devices import use_cpu_cores
 from metarl_jax.storage.files import user_path
 
@@ -170,7 +170,7 @@ def chosen(
       The function's arguments by name: algorithm, tasks and curriculum as objects, options in JSON as text.
     """
     use_cpu_cores()  # before the options of the tasks are made into arrays
-    own = more | options.signature(function)
+    own = more | options_of(function)
     curriculum = options.last_value(words, "--curriculum") or own["curriculum"].default
     named = dict(zip(("algorithm", "tasks"), zip(names, _kinds(), strict=False), strict=False))
     parts = {part: lookup(registry, name, kind) for part, (name, (registry, kind)) in named.items()}
@@ -222,13 +222,13 @@ def evaluate(words: list[str]) -> None:
         groups = {} if family is None else {"tasks": options.group(family, known)}
     elif names or not {"-h", "--help"} & set(rest):
         raise ConfigError("evaluate needs the folder of one run before its options: metarl evaluate runs/demo")
-    own = {name: p for name, p in options.signature(function).items() if name != "save"}
+    own = {name: p for name, p in options_of(function).items() if name != "save"}
     summary = options.summary(function) + ". Writes report.json, report.png and, where tasks can be drawn, trial.gif "
     summary += "into RUN. With other TASKS, or other --tasks options (a held-out split), the files get another name."
     prog = " ".join(["metarl evaluate", *(names or ["RUN", "[TASKS]"])])
     record = options.record("evaluate", own, options.help_texts(function))
     values, given = options.parse(prog, summary, record, groups, rest)
-    before = options.with_defaults(options.signature(family), known) if family else {}
+    before = options.with_defaults(options_of(family), known) if family else {}
     changed = {name: value for name, value in given.get("tasks", {}).items() if value != before[name].default}
     other = family(**given["tasks"]) if family and (changed or names[1:]) else None
     told = [*names[1:], *(f"{name}-{value}" for name, value in changed.items())]

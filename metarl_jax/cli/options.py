@@ -15,18 +15,6 @@ Parameters = Mapping[str, inspect.Parameter]
 REQUIRED = inspect.Parameter.empty
 
 
-def signature(function: Callable) -> dict[str, inspect.Parameter]:
-    """The options of a registry's function, or the keyword-only parameters of any other.
-
-    Args:
-      function: any.
-
-    Returns:
-      Parameters by name.
-    """
-    return options_of(function)
-
-
 def with_defaults(parameters: Parameters, values: Mapping[str, Any]) -> dict[str, inspect.Parameter]:
     """Parameters with other defaults, such as the options that a run was made with.
 
@@ -141,7 +129,7 @@ def group(function: Callable, values: Mapping[str, Any] | None = None) -> type:
     Raises:
       ConfigError: a value is not of its parameter's type.
     """
-    parameters = with_defaults(signature(function), values or {})
+    parameters = with_defaults(options_of(function), values or {})
     return record(str(getattr(function, "__name__", "options")), parameters, help_texts(function), summary(function))
 
 
@@ -156,7 +144,7 @@ def help_texts(function: Callable) -> dict[str, str]:
     Returns:
       Texts by name, each on one line; empty where there is no such part.
     """
-    names = {*signature(function), *inspect.signature(function).parameters}
+    names = {*options_of(function), *inspect.signature(function).parameters}
     part = re.search(r"^Args:\n((?:  .*\n?|\n)+)", inspect.getdoc(function) or "", re.MULTILINE)
     if part is None:
         return {}

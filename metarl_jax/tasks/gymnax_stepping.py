@@ -78,7 +78,7 @@ def _without_restart(kind: type) -> type:
             ends = {"terminated": terminated, "truncated": truncated, "final_observation": observation}
             return observation, state, reward, terminated, truncated, {**info, **ends}
 
-    return type(kind.__name__, (kind, GoingOn), {})
+    return type(kind.__name__, (GoingOn,) if issubclass(GoingOn, kind) else (kind, GoingOn), {})
 
 
 def _given(env: Any, params: Any) -> Any:

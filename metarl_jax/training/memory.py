@@ -170,9 +170,6 @@ def settings(memory_options: Mapping[str, tuple]) -> Iterator[dict[str, Any]]:
 
     Yields:
       Options, those that need most memory first.
-
-    Returns:
-      An iterator.
     """
     options = {name: values[0] for name, values in memory_options.items()}
     yield dict(options)

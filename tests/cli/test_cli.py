@@ -11,7 +11,7 @@ import pytest
 
 from metarl_jax import algorithms, cli, tasks, tuning
 from metarl_jax.cli import commands, options
-from metarl_jax.config import ConfigError
+from metarl_jax.config import ConfigError, options_of
 from metarl_jax.storage.checkpoint import CheckpointError
 from metarl_jax.training.train import Diverged, load
 
@@ -174,7 +174,7 @@ def test_help_has_every_option_of_a_pair(algorithm, family, capsys):
     code, out, _ = called(["train", algorithm, family, "--help"], capsys)
     assert code == 0
     for part, function in (("algorithm", algorithms.REGISTRY[algorithm]), ("tasks", tasks.REGISTRY[family])):
-        for name in options.signature(function):
+        for name in options_of(function):
             assert f"--{part}.{name.replace('_', '-')}" in out
     assert "--num-updates" in out
 
@@ -195,7 +195,7 @@ def test_help_of_a_run_starts_from_its_own_options(run, capsys):
 def test_defaults_live_in_the_signatures():
     for function in (*algorithms.REGISTRY.values(), *tasks.REGISTRY.values()):
         made = options.group(function)()
-        for name, parameter in options.signature(function).items():
+        for name, parameter in options_of(function).items():
             assert getattr(made, name) == parameter.default
 
 

@@ -222,6 +222,15 @@ def test_adr_leaves_alone_what_does_not_differ():
     assert np.ptp(batch.m) > 0.1 and np.abs(batch.m - 1.25).max() < 0.1 * 0.75 + 0.03  # a tenth of the range
 
 
+def test_an_environment_of_ours_is_taken_as_gymnaxs():
+    own = mrl.tasks.gridnavi(size=3, horizon=4, num_episodes=2)
+    adapted = mrl.tasks.from_gymnax(own.env, own.sample, name="again", horizon=4, num_episodes=2)
+    (_, found), (_, wanted) = trials(adapted), trials(own)
+    np.testing.assert_array_equal(found.timestep.observation, wanted.timestep.observation)
+    np.testing.assert_array_equal(found.reward, wanted.reward)
+    assert (found.next_observation != found.timestep.observation).any()
+
+
 class State(NamedTuple):
     time: jax.Array
 

@@ -128,7 +128,7 @@ def meta_learner(
       critic_encoder: layers of the outer critic, if there is one.
       metrics_of: ``meta -> metrics``, what metrics show of it.
       target: a bootstrapped one, see ``meta_gradients.backprop``.
-      alike: of a method whose meta-parameters do not depend on the tasks' spaces, see ``Portable``.
+      alike: of a method whose meta-parameters do not depend on the tasks' spaces, see ``TaskAgnostic``.
 
     Returns:
       The Algorithm.
